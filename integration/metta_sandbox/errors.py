@@ -1,0 +1,67 @@
+"""The one tree of errors. Each carries what its reader needs to act on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class SandboxError(Exception):
+    """Anything the sandbox reports to its user without a traceback.
+
+    Args:
+        message: What happened, to what, where.
+        hint: The command or change that mends it, or an empty string.
+
+    """
+
+    exit_status = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  -> {self.hint}" if self.hint else self.message
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fault in a file: where it stands, what was found, what would be right.
+
+    ``line`` and ``column`` count from 1; 0 means that the place is unknown.
+    """
+
+    file: Path
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        place = f":{self.line}:{self.column}" if self.line else ""
+        return f"{self.file}{place}: {self.message}"
+
+
+class InputError(SandboxError):
+    """The user's files or arguments are wrong (exit status 2)."""
+
+    exit_status = 2
+
+    def __init__(self, message: str, hint: str = "", problems: tuple[Problem, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        lines = [str(problem) for problem in self.problems]
+        return "\n".join([*lines, super().__str__()])
+
+
+class MachineError(SandboxError):
+    """This machine lacks what is needed (exit status 3)."""
+
+    exit_status = 3
+
+
+class StackError(SandboxError):
+    """A stack could not be brought up, or broke while it was used."""

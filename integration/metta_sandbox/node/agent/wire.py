@@ -1,0 +1,71 @@
+"""The wire between harness, hub, agents and emitters: one JSON object a line."""
+
+import json
+from typing import Any, Dict, List, Mapping
+
+#: A line longer than this is a broken peer, not a message.
+LONGEST_LINE = 4 * 1024 * 1024
+
+
+def encode(message: Mapping[str, Any]) -> bytes:
+    """Write a message as one line of JSON."""
+    return json.dumps(message, separators=(",", ":"), default=str).encode() + b"\n"
+
+
+def decode(line: bytes) -> Dict[str, Any]:
+    """Read a message.
+
+    Raises:
+        ValueError: The line is not a JSON object.
+
+    """
+    message = json.loads(line)
+    if not isinstance(message, dict):
+        raise ValueError(f"not a message: {line[:80]!r}")
+    return message
+
+
+class LineReader:
+    """Cuts a stream of bytes into lines."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> List[bytes]:
+        """Take in bytes and return the lines that are now complete, without their newline.
+
+        Raises:
+            ValueError: A line grows beyond ``LONGEST_LINE``.
+
+        """
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LONGEST_LINE:
+            raise ValueError("a message without an end")
+        return lines
+
+
+class Arm:
+    """An event somebody waits for: whoever emits a matching one is held until released.
+
+    Args:
+        id: Its name; releasing goes by it.
+        match: Fields an event must have, each equal to the value given (``event`` among them).
+
+    """
+
+    def __init__(self, id: str, match: Mapping[str, Any]) -> None:  # noqa: A002 - the wire's word
+        self.id = id
+        self.match = dict(match)
+
+    def matches(self, record: Mapping[str, Any]) -> bool:
+        """Tell whether an event is the one awaited."""
+        return all(record.get(key) == value for key, value in self.match.items())
+
+    def to_wire(self) -> Dict[str, Any]:
+        """Write it for the wire."""
+        return {"id": self.id, "match": self.match}
+
+    @classmethod
+    def from_wire(cls, message: Mapping[str, Any]) -> "Arm":
+        """Read what ``to_wire`` wrote."""
+        return cls(message["id"], message["match"])

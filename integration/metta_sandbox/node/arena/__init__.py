@@ -1,0 +1,1 @@
+"""The bundled trainer: PPO on the mettagrid arena, under PyTorch DDP over Gloo."""

@@ -1,0 +1,1 @@
+"""How a trial's trainers are started on a node."""

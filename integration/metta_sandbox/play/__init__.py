@@ -1,0 +1,1 @@
+"""A scenario being played: plan, stack, events, timeline, verdict."""

@@ -1,0 +1,1 @@
+"""What a scenario file says: the model, loading with line numbers, override grammar."""

@@ -1,0 +1,1 @@
+"""What scenarios run on: Docker Compose through python-on-whales, or local processes."""
