@@ -23,6 +23,7 @@ IDENTITY = {
     "LOCAL_RANK": "local_rank",
     "METTA_TRIAL": "trial",
     "METTA_RUN_ID": "run",
+    "METTA_GROUP": "group",
 }
 _NUMBERS = {"node_rank", "rank", "local_rank", "trial"}
 

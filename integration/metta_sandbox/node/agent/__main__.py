@@ -1,0 +1,59 @@
+"""``agent``, ``hub``, ``relay`` and ``rank``: the programs that travel into a stack."""
+
+import argparse
+import asyncio
+import os
+import sys
+from typing import List, Optional
+
+from metta_sandbox.node.agent.address import Address
+from metta_sandbox.node.agent.agent import Agent
+from metta_sandbox.node.agent.hub import Hub
+from metta_sandbox.node.agent.rank import run_rank
+from metta_sandbox.node.agent.relay import relay
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    """Run one of the programs and return its exit status."""
+    options = _parser().parse_args(arguments)
+    if options.program == "hub":
+        asyncio.run(Hub(standing=options.standing).serve(Address(options.listen)))
+        return 0
+    if options.program == "relay":
+        return relay(Address(options.hub))
+    if options.program == "rank":
+        return run_rank(options.command, options.log_folder)
+    local = options.local or os.environ["METTA_EVENTS"]
+    # Where this socket is, is also how this agent's processes are told from another's.
+    os.environ["METTA_EVENTS"] = local
+    agent = Agent(options.node, Address(options.hub), local, standing=options.standing)
+    return asyncio.run(agent.serve(options.patience, options.command))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="agent.pyz", description=__doc__)
+    programs = parser.add_subparsers(dest="program", required=True)
+
+    agent = programs.add_parser("agent", help="the first process of a node")
+    agent.add_argument("--node", required=True, help="the node's host name")
+    agent.add_argument("--hub", required=True, help="tcp:HOST:PORT or unix:PATH")
+    agent.add_argument("--local", help="socket for this node's processes (else METTA_EVENTS)")
+    agent.add_argument("--patience", type=float, default=60.0, help="seconds to find the hub")
+    agent.add_argument("--standing", action="store_true", help="stay when the harness leaves")
+    agent.add_argument("command", nargs="*", help="started at once; the agent ends with it")
+
+    hub = programs.add_parser("hub", help="routes between agents and harness")
+    hub.add_argument("--listen", required=True, help="tcp:HOST:PORT or unix:PATH")
+    hub.add_argument("--standing", action="store_true", help="stay when the harness leaves")
+
+    carrier = programs.add_parser("relay", help="the harness's connection, over stdin and stdout")
+    carrier.add_argument("--hub", required=True, help="tcp:HOST:PORT or unix:PATH")
+
+    rank = programs.add_parser("rank", help="runs one rank's trainer")
+    rank.add_argument("--log-folder", required=True)
+    rank.add_argument("command", nargs="+")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""Where a hub listens: ``tcp:HOST:PORT`` in containers, ``unix:PATH`` between local processes."""
+
+import asyncio
+import socket
+from typing import Any, Awaitable, Callable, Tuple
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Address:
+    """One end of a connection.
+
+    Args:
+        text: ``tcp:HOST:PORT`` or ``unix:PATH``.
+
+    Raises:
+        ValueError: The text is neither.
+
+    """
+
+    def __init__(self, text: str) -> None:
+        kind, _, rest = text.partition(":")
+        if kind not in ("tcp", "unix") or not rest:
+            raise ValueError(f"an address is tcp:HOST:PORT or unix:PATH, not {text!r}")
+        self.kind = kind
+        self.path = rest
+        self.host, _, port = rest.rpartition(":")
+        self.port = int(port) if kind == "tcp" else 0
+
+    async def listen(self, handler: Handler, limit: int) -> asyncio.AbstractServer:
+        """Start a server whose lines may be as long as ``limit`` bytes."""
+        if self.kind == "unix":
+            return await asyncio.start_unix_server(handler, self.path, limit=limit)
+        return await asyncio.start_server(handler, self.host, self.port, limit=limit)
+
+    async def open(self, limit: int) -> Tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect once.
+
+        Raises:
+            OSError: Nobody listens there (yet).
+
+        """
+        if self.kind == "unix":
+            return await asyncio.open_unix_connection(self.path, limit=limit)
+        return await asyncio.open_connection(self.host, self.port, limit=limit)
+
+    def connect(self) -> socket.socket:
+        """Connect once, blocking.
+
+        Raises:
+            OSError: Nobody listens there (yet).
+
+        """
+        if self.kind == "tcp":
+            return socket.create_connection((self.host, self.port))
+        channel: Any = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            channel.connect(self.path)
+        except OSError:
+            channel.close()
+            raise
+        return channel  # type: ignore[no-any-return]
