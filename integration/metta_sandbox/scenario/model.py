@@ -1,0 +1,190 @@
+"""The scenario file, version 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+
+from metta_sandbox.scenario.base import Fault, Part, misfit
+from metta_sandbox.scenario.expect import Expectation, LogExpectation
+from metta_sandbox.scenario.names import API, TRAINER_KEYS, node_host, suggest_key
+from metta_sandbox.scenario.overrides import flatten, split_key
+from metta_sandbox.scenario.search import WHOLE, Choice, Parameter, Range, Sweep
+from metta_sandbox.scenario.units import Duration
+from metta_sandbox.scenario.values import Value
+
+
+def _flatten(given: Any) -> Any:
+    if isinstance(given, Mapping):
+        return flatten(given)
+    if isinstance(given, list) and all(isinstance(item, str) for item in given):
+        return flatten(given)
+    raise ValueError("expected a mapping of override keys, or a list of key=value")
+
+
+Overrides = Annotated[
+    dict[str, Value],
+    BeforeValidator(_flatten, json_schema_input_type=dict[str, Value] | list[str]),
+]
+
+
+class Trainer(Part):
+    """The bundled arena trainer, and how it is set."""
+
+    overrides: Overrides = Field(
+        default_factory=dict,
+        description="Settings all trials share, Hydra-style: nested, dotted, or a list of "
+        "key=value. What the sweep suggests goes over them.",
+    )
+
+    @field_validator("overrides")
+    @classmethod
+    def _are_known(cls, value: dict[str, Value]) -> dict[str, Value]:
+        faults: list[Fault] = []
+        for key, setting in value.items():
+            kind = TRAINER_KEYS.get(split_key(key)[1])
+            if message := suggest_key(key):
+                faults.append(((key,), message))
+            elif kind is not None and not key.startswith("~") and not _is_a(setting, kind):
+                faults.append(((key,), f"expected {_KIND_NAMES[kind]}"))
+        if faults:
+            raise misfit(faults)
+        return value
+
+
+class Workload(Part):
+    """What runs on the nodes: the bundled rollout and arena trainer."""
+
+    trainer: Trainer = Field(default_factory=Trainer, description="The trainer of every trial.")
+
+
+class Scenario(Part):
+    """A scenario: who takes part, what is swept, what must hold afterwards."""
+
+    version: Literal[1] = Field(description="The version of this language.")
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9-]*$",
+        max_length=64,
+        description="Names the scenario, its folder of artifacts and, by default, its sweep.",
+    )
+    description: str = Field(default="", description="One sentence on what it shows.")
+    tags: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        default=(), description="Words to filter by."
+    )
+    nodes: int = Field(default=2, ge=1, le=64, description="How many nodes, each a rank.")
+    hardware: Literal["macbook", "gpu"] = Field(
+        default="macbook", description="The profile: CPU and gloo (macbook), or GPUs and NCCL."
+    )
+    seed: int = Field(
+        default=42, ge=0, lt=2**32, description="Fixes suggestions, environments and parameters."
+    )
+    deadline: Duration = Field(default=600.0, description="The longest the sweep may take.")
+    longest_silence: Duration = Field(
+        default=60.0, description="The run ends after this long without an event or a log line."
+    )
+    on_node_failure: Literal["end_job", "rejoin"] = Field(
+        default="end_job", description="What follows when a node is lost: the job ends (SkyPilot)."
+    )
+    sweep: Sweep = Field(default_factory=Sweep, description="The search.")
+    workload: Workload = Field(default_factory=Workload, description="What runs on the nodes.")
+    expect: Annotated[tuple[Expectation, ...], Field(strict=False)] = Field(
+        default=(), description="What must hold afterwards, read from top to bottom."
+    )
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The nodes' host names, by rank."""
+        return tuple(node_host(rank) for rank in range(self.nodes))
+
+    @property
+    def overrides(self) -> dict[str, Value]:
+        """The settings all trials share, by dotted key; deletions are left out."""
+        pairs = ((split_key(key), value) for key, value in self.workload.trainer.overrides.items())
+        return {key: value for (op, key), value in pairs if op != "~"}
+
+    @property
+    def search_space(self) -> dict[str, Range | Choice]:
+        """What is searched, by dotted key, in the order of the file."""
+        return {split_key(key)[1]: spec for key, spec in self.sweep.parameters.items()}
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What is allowed but worth a line when the file is checked."""
+        found = []
+        if self.sweep.cost == "seconds":
+            found.append(
+                "sweep.cost: seconds differ from run to run, so the same seed no longer gives the "
+                "same suggestions; agent_steps would"
+            )
+        if not self.expect:
+            found.append("expect: nothing is expected, so only a broken run can fail")
+        return tuple(found)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_sweep(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or not isinstance(data.get("name"), str):
+            return data
+        sweep = data.get("sweep", {})
+        if isinstance(sweep, Mapping) and "name" not in sweep:
+            return {**data, "sweep": {**sweep, "name": data["name"]}}
+        return data
+
+    @field_validator("on_node_failure")
+    @classmethod
+    def _is_supported(cls, value: str) -> str:
+        if value == "rejoin":
+            raise ValueError("rejoin is not supported yet; only end_job is")
+        return value
+
+    @field_validator("sweep")
+    @classmethod
+    def _suits_trainer(cls, value: Sweep) -> Sweep:
+        faults: list[Fault] = []
+        for key, parameter in value.parameters.items():
+            message = suggest_key(key) or _misfit_of(parameter, TRAINER_KEYS.get(key))
+            if message:
+                faults.append((("parameters", key), message))
+        if faults:
+            raise misfit(faults)
+        return value
+
+    @field_validator("expect")
+    @classmethod
+    def _are_on_hosts_there_are(
+        cls, value: tuple[Expectation, ...], info: ValidationInfo
+    ) -> tuple[Expectation, ...]:
+        nodes = info.data.get("nodes")
+        if nodes is None:
+            return value
+        hosts = [*(node_host(rank) for rank in range(nodes)), API]
+        faults: list[Fault] = [
+            ((index, "log", "on"), f"there is no {item.log.on} among {nodes} nodes")
+            for index, item in enumerate(value)
+            if isinstance(item, LogExpectation) and item.log.on not in {None, *hosts}
+        ]
+        if faults:
+            raise misfit(faults)
+        return value
+
+
+_KIND_NAMES = {int: "a whole number", float: "a number", str: "text"}
+
+
+def _is_a(value: Value, kind: type[int | float | str]) -> bool:
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _misfit_of(parameter: Parameter, kind: type[int | float | str] | None) -> str | None:
+    """Say why a trainer's key can't take what is searched, or None if it can."""
+    if kind is None:
+        return None
+    if isinstance(parameter, Choice):
+        fits = all(_is_a(value, kind) for value in parameter.values)
+    else:
+        fits = kind is float or (kind is int and parameter.distribution in WHOLE)
+    return None if fits else f"expected {_KIND_NAMES[kind]} from every suggestion"

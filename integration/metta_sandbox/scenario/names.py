@@ -1,0 +1,56 @@
+"""Names that several parts of a scenario refer to: hosts, and the bundled trainer's overrides."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from metta_sandbox.scenario.overrides import nearest
+
+MASTER = "sweep-master"
+WORKER = "sweep-worker"
+API = "dummy-api"
+
+#: Override keys of the bundled arena trainer, and the type of each one's value.
+TRAINER_KEYS: Mapping[str, type[int | float | str]] = {
+    "trainer.total_timesteps": int,
+    "trainer.batch_size": int,
+    "trainer.minibatch_size": int,
+    "trainer.bptt_horizon": int,
+    "trainer.update_epochs": int,
+    "trainer.optimizer.learning_rate": float,
+    "trainer.ppo.clip_coef": float,
+    "trainer.ppo.gamma": float,
+    "trainer.ppo.gae_lambda": float,
+    "trainer.ppo.vf_coef": float,
+    "trainer.ppo.ent_coef": float,
+    "trainer.ppo.max_grad_norm": float,
+    "trainer.curriculum": str,
+}
+
+
+def node_host(rank: int) -> str:
+    """Name the host of the node with this rank: sweep-master, sweep-worker, sweep-worker-2, …."""
+    return (MASTER, WORKER)[rank] if rank < 2 else f"{WORKER}-{rank}"  # noqa: PLR2004
+
+
+def suggest_host(name: str) -> str | None:
+    """Say what is wrong with a host's name, or None if it is one."""
+    if name in {MASTER, WORKER, API} or re.fullmatch(rf"{WORKER}-(?:[2-9]|[1-9]\d+)", name):
+        return None
+    near = nearest(name, [MASTER, WORKER, API])
+    did_you_mean = f"; did you mean {near}?" if near else ""
+    return f"expected {MASTER}, {WORKER}, {WORKER}-K (K from 2) or {API}{did_you_mean}"
+
+
+def suggest_key(key: str) -> str | None:
+    """Say what is wrong with an override key for the bundled trainer, or None if it is one.
+
+    Keys that start with ``+`` are handed through: their writer says that they are new.
+    """
+    bare = key.lstrip("~")
+    if key.startswith("+") or bare in TRAINER_KEYS:
+        return None
+    near = nearest(bare, TRAINER_KEYS)
+    did_you_mean = f"; did you mean {near}?" if near else ""
+    return f"the bundled trainer has no {bare}{did_you_mean} (+{bare} hands it on unchecked)"

@@ -1,0 +1,136 @@
+"""Hydra-style overrides, ``trainer.ppo.clip_coef=0.2``: reading, writing, flattening.
+
+The grammar is the part of Hydra's that names one value: ``key=value``, ``+key=value`` (add),
+``++key=value`` (add or set) and ``~key`` (delete). A sweep over choices (``key=1,2``) and
+functions (``key=range(3)``) belong to a launcher and are refused.
+See https://hydra.cc/docs/advanced/override_grammar/basic/.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from metta_sandbox.errors import InputError
+from metta_sandbox.scenario.values import Value, read_value, write_value
+
+Op = Literal["", "+", "++", "~"]
+
+_KEY = re.compile(r"[A-Za-z_][\w-]*(?:[./@:][\w$-]+)*")
+_OVERRIDE = re.compile(r"(?P<op>\+\+|\+|~|)(?P<key>[^=\s]*)(?P<value>=.*)?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Override:
+    """One override.
+
+    Args:
+        op: What is done to the key: ``""`` sets a known one, ``"+"`` adds a new one, ``"++"`` does
+            either, ``"~"`` deletes it.
+        key: Dotted, without the operator.
+        value: What it is set to; None for a deletion.
+
+    """
+
+    op: Op
+    key: str
+    value: Value = None
+
+
+def split_key(text: str) -> tuple[Op, str]:
+    """Part a key from its operator.
+
+    Raises:
+        ValueError: It is not a key such as ``trainer.batch_size`` or ``+trainer.mine``.
+
+    """
+    match = _OVERRIDE.fullmatch(text)
+    if match is None or match["value"] or not _KEY.fullmatch(match["key"]):
+        raise ValueError(f"expected a key such as trainer.batch_size, not {text[:80]!r}")
+    op: Op = match["op"]  # type: ignore[assignment] # the regular expression allows no other
+    return op, match["key"]
+
+
+def parse(text: str) -> Override:
+    """Read one override as it stands on a command line.
+
+    Raises:
+        ValueError: It does not follow the grammar; the text says where it leaves it.
+
+    """
+    head, equals, value = text.partition("=")
+    op, key = split_key(head.strip())
+    if op == "~":
+        if equals:
+            raise ValueError(f"a deletion has no value: ~{key}")
+        return Override(op, key)
+    if not equals:
+        raise ValueError(f"expected {text[:80]}=VALUE")
+    return Override(op, key, read_value(value))
+
+
+def parse_all(texts: Iterable[str]) -> tuple[Override, ...]:
+    """Read a command line's overrides.
+
+    Raises:
+        InputError: Some do not follow the grammar; all of them are named.
+
+    """
+    found: list[Override] = []
+    wrong: list[str] = []
+    for text in texts:
+        try:
+            found.append(parse(text))
+        except ValueError as error:  # noqa: PERF203 - every one that is wrong is named
+            wrong.append(f"override {text[:80]!r}: {error}")
+    if wrong:
+        raise InputError("\n".join(wrong), "overrides are written key=value, as for Hydra")
+    return tuple(found)
+
+
+def format(override: Override) -> str:  # noqa: A001 - the counterpart of parse
+    """Write an override so that ``parse`` reads the same one back."""
+    if override.op == "~":
+        return f"~{override.key}"
+    return f"{override.op}{override.key}={write_value(override.value)}"
+
+
+def flatten(nested: Mapping[str, Value] | Sequence[str]) -> dict[str, Value]:
+    """Write overrides as one dotted key each, in the order given.
+
+    Args:
+        nested: Mappings in mappings, dotted keys, both mixed, or a list of ``key=value``. Operators
+            stay at the front of the dotted key (``+trainer.mine``). An empty mapping is a value.
+
+    Raises:
+        ValueError: A key is malformed, or given twice.
+
+    """
+    flat: dict[str, Value] = {}
+    if isinstance(nested, Mapping):
+        for key, value in nested.items():
+            inner = flatten(value) if isinstance(value, Mapping) and value else {"": value}
+            for rest, leaf in inner.items():
+                op, tail = split_key(rest) if rest else ("", "")
+                _put(flat, f"{op}{key}.{tail}" if tail else key, leaf)
+        return flat
+    for text in nested:
+        override = parse(text)
+        _put(flat, f"{override.op}{override.key}", override.value)
+    return flat
+
+
+def _put(flat: dict[str, Value], key: str, value: Value) -> None:
+    _, bare = split_key(key)
+    if any(split_key(other)[1] == bare for other in flat):
+        raise ValueError(f"{bare} is given twice")
+    flat[key] = value
+
+
+def nearest(key: str, known: Iterable[str]) -> str | None:
+    """Name the known key that was probably meant, or None if nothing is near."""
+    matches = difflib.get_close_matches(key, list(known), n=1, cutoff=0.6)
+    return matches[0] if matches else None

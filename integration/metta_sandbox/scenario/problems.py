@@ -1,0 +1,144 @@
+"""Pydantic's errors in the words, and at the places, of a scenario file's author."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.scenario.tree import Document, Place
+
+Location: TypeAlias = tuple[str | int, ...]
+
+_EXPECTED = {
+    "int_type": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "float_type": "expected a number",
+    "string_type": "expected text",
+    "bool_type": "expected true or false",
+    "tuple_type": "expected a list",
+    "list_type": "expected a list",
+    "dict_type": "expected a mapping",
+    "model_type": "expected a mapping",
+    "model_attributes_type": "expected a mapping",
+    "greater_than": "expected more than {gt}",
+    "greater_than_equal": "expected {ge} or more",
+    "less_than": "expected less than {lt}",
+    "less_than_equal": "expected {le} or less",
+    "string_pattern_mismatch": "expected text that matches {pattern}",
+    "string_too_short": "expected some text",
+    "string_too_long": "expected at most {max_length} characters",
+    "too_short": "expected at least one",
+    "missing": "expected this key",
+    "union_tag_not_found": "expected exactly one key",
+}
+
+
+def describe(
+    model: type[BaseModel], errors: Iterable[ErrorDetails], document: Document
+) -> Iterator[tuple[Place, str]]:
+    """Say of each error where it is and what would be right."""
+    for error in _merge_unions(errors):
+        location = _without_tags(error["loc"], document)
+        if error["type"] == "misfit":
+            for path, message in error["ctx"]["faults"]:
+                inner = (*location, *path)
+                yield document.locate(inner, key=True), f"{_dotted(inner)}: {message}"
+            continue
+        unknown = error["type"] in {"extra_forbidden", "union_tag_invalid"}
+        if error["type"] == "union_tag_invalid":
+            location = (*location, error["ctx"]["tag"])
+        place = document.locate(location, key=unknown)
+        yield place, f"{_dotted(location)}: {_message(model, error)}"
+
+
+def _message(model: type[BaseModel], error: ErrorDetails) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    found = _quote(error["input"])
+    if kind == "extra_forbidden":
+        return _unknown("key", str(error["loc"][-1]), keys_at(model, error["loc"][:-1]))
+    if kind == "union_tag_invalid":
+        return _unknown("key", context["tag"], _words(context["expected_tags"]))
+    if kind == "literal_error":
+        known = _words(context["expected"])
+        near = nearest(error["input"], known) if isinstance(error["input"], str) else None
+        did_you_mean = f"; did you mean {near}?" if near else ""
+        return f"expected {' or '.join(known)}, got {found}{did_you_mean}"
+    if kind == "value_error":
+        text = str(context["error"])
+        return text if isinstance(error["input"], (dict, list)) else f"{text}, got {found}"
+    expected = _EXPECTED.get(kind)
+    text = expected.format(**context) if expected else str(error["msg"])
+    return text if kind in {"missing", "union_tag_not_found"} else f"{text}, got {found}"
+
+
+def _unknown(what: str, word: str, known: Sequence[str]) -> str:
+    near = nearest(word, known)
+    mend = f"did you mean {near}?" if near else f"expected one of {', '.join(known)}"
+    return f"unknown {what}; {mend}"
+
+
+def _words(listed: str) -> list[str]:
+    """Read Pydantic's list of allowed words: ``'a', 'b' or 'c'``."""
+    return [word.strip().strip("'") for word in listed.replace(" or ", ",").split(",")]
+
+
+def _quote(value: Any) -> str:
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    if value is None or isinstance(value, bool):
+        return {None: "nothing", True: "true", False: "false"}[value]
+    text = str(value)
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")  # noqa: PLR2004 - one line's worth
+
+
+def _dotted(location: Location) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return text.removeprefix(".") or "the file"
+
+
+def _without_tags(location: Location, document: Document) -> Location:
+    """Leave out the parts that name a branch of a union and stand nowhere in the file."""
+    *front, last = location or ("",)
+    kept: list[str | int] = []
+    for part in front:
+        if document.has((*kept, part)):
+            kept.append(part)
+    if last != "" and last not in _TAGS:
+        kept.append(last)
+    return tuple(kept)
+
+
+_TAGS = {"range", "choice", "float", "literal['auto','time']", "constrained-float"}
+
+
+def _merge_unions(errors: Iterable[ErrorDetails]) -> list[ErrorDetails]:
+    """Keep one error of those that the branches of a plain union each raise for one value."""
+    kept: dict[tuple[Location, object], ErrorDetails] = {}
+    for error in errors:
+        branch = error["loc"][:-1] if error["loc"] and error["loc"][-1] in _TAGS else None
+        kept.setdefault((branch, None) if branch else (error["loc"], error["type"]), error)
+    return list(kept.values())
+
+
+def keys_at(model: type[BaseModel], location: Location) -> list[str]:
+    """List the keys that a mapping at this place of a model may have."""
+    models = [model]
+    for part in location:
+        fields = [inner.model_fields[part] for inner in models if part in inner.model_fields]
+        if fields:
+            models = [found for field in fields for found in _models_in(field.annotation)]
+    return list(dict.fromkeys(key for inner in models for key in inner.model_fields))
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in typing.get_args(annotation):
+        yield from _models_in(inner)

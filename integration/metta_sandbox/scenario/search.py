@@ -1,0 +1,201 @@
+"""The search a sweep makes: its parameters, its strategy, when it ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
+from typing_extensions import TypeAliasType
+
+from metta_sandbox.scenario.base import Fault, Part, misfit
+from metta_sandbox.scenario.overrides import split_key
+from metta_sandbox.scenario.values import Value
+
+Distribution = Literal["uniform", "int_uniform", "uniform_pow2", "log_normal", "logit_normal"]
+#: Distributions along a logarithm, the only ones that know the scale ``time``.
+LOGARITHMIC = frozenset({"uniform_pow2", "log_normal", "logit_normal"})
+#: Distributions whose values are whole numbers.
+WHOLE = frozenset({"int_uniform", "uniform_pow2"})
+
+
+class Range(Part):
+    """A parameter searched between two bounds. See ``metta_sandbox.sweep.space`` for the maths."""
+
+    distribution: Distribution = Field(
+        description="How the range is searched: evenly (uniform, int_uniform), over powers of two "
+        "(uniform_pow2), over the logarithm (log_normal), or over the logarithm of the distance "
+        "from 1 (logit_normal)."
+    )
+    min: float = Field(description="The smallest value, itself included.")
+    max: float = Field(description="The largest value, itself included.")
+    mean: float | None = Field(
+        default=None,
+        description="The search centre, suggested first. Default: the middle of the range as the "
+        "distribution sees it.",
+    )
+    scale: Annotated[float, Field(gt=0)] | Literal["auto", "time"] = Field(
+        default="auto",
+        description="The search radius around a good point, in halves of the range: 1 reaches from "
+        "the middle to both ends. `auto` is 0.5; `time` (logarithmic distributions) is half a "
+        "doubling of the value.",
+    )
+
+    @field_validator("min", "max", "mean")
+    @classmethod
+    def _is_within_domain(cls, value: float | None, info: ValidationInfo) -> float | None:
+        distribution = info.data.get("distribution")
+        if value is None or distribution is None:
+            return value
+        if distribution == "log_normal" and value <= 0:
+            raise ValueError("expected a number above 0, as log_normal searches its logarithm")
+        if distribution == "logit_normal" and not 0 <= value < 1:
+            raise ValueError("expected a number from 0 up to, but not, 1, as for logit_normal")
+        if distribution == "int_uniform" and not value.is_integer() and info.field_name != "mean":
+            raise ValueError("expected a whole number, as for int_uniform")
+        if distribution == "uniform_pow2" and (value < 1 or math.frexp(value)[0] != 0.5):  # noqa: PLR2004
+            raise ValueError("expected a power of two, as for uniform_pow2")
+        return value
+
+    @field_validator("max")
+    @classmethod
+    def _is_above_min(cls, value: float, info: ValidationInfo) -> float:
+        low = info.data.get("min")
+        if low is not None and value <= low:
+            raise ValueError(f"expected more than min, which is {low:g}")
+        return value
+
+    @field_validator("mean")
+    @classmethod
+    def _is_between(cls, value: float | None, info: ValidationInfo) -> float | None:
+        low, high = info.data.get("min"), info.data.get("max")
+        if value is not None and low is not None and high is not None and not low <= value <= high:
+            raise ValueError(f"expected a number from min to max, {low:g} to {high:g}")
+        return value
+
+    @field_validator("scale")
+    @classmethod
+    def _suits_distribution(cls, value: float | str, info: ValidationInfo) -> float | str:
+        distribution = info.data.get("distribution")
+        if value == "time" and distribution is not None and distribution not in LOGARITHMIC:
+            raise ValueError(f"expected a number or auto: {distribution} is not logarithmic")
+        return value
+
+
+class Choice(Part):
+    """A parameter that takes one of the values given, in the order given."""
+
+    values: Annotated[tuple[Value, ...], Field(strict=False, min_length=1)] = Field(
+        description="The values to choose from; numbers go from small to large."
+    )
+
+
+_LEAF = frozenset({"distribution", "min", "max", "mean", "scale", "values"})
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "choice" if "values" in value and "distribution" not in value else "range"
+    return "choice" if isinstance(value, Choice) else "range"
+
+
+Parameter = Annotated[
+    Annotated[Range, Tag("range")] | Annotated[Choice, Tag("choice")], Discriminator(_kind)
+]
+
+
+def _is_leaf(value: object) -> bool:
+    if not isinstance(value, Mapping):
+        return True
+    return not value or any(
+        key in _LEAF and not isinstance(inner, Mapping) for key, inner in value.items()
+    )
+
+
+def _flatten(nested: Any) -> Any:
+    """Write nested parameters as one dotted key each; Pydantic refuses what is no mapping."""
+    if not isinstance(nested, Mapping):
+        return nested
+    flat: dict[str, Any] = {}
+    faults: list[Fault] = []
+
+    def visit(inner: Mapping[Any, Any], prefix: str, path: tuple[str, ...]) -> None:
+        for key, value in inner.items():
+            dotted, here = f"{prefix}{key}", (*path, str(key))
+            if not _is_leaf(value):
+                visit(value, f"{dotted}.", here)
+                continue
+            try:
+                split_key(dotted)
+            except ValueError as error:
+                faults.append((here, str(error)))
+            if dotted in flat:
+                faults.append((here, f"{dotted} is given twice"))
+            flat[dotted] = value
+
+    visit(nested, "", ())
+    if faults:
+        raise misfit(faults)
+    return flat
+
+
+ParameterTree = TypeAliasType("ParameterTree", "dict[str, Range | Choice | ParameterTree]")
+Parameters = Annotated[
+    dict[str, Parameter], BeforeValidator(_flatten, json_schema_input_type=ParameterTree)
+]
+
+
+class Sweep(Part):
+    """A search over a trainer's parameters."""
+
+    name: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="What the control plane knows the sweep as. Default: the scenario's name.",
+    )
+    strategy: Literal["protein", "random", "grid"] = Field(
+        default="protein",
+        description="Who suggests: cost-aware Bayesian optimisation (protein), chance (random), or "
+        "every combination of the values in the order of the file (grid).",
+    )
+    trials: int = Field(default=2, ge=1, le=10_000, description="Trials to run.")
+    max_failures_in_a_row: int = Field(
+        default=3,
+        ge=1,
+        description="The sweep ends when this many trials failed one after another.",
+    )
+    metric: str = Field(default="reward", min_length=1, description="The score, by its W&B name.")
+    goal: Literal["maximize", "minimize"] = Field(
+        default="maximize", description="Whether a higher or a lower score is better."
+    )
+    cost: Literal["agent_steps", "seconds"] = Field(
+        default="agent_steps",
+        description="What a trial costs. With `seconds` the same seed no longer gives the same "
+        "suggestions.",
+    )
+    max_cost: float | None = Field(
+        default=None,
+        gt=0,
+        description="protein suggests nothing it expects to cost more. Default: no limit.",
+    )
+    parameters: Parameters = Field(
+        default_factory=dict,
+        description="What is searched, by override key, nested or dotted: a distribution with min "
+        "and max, or values.",
+    )
+
+    @field_validator("parameters")
+    @classmethod
+    def _suit_strategy(
+        cls, value: dict[str, Range | Choice], info: ValidationInfo
+    ) -> dict[str, Range | Choice]:
+        if info.data.get("strategy") == "grid":
+            faults: list[Fault] = [
+                ((key,), f"expected values: [...], as strategy grid can't enumerate {key}'s range")
+                for key, parameter in value.items()
+                if isinstance(parameter, Range)
+            ]
+            if faults:
+                raise misfit(faults)
+        return value

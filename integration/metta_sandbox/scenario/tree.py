@@ -1,0 +1,205 @@
+"""YAML with its places: text becomes plain data, and every value knows where it stood."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
+
+#: More values than this, each use of an alias counted, or deeper ones, are refused.
+MOST_VALUES = 20_000
+_DEEPEST = 40
+_LONGEST_NUMBER = 300
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line and a column, both from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong at a place of the text."""
+
+    place: Place
+    message: str
+
+
+class UnreadableError(Exception):
+    """The text is not YAML that can be read; carries the one fault that ends the reading."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+
+@dataclass(frozen=True)
+class Document:
+    """A file's data, its places, and what was wrong on the way."""
+
+    data: Any
+    root: Node | None
+    faults: tuple[Fault, ...]
+
+    def has(self, path: Sequence[str | int]) -> bool:
+        """Tell whether the document has a value at a path."""
+        return len(self._walk(path)) == len(path)
+
+    def locate(self, path: Sequence[str | int], *, key: bool = False) -> Place:
+        """Find the place of a value, or of its key; of what holds it, if it isn't there.
+
+        A part of the path with dots also finds its way through nested mappings.
+        """
+        if self.root is None:
+            return Place(1, 1)
+        steps = self._walk(path)
+        if not steps:
+            return _start(self.root)
+        key_node, node = steps[-1]
+        at_key = key and len(steps) == len(path) and key_node is not None
+        return _start(key_node if at_key and key_node is not None else node)
+
+    def _walk(self, path: Sequence[str | int]) -> list[tuple[Node | None, Node]]:
+        steps: list[tuple[Node | None, Node]] = []
+        for part in path:
+            found = _descend(steps[-1][1] if steps else self.root, part)
+            if found is None:
+                break
+            steps.append(found)
+        return steps
+
+
+def read(text: str) -> Document:
+    """Read one YAML 1.2 document.
+
+    Raises:
+        UnreadableError: It can't be read at all.
+
+    """
+    node = _compose(text)
+    builder = _Builder()
+    data = None if node is None else builder.build(node, 0)
+    return Document(data, node, tuple(builder.faults))
+
+
+def _compose(text: str) -> Node | None:
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an anchor may be given anew; YAML allows it
+            node: Node | None = yaml.compose(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
+        said = " ".join(part for part in (error.context, error.problem) if part)
+        if "'\\t'" in said:
+            said += "; indent with spaces, YAML has no tabs"
+        raise UnreadableError(Fault(place, f"not YAML: {said}")) from error
+    except ReaderError as error:
+        before = text[: error.position]
+        place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
+        raise UnreadableError(Fault(place, f"not YAML: {error.reason}")) from error
+    except RecursionError as error:
+        raise UnreadableError(Fault(Place(1, 1), "nested too deeply")) from error
+    except (YAMLError, ValueError, IndexError, OverflowError) as error:
+        # ruamel.yaml lets a few of Python's own errors out on malformed escapes and directives.
+        raise UnreadableError(Fault(Place(1, 1), f"not YAML: {error}")) from error
+    return node
+
+
+def _start(node: Node) -> Place:
+    return Place(node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def _descend(node: Node | None, part: str | int) -> tuple[Node | None, Node] | None:
+    if isinstance(node, SequenceNode) and isinstance(part, int):
+        return (None, node.value[part]) if part < len(node.value) else None
+    if not isinstance(node, MappingNode) or not isinstance(part, str):
+        return None
+    for key, value in node.value:
+        if key.value == part:
+            return key, value
+    for key, value in node.value:
+        if isinstance(key.value, str) and part.startswith(f"{key.value}."):
+            found = _descend(value, part[len(key.value) + 1 :])
+            if found is not None:
+                return found
+    return None
+
+
+class _Builder:
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self._left = MOST_VALUES
+
+    def build(self, node: Node, depth: int) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise UnreadableError(
+                Fault(_start(node), f"more than {MOST_VALUES} values, each alias counted")
+            )
+        if depth > _DEEPEST:
+            raise UnreadableError(Fault(_start(node), f"nested deeper than {_DEEPEST} levels"))
+        if isinstance(node, MappingNode):
+            return self._mapping(node, depth)
+        if isinstance(node, SequenceNode):
+            return [self.build(item, depth + 1) for item in node.value]
+        assert isinstance(node, ScalarNode)
+        return self._scalar(node)
+
+    def _mapping(self, node: MappingNode, depth: int) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, ScalarNode):
+                self._refuse(key_node, "expected a plain word as a key")
+                continue
+            key = str(key_node.value)
+            if key in data:
+                self._refuse(key_node, f"{key} is given twice")
+            data[key] = self.build(value_node, depth + 1)
+        return data
+
+    def _scalar(self, node: ScalarNode) -> Any:
+        text, kind = str(node.value), str(node.tag).removeprefix("tag:yaml.org,2002:")
+        if kind == "null":
+            return None
+        if kind == "bool":
+            return text.lower() == "true"
+        if kind in {"int", "float"}:
+            return self._number(node, text, kind)
+        if kind not in {"str", "timestamp", "merge", "value"}:
+            self._refuse(node, f"expected no tag, not {node.tag}")
+        return text
+
+    def _number(self, node: ScalarNode, text: str, kind: str) -> int | float:
+        try:
+            number = _to_number(text, kind) if len(text) <= _LONGEST_NUMBER else math.inf
+        except ValueError:  # an explicit tag on a word: `!!int two`
+            number = math.nan
+        if isinstance(number, float) and not math.isfinite(number):
+            self._refuse(node, f"expected a finite number, got {text[:40]}")
+            return 0
+        return number
+
+    def _refuse(self, node: Node, message: str) -> None:
+        self.faults.append(Fault(_start(node), message))
+
+
+def _to_number(text: str, kind: str) -> int | float:
+    digits = text.replace("_", "").lower()
+    if kind == "float":
+        return float(digits.replace(".inf", "inf").replace(".nan", "nan"))
+    sign = -1 if digits.startswith("-") else 1
+    digits = digits.lstrip("+-")
+    base = {"0x": 16, "0o": 8, "0b": 2}.get(digits[:2])
+    return sign * (int(digits[2:], base) if base else int(digits, 10))

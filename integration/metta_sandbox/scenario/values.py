@@ -1,0 +1,171 @@
+"""The values of Hydra's override grammar: typed words, quoted strings, lists and mappings."""
+
+from __future__ import annotations
+
+import re
+from typing import TypeAlias
+
+from pydantic import JsonValue
+
+#: What an override may be set to.
+Value: TypeAlias = JsonValue
+
+_DEEPEST = 32
+_INT = re.compile(r"[+-]?(?:0|[1-9]\d{0,300})")
+_FLOAT = re.compile(
+    r"[+-]?(?:(?:\d+\.\d*|\.\d+)(?:e[+-]?\d+)?|\d+e[+-]?\d+|inf|nan)", re.IGNORECASE
+)
+_WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
+#: What ends an unquoted word inside brackets, and what one may never hold.
+_ENDS = ",]}"
+_NEVER = "[]{}()'\",\n"
+
+
+def read_value(text: str) -> Value:
+    """Read a whole value; nothing after the equals sign is the empty string.
+
+    Raises:
+        ValueError: It does not follow the grammar.
+
+    """
+    reader = _Reader(text)
+    reader.skip()
+    if reader.at_end():
+        return ""
+    value = reader.value(nested=False, depth=0)
+    reader.skip()
+    if not reader.at_end():
+        raise reader.wrong("expected the end; a list is written [a,b], other text is quoted")
+    return value
+
+
+def write_value(value: Value) -> str:
+    """Write a value so that ``read_value`` reads the same one back."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return "null"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, list):
+        return "[" + ",".join(write_value(item) for item in value) + "]"
+    if isinstance(value, dict):
+        pairs = (f"{_write_text(key)}:{write_value(item)}" for key, item in value.items())
+        return "{" + ",".join(pairs) + "}"
+    return _write_text(value)
+
+
+def _typed(word: str) -> Value:
+    lowered = word.lower()
+    if lowered in _WORDS:
+        return _WORDS[lowered]
+    if _INT.fullmatch(word):
+        return int(word)
+    return float(word) if _FLOAT.fullmatch(word) else word
+
+
+def _write_text(text: str) -> str:
+    if re.fullmatch(r"[\w./+@%-]+", text, re.ASCII) and isinstance(_typed(text), str):
+        return text
+    # Only backslashes in front of a quote (the closing one too) count as escapes.
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    tail = len(escaped) - len(escaped.rstrip("\\"))
+    return f"'{escaped}{chr(92) * tail}'"
+
+
+class _Reader:
+    """A recursive-descent reader over one value's text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+
+    def value(self, *, nested: bool, depth: int) -> Value:
+        if depth > _DEEPEST:
+            raise self.wrong(f"nested deeper than {_DEEPEST} levels")
+        self.skip()
+        head = self._peek()
+        if head == "[":
+            return self._list(depth)
+        if head == "{":
+            return self._mapping(depth)
+        if head and head in "'\"":
+            return self._quoted()
+        return _typed(self._word(_ENDS if nested else ""))
+
+    def skip(self) -> None:
+        while self._peek() in {" ", "\t"}:
+            self._at += 1
+
+    def at_end(self) -> bool:
+        return self._at >= len(self._text)
+
+    def wrong(self, expected: str) -> ValueError:
+        return ValueError(f"{expected} (at {self._text[self._at :][:20]!r})")
+
+    def _peek(self) -> str:
+        return self._text[self._at : self._at + 1]
+
+    def _take(self, mark: str) -> bool:
+        self.skip()
+        if self._peek() != mark:
+            return False
+        self._at += 1
+        return True
+
+    def _list(self, depth: int) -> list[Value]:
+        self._at += 1
+        items: list[Value] = []
+        while not self._take("]"):
+            if items and not self._take(","):
+                raise self.wrong("expected , or ]")
+            items.append(self.value(nested=True, depth=depth + 1))
+        return items
+
+    def _mapping(self, depth: int) -> dict[str, Value]:
+        self._at += 1
+        pairs: dict[str, Value] = {}
+        while not self._take("}"):
+            if pairs and not self._take(","):
+                raise self.wrong("expected , or }")
+            self.skip()
+            key = self._quoted() if self._peek() in {"'", '"'} else self._word(":")
+            if key in pairs:
+                raise self.wrong(f"{key!r} is given twice")
+            if not self._take(":"):
+                raise self.wrong("expected :")
+            pairs[key] = self.value(nested=True, depth=depth + 1)
+        return pairs
+
+    def _word(self, ends: str) -> str:
+        start = self._at
+        while not self.at_end() and self._peek() not in ends:
+            if self._text.startswith("${", self._at):
+                self._interpolation()
+            elif self._peek() in _NEVER:
+                raise self.wrong("expected the end; a list is written [a,b], other text is quoted")
+            else:
+                self._at += 1
+        word = self._text[start : self._at].strip(" \t")
+        if not word:
+            raise self.wrong("expected a value")
+        return word
+
+    def _interpolation(self) -> None:
+        end = self._text.find("}", self._at)
+        if end < 0:
+            raise self.wrong("expected } after ${")
+        self._at = end + 1
+
+    def _quoted(self) -> str:
+        quote, start, text = self._peek(), self._at + 1, ""
+        while (end := self._text.find(quote, start)) >= 0:
+            plain = self._text[start:end].rstrip("\\")
+            escapes = end - start - len(plain)
+            text += plain + "\\" * (escapes // 2)
+            start = end + 1
+            if escapes % 2 == 0:
+                self._at = start
+                return text
+            text += quote
+        raise self.wrong(f"expected a closing {quote}")
