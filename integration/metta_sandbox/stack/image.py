@@ -1,0 +1,191 @@
+"""The node image: there already, or built from base, wheelhouse and our own code."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock
+from platformdirs import user_cache_path
+from python_on_whales import DockerClient
+from python_on_whales.exceptions import DockerException, NoSuchImage
+
+from metta_sandbox.errors import StackError
+from metta_sandbox.stack import base_image, wheelhouse
+from metta_sandbox.stack.image_context import (
+    KIND_LABEL,
+    REPOSITORY,
+    UID_LABEL,
+    BuildInputs,
+    NodeUser,
+    read_sources,
+    stage,
+    unused_tags,
+)
+from metta_sandbox.stack.node_platform import NodePlatform
+from metta_sandbox.stack.resources import compose_folder, package_folder
+
+Progress = Callable[[str], None]
+
+_KEPT_LINES = 30
+
+#: How BuildKit's plain output heads a step: ``#7 [node 3/7] RUN …``.
+_STEP = re.compile(r"#\d+ \[(?:\w+ )?(\d+/\d+)\] (\w+)")
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """What image nodes need.
+
+    Args:
+        base_image: The Dockerfile's ``BASE_IMAGE``.
+        requirements: Packages beyond our own, as PEP 508 requirements.
+        gpu: Whether CUDA builds are wanted (``+hardware=gpu``).
+        python: The nodes' Python, major and minor.
+        user: Who runs in a node.
+        package: The folder of our own sources.
+
+    """
+
+    base_image: str = base_image.DEFAULT_BASE_IMAGE
+    requirements: tuple[str, ...] = ()
+    gpu: bool = False
+    python: str = "3.11"
+    user: NodeUser = field(default_factory=NodeUser.of_caller)
+    package: Path = field(default_factory=package_folder)
+
+
+@dataclass(frozen=True)
+class Image:
+    """A node image that is on the engine.
+
+    Args:
+        tag: Its name, made of its content.
+        id: The engine's name of its content.
+        base: The base image it stands on.
+        wheelhouse_key: Names the packages in it.
+        built: Whether it was built just now.
+        seconds: What each phase took: ``look``, and when built ``base``, ``wheelhouse``, ``build``.
+
+    """
+
+    tag: str
+    id: str
+    base: str
+    wheelhouse_key: str
+    built: bool
+    seconds: dict[str, float]
+
+
+def ensure_image(spec: ImageSpec, progress: Progress, docker: DockerClient | None = None) -> Image:
+    """Return the node image, building what of it is not there.
+
+    Raises:
+        MachineError: This machine can't: no base image, no pip, only CUDA wheels.
+        InputError: The user's base image does not exist.
+        StackError: The build failed; its last lines are in the message.
+
+    """
+    docker = DockerClient() if docker is None else docker
+    started = time.perf_counter()
+    platform = NodePlatform.of_engine(docker.system.info().architecture or "", spec.python)
+    wheels = wheelhouse.WheelSpec.for_nodes(
+        platform,
+        compose_folder() / "constraints.txt",
+        further=spec.requirements,
+        gpu=spec.gpu,
+    )
+    base = base_image.find_base(docker, spec.base_image, platform)
+    seconds = {"look": time.perf_counter() - started}
+    if base is None:
+        base = base_image.ensure_base(docker, spec.base_image, platform, progress)
+        seconds["base"] = base.seconds
+    inputs = _inputs(spec, base, wheels.key)
+    found = _find(docker, inputs.tag)
+    if found is None:
+        house = wheelhouse.ensure(wheels, progress)
+        seconds["wheelhouse"] = house.seconds
+        building = time.perf_counter()
+        found = _build(docker, spec, inputs, house.path, progress)
+        seconds["build"] = time.perf_counter() - building
+        prune(docker, spec.user)
+    return Image(inputs.tag, found, base.name, wheels.key, "build" in seconds, seconds)
+
+
+def _inputs(spec: ImageSpec, base: base_image.BaseImage, key: str) -> BuildInputs:
+    return BuildInputs(
+        base_image=base.name,
+        base_id=base.id,
+        wheelhouse_key=key,
+        python=spec.python,
+        user=spec.user,
+        sources=tuple(read_sources(spec.package)),
+        dockerfile=(compose_folder() / "Dockerfile").read_text(),
+    )
+
+
+def _find(docker: DockerClient, tag: str) -> str | None:
+    try:
+        return docker.image.inspect(tag).id
+    except NoSuchImage:
+        return None
+
+
+def _build(
+    docker: DockerClient, spec: ImageSpec, inputs: BuildInputs, wheels: Path, progress: Progress
+) -> str:
+    cache = user_cache_path("metta-sandbox", ensure_exists=True)
+    # One folder for all builds: BuildKit then sends only what has changed in it.
+    with FileLock(cache / "build.lock"):
+        found = _find(docker, inputs.tag)
+        if found is not None:
+            return found
+        progress(f"image: building {inputs.tag}")
+        compose_file = stage(cache / "build", inputs, spec.package, wheels)
+        builder = DockerClient(
+            client_call=docker.client_config.client_call,
+            context=docker.client_config.context,
+            host=docker.client_config.host,
+            compose_files=[compose_file],
+            compose_project_name="metta-sandbox-build",
+        )
+        _run_build(builder, inputs.tag, progress)
+    return docker.image.inspect(inputs.tag).id
+
+
+def _run_build(builder: DockerClient, tag: str, progress: Progress) -> None:
+    tail: list[str] = []
+    try:
+        for _, raw in builder.compose.build(services=["node"], stream_logs=True):
+            line = raw.decode(errors="replace").rstrip()
+            tail = [*tail[1 - _KEPT_LINES :], line]
+            if step := _STEP.match(line):
+                progress(f"image: step {step[1]} {step[2]}")
+    except DockerException as error:
+        lines = "\n".join(f"  {line}" for line in tail)
+        raise StackError(f"The node image {tag} could not be built:\n{lines}") from error
+
+
+def prune(docker: DockerClient, user: NodeUser) -> list[str]:
+    """Remove this user's older node images that no container uses, and return their tags."""
+    images = {
+        tag: image.created.timestamp()
+        for image in docker.image.list(
+            filters=[("label", f"{KIND_LABEL}=image"), ("label", f"{UID_LABEL}={user.uid}")]
+        )
+        for tag in image.repo_tags
+        if tag.startswith(f"{REPOSITORY}:")
+    }
+    used = [str(container.config.image) for container in docker.container.list(all=True)]
+    removed = []
+    for tag in unused_tags(images, used):
+        try:
+            docker.image.remove(tag)
+        except DockerException:
+            # Somebody has started to use it since, or has removed it first.
+            continue
+        removed.append(tag)
+    return removed

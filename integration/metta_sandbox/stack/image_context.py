@@ -1,0 +1,154 @@
+"""What a node image is built from, as a value: its name, its build file, its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+#: The repository of node images, and the labels by which they are found again.
+REPOSITORY = "metta-sandbox-node"
+KIND_LABEL = "dev.metta-sandbox.kind"
+UID_LABEL = "dev.metta-sandbox.uid"
+
+#: Whom the node user is when the caller is root, who must not run trainers.
+_ORDINARY = 1000
+
+
+@dataclass(frozen=True)
+class NodeUser:
+    """Who runs things in a node.
+
+    Args:
+        uid: The caller's, so that what a node writes is the caller's.
+        gid: The same.
+
+    """
+
+    uid: int
+    gid: int
+
+    @classmethod
+    def of_caller(cls, uid: int | None = None, gid: int | None = None) -> NodeUser:
+        """Return the caller's numbers, or ordinary ones when the caller is root."""
+        uid = os.getuid() if uid is None else uid
+        gid = os.getgid() if gid is None else gid
+        return cls(uid or _ORDINARY, gid or _ORDINARY)
+
+
+@dataclass(frozen=True)
+class BuildInputs:
+    """All that an image's content depends on.
+
+    Args:
+        base_image: What the engine calls the base.
+        base_id: The base's content.
+        wheelhouse_key: The packages.
+        python: The nodes' Python.
+        user: Who runs there.
+        sources: The package's own files, path under the package and SHA-256.
+        dockerfile: Its text.
+
+    """
+
+    base_image: str
+    base_id: str
+    wheelhouse_key: str
+    python: str
+    user: NodeUser
+    sources: tuple[tuple[str, str], ...]
+    dockerfile: str
+
+    @property
+    def tag(self) -> str:
+        """Name the image after its content."""
+        parts = [
+            self.base_id,
+            self.wheelhouse_key,
+            self.python,
+            self.user.uid,
+            self.user.gid,
+            self.sources,
+            self.dockerfile,
+        ]
+        return f"{REPOSITORY}:{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]}"
+
+    def compose_file(self) -> dict[str, object]:
+        """Return the Compose file that builds it. Compose has BuildKit where Buildx is missing."""
+        build = {
+            "context": ".",
+            "network": "none",
+            "args": {
+                "BASE_IMAGE": self.base_image,
+                "PYTHON_VERSION": self.python,
+                "NODE_UID": str(self.user.uid),
+                "NODE_GID": str(self.user.gid),
+            },
+            "labels": {KIND_LABEL: "image", UID_LABEL: str(self.user.uid)},
+        }
+        return {"services": {"node": {"image": self.tag, "build": build}}}
+
+
+def read_sources(package: Path) -> Iterator[tuple[str, str]]:
+    """Yield each file of the package that nodes get, and its SHA-256, in a fixed order."""
+    for path in sorted(package.rglob("*")):
+        relative = path.relative_to(package)
+        if path.is_file() and not _left_out(relative):
+            yield relative.as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def stage(
+    folder: Path,
+    inputs: BuildInputs,
+    package: Path,
+    wheelhouse: Path,
+) -> Path:
+    """Lay out the build's folder anew and return its Compose file.
+
+    Wheels are hard links where the file system allows: they are hundreds of megabytes.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / "Dockerfile").write_text(inputs.dockerfile)
+    _link_all(wheelhouse, folder / "wheelhouse")
+    for name, _ in inputs.sources:
+        target = folder / "lib" / "metta_sandbox" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(package / name, target)
+    compose_file = folder / "compose.yaml"
+    compose_file.write_text(json.dumps(inputs.compose_file(), indent=1))
+    return compose_file
+
+
+def unused_tags(images: Mapping[str, float], used: Iterable[str], keep: int = 2) -> list[str]:
+    """Return the tags that may go: not used by a container, not among the ``keep`` newest.
+
+    Args:
+        images: Tags and when each was made.
+        used: Tags that containers were made from.
+        keep: How many of the newest stay in any case.
+
+    """
+    newest = sorted(images, key=lambda tag: images[tag], reverse=True)
+    return [tag for tag in newest[keep:] if tag not in set(used)]
+
+
+def _left_out(relative: Path) -> bool:
+    return "__pycache__" in relative.parts or relative.parts[0] == "_compose"
+
+
+def _link_all(source: Path, target: Path) -> None:
+    target.mkdir()
+    for path in source.iterdir():
+        _link(path, target / path.name)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -1,0 +1,228 @@
+"""The wheelhouse: every package of a node, fetched by the user's own pip, kept for later builds.
+
+Inside a build there is often no way out: company proxies sign TLS with a certificate that only
+the host trusts. pip on the host knows its indexes, mirrors and certificates, so it does the
+fetching, for the node's Python and platform whatever the host's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+from metta_sandbox.errors import MachineError
+from metta_sandbox.stack.node_platform import NodePlatform
+from metta_sandbox.stack.pip_client import (
+    Download,
+    PipResult,
+    build_pure_wheel,
+    find_pip,
+    run_pip,
+)
+from metta_sandbox.stack.wheel_metadata import Wheel, closure, own_requirements, read_wheel
+
+#: Where PyTorch publishes its CPU builds.
+TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+
+#: Changes when the layout of a wheelhouse does, so that none of an older make is taken.
+_FORMAT = 1
+
+#: More rounds than any real set of packages needs; beyond it, something answers in circles.
+_ROUNDS = 20
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class WheelSpec:
+    """What a wheelhouse is for.
+
+    Args:
+        platform: The nodes' Python and architecture.
+        requirements: What nodes need, as PEP 508 requirements without markers.
+        constraints: The text of a constraints file.
+        gpu: Whether CUDA builds are wanted (``+hardware=gpu``).
+        torch_cpu_index: Where CPU builds of torch are looked for if pip comes up with CUDA.
+
+    """
+
+    platform: NodePlatform
+    requirements: tuple[str, ...]
+    constraints: str = ""
+    gpu: bool = False
+    torch_cpu_index: str = TORCH_CPU_INDEX
+
+    @classmethod
+    def for_nodes(
+        cls,
+        platform: NodePlatform,
+        constraints: Path,
+        *,
+        further: tuple[str, ...] = (),
+        gpu: bool = False,
+    ) -> WheelSpec:
+        """Ask for what this package needs on a node, and what a workload needs further."""
+        requirements = tuple(sorted({*own_requirements(platform), *further}))
+        text = constraints.read_text() if constraints.is_file() else ""
+        return cls(platform, requirements, text, gpu)
+
+    @property
+    def key(self) -> str:
+        """Name the contents: equal for equal requirements on equal nodes."""
+        parts = {
+            "format": _FORMAT,
+            "platform": asdict(self.platform),
+            "requirements": sorted(self.requirements),
+            "constraints": self.constraints,
+            "gpu": self.gpu,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Wheelhouse:
+    """A folder of wheels with ``requirements.txt`` (the closure, pinned) and ``manifest.json``.
+
+    Args:
+        path: The folder.
+        key: Names its contents.
+        seconds: What ``ensure`` took.
+        made: Whether it had to be made.
+
+    """
+
+    path: Path
+    key: str
+    seconds: float
+    made: bool
+
+
+def cache_folder() -> Path:
+    """Return where wheelhouses are kept: the user's cache folder."""
+    return user_cache_path("metta-sandbox") / "wheelhouse"
+
+
+def ensure(spec: WheelSpec, progress: Progress, cache: Path | None = None) -> Wheelhouse:
+    """Return the wheelhouse for ``spec``, fetching it unless it is there.
+
+    Raises:
+        MachineError: pip found only CUDA builds of torch, or failed, or is missing.
+
+    """
+    started = time.perf_counter()
+    cache = cache_folder() if cache is None else cache
+    path = cache / spec.key
+    made = False
+    if not path.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / f"{spec.key}.lock"):
+            # Whoever held the lock before may have made it.
+            if not path.is_dir():
+                _make(spec, path, progress)
+                made = True
+    return Wheelhouse(path, spec.key, time.perf_counter() - started, made)
+
+
+def _make(spec: WheelSpec, path: Path, progress: Progress) -> None:
+    progress(f"packages: fetching {len(spec.requirements)} requirements and what they need")
+    with tempfile.TemporaryDirectory(prefix=f"{spec.key}-", dir=path.parent) as scratch:
+        wheels = _fetch_closure(spec, Path(scratch), progress)
+        finished = Path(scratch) / "finished"
+        finished.mkdir()
+        for source, wheel in wheels:
+            source.rename(finished / wheel.file)
+        pins = [f"{wheel.name}=={wheel.version}\n" for _, wheel in wheels]
+        (finished / "requirements.txt").write_text("".join(pins))
+        manifest = [{"name": w.name, "version": w.version, "sha256": w.sha256} for _, w in wheels]
+        (finished / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+        finished.rename(path)
+    progress(f"packages: {len(wheels)} wheels in {path}")
+
+
+def _fetch_closure(spec: WheelSpec, scratch: Path, progress: Progress) -> list[tuple[Path, Wheel]]:
+    """Download in rounds until nothing is missing on a node."""
+    constraints = scratch / "constraints.txt"
+    constraints.write_text(spec.constraints)
+    pip = find_pip()
+    built = scratch / "built"
+    built.mkdir()
+    previous: tuple[Path, ...] = ()
+    asked = spec.requirements
+    extra_index: str | None = None
+    for number in range(_ROUNDS):
+        folder = scratch / f"round-{number}"
+        folder.mkdir()
+        download = Download(
+            asked, constraints, folder, spec.platform, (built, *previous), extra_index
+        )
+        result = run_pip([*pip, *download.arguments()], _quiet, refuse_cuda=not spec.gpu)
+        if result.cuda:
+            if extra_index is not None:
+                raise _only_cuda(result.cuda)
+            extra_index = spec.torch_cpu_index
+            progress(f"packages: pip found {result.cuda}, which is CUDA; trying {extra_index}")
+        elif requirement := result.without_wheel():
+            _build(pip, requirement, constraints, built, progress)
+        elif result.status != 0:
+            raise _pip_failed(result)
+        else:
+            files = {wheel.name: (path, wheel) for path, wheel in _read(folder)}
+            found = closure(
+                asked, {name: wheel for name, (_, wheel) in files.items()}, spec.platform
+            )
+            if not found.missing:
+                return [files[wheel.name] for wheel in found.wheels]
+            asked = tuple(sorted({*asked, *found.missing}))
+            previous = (folder,)
+    raise MachineError(f"pip found no complete set of packages in {_ROUNDS} rounds: {asked}")
+
+
+def _read(folder: Path) -> list[tuple[Path, Wheel]]:
+    return [(path, read_wheel(path)) for path in sorted(folder.glob("*.whl"))]
+
+
+def _build(
+    pip: list[str], requirement: str, constraints: Path, folder: Path, progress: Progress
+) -> None:
+    """Build a wheel of a package that has none; only a pure one can be built for another Python."""
+    progress(f"packages: no wheel of {requirement} for the nodes, building one here")
+    before = set(folder.iterdir())
+    command = [*pip, *build_pure_wheel(requirement, constraints, folder)]
+    result = run_pip(command, _quiet, refuse_cuda=False)
+    new = set(folder.iterdir()) - before
+    if result.status == 0 and new and all(path.name.endswith("-none-any.whl") for path in new):
+        return
+    lines = "\n".join(f"  {line}" for line in result.tail[-8:])
+    raise MachineError(
+        f"There is no wheel of {requirement} for the nodes' Python and platform, "
+        f"and a portable one can't be built here:\n{lines}",
+        "put a wheel of it into a folder of yours: pip config set global.find-links FOLDER",
+    )
+
+
+def _only_cuda(found: str) -> MachineError:
+    return MachineError(
+        f"pip finds only CUDA builds ({found}), gigabytes that nodes without a GPU have no use for",
+        f"point pip at CPU wheels: PIP_EXTRA_INDEX_URL={TORCH_CPU_INDEX} (or `pip config set "
+        f"global.extra-index-url {TORCH_CPU_INDEX}`); for CUDA, add +hardware=gpu",
+    )
+
+
+def _pip_failed(result: PipResult) -> MachineError:
+    lines = "\n".join(f"  {line}" for line in result.tail[-15:])
+    return MachineError(
+        f"pip could not fetch the nodes' packages (status {result.status}):\n{lines}",
+        "see that `pip download` works here: `pip config list` shows its indexes and certificates",
+    )
+
+
+def _quiet(_line: str) -> None:
+    """Swallow a line of pip's output."""
