@@ -1,0 +1,83 @@
+"""The application: one state, one transcript, every route."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from metta_sandbox.api.announcer import Announcer
+from metta_sandbox.api.middleware import Guard, Recorder
+from metta_sandbox.api.routes import add_routes
+from metta_sandbox.api.store import Store
+from metta_sandbox.api.tokens import Tokens
+from metta_sandbox.api.transcript import Transcript
+from metta_sandbox.errors import MachineError
+from metta_sandbox.node.agent.emitter import Emitter
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a control plane is started with.
+
+    Args:
+        data: The folder of its state file and its transcript; made when missing.
+        cogweb_port: The port whose calls are Cogweb's; those of any other are Observatory's.
+        tokens: Who may call. With none, everybody may.
+
+    """
+
+    data: Path
+    cogweb_port: int = 8081
+    tokens: Tokens = field(default_factory=Tokens)
+
+
+def create_app(settings: Settings, announcer: Announcer | None = None) -> FastAPI:
+    """Build the control plane. Its lifespan ends with state and transcript closed.
+
+    Args:
+        settings: See there.
+        announcer: Where its events go; by default where this process's environment says.
+
+    Raises:
+        MachineError: The data folder can't be used.
+
+    """
+    announcer = announcer or Announcer(Emitter.from_environment())
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MachineError(
+            f"cannot make the folder {settings.data}: {error.strerror}", "choose another --data"
+        ) from error
+    store = Store(settings.data / "state.sqlite3")
+    transcript = Transcript(settings.data / "requests.jsonl")
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        store.close()
+        transcript.close()
+        announcer.close()
+
+    app = FastAPI(
+        title="Observatory and Cogweb, standing in",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,  # its page would be fetched from the network
+        redoc_url=None,
+    )
+    add_routes(app, store, settings.tokens)
+    app.add_middleware(Guard, tokens=settings.tokens)
+    # Added last, so outermost: what the guard refuses is recorded too.
+    app.add_middleware(
+        Recorder,
+        transcript=transcript,
+        tokens=settings.tokens,
+        announcer=announcer,
+        cogweb_port=settings.cogweb_port,
+    )
+    return app

@@ -1,0 +1,119 @@
+"""Two listening sockets, one application, one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from metta_sandbox.api.announcer import Announcer
+from metta_sandbox.api.app import Settings, create_app
+from metta_sandbox.api.tokens import Tokens
+from metta_sandbox.errors import MachineError
+from metta_sandbox.node.agent.emitter import Emitter
+
+#: Seconds that calls in flight get to end once the process is told to stop.
+GRACE = 0.4
+#: Seconds an idle connection stays open. Longer than a rollout pauses between calls, so that
+#: a caller seldom writes into a connection that is being closed.
+KEEP_ALIVE = 600
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open a listening socket; port 0 takes a free one.
+
+    Raises:
+        MachineError: The address can't be had; says which and why.
+
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except socket.gaierror as error:
+        reason = error.strerror
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+    except OverflowError:
+        reason = "ports go from 0 to 65535"
+    raise MachineError(
+        f"cannot listen on {host}:{port}: {reason}", "choose another --host or port; 0 is any free"
+    )
+
+
+def run(host: str, observatory_port: int, cogweb_port: int, data: Path, tokens: Tokens) -> None:
+    """Serve the control plane until SIGTERM or SIGINT.
+
+    Emits ``api.ready`` (``host``, ``observatory_port``, ``cogweb_port``) once both ports answer.
+
+    Raises:
+        MachineError: A port or the data folder can't be used.
+
+    """
+    with ExitStack() as stack:
+        sockets = [
+            stack.enter_context(listen(host, port)) for port in (observatory_port, cogweb_port)
+        ]
+        ports = [int(sock.getsockname()[1]) for sock in sockets]
+        announcer = Announcer(Emitter.from_environment())
+        app = create_app(Settings(data=data, cogweb_port=ports[1], tokens=tokens), announcer)
+        asyncio.run(_serve(app, sockets, announcer, host, ports))
+
+
+class _Server(uvicorn.Server):
+    """A server that tells when it listens, and leaves the signals to us."""
+
+    def __init__(self, app: FastAPI) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan="off",  # two servers share one application
+                log_config=None,
+                access_log=False,
+                timeout_keep_alive=KEEP_ALIVE,
+            )
+        )
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+async def _serve(
+    app: FastAPI, sockets: list[socket.socket], announcer: Announcer, host: str, ports: list[int]
+) -> None:
+    servers = [_Server(app) for _ in sockets]
+    loop = asyncio.get_running_loop()
+
+    def stop(*, at_once: bool = False) -> None:
+        for server in servers:
+            server.should_exit = True
+            server.force_exit = at_once
+        if not at_once:
+            loop.call_later(GRACE, lambda: stop(at_once=True))
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    async with app.router.lifespan_context(app):
+        serving = [
+            asyncio.create_task(server.serve([sock]))
+            for server, sock in zip(servers, sockets, strict=True)
+        ]
+        for server in servers:
+            await server.listening.wait()
+        ready = asyncio.create_task(
+            announcer.emit("api.ready", host=host, observatory_port=ports[0], cogweb_port=ports[1])
+        )
+        await asyncio.gather(*serving)
+        ready.cancel()
