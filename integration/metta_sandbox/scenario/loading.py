@@ -53,7 +53,9 @@ def parse(text: str, path: Path) -> Scenario:
         scenario = Scenario.model_validate(document.data)
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        found.extend(describe(Scenario, errors, document))
+        told = {place for place, _ in found}
+        described = describe(Scenario, errors, document)
+        found.extend((place, message) for place, message in described if place not in told)
     if found:
         raise _refusal(path, found)
     return scenario

@@ -62,7 +62,8 @@ class Range(Part):
     @classmethod
     def _is_above_min(cls, value: float, info: ValidationInfo) -> float:
         low = info.data.get("min")
-        if low is not None and value <= low:
+        # Closer than this, rounding could make the two ends one.
+        if low is not None and value - low <= 1e-12 * max(abs(low), abs(value)):
             raise ValueError(f"expected more than min, which is {low:g}")
         return value
 
