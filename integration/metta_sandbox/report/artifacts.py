@@ -1,0 +1,71 @@
+"""The folders that runs leave: ``artifacts/<run>/`` and the link ``artifacts/latest``."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+
+from metta_sandbox.errors import MachineError
+
+LATEST = "latest"
+
+
+def run_id(now: datetime | None = None) -> str:
+    """Name a run so that names sort by time (UTC): ``20261122T183512-ab12``."""
+    now = datetime.now(timezone.utc) if now is None else now.astimezone(timezone.utc)
+    return f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+
+
+def create_run_folder(root: Path, *, name: Callable[[], str] = run_id) -> Path:
+    """Make a new run's folder below ``root``, and let ``latest`` point at it.
+
+    Where links can't be made (some shared folders), there is no ``latest``.
+
+    Raises:
+        MachineError: Nothing can be written there.
+
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        while True:
+            folder = root / name()
+            try:
+                folder.mkdir()
+                break
+            except FileExistsError:  # another run began in this second, with the same four digits
+                continue
+    except OSError as error:
+        raise MachineError(
+            f"artifacts cannot be written to {root}: {error.strerror}",
+            "choose another folder with --artifacts",
+        ) from error
+    _point_latest_at(folder)
+    return folder
+
+
+def create_scenario_folder(run: Path, scenario: str) -> Path:
+    """Make the folder of one scenario in a run's, under its name, or name-2 and so on if taken."""
+    number = 1
+    while True:
+        folder = run / (scenario if number == 1 else f"{scenario}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+            continue
+        return folder
+
+
+def _point_latest_at(folder: Path) -> None:
+    latest = folder.parent / LATEST
+    if latest.exists() and not latest.is_symlink():
+        return  # somebody's own file or folder
+    link = folder.parent / f".{LATEST}.{folder.name}"
+    try:
+        link.symlink_to(folder.name, target_is_directory=True)
+        os.replace(link, latest)  # noqa: PTH105 - Path.replace follows nothing either, but says less
+    except OSError:
+        link.unlink(missing_ok=True)

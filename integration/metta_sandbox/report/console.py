@@ -1,0 +1,119 @@
+"""What a person sees while scenarios are played, and at their end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from metta_sandbox.report.results import CheckResult, RunResult, ScenarioResult, TrialResult
+from metta_sandbox.verdict import Verdict
+
+STYLES = {
+    Verdict.PASSED: "bold green",
+    Verdict.FAILED: "bold red",
+    Verdict.INCONCLUSIVE: "bold yellow",
+    Verdict.SKIPPED: "bold cyan",
+    Verdict.ERROR: "bold red",
+}
+_NOT_ON_A_TERMINAL = 160
+
+
+class Reporter:
+    """Prints progress, a table for each scenario, and the final verdict.
+
+    Colours only on a terminal, and not with ``NO_COLOR``.
+
+    Args:
+        quiet: Print nothing but what did not pass, and the final verdict.
+        console: Where to print. Default: standard output.
+
+    """
+
+    def __init__(self, *, quiet: bool = False, console: Console | None = None) -> None:
+        self._quiet = quiet
+        if console is None:
+            console = Console(highlight=False)
+            if not console.is_terminal:  # a log file has no edge to fold lines at
+                console = Console(highlight=False, width=_NOT_ON_A_TERMINAL)
+        self._console = console
+
+    def step(self, text: str) -> None:
+        """Print a line of progress."""
+        if not self._quiet:
+            self._print(Text.assemble(("· ", "dim"), text))
+
+    def warn(self, text: str) -> None:
+        """Print a line that also a quiet run shows, such as a fallback to another engine."""
+        self._print(Text.assemble(("! ", "bold yellow"), text))
+
+    def scenario(self, result: ScenarioResult) -> None:
+        """Print how one scenario came out."""
+        if self._quiet and result.verdict in (Verdict.PASSED, Verdict.SKIPPED):
+            return
+        head = Text.assemble(_badge(result.verdict), f" {result.name}")
+        head.append(f"  {_many(result.nodes, 'node')} on {result.engine}, {result.seconds:.1f} s")
+        self._print(head)
+        if result.reason:
+            self._print(Text(f"  {result.reason}"))
+        if result.trials:
+            self._console.print(_trials(result.trials))
+        for fault in result.faults:
+            shown = fault.proof or ("no proof that it happened" if fault.fired else "never fired")
+            self._print(Text(f"  fault {fault.name}: {shown}"))
+        for check in result.checks:
+            if check.verdict is not Verdict.PASSED:
+                self._print(_check(check))
+
+    def finish(self, result: RunResult, folder: Path | None) -> None:
+        """Print the final verdict, and where the artifacts are, if there are any."""
+        counts = [
+            f"{count} {verdict}"
+            for verdict in Verdict
+            if (count := sum(one.verdict is verdict for one in result.scenarios))
+        ]
+        line = Text.assemble(_badge(result.verdict), "  ")
+        line.append(", ".join(counts) or "nothing was played")
+        line.append(f" in {result.seconds:.1f} s")
+        if folder is not None:
+            line.append(f" · artifacts in {folder}")
+        self._print(line)
+
+    def _print(self, text: Text) -> None:
+        self._console.print(text, soft_wrap=True)
+
+
+def _badge(verdict: Verdict) -> Text:
+    return Text(verdict.value.upper(), style=STYLES[verdict])
+
+
+def _check(check: CheckResult) -> Text:
+    text = Text.assemble("  ", (check.verdict.value, STYLES[check.verdict]), f" {check.name}")
+    for line in check.detail.splitlines():
+        text.append(f"\n      {line}")
+    return text
+
+
+def _trials(trials: tuple[TrialResult, ...]) -> Table:
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for heading in ("run", "status"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("score", "cost", "seconds"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for trial in trials:
+        style = "" if trial.status == "completed" else "red"
+        cells = (trial.run or "(unnamed)", trial.status, _number(trial.score), _number(trial.cost))
+        table.add_row(*map(Text, (*cells, _number(trial.seconds, 1))), style=style)
+    return table
+
+
+def _number(value: float | None, digits: int | None = None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:g}" if digits is None else f"{value:.{digits}f}"
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

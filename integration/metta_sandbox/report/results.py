@@ -1,0 +1,133 @@
+"""``results.json``: what a run came to, for programs that read it.
+
+Times are seconds. Numbers that JSON cannot write (a score that is NaN) are null.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from metta_sandbox.errors import InputError
+from metta_sandbox.verdict import Verdict
+
+FILE_NAME = "results.json"
+SCHEMA_FILE = Path(__file__).with_name("results.schema.json")
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        ser_json_inf_nan="null",
+        json_schema_serialization_defaults_required=True,
+    )
+
+
+class TrialResult(_Result):
+    """One trial of a sweep."""
+
+    run: str = Field(description="The run's name, or empty if it never got one.")
+    status: str = Field(description="completed, failed or pending.")
+    score: float | None = Field(default=None, description="The sweep's metric, as evaluated.")
+    cost: float | None = Field(default=None, description="What the search was told it cost.")
+    overrides: dict[str, Any] = Field(default_factory=dict, description="By dotted key.")
+    seconds: float | None = Field(default=None, description="From suggestion to observation.")
+
+
+class FaultResult(_Result):
+    """One fault that a scenario asks for."""
+
+    name: str = Field(description="Which fault it is.")
+    fired: bool = Field(description="Whether it was set off.")
+    proof: str = Field(description="What shows that it happened; empty if nothing does.")
+
+
+class CheckResult(_Result):
+    """One thing that had to hold."""
+
+    name: str = Field(description="What was checked.")
+    verdict: Verdict = Field(description="How it came out.")
+    detail: str = Field(default="", description="What was expected, what was seen, and where.")
+
+
+class Timings(_Result):
+    """How long the phases around the sweep took; null for one that was never reached."""
+
+    up: float | None = Field(default=None, description="Until every node was ready.")
+    first_trial: float | None = Field(
+        default=None, description="From then until the first trial began to train."
+    )
+    down: float | None = Field(default=None, description="Taking the stack down.")
+
+
+class ScenarioResult(_Result):
+    """One scenario that was played, or could not be."""
+
+    name: str = Field(description="The scenario's name.")
+    file: str = Field(description="Where it was read from.")
+    verdict: Verdict = Field(description="How it came out.")
+    reason: str = Field(default="", description="Why it did not pass; empty if it did.")
+    engine: str = Field(description="What it was played on: compose or process.")
+    nodes: int = Field(ge=0, description="How many nodes took part.")
+    seconds: float = Field(ge=0, description="How long it took, all in all.")
+    trials: tuple[TrialResult, ...] = Field(default=(), description="In the order they began.")
+    faults: tuple[FaultResult, ...] = Field(default=(), description="Those it asked for.")
+    checks: tuple[CheckResult, ...] = Field(default=(), description="All that were evaluated.")
+    timings: Timings = Field(default_factory=Timings, description="Phases around the sweep.")
+
+
+class RunResult(_Result):
+    """One call of ``metta-sandbox run``. Without scenarios it could not even start."""
+
+    version: Literal[1] = Field(default=1, description="The version of this format.")
+    run: str = Field(description="The run's id, which is its folder's name.")
+    verdict: Verdict = Field(description="The worst of its scenarios'.")
+    engine: str = Field(description="compose or process; empty if none was chosen yet.")
+    seconds: float = Field(ge=0, description="How long it took, all in all.")
+    scenarios: tuple[ScenarioResult, ...] = Field(default=(), description="As they were played.")
+
+
+def write(result: RunResult, folder: Path) -> Path:
+    """Write ``results.json`` into a folder, whole or not at all; give its path."""
+    return write_text(folder / FILE_NAME, result.model_dump_json(indent=2) + "\n")
+
+
+def read(path: Path) -> RunResult:
+    """Read what ``write`` wrote, from the file or from its folder.
+
+    Raises:
+        InputError: There is no such file, or it is not a run's results.
+
+    """
+    path = path / FILE_NAME if path.is_dir() else path
+    try:
+        return RunResult.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"no results in {path}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path} is not a run's results: {where}: {first['msg']}") from error
+
+
+def schema() -> str:
+    """Write the JSON Schema of ``results.json``."""
+    made = RunResult.model_json_schema(mode="serialization")
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    return json.dumps({"$schema": dialect, **made}, indent=2) + "\n"
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a file so that a reader finds the old one or the whole new one."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
