@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 
 from metta_sandbox.errors import InputError, Problem
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.names import suggest_key
 from metta_sandbox.scenario.problems import describe
-from metta_sandbox.scenario.tree import Place, UnreadableError, read
+from metta_sandbox.scenario.search import flatten_parameters
+from metta_sandbox.scenario.tree import Document, Place, UnreadableError, read
 
 #: Bytes. Scenarios are a page long; parsing is slow enough that more is surely a mistake.
 LARGEST_FILE = 256 * 1024
@@ -56,6 +59,7 @@ def parse(text: str, path: Path) -> Scenario:
         told = {place for place, _ in found}
         described = describe(Scenario, errors, document)
         found.extend((place, message) for place, message in described if place not in told)
+        found.extend(_unknown_parameters(document))
     if found:
         raise _refusal(path, found)
     return scenario
@@ -139,6 +143,22 @@ def _text(path: Path) -> str:
         place = Place(before.count(b"\n") + 1, len(before) - before.rfind(b"\n"))
         message = f"not UTF-8: byte 0x{content[error.start]:02x}; save the file as UTF-8"
         raise _refusal(path, [(place, message)]) from error
+
+
+def _unknown_parameters(document: Document) -> Iterator[tuple[Place, str]]:
+    """Check searched keys on their own: Pydantic gets to them only when the sweep is right."""
+    sweep = document.data.get("sweep")
+    given = sweep.get("parameters") if isinstance(sweep, dict) else None
+    if not isinstance(given, dict):
+        return
+    try:
+        keys = list(flatten_parameters(given))
+    except PydanticCustomError:  # told already
+        return
+    for key in keys:
+        if message := suggest_key(key):
+            path = ("sweep", "parameters", key)
+            yield document.locate(path, key=True), f"{'.'.join(path)}: {message}"
 
 
 def _refusal(path: Path, found: Iterable[tuple[Place, str]]) -> InputError:

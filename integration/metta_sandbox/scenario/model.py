@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -44,11 +44,11 @@ class Trainer(Part):
     def _are_known(cls, value: dict[str, Value]) -> dict[str, Value]:
         faults: list[Fault] = []
         for key, setting in value.items():
-            kind = TRAINER_KEYS.get(split_key(key)[1])
-            if message := suggest_key(key):
+            op, bare = split_key(key)
+            if message := suggest_key(bare):
                 faults.append(((key,), message))
-            elif kind is not None and not key.startswith("~") and not _is_a(setting, kind):
-                faults.append(((key,), f"expected {_KIND_NAMES[kind]}"))
+            elif op != "~" and not _is_a(setting, TRAINER_KEYS[bare]):
+                faults.append(((key,), f"expected {_KIND_NAMES[TRAINER_KEYS[bare]]}"))
         if faults:
             raise misfit(faults)
         return value
@@ -107,7 +107,7 @@ class Scenario(Part):
     @property
     def search_space(self) -> dict[str, Range | Choice]:
         """What is searched, by dotted key, in the order of the file."""
-        return {split_key(key)[1]: spec for key, spec in self.sweep.parameters.items()}
+        return dict(self.sweep.parameters)
 
     @property
     def cautions(self) -> tuple[str, ...]:
@@ -144,8 +144,7 @@ class Scenario(Part):
     def _suits_trainer(cls, value: Sweep) -> Sweep:
         faults: list[Fault] = []
         for key, parameter in value.parameters.items():
-            message = suggest_key(key) or _misfit_of(parameter, TRAINER_KEYS.get(key))
-            if message:
+            if message := suggest_key(key) or _misfit_of(parameter, TRAINER_KEYS[key]):
                 faults.append((("parameters", key), message))
         if faults:
             raise misfit(faults)
@@ -170,19 +169,23 @@ class Scenario(Part):
         return value
 
 
-_KIND_NAMES = {int: "a whole number", float: "a number", str: "text"}
+_Kind: TypeAlias = type[bool | int | float | str]
+_KIND_NAMES: Mapping[_Kind, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+}
 
 
-def _is_a(value: Value, kind: type[int | float | str]) -> bool:
+def _is_a(value: Value, kind: _Kind) -> bool:
     if isinstance(value, bool):
-        return False
+        return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)
 
 
-def _misfit_of(parameter: Parameter, kind: type[int | float | str] | None) -> str | None:
+def _misfit_of(parameter: Parameter, kind: _Kind) -> str | None:
     """Say why a trainer's key can't take what is searched, or None if it can."""
-    if kind is None:
-        return None
     if isinstance(parameter, Choice):
         fits = all(_is_a(value, kind) for value in parameter.values)
     else:

@@ -11,21 +11,30 @@ MASTER = "sweep-master"
 WORKER = "sweep-worker"
 API = "dummy-api"
 
-#: Override keys of the bundled arena trainer, and the type of each one's value.
-TRAINER_KEYS: Mapping[str, type[int | float | str]] = {
+#: Override keys of the bundled arena trainer, and the type of each one's value. They stand here,
+#: and not in its own model, because a scenario is checked where no trainer is installed.
+TRAINER_KEYS: Mapping[str, type[bool | int | float | str]] = {
     "trainer.total_timesteps": int,
     "trainer.batch_size": int,
     "trainer.minibatch_size": int,
     "trainer.bptt_horizon": int,
     "trainer.update_epochs": int,
+    "trainer.curriculum": str,
+    "trainer.checkpoint_interval": int,
+    "trainer.resume": bool,
     "trainer.optimizer.learning_rate": float,
+    "trainer.optimizer.beta1": float,
+    "trainer.optimizer.beta2": float,
+    "trainer.optimizer.eps": float,
     "trainer.ppo.clip_coef": float,
     "trainer.ppo.gamma": float,
     "trainer.ppo.gae_lambda": float,
     "trainer.ppo.vf_coef": float,
+    "trainer.ppo.vf_clip_coef": float,
+    "trainer.ppo.clip_vloss": bool,
     "trainer.ppo.ent_coef": float,
     "trainer.ppo.max_grad_norm": float,
-    "trainer.curriculum": str,
+    "trainer.ppo.norm_adv": bool,
 }
 
 
@@ -44,13 +53,11 @@ def suggest_host(name: str) -> str | None:
 
 
 def suggest_key(key: str) -> str | None:
-    """Say what is wrong with an override key for the bundled trainer, or None if it is one.
-
-    Keys that start with ``+`` are handed through: their writer says that they are new.
-    """
-    bare = key.lstrip("~")
-    if key.startswith("+") or bare in TRAINER_KEYS:
+    """Say what is wrong with an override key for the bundled trainer, or None if it is one."""
+    if key in TRAINER_KEYS:
         return None
-    near = nearest(bare, TRAINER_KEYS)
+    leaf = key.rpartition(".")[2]
+    same_leaf = [known for known in TRAINER_KEYS if known.rpartition(".")[2] == leaf]
+    near = nearest(key, TRAINER_KEYS) or next(iter(same_leaf), None)
     did_you_mean = f"; did you mean {near}?" if near else ""
-    return f"the bundled trainer has no {bare}{did_you_mean} (+{bare} hands it on unchecked)"
+    return f"the bundled trainer has no {key}{did_you_mean}"

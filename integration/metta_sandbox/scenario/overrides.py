@@ -40,6 +40,11 @@ class Override:
     value: Value = None
 
 
+def is_key(text: str) -> bool:
+    """Tell whether a text is a dotted key, without an operator."""
+    return _KEY.fullmatch(text) is not None
+
+
 def split_key(text: str) -> tuple[Op, str]:
     """Part a key from its operator.
 

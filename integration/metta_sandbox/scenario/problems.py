@@ -14,6 +14,9 @@ from metta_sandbox.scenario.tree import Document, Place
 
 Location: TypeAlias = tuple[str | int, ...]
 
+#: Characters of an offending text that are repeated in a message.
+_WIDEST = 60
+
 _EXPECTED = {
     "int_type": "expected a whole number",
     "int_from_float": "expected a whole number",
@@ -33,7 +36,7 @@ _EXPECTED = {
     "string_too_short": "expected some text",
     "string_too_long": "expected at most {max_length} characters",
     "too_short": "expected at least one",
-    "missing": "expected this key",
+    "missing": "missing",
     "union_tag_not_found": "expected exactly one key",
 }
 
@@ -70,7 +73,8 @@ def _message(model: type[BaseModel], error: ErrorDetails) -> str:
         return f"expected {' or '.join(known)}, got {found}{did_you_mean}"
     if kind == "value_error":
         text = str(context["error"])
-        return text if isinstance(error["input"], (dict, list)) else f"{text}, got {found}"
+        whole = text.endswith("?") or isinstance(error["input"], (dict, list))
+        return text if whole else f"{text}, got {found}"
     expected = _EXPECTED.get(kind)
     text = expected.format(**context) if expected else str(error["msg"])
     return text if kind in {"missing", "union_tag_not_found"} else f"{text}, got {found}"
@@ -94,8 +98,9 @@ def _quote(value: Any) -> str:
         return "a list"
     if value is None or isinstance(value, bool):
         return {None: "nothing", True: "true", False: "false"}[value]
-    text = str(value)
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")  # noqa: PLR2004 - one line's worth
+    text = value if isinstance(value, str) else str(value)
+    short = text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."
+    return repr(short) if isinstance(value, str) else short
 
 
 def _dotted(location: Location) -> str:

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo,
 from typing_extensions import TypeAliasType
 
 from metta_sandbox.scenario.base import Fault, Part, misfit
-from metta_sandbox.scenario.overrides import split_key
+from metta_sandbox.scenario.overrides import is_key
 from metta_sandbox.scenario.values import Value
 
 Distribution = Literal["uniform", "int_uniform", "uniform_pow2", "log_normal", "logit_normal"]
@@ -114,7 +114,7 @@ def _is_leaf(value: object) -> bool:
     )
 
 
-def _flatten(nested: Any) -> Any:
+def flatten_parameters(nested: Any) -> Any:
     """Write nested parameters as one dotted key each; Pydantic refuses what is no mapping."""
     if not isinstance(nested, Mapping):
         return nested
@@ -127,10 +127,8 @@ def _flatten(nested: Any) -> Any:
             if not _is_leaf(value):
                 visit(value, f"{dotted}.", here)
                 continue
-            try:
-                split_key(dotted)
-            except ValueError as error:
-                faults.append((here, str(error)))
+            if not is_key(dotted):
+                faults.append((here, f"expected a key such as trainer.batch_size, not {dotted!r}"))
             if dotted in flat:
                 faults.append((here, f"{dotted} is given twice"))
             flat[dotted] = value
@@ -143,7 +141,7 @@ def _flatten(nested: Any) -> Any:
 
 ParameterTree = TypeAliasType("ParameterTree", "dict[str, Range | Choice | ParameterTree]")
 Parameters = Annotated[
-    dict[str, Parameter], BeforeValidator(_flatten, json_schema_input_type=ParameterTree)
+    dict[str, Parameter], BeforeValidator(flatten_parameters, json_schema_input_type=ParameterTree)
 ]
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Kernel, Matern, WhiteKernel
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from metta_sandbox.scenario.search import Sweep
 from metta_sandbox.sweep.space import Space
@@ -73,7 +74,9 @@ class Protein:
             return Suggestion(self._space.from_unit(self._space.centre))
         chance = np.random.default_rng([self._seed, self._tried])
         if self._points:
-            point = self._pick(chance)
+            # One thread: the matrices are tiny, and sums then come out the same everywhere.
+            with threadpool_limits(limits=1):
+                point = self._pick(chance)
         else:
             # Nothing worked yet, so nothing is known but where not to look.
             candidates = chance.random((_PER_FRONT_POINT, len(self._space.axes)))
