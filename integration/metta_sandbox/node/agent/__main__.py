@@ -26,7 +26,13 @@ def main(arguments: Optional[List[str]] = None) -> int:
     local = options.local or os.environ["METTA_EVENTS"]
     # Where this socket is, is also how this agent's processes are told from another's.
     os.environ["METTA_EVENTS"] = local
-    agent = Agent(options.node, Address(options.hub), local, standing=options.standing)
+    agent = Agent(
+        options.node,
+        Address(options.hub),
+        local,
+        address=options.address,
+        standing=options.standing,
+    )
     return asyncio.run(agent.serve(options.patience, options.command))
 
 
@@ -38,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     agent.add_argument("--node", required=True, help="the node's host name")
     agent.add_argument("--hub", required=True, help="tcp:HOST:PORT or unix:PATH")
     agent.add_argument("--local", help="socket for this node's processes (else METTA_EVENTS)")
+    agent.add_argument("--address", default="", help="the node's network address")
     agent.add_argument("--patience", type=float, default=60.0, help="seconds to find the hub")
     agent.add_argument("--standing", action="store_true", help="stay when the harness leaves")
     agent.add_argument("command", nargs="*", help="started at once; the agent ends with it")

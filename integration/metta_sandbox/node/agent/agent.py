@@ -9,6 +9,7 @@ import asyncio
 import os
 import platform
 import signal
+import socket
 import sys
 import time
 from typing import Any, Coroutine, Dict, List, Optional, Set
@@ -30,14 +31,18 @@ class Agent:
         node: The node's host name.
         hub: Where the hub listens.
         local: Path of the socket for emitters and clients on this node.
+        address: The node's network address; found from its host name if not given.
         standing: Stay when the harness leaves.
 
     """
 
-    def __init__(self, node: str, hub: Address, local: str, *, standing: bool = False) -> None:
+    def __init__(
+        self, node: str, hub: Address, local: str, *, address: str = "", standing: bool = False
+    ) -> None:
         self._node = node
         self._hub_address = hub
         self._local = local
+        self._address = address
         self._standing = standing
         self._groups: Dict[str, Group] = {}
         self._owners: Dict[str, asyncio.StreamWriter] = {}
@@ -94,6 +99,7 @@ class Agent:
             {
                 "type": "registered",
                 "node": self._node,
+                "address": self._address or socket.gethostbyname(socket.gethostname()),
                 "pid": os.getpid(),
                 "python": platform.python_version(),
                 "platform": platform.platform(),

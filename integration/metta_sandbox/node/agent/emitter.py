@@ -35,6 +35,9 @@ def identity(environ: Mapping[str, str]) -> Dict[str, Any]:
         value = environ.get(variable)
         if value is not None:
             found[field] = int(value) if field in _NUMBERS and value.isdigit() else value
+    if "trial" not in found:
+        # Outside a trial METTA_RUN_ID names the sweep, not a run.
+        found.pop("run", None)
     return found
 
 

@@ -1,0 +1,148 @@
+"""The hand-off of a trial: rank 0 tells every node which run to train, and with what.
+
+Gloo's groups are static, so each trial has a group of its own, by number. They meet in one store
+that rank 0's rollout serves at MASTER_ADDR:MASTER_PORT for as long as the sweep lasts; the store
+also carries each node's outcome, so that no node waits for one that has already failed.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch.distributed as dist
+
+from metta_sandbox.node.view import NodeView
+from metta_sandbox.scenario.values import Value
+
+
+@dataclass(frozen=True)
+class HandOff:
+    """What every node must know before it trains.
+
+    Args:
+        trial: Its number in the sweep, from 1.
+        run: The run's name, or an empty string when the sweep is over.
+        overrides: The trainer's settings, by dotted key.
+        wandb_run_id: The tracker's id of the run.
+        port: Where the trainers of this trial meet, on rank 0's node.
+
+    """
+
+    trial: int
+    run: str
+    overrides: dict[str, Value]
+    wandb_run_id: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended on one node.
+
+    Args:
+        node_rank: The node's index.
+        statuses: Exit status by rank; negative for a signal.
+        reason: Why it failed, or an empty string.
+
+    """
+
+    node_rank: int
+    statuses: dict[int, int]
+    reason: str
+
+
+class SweepGroup:
+    """The nodes of a sweep.
+
+    Args:
+        view: This node's place among them.
+        timeout: Seconds after which a node that doesn't come is given up.
+
+    Raises:
+        torch.distributed.DistError: The other nodes did not come in time.
+
+    """
+
+    def __init__(self, view: NodeView, timeout: float) -> None:
+        self._view = view
+        self._timeout = timedelta(seconds=timeout)
+        self._store = dist.TCPStore(
+            view.master_addr,
+            view.master_port,
+            view.num_nodes,
+            is_master=view.is_master,
+            timeout=self._timeout,
+        )
+
+    def hand_off(self, trial: int, sent: HandOff | None) -> HandOff:
+        """Broadcast a trial from rank 0 to all nodes, in a process group of its own.
+
+        Args:
+            trial: Its number.
+            sent: What to tell, on rank 0; None on all others.
+
+        Returns:
+            What rank 0 sent.
+
+        """
+        dist.init_process_group(
+            "gloo",
+            store=dist.PrefixStore(f"trial-{trial}", self._store),
+            rank=self._view.node_rank,
+            world_size=self._view.num_nodes,
+            timeout=self._timeout,
+        )
+        try:
+            parcel: list[Any] = [sent]
+            dist.broadcast_object_list(parcel, src=0)
+        finally:
+            dist.destroy_process_group()
+        received = parcel[0]
+        assert isinstance(received, HandOff)
+        return received
+
+    def tell(self, trial: int, outcome: Outcome) -> None:
+        """Let the other nodes know how a trial ended here."""
+        if outcome.reason:
+            # Only the first to fail is the cause; the others fail because of it.
+            self._store.compare_set(f"failed-{trial}", "", outcome.reason)
+        self._store.set(_outcome_key(trial, outcome.node_rank), json.dumps(asdict(outcome)))
+
+    def failure(self, trial: int) -> str | None:
+        """Say why a trial has failed on some node, or None while none did. Does not wait."""
+        if self._store.check([f"failed-{trial}"]):
+            return self._store.get(f"failed-{trial}").decode()
+        return None
+
+    def outcomes(self, trial: int) -> list[Outcome]:
+        """Wait until every node has told how a trial ended there.
+
+        Raises:
+            torch.distributed.DistError: One did not in time.
+
+        """
+        keys = [_outcome_key(trial, rank) for rank in range(self._view.num_nodes)]
+        self._store.wait(keys, self._timeout)
+        return [_outcome(self._store.get(key)) for key in keys]
+
+
+def free_port() -> int:
+    """Find a port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _outcome_key(trial: int, node_rank: int) -> str:
+    return f"outcome-{trial}-{node_rank}"
+
+
+def _outcome(text: bytes) -> Outcome:
+    told = json.loads(text)
+    statuses = {int(rank): status for rank, status in told["statuses"].items()}
+    return Outcome(told["node_rank"], statuses, told["reason"])

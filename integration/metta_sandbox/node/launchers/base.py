@@ -1,0 +1,72 @@
+"""The seam between a rollout and whatever starts a trial's trainers on its node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from metta_sandbox.node.agent.client import AgentClient
+
+
+@dataclass(frozen=True)
+class GroupSpec:
+    """The trainers of one trial on one node.
+
+    Args:
+        group: Names them among the node's process groups.
+        command: What one rank runs.
+        env: Variables for each rank, beside the node's own.
+        cwd: The working folder.
+        num_nodes: Nodes in the trial.
+        node_rank: This node's index.
+        ranks_per_node: Trainers on each node.
+        master_addr: Host of the rendezvous.
+        master_port: Port of the rendezvous.
+        log_folder: Where each rank's ``rank-<R>.log`` goes.
+
+    """
+
+    group: str
+    command: tuple[str, ...]
+    num_nodes: int
+    node_rank: int
+    master_addr: str
+    master_port: int
+    log_folder: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+    ranks_per_node: int = 1
+
+
+class WorkerGroup:
+    """Trainers that were started."""
+
+    def __init__(self, client: AgentClient, spec: GroupSpec) -> None:
+        self._client = client
+        self._spec = spec
+
+    def next(self, deadline: float) -> dict[str, Any] | None:
+        """Return the next event of the trainers, or their end, or None at the deadline.
+
+        An event has ``type`` ``event`` and a ``record``; the end has ``type`` ``exit``, a
+        ``status``, and ``ranks`` with ``rank``, ``local_rank``, ``pid``, ``status``, ``log``.
+
+        Args:
+            deadline: By ``time.monotonic``.
+
+        """
+        return self._client.next(self._spec.group, deadline)
+
+    def stop(self, grace: float) -> None:
+        """Terminate them, and kill what is left after ``grace`` seconds."""
+        self._client.request("stop", group=self._spec.group, grace=grace)
+
+
+class Launcher(Protocol):
+    """Starts trainers."""
+
+    def launch(self, spec: GroupSpec) -> WorkerGroup:
+        """Start the trainers of one trial on this node."""
+        ...

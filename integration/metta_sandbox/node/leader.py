@@ -1,0 +1,180 @@
+"""What only rank 0's rollout may do: register, suggest, name, track, evaluate, observe."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from metta_sandbox.node.agent.emitter import Emitter
+from metta_sandbox.node.control_plane import ControlPlane
+from metta_sandbox.node.handoff import HandOff, Outcome, free_port
+from metta_sandbox.node.tracking import TrackedRun
+from metta_sandbox.node.trial import trial_folder
+from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.values import Value
+from metta_sandbox.sweep.strategy import Observation, Strategy, create
+
+#: W&B's names for where runs go; nothing is ever sent there from a node.
+PROJECT = "metta-sandbox"
+ENTITY = "metta"
+
+
+@dataclass
+class _Trial:
+    """The trial under way."""
+
+    number: int
+    run: str
+    suggestion: dict[str, Value]
+    overrides: dict[str, Value]
+    tracked: TrackedRun
+    folder: Path
+    started: float
+    agent_steps: float = 0.0
+
+
+class Leader:
+    """Leads a sweep from rank 0.
+
+    Args:
+        scenario: What is swept.
+        sweep: The sweep's name.
+        overrides: Settings all trials share.
+        run_folder: The folder all nodes share.
+        control_plane: Observatory and Cogweb.
+        emitter: Where events go.
+
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        sweep: str,
+        overrides: Mapping[str, Value],
+        run_folder: Path,
+        control_plane: ControlPlane,
+        emitter: Emitter,
+    ) -> None:
+        self._spec = scenario.sweep
+        self._seed = scenario.seed
+        self._sweep = sweep
+        self._overrides = dict(overrides)
+        self._run_folder = run_folder
+        self._api = control_plane
+        self._emitter = emitter
+        self._strategy: Strategy = create(scenario.sweep, scenario.seed)
+        self._record = run_folder / "observations.jsonl"
+        self._trial: _Trial | None = None
+        self._finished = 0
+        self.completed = 0
+        self.failed = 0
+        self._failed_in_a_row = 0
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether too many trials failed one after another."""
+        return self._failed_in_a_row >= self._spec.max_failures_in_a_row
+
+    def begin(self) -> None:
+        """Register the sweep if it is new, and load what was observed before."""
+        if not self._api.sweep(self._sweep).exists:
+            digest = hashlib.sha256(f"{self._sweep} {self._seed}".encode()).hexdigest()
+            self._api.create_sweep(
+                self._sweep, project=PROJECT, entity=ENTITY, wandb_sweep_id=digest[:8]
+            )
+        if self._record.exists():
+            for line in self._record.read_text().splitlines():
+                self._strategy.observe(Observation(**json.loads(line)["observation"]))
+                self._finished += 1
+
+    def propose(self) -> HandOff:
+        """Prepare the next trial; one without a run name says that the sweep is over."""
+        number = self._finished + 1
+        if self.gave_up or number > self._spec.trials:
+            return HandOff(trial=number, run="", overrides={}, wandb_run_id="", port=0)
+        started = time.perf_counter()
+        suggestion = dict(self._strategy.suggest().overrides)
+        self._emitter.emit("suggestion.made", trial=number, suggestion=suggestion)
+        run = self._api.next_run(self._sweep)
+        self._emitter.emit("run.named", trial=number, run=run)
+        overrides = {**self._overrides, **suggestion}
+        folder = trial_folder(self._run_folder, run)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "overrides.json").write_text(json.dumps(overrides, indent=2) + "\n")
+        tracked = TrackedRun(self._run_folder, self._sweep, run, overrides, PROJECT)
+        self._trial = _Trial(number, run, suggestion, overrides, tracked, folder, started)
+        return HandOff(number, run, overrides, tracked.id, free_port())
+
+    def follow(self, record: Mapping[str, Any]) -> None:
+        """Take in an event of this node's trainers."""
+        assert self._trial is not None
+        self._trial.agent_steps = float(record.get("agent_steps", self._trial.agent_steps))
+        if record["event"] == "train.step" and record.get("rank") == 0:
+            self._trial.tracked.log_step(record)
+
+    def conclude(self, outcomes: list[Outcome]) -> None:
+        """Evaluate the trial if it was trained on every node, and record what was observed."""
+        trial = self._trial
+        assert trial is not None
+        reason = "; ".join(outcome.reason for outcome in outcomes if outcome.reason)
+        score = None if reason else self._evaluate(trial)
+        seconds = time.perf_counter() - trial.started
+        cost = trial.agent_steps if self._spec.cost == "agent_steps" else seconds
+        observation = Observation(trial.suggestion, score, cost, failed=bool(reason))
+        self._write(trial, observation, reason, seconds)
+        self._strategy.observe(observation)
+        self._finished += 1
+        self._count(failed=bool(reason))
+        self._emitter.emit(
+            "observation.recorded",
+            trial=trial.number,
+            run=trial.run,
+            score=score,
+            cost=cost,
+            failed=bool(reason),
+            reason=reason,
+        )
+
+    def _count(self, *, failed: bool) -> None:
+        self.failed += failed
+        self.completed += not failed
+        self._failed_in_a_row = self._failed_in_a_row + 1 if failed else 0
+
+    def _evaluate(self, trial: _Trial) -> float:
+        from metta_sandbox.node.arena.evaluate import evaluate  # noqa: PLC0415 - slow to import
+
+        curriculum = str(trial.overrides.get("trainer.curriculum", "arena/random"))
+        result = evaluate(trial.folder / "checkpoint.pt", curriculum=curriculum, seed=self._seed)
+        self._emitter.emit(
+            "eval.finished",
+            trial=trial.number,
+            run=trial.run,
+            score=result.score,
+            episodes=result.episodes,
+        )
+        return result.score
+
+    def _write(self, trial: _Trial, observation: Observation, reason: str, seconds: float) -> None:
+        """Record an observation on disk, in W&B and in the trial's folder."""
+        summary = {
+            "trial": trial.number,
+            "run": trial.run,
+            "status": "failed" if observation.failed else "completed",
+            "score": observation.score,
+            "cost": observation.cost,
+            "seconds": seconds,
+            "reason": reason,
+        }
+        trial.tracked.observe({**summary, self._spec.metric: observation.score})
+        trial.tracked.finish(failed=observation.failed)
+        record = {"run": trial.run, "trial": trial.number, "observation": asdict(observation)}
+        with self._record.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        whole = {**summary, "suggestion": trial.suggestion, "overrides": trial.overrides}
+        (trial.folder / "trial.json").write_text(json.dumps(whole, indent=2) + "\n")

@@ -1,0 +1,162 @@
+"""A sweep's rollout: the same program on every node, started at the same moment.
+
+All nodes meet, and then, trial by trial: rank 0 suggests and names a run, hands it off to all,
+all train it, rank 0 evaluates and records. See ``leader`` for what only rank 0 may do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from metta_sandbox.errors import InputError, SandboxError
+from metta_sandbox.node.agent.client import AgentClient
+from metta_sandbox.node.agent.emitter import Emitter
+from metta_sandbox.node.control_plane import ControlPlane
+from metta_sandbox.node.handoff import HandOff, SweepGroup
+from metta_sandbox.node.launchers.torchrun import TorchrunLauncher
+from metta_sandbox.node.leader import Leader
+from metta_sandbox.node.trial import BUNDLED, TrialPlan, group_spec, train
+from metta_sandbox.node.view import NodeView
+from metta_sandbox.scenario.loading import load
+from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.overrides import Override, parse
+from metta_sandbox.scenario.values import Value
+
+#: Seconds beyond the scenario's longest silence that a rollout waits for another node: the
+#: harness must see the silence, and look into it, while it lasts.
+_MARGIN = 15.0
+
+
+@dataclass(frozen=True)
+class Command:
+    """The command line ``sweep run=NAME key=value … +hardware=NAME``.
+
+    Args:
+        sweep: The sweep's name.
+        hardware: The profile, or None if not said.
+        overrides: Settings all trials share.
+
+    """
+
+    sweep: str
+    hardware: str | None
+    overrides: dict[str, Value]
+
+
+def read_command(words: Sequence[str]) -> Command:
+    """Read the command line that starts on every node.
+
+    Raises:
+        InputError: It is no override, or ``run=`` is missing.
+
+    """
+    overrides = [parse(word) for word in words]
+    named = {override.key: override.value for override in overrides}
+    if not isinstance(named.get("run"), str):
+        raise InputError("run=NAME is missing", "sweep run=test trainer.total_timesteps=50")
+    hardware = named.get("hardware")
+    return Command(
+        sweep=str(named["run"]),
+        hardware=None if hardware is None else str(hardware),
+        overrides=_settings(overrides),
+    )
+
+
+def _settings(overrides: Sequence[Override]) -> dict[str, Value]:
+    return {
+        override.key: override.value
+        for override in overrides
+        if override.key not in {"run", "hardware"} and override.op != "~"
+    }
+
+
+def roll_out(scenario: Scenario, command: Command, view: NodeView, emitter: Emitter) -> int:
+    """Take part in a sweep until it is over. Returns the exit status.
+
+    Args:
+        scenario: What is swept, and within which limits.
+        command: The command line.
+        view: This node's place.
+        emitter: Where events go.
+
+    """
+    emitter.emit("rollout.started", host=view.host, num_nodes=view.num_nodes)
+    launcher = TorchrunLauncher(AgentClient(view.events), view.agent)
+    plan = TrialPlan(BUNDLED, scenario.seed, command.hardware or scenario.hardware)
+    group = SweepGroup(view, scenario.longest_silence + _MARGIN)
+    leader = _lead(scenario, command, view, emitter) if view.is_master else None
+    for number in count(1):
+        handoff = _hand_off(group, number, leader, emitter)
+        if not handoff.run:
+            break
+        spec = group_spec(plan, handoff, view)
+        follow = leader.follow if leader else _ignore
+        outcome = train(launcher, spec, group, handoff.trial, follow)
+        group.tell(handoff.trial, outcome)
+        if leader:
+            leader.conclude(group.outcomes(handoff.trial))
+    if leader is None:
+        emitter.emit("rollout.finished")
+        return 0
+    emitter.emit("rollout.finished", completed=leader.completed, failed=leader.failed)
+    return 1 if leader.gave_up else 0
+
+
+def _lead(scenario: Scenario, command: Command, view: NodeView, emitter: Emitter) -> Leader:
+    leader = Leader(
+        scenario,
+        sweep=command.sweep,
+        overrides={**scenario.overrides, **command.overrides},
+        run_folder=view.run_folder,
+        control_plane=ControlPlane.from_environment(),
+        emitter=emitter,
+    )
+    leader.begin()
+    return leader
+
+
+def _hand_off(group: SweepGroup, number: int, leader: Leader | None, emitter: Emitter) -> HandOff:
+    sent = leader.propose() if leader else None
+    if sent is not None and sent.run:
+        emitter.emit("handoff.sent", **_told(sent))
+    received = group.hand_off(number, sent)
+    if received.run:
+        emitter.emit("handoff.received", **_told(received))
+    return received
+
+
+def _told(handoff: HandOff) -> dict[str, Any]:
+    return {
+        "trial": handoff.trial,
+        "run": handoff.run,
+        "overrides": handoff.overrides,
+        "wandb_run_id": handoff.wandb_run_id,
+        "port": handoff.port,
+    }
+
+
+def _ignore(_record: Mapping[str, Any]) -> None:
+    """Only rank 0's rollout tracks."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the rollout of this node. Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="metta_sandbox.node", description=__doc__)
+    parser.add_argument("verb", choices=["sweep"])
+    parser.add_argument("overrides", nargs="+", help="run=NAME, key=value, +hardware=macbook")
+    options = parser.parse_args(arguments)
+    try:
+        command = read_command(options.overrides)
+        scenario = load(Path(os.environ["METTA_SCENARIO"]))
+        view = NodeView.from_environment()
+        return roll_out(scenario, command, view, Emitter.from_environment())
+    except SandboxError as error:
+        sys.stderr.write(f"sweep: {error}\n")
+        return error.exit_status

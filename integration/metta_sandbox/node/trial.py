@@ -1,0 +1,130 @@
+"""One trial on one node: the trainers are started, followed, and stopped if another node failed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metta_sandbox.node.handoff import HandOff, Outcome, SweepGroup
+from metta_sandbox.node.launchers.base import GroupSpec, Launcher, WorkerGroup
+from metta_sandbox.node.view import NodeView
+from metta_sandbox.scenario.overrides import Override
+from metta_sandbox.scenario.overrides import format as format_override
+from metta_sandbox.scenario.values import Value
+
+#: Seconds between two looks at whether another node has failed.
+_LOOK = 0.2
+#: Seconds that trainers get to end by themselves once they are told to.
+_GRACE = 5.0
+
+#: The bundled trainer; overrides follow, Hydra-style.
+BUNDLED = (sys.executable, "-m", "metta_sandbox.node.arena")
+
+OnEvent = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """What a node trains, apart from what the hand-off says.
+
+    Args:
+        command: What each rank runs; the overrides are appended to it.
+        seed: The scenario's seed.
+        hardware: The profile, such as ``macbook``.
+        ranks_per_node: Trainers on each node.
+
+    """
+
+    command: tuple[str, ...]
+    seed: int
+    hardware: str
+    ranks_per_node: int = 1
+
+
+def trial_folder(run_folder: Path, run: str) -> Path:
+    """Return where everything of a trial is kept."""
+    return run_folder / "trials" / run
+
+
+def trainer_command(plan: TrialPlan, handoff: HandOff) -> tuple[str, ...]:
+    """Build the command line of one rank's trainer."""
+    settings: dict[str, Value] = {"run": handoff.run, "seed": plan.seed, **handoff.overrides}
+    overrides = [format_override(Override("", key, value)) for key, value in settings.items()]
+    return (*plan.command, *overrides, f"+hardware={plan.hardware}")
+
+
+def group_spec(plan: TrialPlan, handoff: HandOff, view: NodeView) -> GroupSpec:
+    """Say what this node's launcher must start for a trial."""
+    folder = trial_folder(view.run_folder, handoff.run)
+    return GroupSpec(
+        group=f"trial-{handoff.trial}",
+        command=trainer_command(plan, handoff),
+        env={
+            "METTA_RUN_ID": handoff.run,
+            "METTA_TRIAL": str(handoff.trial),
+            "METTA_TRIAL_DIR": str(folder),
+            "METTA_HARDWARE": plan.hardware,
+        },
+        num_nodes=view.num_nodes,
+        node_rank=view.node_rank,
+        ranks_per_node=plan.ranks_per_node,
+        master_addr=view.master_addr,
+        master_port=handoff.port,
+        log_folder=folder,
+    )
+
+
+def train(
+    launcher: Launcher, spec: GroupSpec, group: SweepGroup, trial: int, on_event: OnEvent
+) -> Outcome:
+    """Train one trial on this node and say how it ended.
+
+    Args:
+        launcher: Starts the trainers.
+        spec: What to start.
+        group: Tells whether another node has failed meanwhile.
+        trial: The trial's number.
+        on_event: Called with each event of this node's trainers.
+
+    """
+    workers = launcher.launch(spec)
+    stopped_for = ""
+    while True:
+        message = workers.next(time.monotonic() + _LOOK)
+        if message is None:
+            stopped_for = stopped_for or _stop_if_failed(workers, group, trial)
+        elif message["type"] == "event":
+            on_event(message["record"])
+        else:
+            break
+    statuses = {rank["rank"]: rank["status"] for rank in message["ranks"]}
+    reason = "" if message["status"] == 0 else _reason(message["status"], statuses, stopped_for)
+    return Outcome(spec.node_rank, statuses, reason)
+
+
+def _stop_if_failed(workers: WorkerGroup, group: SweepGroup, trial: int) -> str:
+    failure = group.failure(trial)
+    if failure is None:
+        return ""
+    workers.stop(_GRACE)
+    return failure
+
+
+def _reason(status: int, statuses: Mapping[int, int | None], stopped_for: str) -> str:
+    if stopped_for:
+        return f"stopped, as {stopped_for}"
+    failed = {rank: end for rank, end in statuses.items() if end != 0}
+    if not failed:
+        return f"the launcher ended with status {status} before any trainer failed"
+    return ", ".join(f"rank {rank} {describe_status(end)}" for rank, end in failed.items())
+
+
+def describe_status(status: int | None) -> str:
+    """Say how a process ended, in words."""
+    if status is None:
+        return "never reported its end"
+    return f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"

@@ -1,0 +1,245 @@
+"""The nodes of a leased stack, as the harness sees them: ready, started, followed, stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from metta_sandbox.errors import StackError
+from metta_sandbox.play.timeline import Event, Timeline
+from metta_sandbox.scenario.names import API
+from metta_sandbox.stack.link import HubLink, Message
+from metta_sandbox.stack.node_environment import job_environment
+
+#: The process group that runs the sweep's rollout on each node.
+SWEEP = "sweep"
+#: Seconds that a node's job gets to end by itself once it is told to.
+GRACE = 5.0
+
+OnEvent = Callable[[Event], None]
+
+
+class End(str, Enum):
+    """How a sweep came to its end."""
+
+    FINISHED = "finished"
+    NODE_FAILED = "node failed"
+    NODE_LOST = "node lost"
+    SILENT = "silent"
+    OVERDUE = "overdue"
+    STACK_LOST = "stack lost"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The end of a sweep, and why, in one sentence."""
+
+    end: End
+    reason: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a sweep may take, and be silent, in seconds."""
+
+    deadline: float
+    longest_silence: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every node is told to run.
+
+    Args:
+        python: The nodes' interpreter.
+        run: The sweep's name.
+        words: ``sweep run=NAME key=value … +hardware=macbook``.
+        cwd: The working folder.
+        env: Where the control plane is.
+
+    """
+
+    python: str
+    run: str
+    words: tuple[str, ...]
+    cwd: str
+    env: Mapping[str, str]
+
+
+class Nodes:
+    """Nodes and control plane of one stack, over the one connection to their hub.
+
+    Args:
+        link: The connection.
+        hosts: The nodes' host names, by rank.
+        timeline: Gets everything that is reported.
+        on_event: Called with each event, for whoever watches.
+
+    """
+
+    def __init__(
+        self, link: HubLink, hosts: Sequence[str], timeline: Timeline, on_event: OnEvent
+    ) -> None:
+        self._link = link
+        self._hosts = tuple(hosts)
+        self._timeline = timeline
+        self._on_event = on_event
+        self._addresses: dict[str, str] = {}
+        self._api: Event | None = None
+        self._statuses: dict[str, int] = {}
+        self._ending: Ending | None = None
+        self._last_event: Event | None = None
+
+    def await_ready(self, patience: float) -> Event:
+        """Wait until every agent has registered and the control plane listens.
+
+        Returns:
+            The control plane's ``api.ready``.
+
+        Raises:
+            StackError: Somebody is missing; names who.
+
+        """
+        deadline = time.monotonic() + patience
+        while self._missing() or self._api is None:
+            message = self._link.receive(deadline - time.monotonic())
+            if message is None:
+                missing = self._missing() or [f"{API}'s server"]
+                raise StackError(
+                    f"not ready within {patience:g} s: {', '.join(missing)}",
+                    "the logs in the artifacts say how far they came",
+                )
+            self._take(message)
+            if self._ending:
+                raise StackError(self._ending.reason)
+        return self._api
+
+    def start(self, job: Job) -> None:
+        """Start the same command on every node at once.
+
+        Raises:
+            StackError: A node refused.
+
+        """
+        addresses = [self._addresses[host] for host in self._hosts]
+        replies = []
+        for rank, host in enumerate(self._hosts):
+            env = {**job_environment(rank, addresses, job.run, job.words), **job.env}
+            command = [job.python, "-m", "metta_sandbox.node", *job.words]
+            reply = self._link.ask(
+                host, "start", group=SWEEP, command=command, env=env, cwd=job.cwd
+            )
+            replies.append((host, reply))
+        for host, reply in replies:
+            self._link.result(reply, host, "start", patience=30)
+
+    def follow(self, limits: Limits) -> Ending:
+        """Take in what the nodes report until the sweep has ended or must be ended."""
+        began = heard = time.monotonic()
+        while self._ending is None:
+            silent_at = heard + limits.longest_silence
+            until = min(began + limits.deadline, silent_at)
+            message = self._link.receive(until - time.monotonic())
+            if message is not None:
+                self._take(message)
+                heard = time.monotonic()
+            elif silent_at <= time.monotonic():
+                self._ending = Ending(End.SILENT, self._describe_silence(limits.longest_silence))
+            else:
+                reason = f"the sweep was not over after its deadline of {limits.deadline:g} s"
+                self._ending = Ending(End.OVERDUE, reason)
+        return self._ending
+
+    def stop(self) -> None:
+        """End the job on every node that still runs it, and take in its last words."""
+        replies = []
+        for host in self._hosts:
+            if host not in self._statuses and host in self._addresses:
+                try:
+                    replies.append(self._link.ask(host, "stop", group=SWEEP, grace=GRACE))
+                except StackError:
+                    return
+        deadline = time.monotonic() + 3 * GRACE
+        while any(reply.empty() for reply in replies) and time.monotonic() < deadline:
+            message = self._link.receive(0.1)
+            if message is not None:
+                self._take(message)
+        while (message := self._link.receive(0)) is not None:
+            self._take(message)
+
+    def _missing(self) -> list[str]:
+        return [host for host in (*self._hosts, API) if host not in self._addresses]
+
+    def _take(self, message: Message) -> None:
+        kind = message["type"]
+        node = message.get("node", "")
+        if kind == "event":
+            self._note(self._timeline.event({"node": node, **message["record"]}))
+        elif kind == "lines":
+            for text in message["lines"]:
+                self._timeline.line(node, message["source"], text)
+        elif kind in {"rank-started", "rank-exited"}:
+            self._note(self._timeline.event(_rank_event(message)))
+        elif kind == "exit":
+            self._note_exit(node, message)
+        elif kind == "registered":
+            self._addresses[node] = message["address"]
+            self._timeline.step(f"{node} is ready at {message['address']}")
+        elif kind == "lost":
+            self._note_lost(node)
+        elif kind == "gone":
+            reason = message["reason"] or "no reason given"
+            self._end(End.STACK_LOST, f"the connection to the stack is gone: {reason}")
+
+    def _note(self, event: Event) -> None:
+        if event.name == "api.ready":
+            self._api = event
+        self._last_event = event
+        self._on_event(event)
+
+    def _note_exit(self, node: str, message: Message) -> None:
+        group, status = message["group"], message["status"]
+        self._timeline.step(f"{node}: {group} ended with status {status}")
+        if node == API:
+            self._end_api(status)
+        if group != SWEEP:
+            return
+        self._statuses[node] = status
+        if status != 0:
+            how = f"was killed by signal {-status}" if status < 0 else f"exited with {status}"
+            self._end(End.NODE_FAILED, f"the sweep's rollout on {node} {how}")
+        elif len(self._statuses) == len(self._hosts):
+            self._end(End.FINISHED, "")
+
+    def _end_api(self, status: int) -> None:
+        if self._api is None:
+            self._end(End.STACK_LOST, f"{API}'s server ended with status {status} at its start")
+
+    def _note_lost(self, node: str) -> None:
+        self._timeline.step(f"{node} is lost: its agent has gone")
+        self._addresses.pop(node, None)
+        if node in self._hosts and node not in self._statuses:
+            self._end(
+                End.NODE_LOST, f"{node} is lost: its agent, the node's first process, is gone"
+            )
+
+    def _end(self, end: End, reason: str) -> None:
+        # What came first is the cause.
+        if self._ending is None:
+            self._ending = Ending(end, reason)
+
+    def _describe_silence(self, longest: float) -> str:
+        last = self._last_event
+        after = f"; the last event was {last.name} on {last.get('node')}" if last else ""
+        running = [host for host in self._hosts if host not in self._statuses]
+        return f"no event and no log line for {longest:g} s from {', '.join(running)}{after}"
+
+
+def _rank_event(message: Message) -> dict[str, Any]:
+    """Turn an agent's report on a rank's process into an event."""
+    fields = {key: value for key, value in message.items() if key not in {"type", "pid"}}
+    name = message["type"].replace("-", ".")
+    return {"event": name, **fields, "process": message["pid"]}

@@ -1,0 +1,94 @@
+"""What a stack is, whatever it runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from metta_sandbox.stack.link import HubLink
+
+#: Takes lines on what is being done, for whoever watches.
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class StackPlan:
+    """What a scenario needs of a stack.
+
+    Args:
+        run: The run's id; everything created is labelled with it.
+        scenario: The scenario's name.
+        hosts: The nodes' host names, by rank.
+        folder: The scenario's folder of artifacts, where evidence is written as it arises.
+        hardware: The profile, ``macbook`` or ``gpu``.
+        source: A folder of the user's that every node sees at ``/workspace``, or None.
+        env: Variables for every node.
+
+    """
+
+    run: str
+    scenario: str
+    hosts: tuple[str, ...]
+    folder: Path
+    hardware: str = "macbook"
+    source: Path | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def run_folder(self) -> Path:
+        """The folder that all nodes share."""
+        return self.folder / "shared"
+
+    @property
+    def scenario_file(self) -> Path:
+        """The scenario as played, where all nodes can read it."""
+        return self.run_folder / "scenario.yaml"
+
+
+class Stack(Protocol):
+    """Nodes and services of one scenario.
+
+    What it is made of may be there in part only: ``collect`` and ``down`` work at any moment.
+    """
+
+    engine: str
+
+    @property
+    def python(self) -> str:
+        """The nodes' interpreter, as a node sees it."""
+        ...
+
+    def up(self, progress: Progress) -> None:
+        """Start everything.
+
+        Raises:
+            StackError: It does not start; what was started is left for ``collect`` and ``down``.
+
+        """
+        ...
+
+    def connect(self) -> HubLink:
+        """Connect to the hub."""
+        ...
+
+    def service_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
+        """Tell the nodes where the control plane is, from its ``api.ready`` event."""
+        ...
+
+    def working_folder(self) -> str:
+        """Return the folder in which commands start on a node."""
+        ...
+
+    def collect(self) -> None:
+        """Write whole container logs into ``logs/`` of the scenario's folder."""
+        ...
+
+    def down(self) -> None:
+        """Stop and remove everything. Doing it twice is no error."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Say what it is made of, for ``environment.json``."""
+        ...

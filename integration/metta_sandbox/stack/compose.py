@@ -1,0 +1,162 @@
+"""A stack of containers, through Docker Compose by way of python-on-whales."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from python_on_whales import DockerClient
+from python_on_whales.exceptions import DockerException
+from ruamel.yaml import YAML
+
+from metta_sandbox.errors import StackError
+from metta_sandbox.scenario.names import API
+from metta_sandbox.stack.agent_app import install
+from metta_sandbox.stack.base import Progress, StackPlan
+from metta_sandbox.stack.image import ImageSpec, ensure_image
+from metta_sandbox.stack.lease import LABEL, Owner
+from metta_sandbox.stack.link import HubLink
+from metta_sandbox.stack.request import (
+    AGENT,
+    HUB,
+    RUN_FOLDER,
+    WORKSPACE,
+    Placement,
+    compose_request,
+    container_name,
+)
+from metta_sandbox.stack.resources import compose_folder
+
+#: The nodes' interpreter inside our image.
+_PYTHON = "/opt/metta/venv/bin/python"
+_LAST_LINES = 20
+
+
+class ComposeStack:
+    """Nodes as containers.
+
+    Args:
+        plan: What is wanted.
+        owner: Who it belongs to.
+        project: The Compose project.
+        spec: The nodes' image.
+        agents: A folder of this host for the agent's zipapp, outside the artifacts.
+
+    """
+
+    engine = "compose"
+
+    def __init__(
+        self, plan: StackPlan, owner: Owner, project: str, spec: ImageSpec, agents: Path
+    ) -> None:
+        self._plan = plan
+        self._owner = owner
+        self._project = project
+        self._spec = spec
+        self._agents = agents
+        self._file = plan.folder / "compose.yaml"
+        self._docker = DockerClient(compose_files=[self._file], compose_project_name=project)
+        self._image: dict[str, Any] = {}
+
+    @property
+    def python(self) -> str:
+        """The nodes' interpreter."""
+        return _PYTHON
+
+    def up(self, progress: Progress) -> None:
+        """Make the image if it is not there, and start all containers."""
+        plan = self._plan
+        image = ensure_image(self._spec, progress, DockerClient())
+        self._image = {
+            "tag": image.tag,
+            "id": image.id,
+            "base": image.base,
+            "built": image.built,
+            "seconds": image.seconds,
+        }
+        uid, gid = self._spec.user.uid, self._spec.user.gid
+        for folder in (plan.run_folder, plan.folder / "api", plan.folder / "logs"):
+            folder.mkdir(parents=True, exist_ok=True)
+            if os.geteuid() == 0:
+                os.chown(folder, uid, gid)
+        place = Placement(
+            project=self._project,
+            image=image.tag,
+            user=f"{uid}:{gid}",
+            agent=install(self._agents),
+            labels=self._owner.labels(),
+        )
+        yaml = YAML(typ="safe", pure=True)
+        base = yaml.load((compose_folder() / "compose.yaml").read_text())
+        with self._file.open("w") as file:
+            yaml.dump(compose_request(base, plan, place), file)
+        progress(f"starting {len(plan.hosts)} nodes as containers of project {self._project}")
+        try:
+            self._docker.compose.up(detach=True, quiet=True, pull="never")
+        except DockerException as error:
+            raise StackError(f"Compose could not start the stack: {_words(error)}") from None
+
+    def connect(self) -> HubLink:
+        """Connect to the hub."""
+        hub = container_name(self._project, HUB)
+        docker = [str(word) for word in DockerClient().docker_cmd]
+        relay = ["python3", AGENT, "relay", "--hub=tcp:127.0.0.1:7077"]
+        return HubLink([*docker, "exec", "-i", hub, *relay])
+
+    def service_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
+        """Tell the nodes where the control plane is."""
+        return {
+            "OBSERVATORY_URL": f"http://{API}:{ready['observatory_port']}",
+            "COGWEB_URL": f"http://{API}:{ready['cogweb_port']}",
+        }
+
+    def working_folder(self) -> str:
+        """Return the folder in which commands start on a node."""
+        return WORKSPACE if self._plan.source else RUN_FOLDER
+
+    def collect(self) -> None:
+        """Write every container's whole log, also of those that have ended."""
+        if not self._file.exists():
+            return
+        for service in (*self._plan.hosts, API, HUB):
+            path = self._plan.folder / "logs" / f"{service}.log"
+            try:
+                text = self._docker.container.logs(container_name(self._project, service))
+            except DockerException as error:
+                text = f"[no log: {_words(error)}]\n"
+            path.write_text(str(text))
+
+    def down(self) -> None:
+        """Stop and remove containers and network."""
+        if not self._file.exists():
+            return
+        try:
+            self._docker.compose.down(timeout=2, volumes=True, remove_orphans=True, quiet=True)
+        except DockerException as error:
+            raise StackError(
+                f"Compose could not remove the stack: {_words(error)}", "metta-sandbox clean"
+            ) from None
+
+    def describe(self) -> dict[str, Any]:
+        """Say what it is made of."""
+        return {"project": self._project, "image": self._image}
+
+
+def remove_containers(run: str) -> None:
+    """Remove every container and network of a run, by its label."""
+    docker = DockerClient()
+    label = {"label": f"{LABEL}.run={run}"}
+    containers = docker.container.list(all=True, filters=label)
+    if containers:
+        docker.container.remove(containers, force=True, volumes=True)
+    networks = docker.network.list(filters=label)
+    if networks:
+        docker.network.remove(networks)
+
+
+def _words(error: DockerException) -> str:
+    """Keep the end of what the program said, where the cause stands."""
+    said = (error.stderr or error.stdout or str(error)).strip().splitlines()
+    return "\n".join(said[-_LAST_LINES:])

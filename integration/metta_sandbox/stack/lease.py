@@ -1,0 +1,128 @@
+"""Who owns what on this host: a lock per run, and the removal of what dead runs left behind.
+
+A run holds an exclusive ``flock`` on its lease for as long as it lives; the kernel drops it when
+the process ends, however it ends. So a lease that can be locked has lost its owner, and what
+carries its run's id may go. Nothing is ever judged by a process id alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO
+
+from platformdirs import user_state_path
+
+#: Labels on everything an engine makes for us.
+LABEL = "dev.metta-sandbox"
+
+
+def _boot_id() -> str:
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.exists() else ""
+
+
+def _start_time() -> int:
+    path = Path("/proc/self/stat")
+    if not path.exists():
+        return 0
+    # The command's name, in parentheses, may hold spaces; the start time is field 22.
+    return int(path.read_text().rpartition(")")[2].split()[19])
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A run, and the process it lives in.
+
+    Args:
+        run: The run's id.
+        kind: ``run`` (lives as long as its process) or ``standing`` (until it is stopped).
+        boot: The boot that the process belongs to.
+        pid: The process.
+        started: When the process started, in the kernel's clock ticks since boot.
+
+    """
+
+    run: str
+    kind: str = "run"
+    boot: str = field(default_factory=_boot_id)
+    pid: int = field(default_factory=os.getpid)
+    started: int = field(default_factory=_start_time)
+
+    def labels(self) -> dict[str, str]:
+        """Write it as labels of containers, networks and volumes."""
+        return {f"{LABEL}.{key}": str(value) for key, value in asdict(self).items()}
+
+
+def leases_folder() -> Path:
+    """Return the folder of this user's leases."""
+    return Path(user_state_path("metta-sandbox")) / "leases"
+
+
+@contextmanager
+def lease(owner: Owner, folder: Path | None = None) -> Iterator[Owner]:
+    """Hold a run's lease.
+
+    Raises:
+        BlockingIOError: A live process holds a lease of the same run.
+
+    """
+    folder = folder or leases_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{owner.run}.json"
+    with path.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.seek(0)
+        file.truncate()
+        file.write(json.dumps(asdict(owner)))
+        file.flush()
+        try:
+            yield owner
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def reap(remove: Callable[[str], None], folder: Path | None = None) -> list[str]:
+    """Remove what belongs to runs whose owner is gone.
+
+    Args:
+        remove: Removes everything of a run, by its id. May be called again for the same run.
+        folder: Where the leases are.
+
+    Returns:
+        The ids of those runs.
+
+    """
+    folder = folder or leases_folder()
+    reaped = []
+    for path in sorted(folder.glob("*.json")):
+        with path.open("r+") as file:
+            if not _lock(file) or not path.exists():
+                continue
+            if _kind(file) == "standing":
+                continue
+            remove(path.stem)
+            path.unlink(missing_ok=True)
+            reaped.append(path.stem)
+    return reaped
+
+
+def _lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _kind(file: IO[str]) -> str:
+    try:
+        return str(json.loads(file.read())["kind"])
+    except (ValueError, KeyError):
+        # The owner died between making the file and writing it.
+        return "run"

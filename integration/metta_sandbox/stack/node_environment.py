@@ -1,0 +1,86 @@
+"""What a node sees: the variables that SkyPilot sets, and our own. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One node among the nodes of a stack.
+
+    Args:
+        host: Its host name.
+        rank: Its index, from 0.
+        num_nodes: How many nodes there are.
+        master_addr: Name or address of node 0.
+        master_port: Port of the sweep's store on node 0.
+        num_gpus: GPUs on each node.
+        task: Names the run, for ``SKYPILOT_TASK_ID``.
+        run_folder: The folder shared by all nodes, as the node sees it.
+        agent: The agent's zipapp, as the node sees it.
+        events: The agent's socket, as the node sees it.
+        scenario: The scenario file, as the node sees it.
+
+    """
+
+    host: str
+    rank: int
+    num_nodes: int
+    master_addr: str
+    master_port: int
+    task: str
+    run_folder: str
+    agent: str
+    events: str
+    scenario: str
+    num_gpus: int = 0
+
+
+def node_environment(node: NodeSpec) -> dict[str, str]:
+    """Build the variables that are fixed when a node is made."""
+    return {
+        "NUM_NODES": str(node.num_nodes),
+        "NODE_INDEX": str(node.rank),
+        "MASTER_ADDR": node.master_addr,
+        "MASTER_PORT": str(node.master_port),
+        "NUM_GPUS": str(node.num_gpus),
+        "RANK": str(node.rank),
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": str(node.num_nodes),
+        "DIST_URL": f"tcp://{node.master_addr}:{node.master_port}",
+        "SKYPILOT_TASK_ID": node.task,
+        "WANDB_MODE": "offline",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+        "METTA_NODE": node.host,
+        "METTA_RUN_FOLDER": node.run_folder,
+        "METTA_AGENT": node.agent,
+        "METTA_EVENTS": node.events,
+        "METTA_SCENARIO": node.scenario,
+    }
+
+
+def job_environment(
+    node_rank: int, addresses: Sequence[str], run: str, words: Sequence[str], num_gpus: int = 0
+) -> dict[str, str]:
+    """Build the variables that a job sees beside the node's: SkyPilot's own, and the command.
+
+    Args:
+        node_rank: The node's index.
+        addresses: All nodes' addresses, by rank.
+        run: The sweep's name.
+        words: The command, such as ``sweep run=test``.
+        num_gpus: GPUs on each node.
+
+    """
+    return {
+        "SKYPILOT_NODE_RANK": str(node_rank),
+        "SKYPILOT_NODE_IPS": "\n".join(addresses),
+        "SKYPILOT_NUM_NODES": str(len(addresses)),
+        "SKYPILOT_NUM_GPUS_PER_NODE": str(num_gpus),
+        "METTA_RUN_ID": run,
+        "METTA_CMD": words[0],
+        "METTA_CMD_ARGS": " ".join(words[1:]),
+    }

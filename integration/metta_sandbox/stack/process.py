@@ -1,0 +1,215 @@
+"""A stack of local processes: every node and the control plane as processes on this machine.
+
+Each has a home, a temporary folder, a log and a loopback address of its own. What needs a
+container (faults on the network, limits) can't be had here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from metta_sandbox.scenario.names import API
+from metta_sandbox.stack.agent_app import install
+from metta_sandbox.stack.base import Progress, StackPlan
+from metta_sandbox.stack.link import HubLink
+from metta_sandbox.stack.node_environment import NodeSpec, node_environment
+
+#: Variables of the caller's that a node keeps; everything else stays outside.
+_KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+_RUN_MARK = "METTA_STACK"
+
+
+class ProcessStack:
+    """Nodes as local processes.
+
+    Args:
+        plan: What is wanted.
+        python: The nodes' interpreter.
+
+    """
+
+    engine = "process"
+
+    def __init__(self, plan: StackPlan, python: str = sys.executable) -> None:
+        self._plan = plan
+        self._python = python
+        # Paths of Unix sockets must be short.
+        self._folder = Path(tempfile.mkdtemp(prefix="metta-"))
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        hosts = [*plan.hosts, API]
+        found = loopback_addresses(plan.run + plan.scenario, len(hosts))
+        self._addresses = dict(zip(hosts, found, strict=True))
+
+    @property
+    def python(self) -> str:
+        """The nodes' interpreter."""
+        return self._python
+
+    def up(self, progress: Progress) -> None:
+        """Start hub, control plane and nodes."""
+        plan = self._plan
+        (plan.folder / "logs").mkdir(parents=True, exist_ok=True)
+        (plan.folder / "api").mkdir(exist_ok=True)
+        agent = install(self._folder)
+        addresses = self._addresses
+        progress(f"starting {len(plan.hosts)} nodes as local processes")
+        self._start("hub", [str(agent), "hub", f"--listen={self._hub}"], {})
+        serve = [
+            "--",
+            self._python,
+            "-m",
+            "metta_sandbox.api",
+            f"--host={addresses[API]}",
+            "--observatory-port=0",
+            "--cogweb-port=0",
+            f"--data={plan.folder / 'api'}",
+        ]
+        self._start_agent(agent, API, addresses[API], {}, serve)
+        port = free_port()
+        for rank, host in enumerate(plan.hosts):
+            node = NodeSpec(
+                host=host,
+                rank=rank,
+                num_nodes=len(plan.hosts),
+                master_addr=addresses[plan.hosts[0]],
+                master_port=port,
+                task=f"{plan.run}-{plan.scenario}",
+                run_folder=str(plan.run_folder),
+                agent=str(agent),
+                events=self._socket(host),
+                scenario=str(plan.scenario_file),
+            )
+            environment = {**node_environment(node), **plan.env}
+            self._start_agent(agent, host, addresses[host], environment, [])
+
+    def connect(self) -> HubLink:
+        """Connect to the hub."""
+        agent = install(self._folder)
+        return HubLink([sys.executable, str(agent), "relay", f"--hub={self._hub}"])
+
+    def service_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
+        """Tell the nodes where the control plane is."""
+        host = self._addresses[API]
+        return {
+            "OBSERVATORY_URL": f"http://{host}:{ready['observatory_port']}",
+            "COGWEB_URL": f"http://{host}:{ready['cogweb_port']}",
+        }
+
+    def working_folder(self) -> str:
+        """Return the folder in which commands start on a node."""
+        return str(self._plan.source or self._plan.run_folder)
+
+    def collect(self) -> None:
+        """Nothing to do: the logs are written where they are kept."""
+
+    def down(self) -> None:
+        """End every process of the stack and remove its folder."""
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            try:
+                process.wait(timeout=8)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        remove_processes(self._plan.run, self._plan.scenario)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def describe(self) -> dict[str, Any]:
+        """Say what it is made of."""
+        return {"python": self._python}
+
+    @property
+    def _hub(self) -> str:
+        return f"unix:{self._folder / 'hub.sock'}"
+
+    def _socket(self, host: str) -> str:
+        return str(self._folder / f"{host}.sock")
+
+    def _start_agent(
+        self, agent: Path, host: str, address: str, env: dict[str, str], command: list[str]
+    ) -> None:
+        socket_option = f"--local={self._socket(host)}"
+        words = [
+            str(agent),
+            "agent",
+            f"--node={host}",
+            f"--hub={self._hub}",
+            socket_option,
+            f"--address={address}",
+            *command,
+        ]
+        self._start(host, words, {"METTA_NODE": host, **env})
+
+    def _start(self, host: str, words: list[str], env: Mapping[str, str]) -> None:
+        home = self._folder / host
+        (home / "tmp").mkdir(parents=True)
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        log = self._plan.folder / "logs" / f"{host}.log"
+        with log.open("ab") as output:
+            self._processes[host] = subprocess.Popen(
+                [self._python, *words],
+                cwd=home,
+                env={
+                    **kept,
+                    "HOME": str(home),
+                    "TMPDIR": str(home / "tmp"),
+                    "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
+                    "PYTHONUNBUFFERED": "1",
+                    _RUN_MARK: f"{self._plan.run}/{self._plan.scenario}",
+                    **env,
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+
+def remove_processes(run: str, scenario: str | None = None) -> None:
+    """Kill every process of a run (of one of its scenarios). Needs ``/proc``; else does nothing."""
+    mark = f"{_RUN_MARK}={run}/{scenario or ''}".encode()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if any(each == mark or (not scenario and each.startswith(mark)) for each in variables):
+            try:
+                os.kill(int(entry.name), signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+def loopback_addresses(key: str, count: int) -> list[str]:
+    """Choose a loopback address for each of ``count`` hosts, by a key that tells stacks apart.
+
+    Where the machine has only 127.0.0.1 (macOS), every host gets that one.
+    """
+    digest = hashlib.sha256(key.encode()).digest()
+    network = f"127.{1 + digest[0] % 254}.{digest[1]}"
+    addresses = [f"{network}.{number}" for number in range(2, count + 2)]
+    try:
+        with socket.socket() as probe:
+            probe.bind((addresses[0], 0))
+    except OSError:
+        return ["127.0.0.1"] * count
+    return addresses
+
+
+def free_port() -> int:
+    """Find a port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,144 @@
+"""What is asked of Compose: ``compose/compose.yaml``, filled in for one run. Pure."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from metta_sandbox.scenario.names import API, WORKER
+from metta_sandbox.stack.base import StackPlan
+from metta_sandbox.stack.node_environment import NodeSpec, node_environment
+
+#: Where things are inside a container.
+RUN_FOLDER = "/mnt/s3/train_dir"
+AGENT = "/opt/metta/agent.pyz"
+EVENTS = "/tmp/metta-agent.sock"  # noqa: S108 - a container's own /tmp
+WORKSPACE = "/workspace"
+API_DATA = "/var/lib/metta-api"
+MASTER_PORT = 8008
+HUB = "hub"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where and as what a stack is made.
+
+    Args:
+        project: The Compose project, which begins every name.
+        image: The nodes' image.
+        user: ``uid:gid`` of the node user.
+        agent: The zipapp on this host.
+        labels: Labels of everything that is made.
+        subnet: The network's subnet, or None for one of the engine's choice.
+
+    """
+
+    project: str
+    image: str
+    user: str
+    agent: Path
+    labels: Mapping[str, str] = field(default_factory=dict)
+    subnet: str | None = None
+
+
+def container_name(project: str, service: str) -> str:
+    """Name a service's container."""
+    return f"{project}-{service}"
+
+
+def compose_request(base: Mapping[str, Any], plan: StackPlan, place: Placement) -> dict[str, Any]:
+    """Fill the Compose file in for a run.
+
+    Args:
+        base: ``compose/compose.yaml`` as read.
+        plan: What is wanted.
+        place: Where and as what.
+
+    Returns:
+        A whole Compose file, with every dollar sign escaped.
+
+    """
+    request = {
+        key: copy.deepcopy(value) for key, value in base.items() if not key.startswith("x-")
+    }
+    request["name"] = place.project
+    services = request["services"]
+    worker = services.pop(WORKER)
+    for host in plan.hosts[1:]:
+        services[host] = {**copy.deepcopy(worker), "command": _command(worker["command"], host)}
+    for name, service in services.items():
+        _place(service, name, place)
+    for rank, host in enumerate(plan.hosts):
+        _make_node(services[host], rank, plan)
+    services[API]["environment"] = {"METTA_EVENTS": EVENTS, "METTA_NODE": API}
+    services[API]["volumes"].append(_mount(plan.folder / "api", API_DATA))
+    network = request["networks"]["stack"]
+    network["labels"] = dict(place.labels)
+    if place.subnet:
+        network["ipam"] = {"config": [{"subnet": place.subnet}]}
+    escaped: dict[str, Any] = _escape(request)
+    return escaped
+
+
+def _place(service: dict[str, Any], name: str, place: Placement) -> None:
+    service.update(
+        image=place.image,
+        container_name=container_name(place.project, name),
+        hostname=name,
+        user=place.user,
+        labels=dict(place.labels),
+        entrypoint=["python3", AGENT],
+        volumes=[_mount(place.agent, AGENT, read_only=True)],
+    )
+
+
+def _make_node(service: dict[str, Any], rank: int, plan: StackPlan) -> None:
+    node = NodeSpec(
+        host=plan.hosts[rank],
+        rank=rank,
+        num_nodes=len(plan.hosts),
+        master_addr=plan.hosts[0],
+        master_port=MASTER_PORT,
+        task=f"{plan.run}-{plan.scenario}",
+        run_folder=RUN_FOLDER,
+        agent=AGENT,
+        events=EVENTS,
+        scenario=f"{RUN_FOLDER}/{plan.scenario_file.name}",
+    )
+    service["environment"] = {**node_environment(node), **plan.env}
+    service["working_dir"] = WORKSPACE if plan.source else RUN_FOLDER
+    service["volumes"].append(_mount(plan.run_folder, RUN_FOLDER))
+    if plan.source:
+        service["volumes"].append(_mount(plan.source, WORKSPACE))
+    if plan.hardware == "gpu":
+        devices = [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]
+        service["deploy"] = {"resources": {"reservations": {"devices": devices}}}
+
+
+def _command(command: list[str], host: str) -> list[str]:
+    return [f"--node={host}" if word.startswith("--node=") else word for word in command]
+
+
+def _mount(source: Path, target: str, *, read_only: bool = False) -> dict[str, Any]:
+    # Compose must not make a missing folder as root: what is mounted exists, or it is an error.
+    return {
+        "type": "bind",
+        "source": str(source),
+        "target": target,
+        "read_only": read_only,
+        "bind": {"create_host_path": False},
+    }
+
+
+def _escape(value: Any) -> Any:
+    """Keep Compose from taking a dollar sign for a variable."""
+    if isinstance(value, str):
+        return value.replace("$", "$$")
+    if isinstance(value, Mapping):
+        return {key: _escape(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_escape(inner) for inner in value]
+    return value
