@@ -87,7 +87,10 @@ class TrainerConfig(_Part):
     def _known_curriculum(cls, value: str) -> str:
         name = canonical_name(value)
         if name not in CURRICULA:
-            raise ValueError(f"no such curriculum{_nearest(name, tuple(CURRICULA))}")
+            raise ValueError(
+                f"no such curriculum{_nearest(name, tuple(CURRICULA))}; "
+                f"there are {', '.join(CURRICULA)}"
+            )
         return name
 
 
@@ -129,7 +132,7 @@ def parse_overrides(overrides: Sequence[str]) -> ArenaConfig:
         if not equals:
             faults.append(f"{override!r}: not an override; write key=value")
         elif key not in keys:
-            faults.append(f"{key}: unknown key{_nearest(key, keys)}")
+            faults.append(f"{key}: {_unknown(key, keys)}")
         else:
             *parents, leaf = key.split(".")
             branch = tree
@@ -177,8 +180,15 @@ def _unquoted(value: str) -> str:
     return value[1:-1] if quoted else value
 
 
+def _unknown(key: str, known: Sequence[str]) -> str:
+    group = [name for name in known if name.startswith(f"{key}.")]
+    if group:
+        return f"a group of keys, not a key; it has {', '.join(group)}"
+    return f"unknown key{_nearest(key, known)}"
+
+
 def _nearest(name: str, known: Sequence[str]) -> str:
-    """Say which known name was probably meant, or which there are if none is near."""
+    """Say which known name was probably meant: the most alike, or one that ends the same."""
     near = get_close_matches(name, known, n=1, cutoff=0.5)
     if not near:
         near = [key for key in known if name and key.rpartition(".")[2] == name.rpartition(".")[2]]
