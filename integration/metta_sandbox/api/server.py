@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -76,6 +77,7 @@ class _Server(uvicorn.Server):
                 lifespan="off",  # two servers share one application
                 log_config=None,
                 access_log=False,
+                proxy_headers=False,  # a caller is who connects
                 timeout_keep_alive=KEEP_ALIVE,
             )
         )
@@ -96,12 +98,16 @@ async def _serve(
     servers = [_Server(app) for _ in sockets]
     loop = asyncio.get_running_loop()
 
-    def stop(*, at_once: bool = False) -> None:
+    def stop() -> None:
         for server in servers:
             server.should_exit = True
-            server.force_exit = at_once
-        if not at_once:
-            loop.call_later(GRACE, lambda: stop(at_once=True))
+        loop.call_later(GRACE, abandon)
+
+    def abandon() -> None:
+        # That calls still open are cut off now is meant, and worth no traceback each.
+        logging.getLogger("uvicorn.error").disabled = True
+        for server in servers:
+            server.force_exit = True
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)

@@ -34,7 +34,7 @@ class Tokens:
         """Name whose token this is, after the server that gave it out; None for a stranger's."""
         for url, known in self.by_url.items():
             if known == token:
-                return f"sandbox@{urlsplit(url).hostname or url}"
+                return f"sandbox@{urlsplit(url).hostname}"
         return None
 
     def for_url(self, url: str) -> str | None:
@@ -80,7 +80,9 @@ def read_tokens(path: Path) -> Tokens:
         return Tokens()
     if not isinstance(found, dict):
         raise InputError(f"{path}: expected a mapping of addresses to tokens", _HINT)
-    for url, token in found.items():
+    for number, (url, token) in enumerate(found.items(), start=1):
+        if not urlsplit(str(url)).hostname:
+            raise InputError(f"{path}: entry {number} does not begin with an address", _HINT)
         if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-            raise InputError(f"{path}: the value for {url} is not a token", _HINT)
+            raise InputError(f"{path}: what entry {number} gives {url} is not a token", _HINT)
     return Tokens({str(url).rstrip("/"): token for url, token in found.items()})

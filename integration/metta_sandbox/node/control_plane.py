@@ -46,8 +46,9 @@ class UnreachableError(ControlPlaneError):
     """
 
     def __init__(self, url: str, tries: int, seconds: float, reason: str) -> None:
+        times = "1 try" if tries == 1 else f"{tries} tries"
         super().__init__(
-            f"{url} gave no answer in {tries} tries over {seconds:.1f} s: {reason}",
+            f"{url} gave no answer in {times} over {seconds:.1f} s: {reason}",
             "is the control plane up, and is its address right?",
         )
         self.url, self.tries, self.seconds = url, tries, seconds
