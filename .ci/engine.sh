@@ -77,6 +77,7 @@ start_engine() {
   mkdir -p "$state"
   say "starting dockerd, log in $log"
   # A session of its own: Ctrl-C on the caller must not take the engine away under its clean-up.
+  # shellcheck disable=SC2016 # the inner shell expands them
   as_root setsid --fork sh -c 'echo $$ >"$1"; exec dockerd >>"$2" 2>&1' sh "$pid_file" "$log" </dev/null
   wait_ready
   say "running: $(docker version --format '{{.Server.Version}}'); stop it with: $0 stop"

@@ -134,8 +134,11 @@ def make_base(docker: DockerClient, base: DebianBase) -> str:
 def _failed(output: str) -> MachineError:
     lines = "\n".join(f"  {line}" for line in output.splitlines()[-12:])
     hint = "see that `sudo apt-get update` works here"
-    if "unshare" in output or "newuidmap" in output or "subuid" in output:
-        hint = "sudo apt-get install -y uidmap, or make it once as root: sudo metta-sandbox doctor"
+    if "chroot mode" in output or "unshare" in output or "subuid" in output:
+        hint = (
+            "without root it needs user namespaces: sudo apt-get install -y uidmap, and "
+            "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER"
+        )
     return MachineError(f"mmdebstrap could not make a base image:\n{lines}", hint)
 
 

@@ -13,7 +13,7 @@ from platformdirs import user_cache_path
 from python_on_whales import DockerClient
 from python_on_whales.exceptions import DockerException, NoSuchImage
 
-from metta_sandbox.errors import StackError
+from metta_sandbox.errors import MachineError, StackError
 from metta_sandbox.stack import base_image, wheelhouse
 from metta_sandbox.stack.image_context import (
     KIND_LABEL,
@@ -91,7 +91,7 @@ def ensure_image(spec: ImageSpec, progress: Progress, docker: DockerClient | Non
     """
     docker = DockerClient() if docker is None else docker
     started = time.perf_counter()
-    platform = NodePlatform.of_engine(docker.system.info().architecture or "", spec.python)
+    platform = NodePlatform.of_engine(_architecture(docker), spec.python)
     wheels = wheelhouse.WheelSpec.for_nodes(
         platform,
         compose_folder() / "constraints.txt",
@@ -104,15 +104,26 @@ def ensure_image(spec: ImageSpec, progress: Progress, docker: DockerClient | Non
         base = base_image.ensure_base(docker, spec.base_image, platform, progress)
         seconds["base"] = base.seconds
     inputs = _inputs(spec, base, wheels.key)
+    (_asked_folder() / inputs.tag.rpartition(":")[2]).touch()
     found = _find(docker, inputs.tag)
     if found is None:
         house = wheelhouse.ensure(wheels, progress)
         seconds["wheelhouse"] = house.seconds
         building = time.perf_counter()
-        found = _build(docker, spec, inputs, house.path, progress)
+        found = _build(docker, inputs, house.path, progress)
         seconds["build"] = time.perf_counter() - building
         prune(docker, spec.user)
     return Image(inputs.tag, found, base.name, wheels.key, "build" in seconds, seconds)
+
+
+def _architecture(docker: DockerClient) -> str:
+    try:
+        return docker.system.info().architecture or "an unknown machine"
+    except DockerException as error:
+        raise MachineError(
+            f"No Docker engine answers: {(error.stderr or str(error)).strip()}",
+            "start one (sudo systemctl start docker), or use --engine process",
+        ) from error
 
 
 def _inputs(spec: ImageSpec, base: base_image.BaseImage, key: str) -> BuildInputs:
@@ -134,9 +145,7 @@ def _find(docker: DockerClient, tag: str) -> str | None:
         return None
 
 
-def _build(
-    docker: DockerClient, spec: ImageSpec, inputs: BuildInputs, wheels: Path, progress: Progress
-) -> str:
+def _build(docker: DockerClient, inputs: BuildInputs, wheels: Path, progress: Progress) -> str:
     cache = user_cache_path("metta-sandbox", ensure_exists=True)
     # One folder for all builds: BuildKit then sends only what has changed in it.
     with FileLock(cache / "build.lock"):
@@ -144,7 +153,7 @@ def _build(
         if found is not None:
             return found
         progress(f"image: building {inputs.tag}")
-        compose_file = stage(cache / "build", inputs, spec.package, wheels)
+        compose_file = stage(cache / "build", inputs, wheels)
         builder = DockerClient(
             client_call=docker.client_config.client_call,
             context=docker.client_config.context,
@@ -169,23 +178,38 @@ def _run_build(builder: DockerClient, tag: str, progress: Progress) -> None:
         raise StackError(f"The node image {tag} could not be built:\n{lines}") from error
 
 
-def prune(docker: DockerClient, user: NodeUser) -> list[str]:
-    """Remove this user's older node images that no container uses, and return their tags."""
+def prune(docker: DockerClient, user: NodeUser, now: float | None = None) -> list[str]:
+    """Remove this user's older node images that nothing uses, and return their tags."""
+    asked = _asked_folder()
     images = {
-        tag: image.created.timestamp()
+        tag: _last_asked(asked, tag, image.created.timestamp())
         for image in docker.image.list(
             filters=[("label", f"{KIND_LABEL}=image"), ("label", f"{UID_LABEL}={user.uid}")]
         )
         for tag in image.repo_tags
         if tag.startswith(f"{REPOSITORY}:")
     }
-    used = [str(container.config.image) for container in docker.container.list(all=True)]
+    containers = [str(one.config.image) for one in docker.container.list(all=True)]
     removed = []
-    for tag in unused_tags(images, used):
+    for tag in unused_tags(images, containers, time.time() if now is None else now):
         try:
             docker.image.remove(tag)
         except DockerException:
             # Somebody has started to use it since, or has removed it first.
             continue
+        (asked / tag.rpartition(":")[2]).unlink(missing_ok=True)
         removed.append(tag)
     return removed
+
+
+def _asked_folder() -> Path:
+    folder = user_cache_path("metta-sandbox") / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _last_asked(folder: Path, tag: str, created: float) -> float:
+    try:
+        return (folder / tag.rpartition(":")[2]).stat().st_mtime
+    except FileNotFoundError:
+        return created

@@ -15,6 +15,9 @@ REPOSITORY = "metta-sandbox-node"
 KIND_LABEL = "dev.metta-sandbox.kind"
 UID_LABEL = "dev.metta-sandbox.uid"
 
+#: An image asked for this recently may be about to be used: several runs share an engine.
+RESPITE_SECONDS = 3600.0
+
 #: Whom the node user is when the caller is root, who must not run trainers.
 _ORDINARY = 1000
 
@@ -50,7 +53,7 @@ class BuildInputs:
         wheelhouse_key: The packages.
         python: The nodes' Python.
         user: Who runs there.
-        sources: The package's own files, path under the package and SHA-256.
+        sources: The package's own files: path under the package, and content.
         dockerfile: Its text.
 
     """
@@ -60,7 +63,7 @@ class BuildInputs:
     wheelhouse_key: str
     python: str
     user: NodeUser
-    sources: tuple[tuple[str, str], ...]
+    sources: tuple[tuple[str, bytes], ...]
     dockerfile: str
 
     @property
@@ -72,7 +75,7 @@ class BuildInputs:
             self.python,
             self.user.uid,
             self.user.gid,
-            self.sources,
+            [(name, hashlib.sha256(content).hexdigest()) for name, content in self.sources],
             self.dockerfile,
         ]
         return f"{REPOSITORY}:{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]}"
@@ -93,20 +96,15 @@ class BuildInputs:
         return {"services": {"node": {"image": self.tag, "build": build}}}
 
 
-def read_sources(package: Path) -> Iterator[tuple[str, str]]:
-    """Yield each file of the package that nodes get, and its SHA-256, in a fixed order."""
+def read_sources(package: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield each file of the package that nodes get, and its content, in a fixed order."""
     for path in sorted(package.rglob("*")):
         relative = path.relative_to(package)
         if path.is_file() and not _left_out(relative):
-            yield relative.as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()
+            yield relative.as_posix(), path.read_bytes()
 
 
-def stage(
-    folder: Path,
-    inputs: BuildInputs,
-    package: Path,
-    wheelhouse: Path,
-) -> Path:
+def stage(folder: Path, inputs: BuildInputs, wheelhouse: Path) -> Path:
     """Lay out the build's folder anew and return its Compose file.
 
     Wheels are hard links where the file system allows: they are hundreds of megabytes.
@@ -115,26 +113,32 @@ def stage(
     folder.mkdir(parents=True)
     (folder / "Dockerfile").write_text(inputs.dockerfile)
     _link_all(wheelhouse, folder / "wheelhouse")
-    for name, _ in inputs.sources:
+    for name, content in inputs.sources:
         target = folder / "lib" / "metta_sandbox" / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(package / name, target)
+        target.write_bytes(content)
     compose_file = folder / "compose.yaml"
     compose_file.write_text(json.dumps(inputs.compose_file(), indent=1))
     return compose_file
 
 
-def unused_tags(images: Mapping[str, float], used: Iterable[str], keep: int = 2) -> list[str]:
-    """Return the tags that may go: not used by a container, not among the ``keep`` newest.
+def unused_tags(
+    images: Mapping[str, float], containers: Iterable[str], now: float, keep: int = 2
+) -> list[str]:
+    """Return the tags that may go: without containers, long unasked for, not among the newest.
 
     Args:
-        images: Tags and when each was made.
-        used: Tags that containers were made from.
-        keep: How many of the newest stay in any case.
+        images: Tags and when each was last asked for, in seconds.
+        containers: Tags that containers were made from.
+        now: The same clock's present.
+        keep: How many of those last asked for stay in any case.
 
     """
+    in_use = set(containers)
     newest = sorted(images, key=lambda tag: images[tag], reverse=True)
-    return [tag for tag in newest[keep:] if tag not in set(used)]
+    return [
+        tag for tag in newest[keep:] if tag not in in_use and now - images[tag] > RESPITE_SECONDS
+    ]
 
 
 def _left_out(relative: Path) -> bool:

@@ -24,7 +24,9 @@ _CUDA = re.compile(
     re.VERBOSE,
 )
 _FROM = re.compile(r"\s\(from .*?\)?$")
-_BIG_TORCH = re.compile(r"^\s*Downloading (?:\S*/)?(torch-\d\S*\.whl) \(([\d.]+) (MB|GB)\)")
+_BIG_TORCH = re.compile(
+    r"^\s*(?:Downloading|Using cached) (?:\S*/)?(torch-\d\S*\.whl) \(([\d.]+) (MB|GB)\)"
+)
 
 #: A CPU wheel of torch is 100 to 250 MB, a CUDA one 500 MB and more.
 LARGEST_CPU_TORCH_MB = 400.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -37,6 +38,9 @@ _FORMAT = 1
 
 #: More rounds than any real set of packages needs; beyond it, something answers in circles.
 _ROUNDS = 20
+
+#: A download of ten megabytes or more, as pip announces it.
+_LARGE = re.compile(r"\s*Downloading \S+ \((?:\d{2,}(?:\.\d+)? MB|\S+ GB)\)")
 
 Progress = Callable[[str], None]
 
@@ -157,19 +161,23 @@ def _fetch_closure(spec: WheelSpec, scratch: Path, progress: Progress) -> list[t
     previous: tuple[Path, ...] = ()
     asked = spec.requirements
     extra_index: str | None = None
+    built_here: set[str] = set()
     for number in range(_ROUNDS):
         folder = scratch / f"round-{number}"
         folder.mkdir()
         download = Download(
             asked, constraints, folder, spec.platform, (built, *previous), extra_index
         )
-        result = run_pip([*pip, *download.arguments()], _quiet, refuse_cuda=not spec.gpu)
+        result = run_pip(
+            [*pip, *download.arguments()], _telling(progress), refuse_cuda=not spec.gpu
+        )
         if result.cuda:
             if extra_index is not None:
                 raise _only_cuda(result.cuda)
             extra_index = spec.torch_cpu_index
             progress(f"packages: pip found {result.cuda}, which is CUDA; trying {extra_index}")
-        elif requirement := result.without_wheel():
+        elif (requirement := result.without_wheel()) and requirement not in built_here:
+            built_here.add(requirement)
             _build(pip, requirement, constraints, built, progress)
         elif result.status != 0:
             raise _pip_failed(result)
@@ -196,7 +204,7 @@ def _build(
     progress(f"packages: no wheel of {requirement} for the nodes, building one here")
     before = set(folder.iterdir())
     command = [*pip, *build_pure_wheel(requirement, constraints, folder)]
-    result = run_pip(command, _quiet, refuse_cuda=False)
+    result = run_pip(command, _telling(progress), refuse_cuda=False)
     new = set(folder.iterdir()) - before
     if result.status == 0 and new and all(path.name.endswith("-none-any.whl") for path in new):
         return
@@ -210,7 +218,8 @@ def _build(
 
 def _only_cuda(found: str) -> MachineError:
     return MachineError(
-        f"pip finds only CUDA builds ({found}), gigabytes that nodes without a GPU have no use for",
+        f"pip finds only CUDA builds ({found}), gigabytes that nodes without a GPU have no use "
+        "for, and PyTorch's CPU index did not answer or has nothing that fits",
         f"point pip at CPU wheels: PIP_EXTRA_INDEX_URL={TORCH_CPU_INDEX} (or `pip config set "
         f"global.extra-index-url {TORCH_CPU_INDEX}`); for CUDA, add +hardware=gpu",
     )
@@ -224,5 +233,11 @@ def _pip_failed(result: PipResult) -> MachineError:
     )
 
 
-def _quiet(_line: str) -> None:
-    """Swallow a line of pip's output."""
+def _telling(progress: Progress) -> Progress:
+    """Pass on what pip says of downloads that take a while."""
+
+    def tell(line: str) -> None:
+        if _LARGE.match(line):
+            progress(f"packages: {line.strip()}")
+
+    return tell
