@@ -1,0 +1,65 @@
+"""The calls that the control plane must have had."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from metta_sandbox.checks.evidence import ApiCall, Evidence
+from metta_sandbox.checks.judgement import Judgement, judge
+
+
+def check(evidence: Evidence) -> Judgement:
+    """Check that the sweep was registered once, each trial named once, and nothing broke."""
+    problems = [*_registration(evidence), *_names(evidence)]
+    problems += [
+        f"the control plane broke: {call}"
+        for call in evidence.api_calls
+        if (call.status or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR
+    ]
+    return judge(problems, f"{len(evidence.api_calls)} calls, none broke")
+
+
+def given_names(evidence: Evidence) -> tuple[str, ...]:
+    """Give the run names that the control plane gave out for the sweep, each once, in order.
+
+    A call that is repeated under its idempotency key gets the same name again.
+    """
+    calls = _posts(evidence, "runs/next")
+    return tuple(dict.fromkeys(str(_said(call, "run_id")) for call in calls if _went_well(call)))
+
+
+def _registration(evidence: Evidence) -> list[str]:
+    sweep = evidence.scenario.sweep.name
+    calls = _posts(evidence, "create_sweep")
+    created = [call for call in calls if _went_well(call) and _said(call, "created") is True]
+    existed = any(
+        call.method == "GET" and call.path == f"/sweeps/{sweep}" and _said(call, "exists") is True
+        for call in evidence.api_calls
+    )
+    if len(created) == 1 or (not created and existed):
+        return []
+    seen = "; ".join(str(call) for call in calls) or "no such call in api/requests.jsonl"
+    return [f"expected sweep {sweep} to be created once, saw {len(created)} times: {seen}"]
+
+
+def _names(evidence: Evidence) -> list[str]:
+    given, named = given_names(evidence), set(evidence.named)
+    problems = [
+        f"{name} was given out, but no trial took it" for name in given if name not in named
+    ]
+    if not given:
+        problems.append("expected POST runs/next for each trial, saw none answered")
+    return problems
+
+
+def _posts(evidence: Evidence, verb: str) -> list[ApiCall]:
+    path = f"/sweeps/{evidence.scenario.sweep.name}/{verb}"
+    return [call for call in evidence.api_calls if (call.method, call.path) == ("POST", path)]
+
+
+def _went_well(call: ApiCall) -> bool:
+    return call.status is not None and call.status < HTTPStatus.MULTIPLE_CHOICES
+
+
+def _said(call: ApiCall, field: str) -> object:
+    return call.response.get(field) if isinstance(call.response, dict) else None

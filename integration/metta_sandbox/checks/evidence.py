@@ -1,0 +1,198 @@
+"""What a played scenario left, read only when a check asks for it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from metta_sandbox.checks.wandb_file import WandbFileError, WandbRun, read_run
+from metta_sandbox.play.timeline import Event
+from metta_sandbox.scenario.model import Scenario
+
+_RANK_FILE = re.compile(r"rank-(\d+)\.digest")
+
+
+class EvidenceError(Exception):
+    """An artifact is missing or broken, so that nothing can be judged by it."""
+
+
+class TrialRecord(BaseModel):
+    """``trials/<run>/trial.json``, as rank 0's rollout writes it once a trial is over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    run: str
+    trial: int
+    status: Literal["completed", "failed", "pending"]
+    score: float | None = None
+    cost: float | None = None
+    seconds: float | None = None
+    suggestion: dict[str, Any] = {}
+    overrides: dict[str, Any] = {}
+    reason: str = ""
+
+
+class ApiCall(BaseModel):
+    """One line of ``api/requests.jsonl``."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    line: int
+    method: str
+    route: str | None
+    path: str
+    status: int | None
+    request: Any = None
+    response: Any = None
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path} -> {self.status} (api/requests.jsonl:{self.line})"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The artifacts of one scenario and the events of its timeline.
+
+    Everything but ``events`` is read from disk when first asked for. A file that is missing where
+    there must be one, or broken, raises ``EvidenceError`` with its place.
+
+    Attributes:
+        folder: ``artifacts/<run>/<scenario>/``.
+        scenario: As it was played.
+        events: In order of receipt, or in the timeline's.
+
+    """
+
+    folder: Path
+    scenario: Scenario
+    events: Sequence[Event]
+
+    @cached_property
+    def trials(self) -> tuple[TrialRecord, ...]:
+        """The trials that are over, by number."""
+        files = sorted(self.folder.glob("trials/*/trial.json"))
+        return tuple(sorted((self._trial(file) for file in files), key=lambda one: one.trial))
+
+    @cached_property
+    def completed(self) -> tuple[TrialRecord, ...]:
+        """The trials that trained and scored, by number."""
+        return tuple(trial for trial in self.trials if trial.status == "completed")
+
+    @cached_property
+    def named(self) -> tuple[str, ...]:
+        """The run names that trials got, in the order of the events that say so."""
+        return tuple(str(event.get("run")) for event in self.of("run.named"))
+
+    @cached_property
+    def begun(self) -> frozenset[int]:
+        """The numbers of all trials that began, however they ended."""
+        starts = (*self.of("suggestion.made"), *self.of("run.named"))
+        said = (event.get("trial") for event in starts)
+        told = {number for number in said if isinstance(number, int)}
+        return frozenset(told | {trial.trial for trial in self.trials})
+
+    @cached_property
+    def wandb_runs(self) -> tuple[WandbRun, ...]:
+        """The offline W&B runs."""
+        return tuple(
+            self._wandb(file)
+            for file in sorted(self.folder.glob("wandb/*/run-*.wandb"))
+            if not file.parent.is_symlink()
+        )
+
+    @cached_property
+    def api_calls(self) -> tuple[ApiCall, ...]:
+        """What the control plane was asked, in the order it was."""
+        path = self.folder / "api" / "requests.jsonl"
+        calls = []
+        for number, line in self.lines(path):
+            try:
+                calls.append(ApiCall.model_validate({**json.loads(line), "line": number}))
+            except (ValueError, TypeError) as error:
+                raise EvidenceError(
+                    f"{self.where(path, number)}: not a recorded request: {_why(error)}"
+                ) from error
+        return tuple(calls)
+
+    def of(self, name: str, run: str | None = None) -> tuple[Event, ...]:
+        """Give the events of one name, of one run if that is given."""
+        return tuple(
+            event for event in self._by_name.get(name, ()) if run is None or event.get("run") == run
+        )
+
+    def digests(self, run: str) -> dict[int, str]:
+        """Read what each rank of a run wrote as the digest of its parameters."""
+        found = {}
+        for path in sorted((self.folder / "trials" / run).glob("rank-*.digest")):
+            if match := _RANK_FILE.fullmatch(path.name):
+                found[int(match[1])] = path.read_text().strip()
+        return found
+
+    def overrides(self, run: str) -> Mapping[str, Any]:
+        """Read the overrides file of a run."""
+        path = self.folder / "trials" / run / "overrides.json"
+        overrides = self._json(path)
+        if not isinstance(overrides, dict):
+            raise EvidenceError(f"{self.where(path)}: not a mapping of overrides")
+        return overrides
+
+    def lines(self, path: Path) -> Iterator[tuple[int, str]]:
+        """Read a file's lines one by one, with their numbers from 1."""
+        try:
+            with path.open(encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+                for number, line in enumerate(file, 1):
+                    yield number, line.rstrip("\n")
+        except OSError as error:
+            raise EvidenceError(f"{self.where(path)}: {error.strerror}") from error
+
+    def where(self, path: Path, line: int | None = None) -> str:
+        """Name a place in the artifacts."""
+        return f"{path.relative_to(self.folder)}{'' if line is None else f':{line}'}"
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Sequence[Event]]:
+        found: dict[str, list[Event]] = {}
+        for event in self.events:
+            found.setdefault(event.name, []).append(event)
+        return found
+
+    def _trial(self, path: Path) -> TrialRecord:
+        try:
+            trial = TrialRecord.model_validate(self._json(path))
+        except ValidationError as error:
+            raise EvidenceError(f"{self.where(path)}: not a trial: {_why(error)}") from error
+        if trial.run != path.parent.name:
+            raise EvidenceError(f"{self.where(path)}: says it is of run {trial.run!r}")
+        return trial
+
+    def _wandb(self, path: Path) -> WandbRun:
+        try:
+            return read_run(path)
+        except (WandbFileError, OSError) as error:
+            raise EvidenceError(f"{self.where(path)}: {error}") from error
+
+    def _json(self, path: Path) -> Any:
+        try:
+            return json.loads(path.read_bytes())
+        except OSError as error:
+            raise EvidenceError(f"{self.where(path)}: {error.strerror}") from error
+        except json.JSONDecodeError as error:
+            raise EvidenceError(
+                f"{self.where(path, error.lineno)}: not JSON: {error.msg}"
+            ) from error
+        except ValueError as error:
+            raise EvidenceError(f"{self.where(path)}: not JSON: {error}") from error
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error)

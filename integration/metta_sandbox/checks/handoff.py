@@ -1,0 +1,69 @@
+"""The hand-off: every node trains the run, with the overrides, that rank 0 sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from metta_sandbox.checks.evidence import Evidence
+from metta_sandbox.checks.judgement import Judgement, differences, flat, judge
+from metta_sandbox.play.timeline import Event
+
+
+def check(evidence: Evidence) -> Judgement:
+    """Compare, trial by trial, suggestion, overrides file, what was sent and what was received."""
+    sent = {event.get("trial"): event for event in evidence.of("handoff.sent")}
+    if not sent:
+        return judge(["rank 0 never sent a hand-off: the timeline has no handoff.sent"], "")
+    problems = [problem for event in sent.values() for problem in _of_trial(evidence, event)]
+    problems += [
+        f"{_place(event)} got a hand-off of trial {event.get('trial')} that rank 0 never sent"
+        for event in evidence.of("handoff.received")
+        if event.get("trial") not in sent
+    ]
+    problems += [
+        f"trial {trial} was named {run}, and never handed off"
+        for trial, run in ((e.get("trial"), e.get("run")) for e in evidence.of("run.named"))
+        if trial not in sent
+    ]
+    return judge(problems, f"{len(sent)} trials, the same on {evidence.scenario.nodes} nodes")
+
+
+def _of_trial(evidence: Evidence, sent: Event) -> Iterator[str]:
+    trial, run = sent.get("trial"), str(sent.get("run"))
+    title = f"trial {trial} ({run})"
+    received = [e for e in evidence.of("handoff.received") if e.get("trial") == trial]
+    reached = {event.get("node_rank") for event in received}
+    for rank, host in enumerate(evidence.scenario.hosts):
+        if rank not in reached:
+            yield f"{title}: rank 0 sent it at +{sent.received:.3f}s; {host} never received it"
+    for event in received:
+        for field in ("run", "wandb_run_id"):
+            if event.get(field) != sent.get(field):
+                yield (
+                    f"{title}: {_place(event)} received {field} {event.get(field)!r}, "
+                    f"rank 0 sent {sent.get(field)!r}"
+                )
+        for difference in differences(_overrides(sent), _overrides(event)):
+            yield f"{title}: {_place(event)} received another {difference}"
+    for difference in differences(_overrides(sent), evidence.overrides(run)):
+        yield f"{title}: trials/{run}/overrides.json has another {difference}"
+    yield from _without_suggestion(evidence, sent, title)
+
+
+def _without_suggestion(evidence: Evidence, sent: Event, title: str) -> Iterator[str]:
+    made = [e for e in evidence.of("suggestion.made") if e.get("trial") == sent.get("trial")]
+    if not made:
+        yield f"{title}: no suggestion.made came before it"
+        return
+    suggestion = flat(made[-1].get("suggestion") or {})
+    handed = {key: value for key, value in _overrides(sent).items() if key in suggestion}
+    for difference in differences(suggestion, handed):
+        yield f"{title}: the suggestion is not what was handed off: {difference}"
+
+
+def _overrides(event: Event) -> dict[str, object]:
+    return flat(event.get("overrides") or {})
+
+
+def _place(event: Event) -> str:
+    return f"{event.get('node')} at +{event.received:.3f}s"

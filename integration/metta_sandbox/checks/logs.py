@@ -1,0 +1,96 @@
+"""What the hosts' logs say, or don't."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from metta_sandbox.checks.evidence import Evidence
+from metta_sandbox.checks.judgement import Judgement, many
+from metta_sandbox.scenario.expect import Log
+from metta_sandbox.verdict import Verdict
+
+_LONGEST_QUOTE = 200
+_WORD = re.compile(r"[A-Za-z]{3,}")
+
+
+@dataclass(frozen=True)
+class _Place:
+    path: Path
+    number: int
+    line: str
+
+    def quote(self, evidence: Evidence) -> str:
+        text = self.line.strip()
+        if len(text) > _LONGEST_QUOTE:
+            text = f"{text[:_LONGEST_QUOTE]} …"
+        return f"{evidence.where(self.path, self.number)}: {text}"
+
+
+@dataclass(frozen=True)
+class _Search:
+    found: _Place | None
+    nearest: _Place | None
+    files: int
+    lines: int
+
+
+def check(expected: Log, evidence: Evidence) -> Judgement:
+    """Search the logs for a pattern that must, or must not, be in them.
+
+    A host's log is what its container printed, and the files of its ranks, since what a container
+    prints of them is bounded.
+    """
+    hosts = (expected.on,) if expected.on else evidence.scenario.hosts
+    logs = {host: evidence.folder / "logs" / f"{host}.log" for host in hosts}
+    missing = [evidence.where(path) for path in logs.values() if not path.is_file()]
+    empty = [
+        evidence.where(path) for path in logs.values() if path.is_file() and not path.stat().st_size
+    ]
+    files = [*logs.values(), *_rank_logs(evidence, hosts)]
+    pattern = expected.contains or expected.lacks or ""
+    result = _search(evidence, pattern, [file for file in files if file.is_file()])
+    if expected.lacks is not None and result.found is not None:
+        return Judgement(
+            Verdict.FAILED,
+            f"expected no line to match {pattern!r}, saw {result.found.quote(evidence)}",
+        )
+    if expected.contains is not None and result.found is not None:
+        return Judgement(Verdict.PASSED, result.found.quote(evidence))
+    if missing or empty:
+        gaps = [f"{name} is missing" for name in missing] + [f"{name} is empty" for name in empty]
+        return Judgement(Verdict.INCONCLUSIVE, f"{pattern!r} was not found, but {', '.join(gaps)}")
+    searched = f"{many(result.lines, 'line')} of {many(result.files, 'file')}"
+    if expected.lacks is not None:
+        return Judgement(Verdict.PASSED, f"no match in {searched}")
+    detail = f"expected a line to match {pattern!r}, saw none in {searched}"
+    if result.nearest is not None:
+        detail += f"\nnearest: {result.nearest.quote(evidence)}"
+    return Judgement(Verdict.FAILED, detail)
+
+
+def _rank_logs(evidence: Evidence, hosts: tuple[str, ...]) -> Iterator[Path]:
+    for rank, host in enumerate(evidence.scenario.hosts):
+        if host in hosts:
+            yield from sorted(evidence.folder.glob(f"trials/*/rank-{rank}.log"))
+
+
+def _search(evidence: Evidence, pattern: str, files: list[Path]) -> _Search:
+    """Find the first line that matches, and the first of those that share most words with it."""
+    compiled = re.compile(pattern)
+    words = {word.lower() for word in _WORD.findall(pattern)}
+    nearest: _Place | None = None
+    most = lines = 0
+    for path in files:
+        for number, line in evidence.lines(path):
+            lines += 1
+            if compiled.search(line):
+                return _Search(_Place(path, number, line), None, len(files), lines)
+            if most < len(words):
+                lowered = line.lower()
+                shared = sum(word in lowered for word in words)
+                if shared > most:
+                    most, nearest = shared, _Place(path, number, line)
+    return _Search(None, nearest, len(files), lines)

@@ -1,0 +1,88 @@
+"""How many trials completed and failed, and that the sweep ran to its end."""
+
+from __future__ import annotations
+
+from metta_sandbox.checks.evidence import Evidence, EvidenceError, TrialRecord
+from metta_sandbox.checks.judgement import Judgement, judge
+from metta_sandbox.report.results import TrialResult
+from metta_sandbox.scenario.expect import Trials
+
+
+def count(expected: Trials, evidence: Evidence) -> Judgement:
+    """Check the numbers of trials against those allowed.
+
+    Every trial that began and did not complete has failed, whether or not anybody could write so.
+    """
+    completed = len(evidence.completed)
+    failed = len(evidence.begun) - completed
+    problems = [
+        f"expected {bounds} {what}, saw {number}"
+        for what, bounds, number in (
+            ("completed", expected.completed, completed),
+            ("failed", expected.failed, failed),
+        )
+        if bounds is not None and not bounds.hold(number)
+    ]
+    if not evidence.begun:
+        problems.append("no trial ever began")
+    if problems:
+        problems += [_told(trial) for trial in evidence.trials if trial.status != "completed"]
+        problems += _unfinished(evidence)
+    return judge(problems, f"{completed} completed, {failed} failed")
+
+
+def finished(evidence: Evidence) -> Judgement:
+    """Check that rank 0's rollout came to its end and counted what its trials say."""
+    ends = [event for event in evidence.of("rollout.finished") if event.get("node_rank") == 0]
+    if not ends:
+        last = evidence.events[-1].name if evidence.events else "none at all"
+        return judge(
+            [f"rank 0's rollout never said rollout.finished; the last event was {last}"], ""
+        )
+    if not evidence.trials:
+        return judge(["the sweep ended without one trial: trials/*/trial.json is not there"], "")
+    told = (ends[-1].get("completed"), ends[-1].get("failed"))
+    written = (len(evidence.completed), len(evidence.trials) - len(evidence.completed))
+    problems = []
+    if told != written:
+        problems.append(
+            f"rollout.finished says {told[0]} completed and {told[1]} failed, "
+            f"but trials/*/trial.json say {written[0]} and {written[1]}"
+        )
+    problems += _unfinished(evidence)
+    return judge(problems, f"after {len(evidence.trials)} trials")
+
+
+def results(evidence: Evidence) -> tuple[TrialResult, ...]:
+    """List a scenario's trials for the report, in the order they began; never raises.
+
+    A trial that began but left no readable record is ``pending``.
+    """
+    try:
+        over = {trial.trial: trial for trial in evidence.trials}
+    except EvidenceError:
+        over = {}
+    begun: dict[int, str] = dict.fromkeys(over, "")
+    for event in (*evidence.of("suggestion.made"), *evidence.of("run.named")):
+        if isinstance(number := event.get("trial"), int):
+            begun[number] = str(event.get("run") or "")
+    return tuple(
+        _result(over[number]) if number in over else TrialResult(run=run, status="pending")
+        for number, run in sorted(begun.items())
+    )
+
+
+def _result(trial: TrialRecord) -> TrialResult:
+    kept = trial.model_dump(include=set(TrialResult.model_fields))
+    return TrialResult(**kept)
+
+
+def _told(trial: TrialRecord) -> str:
+    return f"trials/{trial.run}/trial.json: {trial.status}: {trial.reason or 'no reason given'}"
+
+
+def _unfinished(evidence: Evidence) -> list[str]:
+    over = {trial.trial for trial in evidence.trials}
+    return [
+        f"trial {number} began and left no trial.json" for number in sorted(evidence.begun - over)
+    ]
