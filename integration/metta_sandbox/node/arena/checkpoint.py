@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,15 +90,18 @@ def require_fit(found: Checkpoint, path: Path, config: ArenaConfig, world_size: 
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file beside ``path`` and put it in its place once it is safely on disk."""
+    """Write a file beside ``path`` and put it in its place once it is safely on disk.
+
+    One process writes a given file; what a killed one has left beside it is overwritten.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    beside = path.with_name(f".{path.name}.partial")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with beside.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
+        beside.replace(path)
     except BaseException:
-        Path(name).unlink()
+        beside.unlink(missing_ok=True)
         raise

@@ -87,7 +87,11 @@ def train(config: ArenaConfig, world: World, trial: Path, emitter: Emitter) -> O
     optimizer = _adam(policy, config.trainer.optimizer)
     run = _Run(config, world, trial, emitter, geometry, policy, optimizer)
     progress = _resume(run)
-    LOG.info("rank %d of %d: %s from step %d", world.rank, world.size, geometry, progress.step)
+    LOG.info(
+        "rank %d of %d: run %s goes on from step %d; %d arenas for %d steps in segments of %d",
+        *(world.rank, world.size, config.run, progress.step),
+        *(geometry.arenas, geometry.steps, geometry.horizon),
+    )
     emitter.emit("train.started", world_size=world.size, step=progress.step)
 
     learner = Learner(

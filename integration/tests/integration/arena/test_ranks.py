@@ -7,10 +7,14 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from metta_sandbox.node.arena import checkpoint
 
 _MODULE = ["-m", "metta_sandbox.node.arena"]
 _SMALL = (
@@ -44,16 +48,14 @@ def _environment(trial: Path, **more: str) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "METTA_TRIAL_DIR": str(trial), **more}
 
 
-def _ranks(
-    trial: Path, *overrides: str, start: list[str] | None = None
-) -> list[subprocess.CompletedProcess[str]]:
-    """Play two ranks without torchrun, as any launcher might."""
+@contextmanager
+def _started(trial: Path, *arguments: str) -> Iterator[list[subprocess.Popen[str]]]:
+    """Start two ranks without torchrun, as any launcher might, and leave none behind."""
     port = str(_free_port())
-    command = [sys.executable, *(start or _MODULE), *overrides]
     meet = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    started = [
+    ranks = [
         subprocess.Popen(
-            command,
+            [sys.executable, *arguments],
             env=_environment(trial, RANK=str(rank), LOCAL_RANK="0", **meet),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -62,14 +64,22 @@ def _ranks(
         for rank in range(2)
     ]
     try:
-        said = [process.communicate(timeout=120) for process in started]
+        yield ranks
     finally:
-        for process in started:
-            process.kill()
-    return [
-        subprocess.CompletedProcess(command, process.returncode, *texts)
-        for process, texts in zip(started, said, strict=True)
-    ]
+        for rank in ranks:
+            rank.kill()
+        for rank in ranks:
+            rank.communicate()
+
+
+def _ranks(trial: Path, *arguments: str) -> list[subprocess.CompletedProcess[str]]:
+    """Start two ranks and wait for their end."""
+    with _started(trial, *arguments) as ranks:
+        said = [rank.communicate(timeout=120) for rank in ranks]
+        return [
+            subprocess.CompletedProcess(rank.args, rank.returncode, *texts)
+            for rank, texts in zip(ranks, said, strict=True)
+        ]
 
 
 def _events(printed: str) -> list[dict[str, Any]]:
@@ -105,26 +115,32 @@ def test_fifty_steps_under_torchrun(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_two_ranks_resume_exactly_and_see_what_one_alone_does_not(tmp_path: Path) -> None:
-    ends = _ranks(tmp_path / "undisturbed", *_SMALL)
+def test_two_ranks_killed_in_mid_training_end_like_undisturbed_ones(tmp_path: Path) -> None:
+    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+    with _started(killed, *_MODULE, *_SMALL, "trainer.total_timesteps=1e6") as ranks:
+        assert ranks[0].stdout is not None
+        for line in ranks[0].stdout:
+            if line.startswith("{") and json.loads(line)["event"] == "checkpoint.saved":
+                break
+    assert not list(killed.glob("*.digest"))
+    step = checkpoint.load(killed / "checkpoint.pt").step
+
+    enough = f"trainer.total_timesteps={64 * (step + 2)}"
+    ends = _ranks(killed, *_MODULE, *_SMALL, enough)
     assert [end.returncode for end in ends] == [0, 0], ends
+    assert [_events(end.stdout)[0]["step"] for end in ends] == [step, step]
+    ends = _ranks(undisturbed, *_MODULE, *_SMALL, enough)
+    assert len(set(_digests(killed) + _digests(undisturbed))) == 1
     losses = [
         [event["loss"] for event in _events(end.stdout) if event["event"] == "train.step"]
         for end in ends
     ]
-    assert len(losses[0]) == 4
+    assert len(losses[0]) == step + 2
     assert losses[0] == losses[1]
-
-    _ranks(tmp_path / "resumed", *_SMALL, "trainer.total_timesteps=128")
-    halfway = _digests(tmp_path / "resumed")
-    ends = _ranks(tmp_path / "resumed", *_SMALL)
-    assert [_events(end.stdout)[0]["step"] for end in ends] == [2, 2]
-    assert _digests(tmp_path / "resumed") == _digests(tmp_path / "undisturbed")
-    assert halfway != _digests(tmp_path / "resumed")
 
 
 def test_a_raise_on_one_rank_ends_both_with_status_1(tmp_path: Path) -> None:
-    ends = _ranks(tmp_path, *_SMALL, start=["-c", _RAISE])
+    ends = _ranks(tmp_path, "-c", _RAISE, *_SMALL)
     assert [end.returncode for end in ends] == [1, 1]
     assert "RuntimeError: rank 1 falters" in ends[1].stderr
     assert "Traceback" in ends[1].stderr
@@ -134,7 +150,7 @@ def test_a_raise_on_one_rank_ends_both_with_status_1(tmp_path: Path) -> None:
 
 def test_a_checkpoint_that_does_not_fit_is_refused_by_every_rank(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"damaged")
-    ends = _ranks(tmp_path, *_SMALL)
+    ends = _ranks(tmp_path, *_MODULE, *_SMALL)
     assert [end.returncode for end in ends] == [2, 2]
     for end in ends:
         assert f"{tmp_path / 'checkpoint.pt'}: not a checkpoint" in end.stderr

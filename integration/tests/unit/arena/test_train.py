@@ -100,6 +100,13 @@ def test_a_run_that_is_done_does_nothing_more(tmp_path: Path) -> None:
     assert second.digest == first.digest
 
 
+def test_what_is_written_may_be_read_by_whom_the_umask_allows(tmp_path: Path) -> None:
+    _train(tmp_path, "trainer.total_timesteps=64")
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert {path.stat().st_mode for path in tmp_path.iterdir()} == {plain.stat().st_mode}
+
+
 def test_resume_false_starts_afresh(tmp_path: Path) -> None:
     first, _ = _train(tmp_path)
     second, events = _train(tmp_path, "trainer.resume=false")
