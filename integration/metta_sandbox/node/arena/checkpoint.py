@@ -56,12 +56,12 @@ def load(path: Path) -> Checkpoint:
     """Read a checkpoint; nothing but tensors and plain values is ever unpickled.
 
     Raises:
-        InputError: The file is not one of ours, or is damaged.
+        InputError: The file is missing, damaged or not one of ours.
 
     """
     try:
         return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, TypeError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, TypeError, EOFError, pickle.UnpicklingError) as error:
         raise InputError(
             f"{path}: not a checkpoint of this trainer: {error}",
             "delete it, or start afresh with trainer.resume=false",

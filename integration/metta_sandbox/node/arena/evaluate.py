@@ -46,7 +46,7 @@ def evaluate(
     Equal arguments give an equal score. No process group is needed.
 
     Raises:
-        InputError: The checkpoint is damaged.
+        InputError: The checkpoint is missing or damaged.
 
     """
     began = time.perf_counter()

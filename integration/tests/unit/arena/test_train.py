@@ -181,6 +181,11 @@ def test_an_evaluation_is_a_function_of_checkpoint_curriculum_and_seed(tmp_path:
     assert len({first.score, other.score, elsewhere.score}) == 3
 
 
+def test_an_evaluation_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="No such file"):
+        evaluate(tmp_path / "checkpoint.pt", curriculum="arena/random", seed=0)
+
+
 def test_the_random_policy_is_scored_on_the_same_scale(tmp_path: Path) -> None:
     # Hardly trained, the policy is still nearly uniform: both earn about the same.
     _train(tmp_path, "trainer.total_timesteps=64")
