@@ -70,7 +70,7 @@ class SweepGroup:
     def __init__(self, view: NodeView, timeout: float) -> None:
         self._view = view
         self._timeout = timedelta(seconds=timeout)
-        self._store = dist.TCPStore(
+        self._store = dist.TCPStore(  # type: ignore[attr-defined]
             view.master_addr,
             view.master_port,
             view.num_nodes,
@@ -91,7 +91,7 @@ class SweepGroup:
         """
         dist.init_process_group(
             "gloo",
-            store=dist.PrefixStore(f"trial-{trial}", self._store),
+            store=dist.PrefixStore(f"trial-{trial}", self._store),  # type: ignore[attr-defined]
             rank=self._view.node_rank,
             world_size=self._view.num_nodes,
             timeout=self._timeout,

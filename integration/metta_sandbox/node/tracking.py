@@ -65,9 +65,12 @@ class TrackedRun:
         )
 
     def log_step(self, record: Mapping[str, Any]) -> None:
-        """Log the metrics of a ``train.step`` event."""
+        """Log the metrics of a ``train.step`` event, as ``train/<name>``.
+
+        The prefix keeps a metric of training from passing for the trial's score of the same name.
+        """
         metrics = {
-            key: value
+            f"train/{key}": value
             for key, value in record.items()
             if key not in _IDENTITY and isinstance(value, (int, float))
         }

@@ -93,11 +93,13 @@ class Nodes:
         self._ending: Ending | None = None
         self._last_event: Event | None = None
 
-    def await_ready(self, patience: float) -> Event:
-        """Wait until every agent has registered and the control plane listens.
+    @property
+    def api(self) -> Mapping[str, Any]:
+        """The control plane's ``api.ready``, which says its ports."""
+        return self._api.fields if self._api else {}
 
-        Returns:
-            The control plane's ``api.ready``.
+    def await_ready(self, patience: float) -> None:
+        """Wait until every agent has registered and the control plane listens.
 
         Raises:
             StackError: Somebody is missing; names who.
@@ -115,7 +117,6 @@ class Nodes:
             self._take(message)
             if self._ending:
                 raise StackError(self._ending.reason)
-        return self._api
 
     def start(self, job: Job) -> None:
         """Start the same command on every node at once.

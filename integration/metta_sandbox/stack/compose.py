@@ -151,9 +151,8 @@ def remove_containers(run: str) -> None:
     containers = docker.container.list(all=True, filters=label)
     if containers:
         docker.container.remove(containers, force=True, volumes=True)
-    networks = docker.network.list(filters=label)
-    if networks:
-        docker.network.remove(networks)
+    for network in docker.network.list(filters=label):
+        docker.network.remove(network)
 
 
 def _words(error: DockerException) -> str:

@@ -1,0 +1,5 @@
+"""``python -m metta_sandbox``: the command line."""
+
+from metta_sandbox.cli import main
+
+main()

@@ -1,0 +1,257 @@
+"""One scenario being played, from its plan to its result."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from metta_sandbox.checks import trials
+from metta_sandbox.checks.evaluation import evaluate
+from metta_sandbox.checks.evidence import Evidence
+from metta_sandbox.errors import SandboxError
+from metta_sandbox.play.interrupt import uninterrupted
+from metta_sandbox.play.nodes import End, Ending, Job, Limits, Nodes
+from metta_sandbox.play.timeline import Event, Timeline
+from metta_sandbox.report.artifacts import create_scenario_folder
+from metta_sandbox.report.results import CheckResult, ScenarioResult, Timings
+from metta_sandbox.scenario.loading import to_yaml
+from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.stack.base import Progress, Stack, StackPlan
+from metta_sandbox.stack.engines import Engine
+from metta_sandbox.stack.lease import Owner
+from metta_sandbox.stack.link import HubLink
+from metta_sandbox.verdict import Verdict, worst
+
+#: Seconds that a stack gets from its start until every node is ready.
+_READY = 60.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all scenarios of a run have in common.
+
+    Args:
+        engine: What stacks run on.
+        owner: The run.
+        folder: The run's artifacts.
+        progress: Gets lines for whoever watches.
+        source: A working copy that every node sees, or None.
+
+    """
+
+    engine: Engine
+    owner: Owner
+    folder: Path
+    progress: Progress
+    source: Path | None = None
+
+
+@dataclass
+class _Course:
+    """What has happened so far to the scenario being played."""
+
+    began: float = field(default_factory=time.perf_counter)
+    stack: Stack | None = None
+    link: HubLink | None = None
+    nodes: Nodes | None = None
+    ending: Ending | None = None
+    problems: list[str] = field(default_factory=list)
+    interrupted: bool = False
+    up: float | None = None
+    started: float | None = None
+    first_trial: float | None = None
+    down: float | None = None
+
+    def note(self, error: BaseException) -> None:
+        """Keep an error; the first one is the reason, later ones never hide it."""
+        self.problems.append(str(error) or type(error).__name__)
+
+
+@dataclass(frozen=True)
+class Played:
+    """A scenario's result, and whether Ctrl-C ended it."""
+
+    result: ScenarioResult
+    interrupted: bool
+    stack: dict[str, Any]
+
+
+def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
+    """Play one scenario.
+
+    Plan, lease a stack, prove it ready, start the sweep, wait, collect, check, return the stack.
+    Whatever happens, what was started is collected and ended.
+
+    Args:
+        scenario: What to play.
+        file: Where it was read from.
+        setting: What all scenarios of the run share.
+
+    """
+    folder = create_scenario_folder(setting.folder, scenario.name)
+    plan = _plan(scenario, folder, setting)
+    timeline = Timeline(folder / "timeline.jsonl")
+    course = _Course()
+    try:
+        _bring_up(course, plan, setting, timeline)
+        _start(course, scenario)
+        _wait(course, scenario, timeline)
+    except (SandboxError, OSError) as error:
+        course.note(error)
+    except KeyboardInterrupt:
+        course.interrupted = True
+        course.problems.append("interrupted")
+        timeline.step("interrupted")
+    try:
+        with uninterrupted():
+            _collect(course, plan, timeline)
+            evidence = Evidence(folder=folder, scenario=scenario, events=timeline.events)
+            checks = () if course.started is None else evaluate(evidence)
+            _return(course, setting)
+            result = _result(course, scenario, file, setting, evidence, checks)
+    except KeyboardInterrupt:
+        course.interrupted = True
+    description = course.stack.describe() if course.stack else {}
+    return Played(result, course.interrupted, description)
+
+
+def _plan(scenario: Scenario, folder: Path, setting: Setting) -> StackPlan:
+    plan = StackPlan(
+        run=setting.owner.run,
+        scenario=folder.name,
+        hosts=scenario.hosts,
+        folder=folder.resolve(),
+        hardware=scenario.hardware,
+        source=setting.source,
+    )
+    plan.run_folder.mkdir()
+    text = to_yaml(scenario)
+    (folder / "scenario.yaml").write_text(text)
+    plan.scenario_file.write_text(text)
+    return plan
+
+
+def _bring_up(course: _Course, plan: StackPlan, setting: Setting, timeline: Timeline) -> None:
+    def on_event(event: Event) -> None:
+        _show(course, event, setting.progress)
+
+    def progress(text: str) -> None:
+        timeline.step(text)
+        setting.progress(text)
+
+    course.stack = setting.engine.lease(plan, setting.owner, progress)
+    course.stack.up(progress)
+    course.link = course.stack.connect()
+    course.nodes = Nodes(course.link, plan.hosts, timeline, on_event)
+    course.nodes.await_ready(_READY)
+    course.up = time.perf_counter() - course.began
+    progress(f"ready: {', '.join(plan.hosts)} after {course.up:.1f} s")
+
+
+def _start(course: _Course, scenario: Scenario) -> None:
+    assert course.stack is not None
+    assert course.nodes is not None
+    name = scenario.sweep.name
+    course.nodes.start(
+        Job(
+            python=course.stack.python,
+            run=name,
+            words=("sweep", f"run={name}", f"+hardware={scenario.hardware}"),
+            cwd=course.stack.working_folder(),
+            env=course.stack.service_environment(course.nodes.api),
+        )
+    )
+    course.started = time.perf_counter()
+
+
+def _wait(course: _Course, scenario: Scenario, timeline: Timeline) -> None:
+    assert course.nodes is not None
+    course.ending = course.nodes.follow(Limits(scenario.deadline, scenario.longest_silence))
+    timeline.step(f"sweep: {course.ending.end.value} {course.ending.reason}".rstrip())
+
+
+def _collect(course: _Course, plan: StackPlan, timeline: Timeline) -> None:
+    """Bring all evidence to where it is kept. Each step is tried, whatever became of the others."""
+    steps: list[Callable[[], object]] = []
+    if course.nodes:
+        steps.append(course.nodes.stop)
+    if course.link:
+        steps.append(course.link.close)
+    if course.stack:
+        steps.append(course.stack.collect)
+    steps += [lambda: _move_evidence(plan), timeline.finish]
+    for step in steps:
+        try:
+            step()
+        except (SandboxError, OSError) as error:
+            course.note(error)
+
+
+def _move_evidence(plan: StackPlan) -> None:
+    """Move trials and W&B runs out of the nodes' shared folder; what users add stays in there."""
+    for name in ("trials", "wandb"):
+        source = plan.run_folder / name
+        if source.is_dir():
+            shutil.move(source, plan.folder / name)
+
+
+def _return(course: _Course, setting: Setting) -> None:
+    if course.stack is None:
+        return
+    began = time.perf_counter()
+    try:
+        setting.engine.give_back(course.stack)
+    except (SandboxError, OSError) as error:
+        course.note(error)
+    course.down = time.perf_counter() - began
+
+
+def _result(
+    course: _Course,
+    scenario: Scenario,
+    file: Path,
+    setting: Setting,
+    evidence: Evidence,
+    checks: tuple[CheckResult, ...],
+) -> ScenarioResult:
+    verdict, reason = _judge(course, checks)
+    return ScenarioResult(
+        name=scenario.name,
+        file=str(file),
+        verdict=verdict,
+        reason=reason,
+        engine=setting.engine.name,
+        nodes=scenario.nodes,
+        seconds=time.perf_counter() - course.began,
+        trials=trials.results(evidence),
+        checks=checks,
+        timings=Timings(up=course.up, first_trial=course.first_trial, down=course.down),
+    )
+
+
+def _judge(course: _Course, checks: tuple[CheckResult, ...]) -> tuple[Verdict, str]:
+    """Say how a scenario came out, and why, worst cause first."""
+    if course.problems or course.ending is None or course.ending.end is End.STACK_LOST:
+        reasons = [course.ending.reason] if course.ending and course.ending.reason else []
+        return Verdict.ERROR, "; ".join([*course.problems, *reasons])
+    if course.ending.end is not End.FINISHED:
+        return Verdict.FAILED, course.ending.reason
+    verdict = worst(check.verdict for check in checks)
+    bad = [check.name for check in checks if check.verdict not in (Verdict.PASSED, Verdict.SKIPPED)]
+    return verdict, f"did not hold: {', '.join(bad)}" if bad else ""
+
+
+def _show(course: _Course, event: Event, progress: Progress) -> None:
+    """Tell whoever watches what just happened."""
+    if event.name == "observation.recorded":
+        if course.first_trial is None and course.started is not None:
+            course.first_trial = time.perf_counter() - course.started
+        score, reason = event.get("score"), event.get("reason")
+        how = f"failed: {reason}" if event.get("failed") else f"score {score:g}"
+        progress(f"trial {event.get('trial')} ({event.get('run')}): {how}")
+    elif event.name == "handoff.sent":
+        progress(f"trial {event.get('trial')} ({event.get('run')}): handed off to all nodes")

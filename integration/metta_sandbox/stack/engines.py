@@ -1,0 +1,163 @@
+"""The engines that stacks run on, and which of them this machine has."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Protocol
+
+from platformdirs import user_cache_path
+
+from metta_sandbox.errors import MachineError
+from metta_sandbox.stack.base import Progress, Stack, StackPlan
+from metta_sandbox.stack.lease import Owner
+from metta_sandbox.stack.process import ProcessStack, remove_processes
+
+#: Seconds within which an engine must answer.
+_PATIENCE = 15.0
+_START = "sudo systemctl start docker   (or: --engine process, which needs none)"
+_INSTALL_COMPOSE = "sudo apt-get install docker-compose-plugin   (https://docs.docker.com/compose)"
+
+
+class Engine(Protocol):
+    """Makes stacks."""
+
+    name: str
+    versions: dict[str, str]
+
+    def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:
+        """Give a stack for a scenario. It is not up yet."""
+        ...
+
+    def give_back(self, stack: Stack) -> None:
+        """Take a stack back, whatever state it is in."""
+        ...
+
+    def remove(self, run: str) -> None:
+        """Remove all that is left of a run."""
+        ...
+
+
+class ProcessEngine:
+    """Local processes."""
+
+    name = "process"
+
+    def __init__(self) -> None:
+        self.versions: dict[str, str] = {}
+
+    def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:  # noqa: ARG002
+        """Give a stack for a scenario."""
+        # Docker's packages are not needed here, nor the other way round.
+        from metta_sandbox.stack.node_python import find_python  # noqa: PLC0415
+
+        return ProcessStack(plan, find_python(progress))
+
+    def give_back(self, stack: Stack) -> None:
+        """Take a stack back."""
+        stack.down()
+
+    def remove(self, run: str) -> None:
+        """Remove all that is left of a run."""
+        remove_processes(run)
+
+
+class ComposeEngine:
+    """Containers, through Docker Compose.
+
+    Args:
+        versions: Of ``docker`` and ``compose``.
+
+    """
+
+    name = "compose"
+
+    def __init__(self, versions: dict[str, str]) -> None:
+        self.versions = versions
+
+    def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:  # noqa: ARG002
+        """Give a stack for a scenario, as a Compose project of its own."""
+        from metta_sandbox.stack.compose import ComposeStack  # noqa: PLC0415
+        from metta_sandbox.stack.image import ImageSpec  # noqa: PLC0415
+
+        project = f"metta-{plan.run}-{plan.scenario}".lower()
+        agents = Path(user_cache_path("metta-sandbox")) / "agents"
+        spec = ImageSpec(gpu=plan.hardware == "gpu")
+        return ComposeStack(plan, owner, project, spec, agents)
+
+    def give_back(self, stack: Stack) -> None:
+        """Take a stack back."""
+        stack.down()
+
+    def remove(self, run: str) -> None:
+        """Remove all that is left of a run."""
+        from metta_sandbox.stack.compose import remove_containers  # noqa: PLC0415
+
+        remove_containers(run)
+
+
+def choose(wanted: str, *, ci: bool, notice: Progress) -> Engine:
+    """Choose the engine to play on.
+
+    Args:
+        wanted: ``auto``, ``compose`` or ``process``.
+        ci: Whether this is a CI job, where ``auto`` never falls back.
+        notice: Gets one line when ``auto`` falls back to local processes.
+
+    Raises:
+        MachineError: There is no engine, or no Compose v2, where one is needed.
+
+    """
+    if wanted == "process":
+        return ProcessEngine()
+    try:
+        docker = _docker_version()
+    except MachineError as error:
+        if wanted == "auto" and not ci:
+            notice(f"{error.message}: playing on local processes instead (--engine process)")
+            return ProcessEngine()
+        raise
+    return ComposeEngine({"docker": docker, "compose": _compose_version()})
+
+
+def _docker_version() -> str:
+    if shutil.which("docker") is None:
+        raise MachineError(
+            "no Docker client is installed", "https://docs.docker.com/engine/install"
+        )
+    said = _ask(["docker", "version", "--format", "{{json .Server.Version}}"])
+    if said.returncode == 0:
+        return str(json.loads(said.stdout))
+    words = said.stderr.strip()
+    if "permission denied" in words:
+        raise MachineError(
+            "this user may not talk to the Docker engine", "sudo usermod -aG docker $USER"
+        )
+    raise MachineError(
+        f"no Docker engine answers ({words.splitlines()[-1] if words else '?'})", _START
+    )
+
+
+def _compose_version() -> str:
+    said = _ask(["docker", "compose", "version", "--short"])
+    version = said.stdout.strip().lstrip("v")
+    if said.returncode != 0 or not version:
+        old = ", only docker-compose v1" if shutil.which("docker-compose") else ""
+        raise MachineError(f"Docker has no Compose v2 plugin{old}", _INSTALL_COMPOSE)
+    if version.startswith(("0.", "1.")):
+        raise MachineError(f"Docker Compose is {version}; 2 or newer is needed", _INSTALL_COMPOSE)
+    return version
+
+
+def _ask(command: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        raise MachineError(
+            f"the Docker engine does not answer: {command[1]} took over {_PATIENCE:g} s",
+            _START,
+        ) from None

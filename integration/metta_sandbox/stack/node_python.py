@@ -1,0 +1,89 @@
+"""The interpreter of nodes that are local processes: this one, or an environment made for them."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+from metta_sandbox.errors import MachineError
+from metta_sandbox.stack import wheelhouse
+from metta_sandbox.stack.base import Progress
+from metta_sandbox.stack.node_platform import NodePlatform
+from metta_sandbox.stack.resources import compose_folder
+from metta_sandbox.stack.wheel_metadata import own_requirements
+
+#: What a node imports beyond what the host does.
+_MODULES = ("torch", "mettagrid", "sklearn", "fastapi", "uvicorn")
+#: Pythons that mettagrid has wheels for.
+_SUITABLE = ("3.11", "3.12")
+
+
+def find_python(progress: Progress) -> str:
+    """Return an interpreter that has all that a node needs, making one if this one has not.
+
+    Raises:
+        MachineError: No suitable Python is here, or its packages can't be had.
+
+    """
+    if all(importlib.util.find_spec(module) for module in _MODULES):
+        return sys.executable
+    python, version = _suitable_python()
+    wheels = wheelhouse.WheelSpec.for_nodes(
+        NodePlatform.of_engine(platform.machine(), version), _constraints()
+    )
+    folder = Path(user_cache_path("metta-sandbox")) / "nodes" / wheels.key
+    ready = folder / "ready"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not ready.exists():
+            progress(f"making the nodes' environment, once: {folder}")
+            _make(python, folder, wheels, progress)
+            ready.touch()
+    return str(folder / "bin" / "python")
+
+
+def _constraints() -> Path:
+    return compose_folder() / "constraints.txt"
+
+
+def _suitable_python() -> tuple[str, str]:
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if here in _SUITABLE:
+        return sys.executable, here
+    for version in _SUITABLE:
+        if found := shutil.which(f"python{version}"):
+            return found, version
+    raise MachineError(
+        f"nodes need Python {' or '.join(_SUITABLE)} (mettagrid has wheels for no other); "
+        f"this is {here}, and no other is on the PATH",
+        f"install Python {_SUITABLE[0]}, or use Docker, whose nodes bring their own",
+    )
+
+
+def _make(python: str, folder: Path, wheels: wheelhouse.WheelSpec, progress: Progress) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    _run([python, "-m", "venv", str(folder)])
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+    if sys.platform == "linux":
+        house = wheelhouse.ensure(wheels, progress)
+        requirements = str(house.path / "requirements.txt")
+        progress("packages: installing")
+        _run([*pip, "--no-index", "--find-links", str(house.path), "--requirement", requirements])
+        return
+    # Elsewhere PyPI's builds of torch have no CUDA, so pip may fetch them by itself.
+    needed = own_requirements(wheels.platform)
+    _run([*pip, "--constraint", str(_constraints()), *needed])
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = "\n".join((done.stderr or done.stdout).splitlines()[-15:])
+        raise MachineError(f"{' '.join(command[:5])} … failed:\n{said}", "try again, or use Docker")

@@ -1,0 +1,81 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["nox>=2024.10.9"]
+# ///
+"""Sessions over the sandbox. ``nox -s sandbox`` plays the scenarios, ``nox -s tests`` tests all.
+
+Runs by itself, too: ``pipx run ./noxfile.py -s sandbox`` or ``uv run noxfile.py -s sandbox``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.sessions = ["lint", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+# uv does not read pip's configuration, where mirrors and certificates stand.
+nox.options.default_venv_backend = "virtualenv"
+
+CONSTRAINTS = Path(__file__).parent / "compose" / "constraints.txt"
+#: Pythons that mettagrid has wheels for.
+NODE_PYTHONS = ["3.11", "3.12"]
+
+
+def _install(session: nox.Session, *what: str) -> None:
+    session.install("--quiet", "--constraint", str(CONSTRAINTS), *what)
+
+
+def _sandbox(session: nox.Session, *words: str) -> None:
+    """Run the command line; it ends by itself after Ctrl-C, once the evidence is safe."""
+    _install(session, "--editable", ".")
+    session.run(
+        "metta-sandbox", *words, *session.posargs, interrupt_timeout=None, terminate_timeout=None
+    )
+
+
+@nox.session
+def sandbox(session: nox.Session) -> None:
+    """Play scenarios across real nodes (default: all of scenarios/)."""
+    _sandbox(session, "run")
+
+
+@nox.session
+def scenarios(session: nox.Session) -> None:
+    """Check scenario files without starting anything."""
+    _sandbox(session, "validate")
+
+
+@nox.session
+def clean(session: nox.Session) -> None:
+    """Remove what crashed runs left behind."""
+    _sandbox(session, "clean")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Test everything; with Docker wherever an engine answers, and in CI always."""
+    _install(session, "torch==2.13.0")
+    _install(session, "--editable", ".[node,api,dev]")
+    session.run("pytest", *(session.posargs or ["-m", "not slow"]), env={"WANDB_MODE": "offline"})
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, types, scenarios and workflow files."""
+    _install(session, "torch==2.13.0")
+    _install(session, "--editable", ".[node,api,dev]")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("mypy")
+    session.run("metta-sandbox", "validate", "scenarios")
+    workflows = sorted(str(path) for path in Path(".github/workflows").glob("*.yml"))
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
+
+
+if __name__ == "__main__":
+    os.chdir(Path(__file__).parent)
+    nox.main()
