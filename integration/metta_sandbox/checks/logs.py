@@ -33,7 +33,6 @@ class _Place:
 class _Search:
     found: _Place | None
     nearest: _Place | None
-    files: int
     lines: int
 
 
@@ -44,25 +43,20 @@ def check(expected: Log, evidence: Evidence) -> Judgement:
     prints of them is bounded.
     """
     hosts = (expected.on,) if expected.on else evidence.scenario.hosts
-    logs = {host: evidence.folder / "logs" / f"{host}.log" for host in hosts}
-    missing = [evidence.where(path) for path in logs.values() if not path.is_file()]
-    empty = [
-        evidence.where(path) for path in logs.values() if path.is_file() and not path.stat().st_size
-    ]
-    files = [*logs.values(), *_rank_logs(evidence, hosts)]
+    logs = [evidence.folder / "logs" / f"{host}.log" for host in hosts]
     pattern = expected.contains or expected.lacks or ""
-    result = _search(evidence, pattern, [file for file in files if file.is_file()])
-    if expected.lacks is not None and result.found is not None:
-        return Judgement(
-            Verdict.FAILED,
-            f"expected no line to match {pattern!r}, saw {result.found.quote(evidence)}",
-        )
-    if expected.contains is not None and result.found is not None:
-        return Judgement(Verdict.PASSED, result.found.quote(evidence))
-    if missing or empty:
-        gaps = [f"{name} is missing" for name in missing] + [f"{name} is empty" for name in empty]
+    # Only what must be there has something nearest to it.
+    hints = {word.lower() for word in _WORD.findall(expected.contains or "")}
+    files = [file for file in (*logs, *_rank_logs(evidence, hosts)) if file.is_file()]
+    result = _search(evidence, pattern, hints, files)
+    if result.found is not None:
+        seen = result.found.quote(evidence)
+        if expected.contains is not None:
+            return Judgement(Verdict.PASSED, seen)
+        return Judgement(Verdict.FAILED, f"expected no line to match {pattern!r}, saw {seen}")
+    if gaps := [gap for log in logs if (gap := _gap(evidence, log))]:
         return Judgement(Verdict.INCONCLUSIVE, f"{pattern!r} was not found, but {', '.join(gaps)}")
-    searched = f"{many(result.lines, 'line')} of {many(result.files, 'file')}"
+    searched = f"{many(result.lines, 'line')} of {many(len(files), 'file')}"
     if expected.lacks is not None:
         return Judgement(Verdict.PASSED, f"no match in {searched}")
     detail = f"expected a line to match {pattern!r}, saw none in {searched}"
@@ -71,26 +65,31 @@ def check(expected: Log, evidence: Evidence) -> Judgement:
     return Judgement(Verdict.FAILED, detail)
 
 
+def _gap(evidence: Evidence, log: Path) -> str:
+    if not log.is_file():
+        return f"{evidence.where(log)} is missing"
+    return "" if log.stat().st_size else f"{evidence.where(log)} is empty"
+
+
 def _rank_logs(evidence: Evidence, hosts: tuple[str, ...]) -> Iterator[Path]:
     for rank, host in enumerate(evidence.scenario.hosts):
         if host in hosts:
             yield from sorted(evidence.folder.glob(f"trials/*/rank-{rank}.log"))
 
 
-def _search(evidence: Evidence, pattern: str, files: list[Path]) -> _Search:
-    """Find the first line that matches, and the first of those that share most words with it."""
+def _search(evidence: Evidence, pattern: str, words: set[str], files: list[Path]) -> _Search:
+    """Find the first line that matches; else the first of those that hold most of the words."""
     compiled = re.compile(pattern)
-    words = {word.lower() for word in _WORD.findall(pattern)}
     nearest: _Place | None = None
     most = lines = 0
     for path in files:
         for number, line in evidence.lines(path):
             lines += 1
             if compiled.search(line):
-                return _Search(_Place(path, number, line), None, len(files), lines)
+                return _Search(_Place(path, number, line), None, lines)
             if most < len(words):
                 lowered = line.lower()
                 shared = sum(word in lowered for word in words)
                 if shared > most:
                     most, nearest = shared, _Place(path, number, line)
-    return _Search(None, nearest, len(files), lines)
+    return _Search(None, nearest, lines)

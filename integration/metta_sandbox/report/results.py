@@ -60,7 +60,7 @@ class Timings(_Result):
 
     up: float | None = Field(default=None, description="Until every node was ready.")
     first_trial: float | None = Field(
-        default=None, description="From then until the first trial began to train."
+        default=None, description="From the sweep's start until its first trial was over."
     )
     down: float | None = Field(default=None, description="Taking the stack down.")
 
