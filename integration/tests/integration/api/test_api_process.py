@@ -110,6 +110,16 @@ def test_two_hundred_callers_get_two_hundred_names(start: Start) -> None:
     assert sorted(calls) == list(range(1, 201))
 
 
+def test_an_answer_does_not_wait_for_the_caller_s_acknowledgement(start: Start) -> None:
+    server = start()
+    with requests.Session() as session:
+        url = f"{server.cogweb}/sweeps/s"
+        seconds = [session.get(url, timeout=10).elapsed for _ in range(20)]
+
+    # What a delayed acknowledgement costs is 40 ms, on every call but the first.
+    assert sorted(seconds)[len(seconds) // 2].total_seconds() < 0.03
+
+
 def test_both_ports_answer_every_route_set(start: Start) -> None:
     server = start("--host", "127.9.8.7")
     assert server.ready["host"] == "127.9.8.7"
