@@ -64,4 +64,4 @@ def _expected(item: Expectation) -> tuple[str, Check]:
     log = item.log
     verb, pattern = ("lacks", log.lacks) if log.contains is None else ("contains", log.contains)
     place = f" on {log.on}" if log.on else ""
-    return f"log{place} {verb} {pattern!r}", partial(logs.check, log)
+    return f"log{place} {verb} '{pattern}'", partial(logs.check, log)

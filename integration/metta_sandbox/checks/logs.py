@@ -53,13 +53,13 @@ def check(expected: Log, evidence: Evidence) -> Judgement:
         seen = result.found.quote(evidence)
         if expected.contains is not None:
             return Judgement(Verdict.PASSED, seen)
-        return Judgement(Verdict.FAILED, f"expected no line to match {pattern!r}, saw {seen}")
+        return Judgement(Verdict.FAILED, f"expected no line to match '{pattern}', saw {seen}")
     if gaps := [gap for log in logs if (gap := _gap(evidence, log))]:
-        return Judgement(Verdict.INCONCLUSIVE, f"{pattern!r} was not found, but {', '.join(gaps)}")
+        return Judgement(Verdict.INCONCLUSIVE, f"'{pattern}' was not found, but {', '.join(gaps)}")
     searched = f"{many(result.lines, 'line')} of {many(len(files), 'file')}"
     if expected.lacks is not None:
         return Judgement(Verdict.PASSED, f"no match in {searched}")
-    detail = f"expected a line to match {pattern!r}, saw none in {searched}"
+    detail = f"expected a line to match '{pattern}', saw none in {searched}"
     if result.nearest is not None:
         detail += f"\nnearest: {result.nearest.quote(evidence)}"
     return Judgement(Verdict.FAILED, detail)
