@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ run.finish(exit_code=int(os.environ["END"]))
 """
 
 
+def written(folder: Path) -> bool:
+    return any(read_run(file).history for file in folder.glob("wandb/*/run-s.r.1.wandb"))
+
+
 @pytest.fixture(params=["0", "3", "kill"])
 def ended(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
     environment = {**os.environ, "END": request.param, "WANDB_MODE": "offline", "WANDB_SILENT": "1"}
@@ -45,6 +50,10 @@ def ended(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
         check=False,
     )
     assert "logged" in done.stdout, done.stderr
+    # W&B writes in a process of its own, which may still be at it when its client was killed.
+    deadline = time.monotonic() + 60
+    while not written(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.1)
     (file,) = tmp_path.glob("wandb/offline-run-*/run-s.r.1.wandb")
     return file, request.param
 

@@ -140,7 +140,8 @@ def test_columns_for_reading_are_aligned() -> None:
     line = render({"line": "x" * 1000, "node": "sweep-master", "source": "rank-0", "received": 0.0})
 
     assert event == (
-        '+    12.346s  sweep-worker    1       * train.step           step=3 metrics={"loss": 0.5} seconds=0.123457'
+        '+    12.346s  sweep-worker    1       * train.step           step=3 metrics={"loss": 0.5} '
+        "seconds=0.123457"
     )
     assert line.startswith("+     0.000s  sweep-master    rank-0    xxx")
     assert line.endswith("(1002 letters)")
