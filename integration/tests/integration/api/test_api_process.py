@@ -112,12 +112,15 @@ def test_two_hundred_callers_get_two_hundred_names(start: Start) -> None:
 
 def test_an_answer_does_not_wait_for_the_caller_s_acknowledgement(start: Start) -> None:
     server = start()
+    seconds = []
     with requests.Session() as session:
-        url = f"{server.cogweb}/sweeps/s"
-        seconds = [session.get(url, timeout=10).elapsed for _ in range(20)]
+        for _ in range(20):
+            started = time.monotonic()
+            session.get(f"{server.cogweb}/sweeps/s", timeout=10)
+            seconds.append(time.monotonic() - started)
 
-    # What a delayed acknowledgement costs is 40 ms, on every call but the first.
-    assert sorted(seconds)[len(seconds) // 2].total_seconds() < 0.03
+    # A delayed acknowledgement costs 40 ms, on nearly every call of a connection that is kept.
+    assert sorted(seconds)[len(seconds) // 2] < 0.03
 
 
 def test_both_ports_answer_every_route_set(start: Start) -> None:
