@@ -18,7 +18,7 @@ from metta_sandbox.stack.node_platform import NodePlatform
 _CUDA = re.compile(
     r"""^\s*(?:Collecting|Downloading|Processing|Using\ cached|Obtaining)\b
         .*?(?<![\w.+-])
-        (nvidia[-_](?!ml[-_]py)[\w-]+ | (?:pytorch[-_])?triton\b
+        (nvidia(?:[-_](?!ml[-_]py)[a-z]\w*)+ | (?:pytorch[-_])?triton\b
         | cuda[-_](?:bindings|pathfinder|python|toolkit)\b
         | torch-[\d.]+[\w.]*(?:\+|%2B)cu\d+)""",
     re.VERBOSE,
@@ -152,11 +152,11 @@ def run_pip(
             for raw in process.stdout:
                 line = raw.rstrip()
                 tail = [*tail[-29:], line]
-                on_line(line)
                 cuda = cuda_in(line) if refuse_cuda else ""
                 if cuda:
                     process.terminate()
                     break
+                on_line(line)
         except BaseException:
             process.terminate()
             raise
