@@ -35,7 +35,9 @@ class _Trial:
     tracked: TrackedRun
     folder: Path
     started: float
+    training_run: str
     agent_steps: float = 0.0
+    step: int = 0
 
 
 class Leader:
@@ -108,13 +110,15 @@ class Leader:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "overrides.json").write_text(json.dumps(overrides, indent=2) + "\n")
         tracked = TrackedRun(self._run_folder, self._sweep, run, overrides, PROJECT)
-        self._trial = _Trial(number, run, suggestion, overrides, tracked, folder, started)
+        told = self._api.training_run(run, {"overrides": overrides, "trial": number})
+        self._trial = _Trial(number, run, suggestion, overrides, tracked, folder, started, told)
         return HandOff(number, run, overrides, tracked.id, free_port())
 
     def follow(self, record: Mapping[str, Any]) -> None:
         """Take in an event of this node's trainers."""
         assert self._trial is not None
         self._trial.agent_steps = float(record.get("agent_steps", self._trial.agent_steps))
+        self._trial.step = int(record.get("step", self._trial.step))
         if record["event"] == "train.step" and record.get("rank") == 0:
             self._trial.tracked.log_step(record)
 
@@ -158,7 +162,15 @@ class Leader:
             score=result.score,
             episodes=result.episodes,
         )
+        self._report(trial, result.score)
         return result.score
+
+    def _report(self, trial: _Trial, score: float) -> None:
+        """Tell the control plane what was trained and how it scored."""
+        epoch = self._api.epoch(trial.training_run, 0, trial.step)
+        url = (trial.folder / "checkpoint.pt").as_uri()
+        policy = self._api.policy(trial.run, url=url, epoch_id=epoch)
+        self._api.episode(policy, {"0": {self._spec.metric: score}})
 
     def _write(self, trial: _Trial, observation: Observation, reason: str, seconds: float) -> None:
         """Record an observation on disk, in W&B and in the trial's folder."""

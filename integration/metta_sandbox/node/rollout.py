@@ -7,6 +7,7 @@ all train it, rank 0 evaluates and records. See ``leader`` for what only rank 0 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -152,6 +153,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("verb", choices=["sweep"])
     parser.add_argument("overrides", nargs="+", help="run=NAME, key=value, +hardware=macbook")
     options = parser.parse_args(arguments)
+    # mettagrid sets the root logger up for everybody, unless somebody else has.
+    logging.basicConfig(level=logging.WARNING)
     try:
         command = read_command(options.overrides)
         scenario = load(Path(os.environ["METTA_SCENARIO"]))

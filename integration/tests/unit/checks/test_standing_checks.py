@@ -275,17 +275,6 @@ def test_a_failed_trial_needs_no_digest_checkpoint_or_score(played: Played) -> N
     assert {result.name: result.detail for result in found if result.verdict != "passed"} == {}
 
 
-def test_with_torch_a_checkpoint_is_loaded(played: Played) -> None:
-    pytest.importorskip("torch")
-    assert played.judged("checkpoints") == ("passed", "2 checkpoints, loaded")
-    unloadable_pickle(played)
-
-    verdict, detail = played.judged("checkpoints")
-
-    assert verdict == "failed"
-    assert "torch cannot load it" in detail
-
-
 def test_without_torch_a_whole_archive_will_do(
     played: Played, monkeypatch: pytest.MonkeyPatch
 ) -> None:
