@@ -104,7 +104,7 @@ def load_all(paths: Iterable[Path]) -> list[tuple[Path, Scenario]]:
     for path in find(paths):
         try:
             loaded.append((path, load(path)))
-        except InputError as error:  # noqa: PERF203 - every file's problems are wanted
+        except InputError as error:
             problems.extend(error.problems or [Problem(path, 0, 0, error.message)])
     owners: dict[str, Path] = {}
     for path, scenario in loaded:

@@ -132,6 +132,13 @@ class Scenario(Part):
             return {**data, "sweep": {**sweep, "name": data["name"]}}
         return data
 
+    @field_validator("version", mode="before")
+    @classmethod
+    def _is_number(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # which Python takes for 1
+            raise ValueError("expected 1")
+        return value
+
     @field_validator("on_node_failure")
     @classmethod
     def _is_supported(cls, value: str) -> str:

@@ -89,7 +89,7 @@ def parse_all(texts: Iterable[str]) -> tuple[Override, ...]:
     for text in texts:
         try:
             found.append(parse(text))
-        except ValueError as error:  # noqa: PERF203 - every one that is wrong is named
+        except ValueError as error:
             wrong.append(f"override {text[:80]!r}: {error}")
     if wrong:
         raise InputError("\n".join(wrong), "overrides are written key=value, as for Hydra")

@@ -77,7 +77,9 @@ def _message(model: type[BaseModel], error: ErrorDetails) -> str:
         return text if whole else f"{text}, got {found}"
     expected = _EXPECTED.get(kind)
     text = expected.format(**context) if expected else str(error["msg"])
-    return text if kind in {"missing", "union_tag_not_found"} else f"{text}, got {found}"
+    return (
+        text if kind in {"missing", "union_tag_not_found", "too_short"} else f"{text}, got {found}"
+    )
 
 
 def _unknown(what: str, word: str, known: Sequence[str]) -> str:

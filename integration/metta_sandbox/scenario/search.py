@@ -75,6 +75,14 @@ class Range(Part):
             raise ValueError(f"expected a number from min to max, {low:g} to {high:g}")
         return value
 
+    @field_validator("scale", mode="before")
+    @classmethod
+    def _is_scale(cls, value: Any) -> Any:
+        named = isinstance(value, str) and value in {"auto", "time"}
+        if not named and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise ValueError("expected a number, auto or time")
+        return value
+
     @field_validator("scale")
     @classmethod
     def _suits_distribution(cls, value: float | str, info: ValidationInfo) -> float | str:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 #: More values than this, each use of an alias counted, or deeper ones, are refused.
 MOST_VALUES = 20_000
 _DEEPEST = 40
+_YAML = "tag:yaml.org,2002:"
 _LONGEST_NUMBER = 300
 
 
@@ -66,8 +67,12 @@ class Document:
         if not steps:
             return _start(self.root)
         key_node, node = steps[-1]
-        at_key = key and len(steps) == len(path) and key_node is not None
-        return _start(key_node if at_key and key_node is not None else node)
+        if key_node is None:
+            return _start(node)
+        # A value that isn't there (`sweep:`) stands wherever the next thing does.
+        empty = isinstance(node, ScalarNode) and node.start_mark.index == node.end_mark.index
+        at_key = empty or (key and len(steps) == len(path))
+        return _start(key_node if at_key else node)
 
     def _walk(self, path: Sequence[str | int]) -> list[tuple[Node | None, Node]]:
         steps: list[tuple[Node | None, Node]] = []
@@ -86,6 +91,11 @@ def read(text: str) -> Document:
         UnreadableError: It can't be read at all.
 
     """
+    for number, line in enumerate(text.splitlines()):
+        if line.startswith("%YAML") and line.split()[:2] != ["%YAML", "1.2"]:
+            raise UnreadableError(
+                Fault(Place(number + 1, 1), "expected %YAML 1.2, or no such line")
+            )
     node = _compose(text)
     builder = _Builder()
     data = None if node is None else builder.build(node, 0)
@@ -111,8 +121,8 @@ def _compose(text: str) -> Node | None:
         raise UnreadableError(Fault(place, f"not YAML: {error.reason}")) from error
     except RecursionError as error:
         raise UnreadableError(Fault(Place(1, 1), "nested too deeply")) from error
-    except (YAMLError, ValueError, IndexError, OverflowError) as error:
-        # ruamel.yaml lets a few of Python's own errors out on malformed escapes and directives.
+    except Exception as error:
+        # ruamel.yaml lets some of Python's own errors out on malformed escapes and directives.
         raise UnreadableError(Fault(Place(1, 1), f"not YAML: {error}")) from error
     return node
 
@@ -170,7 +180,7 @@ class _Builder:
         return data
 
     def _scalar(self, node: ScalarNode) -> Any:
-        text, kind = str(node.value), str(node.tag).removeprefix("tag:yaml.org,2002:")
+        text, kind = str(node.value), str(node.tag).removeprefix(_YAML)
         if kind == "null":
             return None
         if kind == "bool":
@@ -178,7 +188,7 @@ class _Builder:
         if kind in {"int", "float"}:
             return self._number(node, text, kind)
         if kind not in {"str", "timestamp", "merge", "value"}:
-            self._refuse(node, f"expected no tag, not {node.tag}")
+            self._refuse(node, f"expected no tag, not {str(node.tag).replace(_YAML, '!!')}")
         return text
 
     def _number(self, node: ScalarNode, text: str, kind: str) -> int | float:

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 Value: TypeAlias = JsonValue
 
 _DEEPEST = 32
-_INT = re.compile(r"[+-]?(?:0|[1-9]\d{0,300})")
+_INT = re.compile(r"[+-]?(?:0|[1-9](?:_?\d){0,300})")
 _FLOAT = re.compile(
     r"[+-]?(?:(?:\d+\.\d*|\.\d+)(?:e[+-]?\d+)?|\d+e[+-]?\d+|inf|nan)", re.IGNORECASE
 )

@@ -1,0 +1,268 @@
+"""Reading scenario files: folders, unreadable files, mutated files, what import costs."""
+
+import copy
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from metta_sandbox.errors import InputError
+from metta_sandbox.scenario.loading import LARGEST_FILE, find, load, load_all, parse, to_yaml
+from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.search import Choice, Range
+from metta_sandbox.scenario.units import format_duration, parse_duration
+
+HERE = Path(__file__).parent
+SHIPPED = HERE.parents[3] / "scenarios"
+TEXTS = [path.read_text() for path in [*SHIPPED.glob("*.yaml"), *HERE.glob("valid/*.yaml")]]
+# Pieces that mean something to YAML or to us, so that mutations get past the scanner.
+PIECES = [
+    *": ,[]{}&*!|>'\"%@`#-?\n\t\\",
+    *"\x00\x85\ufeff\u2028",
+    *[
+        "\n  ",
+        "- ",
+        "<<: *a",
+        "&a ",
+        "*a",
+        "!!int ",
+        "!!python/x ",
+        "---\n",
+        "null",
+        "true",
+        ".nan",
+    ],
+    *["1e999", "0x1F", "0o8", "0b", "1_0", "2024-01-01", "=", '"\\U00110000"', '"\\xZZ"', "? "],
+    *["%YAML 3.0\n", "log", "trials", "values", "distribution", "9" * 400, "-1", "{}", "[]"],
+]
+
+JUNK = [None, True, 0, 1, -1, 1e-400, 1e308, 2**70, 0.5, "", "x", "1", "(", "10m", [], {}, [[]]]
+JUNK += [{"min": 1}, {"values": [1]}, {"": 1}, [{}], ["a=1"], ["a", 1], {"equals": 1}, "log_normal"]
+
+
+def mutate(text: str, source: random.Random) -> str:
+    for _ in range(source.randint(1, 4)):
+        at, end = sorted(source.randrange(len(text) + 1) for _ in range(2))
+        end = min(end, at + 20)
+        lines = text.split("\n")
+        match source.randrange(5):
+            case 0:
+                text = text[:at] + source.choice(PIECES) + text[at:]
+            case 1:
+                text = text[:at] + text[end:]
+            case 2:
+                text = text[:at] + source.choice(PIECES) + text[end:]
+            case 3:
+                source.shuffle(lines)
+                text = "\n".join(lines)
+            case 4:
+                row = source.randrange(len(lines))
+                text = "\n".join([*lines[:row], lines[source.randrange(len(lines))], *lines[row:]])
+    return text
+
+
+def check(text: str) -> None:
+    """A text is a scenario, which is written back, or refused with places: never a traceback."""
+    try:
+        scenario = parse(text, Path("mutated.yaml"))
+    except InputError as error:
+        problems = error.problems
+    else:
+        assert parse(to_yaml(scenario), Path("again.yaml")) == scenario
+        return
+    assert problems
+    assert all(0 < problem.line <= len(text.splitlines()) + 2 for problem in problems)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sampled_from(TEXTS), st.integers(0, 2**32))
+def test_a_mutated_text_is_a_scenario_or_an_input_error(text: str, seed: int) -> None:
+    check(mutate(text, random.Random(seed)))
+
+
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sampled_from(TEXTS), st.integers(0, 2**32))
+def test_a_mutated_tree_is_a_scenario_or_an_input_error(text: str, seed: int) -> None:
+    source = random.Random(seed)
+    data = YAML(typ="safe", pure=True).load(text)
+    for _ in range(source.randint(1, 3)):
+        parents = [data]
+        for parent in parents:
+            inner = parent.values() if isinstance(parent, dict) else parent
+            parents.extend(child for child in inner if isinstance(child, (dict, list)) and child)
+        parent = source.choice(parents)
+        key = source.choice(list(parent) if isinstance(parent, dict) else range(len(parent)))
+        if isinstance(parent, dict) and source.random() < 0.3:
+            parent[source.choice(["min", "values", "log", "x.y", "", "+a", "~"])] = parent.pop(key)
+        else:
+            parent[key] = copy.deepcopy(source.choice(JUNK))
+    check(json.dumps(data))  # JSON is YAML
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 5000, "{a: " * 5000, "- " * 5000, "? " * 5000, "&a " * 5000, "*" * 5000]
+)
+def test_deep_files_are_refused(text: str) -> None:
+    with pytest.raises(InputError):
+        parse(text, Path("deep.yaml"))
+
+
+def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "huge.yaml"
+    path.write_text("#" * (LARGEST_FILE + 1))
+    with pytest.raises(InputError, match="larger than 256 KiB"):
+        load(path)
+
+
+def test_a_byte_order_mark_is_fine(tmp_path: Path) -> None:
+    path = tmp_path / "bom.yaml"
+    path.write_bytes(b"\xef\xbb\xbfversion: 1\r\nname: x\r\n")
+    assert load(path).name == "x"
+
+
+def test_what_cannot_be_opened_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="No such file"):
+        load(tmp_path / "none.yaml")
+    with pytest.raises(InputError, match="directory"):
+        load(tmp_path)
+
+
+def test_folders_are_searched_and_sorted(tmp_path: Path) -> None:
+    for name in ("b.yaml", "a.yml", "deeper/c.yaml", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    names = ["a.yml", "b.yaml", "deeper/c.yaml"]
+    assert find([tmp_path]) == [tmp_path / name for name in names]
+    assert find([tmp_path / "b.yaml", tmp_path]) == [
+        tmp_path / name for name in ("b.yaml", *names[::2])
+    ]
+
+
+def test_every_wrong_path_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(InputError) as caught:
+        find([tmp_path / "none", tmp_path / "empty", tmp_path / "notes.txt"])
+    for fragment in (
+        "none: no such file",
+        "empty: no scenario files",
+        "notes.txt: expected a name",
+    ):
+        assert fragment in str(caught.value)
+
+
+def test_all_files_problems_are_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("version: 1\nname: same\n")
+    (tmp_path / "b.yaml").write_text("version: 1\nname: same\n")
+    (tmp_path / "c.yaml").write_text("version: 2\nname: c\n")
+    with pytest.raises(InputError) as caught:
+        load_all([tmp_path])
+    said = [str(problem) for problem in caught.value.problems]
+    assert len(said) == 2
+    assert any("c.yaml:1:10: version: expected 1, got 2" in text for text in said)
+    assert any("same is also that of" in text and "a.yaml" in text for text in said)
+    (tmp_path / "c.yaml").unlink()
+    (tmp_path / "b.yaml").write_text("version: 1\nname: other\n")
+    assert [scenario.name for _, scenario in load_all([tmp_path])] == ["same", "other"]
+
+
+def test_the_values_of_a_scenario() -> None:
+    scenario = load(HERE / "valid" / "everything.yaml")
+    assert (scenario.deadline, scenario.longest_silence) == (5400.0, 0.5)
+    assert scenario.hosts == ("sweep-master", "sweep-worker", "sweep-worker-2")
+    assert scenario.overrides == {
+        "trainer.total_timesteps": 2000,
+        "trainer.ppo.ent_coef": 1e-3,
+        "trainer.curriculum": "arena/random",
+    }
+    space = scenario.search_space
+    assert list(space)[:2] == ["trainer.optimizer.learning_rate", "trainer.ppo.gamma"]
+    rate = space["trainer.optimizer.learning_rate"]
+    assert isinstance(rate, Range)
+    assert (rate.distribution, rate.min, rate.max, rate.mean) == ("log_normal", 1e-5, 1e-2, 1e-3)
+    assert rate.scale == "time"
+    assert space["trainer.curriculum"] == Choice(values=("arena/random", "arena/maze"))
+    assert any("agent_steps would" in caution for caution in scenario.cautions)
+
+
+def test_defaults() -> None:
+    scenario = load(HERE / "valid" / "least.yaml")
+    assert scenario.sweep.name == "least"
+    assert (scenario.nodes, scenario.seed, scenario.deadline) == (2, 42, 600.0)
+    assert (scenario.sweep.strategy, scenario.sweep.metric) == ("protein", "reward")
+    assert any("nothing is expected" in caution for caution in scenario.cautions)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_scenario_travels_as_json(text: str) -> None:
+    scenario = parse(text, Path("x.yaml"))
+    assert Scenario.model_validate_json(scenario.model_dump_json()) == scenario
+
+
+def test_every_key_is_described_in_the_schema() -> None:
+    schema = Scenario.model_json_schema()
+    json.dumps(schema)
+    parts = [schema, *schema["$defs"].values()]
+    described = [part["properties"] for part in parts if "properties" in part]
+    assert len(described) > 8
+    for properties in described:
+        for key, value in properties.items():
+            assert value.get("description"), key
+
+
+@given(st.floats(min_value=1e-9, max_value=1e9))
+def test_durations_are_read_back(seconds: float) -> None:
+    assert parse_duration(format_duration(seconds)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (90, 90),
+        ("90", 90),
+        ("90s", 90),
+        ("10m", 600),
+        ("1h30m", 5400),
+        ("500ms", 0.5),
+        ("1.5h", 5400),
+    ],
+)
+def test_durations(text: object, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "10 m", "1m1h", "-1", "1e3", True, None, [], "9" * 400])
+def test_what_is_no_duration(text: object) -> None:
+    with pytest.raises(ValueError, match="expected a duration"):
+        parse_duration(text)
+
+
+def test_counts_hold() -> None:
+    expectation = parse(TEXTS[0], Path("x")).expect[0]
+    assert expectation.model_dump()  # the kinds are models, whatever they say
+    exact = parse("version: 1\nname: x\nexpect: [{trials: {failed: 2}}]", Path("x")).expect[0]
+    bounds = exact.trials.failed  # type: ignore[union-attr]
+    assert bounds is not None
+    assert [bounds.hold(number) for number in (1, 2, 3)] == [False, True, False]
+    assert str(bounds) == "exactly 2"
+    text = "version: 1\nname: x\nexpect: [{trials: {failed: {at_least: 1, at_most: 2}}}]"
+    bounds = parse(text, Path("x")).expect[0].trials.failed  # type: ignore[union-attr]
+    assert bounds is not None
+    assert [bounds.hold(number) for number in (0, 1, 2, 3)] == [False, True, True, False]
+    assert str(bounds) == "at least 1 and at most 2"
+
+
+def test_loading_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; import metta_sandbox.scenario.loading, metta_sandbox.sweep.chance,"
+        " metta_sandbox.sweep.grid, metta_sandbox.sweep;"
+        "print(sorted({'torch', 'wandb', 'numpy', 'sklearn'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
