@@ -6,7 +6,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
 
@@ -15,6 +15,7 @@ from python_on_whales.exceptions import DockerException, NoSuchImage
 
 from metta_sandbox.errors import InputError, MachineError
 from metta_sandbox.stack.debian_base import DebianBase, make_base
+from metta_sandbox.stack.host_cache import Progress
 from metta_sandbox.stack.node_platform import NodePlatform
 
 DEFAULT_BASE_IMAGE = "python:3.11-slim-bookworm"
@@ -29,8 +30,6 @@ _REFUSED = re.compile(
     r"|invalid reference format|no matching manifest|pull access denied|unauthorized|denied:",
     re.IGNORECASE,
 )
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)

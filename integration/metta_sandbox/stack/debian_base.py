@@ -10,10 +10,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from platformdirs import user_cache_path
 from python_on_whales import DockerClient
 
 from metta_sandbox.errors import MachineError
+from metta_sandbox.stack.host_cache import cache_folder
 
 #: The repository of the images made here.
 REPOSITORY = "metta-sandbox-base"
@@ -115,20 +115,31 @@ def make_base(docker: DockerClient, base: DebianBase) -> str:
             f"This is not Debian {base.suite}, and its keys are missing: {_KEYRING}",
             "sudo apt-get install -y debian-archive-keyring",
         )
-    cache = user_cache_path("metta-sandbox", ensure_exists=True)
-    with tempfile.TemporaryDirectory(prefix="base-", dir=cache) as scratch:
+    with tempfile.TemporaryDirectory(prefix="base-", dir=cache_folder()) as scratch:
         target = Path(scratch) / "root.tar"
         command = base.command(target, sources or [_MIRROR], _host_apt_options())
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, check=False, timeout=_LIMIT_SECONDS
-            )
-        except subprocess.TimeoutExpired as error:
-            raise MachineError(f"mmdebstrap took over {_LIMIT_SECONDS} s") from error
-        if done.returncode != 0:
-            raise _failed(done.stderr)
+        status, said = _run_to_its_end(command)
+        if status != 0:
+            raise _failed(said)
         docker.image.import_(target, base.tag, changes=['CMD ["python3"]'])
     return base.tag
+
+
+def _run_to_its_end(command: list[str]) -> tuple[int, str]:
+    """Run a command that cleans up after itself when it is ended; return status and messages."""
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            _, said = process.communicate(timeout=_LIMIT_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            process.terminate()
+            raise MachineError(f"mmdebstrap took over {_LIMIT_SECONDS} s") from error
+        except BaseException:
+            # It has mounts to undo. Killing it, as subprocess.run would, leaves them behind.
+            process.terminate()
+            raise
+    return process.returncode, said
 
 
 def _failed(output: str) -> MachineError:

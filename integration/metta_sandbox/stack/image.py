@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock
-from platformdirs import user_cache_path
 from python_on_whales import DockerClient
 from python_on_whales.exceptions import DockerException, NoSuchImage
 
 from metta_sandbox.errors import MachineError, StackError
 from metta_sandbox.stack import base_image, wheelhouse
+from metta_sandbox.stack.host_cache import Progress, cache_folder, locked
 from metta_sandbox.stack.image_context import (
     KIND_LABEL,
     REPOSITORY,
@@ -27,8 +25,6 @@ from metta_sandbox.stack.image_context import (
 )
 from metta_sandbox.stack.node_platform import NodePlatform
 from metta_sandbox.stack.resources import compose_folder, package_folder
-
-Progress = Callable[[str], None]
 
 _KEPT_LINES = 30
 
@@ -104,7 +100,7 @@ def ensure_image(spec: ImageSpec, progress: Progress, docker: DockerClient | Non
         base = base_image.ensure_base(docker, spec.base_image, platform, progress)
         seconds["base"] = base.seconds
     inputs = _inputs(spec, base, wheels.key)
-    (_asked_folder() / inputs.tag.rpartition(":")[2]).touch()
+    (cache_folder("images") / inputs.tag.rpartition(":")[2]).touch()
     found = _find(docker, inputs.tag)
     if found is None:
         house = wheelhouse.ensure(wheels, progress)
@@ -146,9 +142,9 @@ def _find(docker: DockerClient, tag: str) -> str | None:
 
 
 def _build(docker: DockerClient, inputs: BuildInputs, wheels: Path, progress: Progress) -> str:
-    cache = user_cache_path("metta-sandbox", ensure_exists=True)
+    cache = cache_folder()
     # One folder for all builds: BuildKit then sends only what has changed in it.
-    with FileLock(cache / "build.lock"):
+    with locked(cache / "build.lock", progress, "image: another run is building one"):
         found = _find(docker, inputs.tag)
         if found is not None:
             return found
@@ -180,7 +176,7 @@ def _run_build(builder: DockerClient, tag: str, progress: Progress) -> None:
 
 def prune(docker: DockerClient, user: NodeUser, now: float | None = None) -> list[str]:
     """Remove this user's older node images that nothing uses, and return their tags."""
-    asked = _asked_folder()
+    asked = cache_folder("images")
     images = {
         tag: _last_asked(asked, tag, image.created.timestamp())
         for image in docker.image.list(
@@ -200,12 +196,6 @@ def prune(docker: DockerClient, user: NodeUser, now: float | None = None) -> lis
         (asked / tag.rpartition(":")[2]).unlink(missing_ok=True)
         removed.append(tag)
     return removed
-
-
-def _asked_folder() -> Path:
-    folder = user_cache_path("metta-sandbox") / "images"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _last_asked(folder: Path, tag: str, created: float) -> float:

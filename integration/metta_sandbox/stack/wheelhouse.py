@@ -12,14 +12,11 @@ import json
 import re
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from filelock import FileLock
-from platformdirs import user_cache_path
-
 from metta_sandbox.errors import MachineError
+from metta_sandbox.stack.host_cache import Progress, cache_folder, locked
 from metta_sandbox.stack.node_platform import NodePlatform
 from metta_sandbox.stack.pip_client import (
     Download,
@@ -41,8 +38,6 @@ _ROUNDS = 20
 
 #: A download of ten megabytes or more, as pip announces it.
 _LARGE = re.compile(r"\s*Downloading \S+ \((?:\d{2,}(?:\.\d+)? MB|\S+ GB)\)")
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -109,11 +104,6 @@ class Wheelhouse:
     made: bool
 
 
-def cache_folder() -> Path:
-    """Return where wheelhouses are kept: the user's cache folder."""
-    return user_cache_path("metta-sandbox") / "wheelhouse"
-
-
 def ensure(spec: WheelSpec, progress: Progress, cache: Path | None = None) -> Wheelhouse:
     """Return the wheelhouse for ``spec``, fetching it unless it is there.
 
@@ -122,12 +112,12 @@ def ensure(spec: WheelSpec, progress: Progress, cache: Path | None = None) -> Wh
 
     """
     started = time.perf_counter()
-    cache = cache_folder() if cache is None else cache
+    cache = cache_folder("wheelhouse") if cache is None else cache
     path = cache / spec.key
     made = False
     if not path.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache / f"{spec.key}.lock"):
+        with locked(cache / f"{spec.key}.lock", progress, "packages: another run is fetching them"):
             # Whoever held the lock before may have made it.
             if not path.is_dir():
                 _make(spec, path, progress)

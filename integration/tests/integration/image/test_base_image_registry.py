@@ -145,3 +145,10 @@ def test_a_base_from_packages_is_what_the_dockerfile_expects(
             docker.run(tag, [name, "-c", script], remove=True, networks=["none"])
     finally:
         docker.image.remove(tag)
+
+
+def test_a_name_no_image_can_have_is_the_users_mistake(
+    docker: DockerClient, platform: NodePlatform
+) -> None:
+    with pytest.raises(InputError, match="invalid reference format"):
+        ensure_base(docker, "Not A Name", platform, print)
