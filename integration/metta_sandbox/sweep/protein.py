@@ -37,6 +37,8 @@ _EXPANSION = 0.25
 _FAILURE_REACH = 0.25
 #: With fewer trials than this, a length scale per dimension would be guessed from too little.
 _TRIALS_PER_LENGTH_SCALE = 3
+#: Scores (as shares of the largest) and logarithms of costs that differ by less are equal.
+_EQUAL = 1e-9
 
 
 class Protein:
@@ -86,6 +88,7 @@ class Protein:
     def _pick(self, chance: np.random.Generator) -> Array:
         points = np.asarray(self._points[-_MOST_MODELLED:])
         scores = np.asarray(self._scores[-_MOST_MODELLED:])
+        scores = scores / (float(np.abs(scores).max()) or 1.0)  # squares of any score stay finite
         costs = np.log(np.asarray(self._costs[-_MOST_MODELLED:]))
         front = pareto_front(scores, costs)
         candidates = self._around(points[_thin(front, _LARGEST_FRONT)], chance)
@@ -134,7 +137,7 @@ class _Model:
         self._mean, self._spread = float(values.mean()), float(values.std())
         self._process: GaussianProcessRegressor | None = None
         # Equal values, up to rounding, have no shape to learn and would divide by nothing.
-        if self._spread <= 1e-9 * max(1.0, abs(self._mean)):
+        if self._spread <= _EQUAL:
             return
         process = GaussianProcessRegressor(_kernel(*points.shape), alpha=1e-6)
         with warnings.catch_warnings():
@@ -187,7 +190,7 @@ def _thin(front: NDArray[np.intp], most: int) -> NDArray[np.intp]:
 def _along(values: Array, seen: Array) -> Array:
     """Place values on the scale from the lowest seen (0) to the highest (1)."""
     low, span = float(seen.min()), float(np.ptp(seen))
-    if span <= 1e-9 * max(1.0, abs(low)):
+    if span <= _EQUAL:
         return np.full(len(values), 0.5)
     return np.asarray((values - low) / span)
 
