@@ -4,15 +4,28 @@
 # ///
 """Sessions over the sandbox. ``nox -s sandbox`` plays the scenarios, ``nox -s tests`` tests all.
 
-Runs by itself, too: ``pipx run ./noxfile.py -s sandbox`` or ``uv run noxfile.py -s sandbox``.
+Runs by itself, too, with nothing installed first: ``python3 noxfile.py -s sandbox``,
+``pipx run ./noxfile.py -s sandbox`` or ``uv run noxfile.py -s sandbox``.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import venv
 from pathlib import Path
 
-import nox
+try:
+    import nox
+except ModuleNotFoundError:
+    # Plain Python: put Nox into an environment of its own, and start again in there.
+    home = Path(__file__).resolve().parent / ".nox" / "nox"
+    python = str(home / "bin" / "python")
+    if not (home / "bin" / "nox").exists():
+        venv.create(home, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "nox>=2024.10.9"], check=True)
+    os.execv(python, [python, *sys.argv])  # noqa: S606
 
 nox.needs_version = ">=2024.10.9"
 nox.options.sessions = ["lint", "tests"]
