@@ -1,0 +1,46 @@
+"""docs/scenarios.md says what the model says."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from metta_sandbox.scenario.expect import KINDS, Bounds, Log, Trials
+from metta_sandbox.scenario.loading import parse
+from metta_sandbox.scenario.model import Scenario, Trainer, Workload
+from metta_sandbox.scenario.names import TRAINER_KEYS
+from metta_sandbox.scenario.search import Choice, Distribution, Range, Sweep
+
+DOCS = (Path(__file__).parents[4] / "docs" / "scenarios.md").read_text()
+BLOCKS = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_example_is_a_scenario(block: str) -> None:
+    assert parse(block, Path("docs/scenarios.md")).name in block
+
+
+@pytest.mark.parametrize(
+    "part", [Scenario, Sweep, Range, Choice, Workload, Trainer, Bounds, Trials, Log]
+)
+def test_every_key_is_documented(part: type[Scenario]) -> None:
+    for key in part.model_fields:
+        assert re.search(rf"`(?:workload\.)?{key}`", DOCS), key
+
+
+def test_every_word_is_documented() -> None:
+    for word in (*KINDS, *TRAINER_KEYS, *Distribution.__args__):  # type: ignore[attr-defined]
+        assert f"`{word}`" in DOCS, word
+
+
+def test_documented_defaults_are_the_defaults() -> None:
+    for part in (Scenario, Sweep):
+        section = DOCS.split("### `sweep`")[part is Sweep]
+        for key, field in part.model_fields.items():
+            row = re.search(rf"^\| `{key}` \| .*? \| `([a-z0-9_]+)` \|", section, re.MULTILINE)
+            if row and key not in {"deadline", "longest_silence"}:
+                assert row[1] == str(field.default), key
+    assert "| `deadline` | duration | `10m` |" in DOCS
+    assert "| `longest_silence` | duration | `1m` |" in DOCS
+    scenario = parse("version: 1\nname: x", Path("x"))
+    assert (scenario.deadline, scenario.longest_silence) == (600, 60)
