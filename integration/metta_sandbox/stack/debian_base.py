@@ -30,6 +30,7 @@ _TARGETS = "$(REPO_URI)\t$(RELEASE)\t$(COMPONENT)"
 
 #: Unpacking and configuring some 100 packages takes 20 to 40 s; a slow mirror is given its time.
 _LIMIT_SECONDS = 1800
+_CLEANING_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -136,8 +137,10 @@ def _run_to_its_end(command: list[str]) -> tuple[int, str]:
             process.terminate()
             raise MachineError(f"mmdebstrap took over {_LIMIT_SECONDS} s") from error
         except BaseException:
-            # It has mounts to undo. Killing it, as subprocess.run would, leaves them behind.
+            # It has mounts to undo. Killing it, as subprocess.run would, leaves them behind, and
+            # Popen by itself waits a quarter of a second only after Ctrl-C.
             process.terminate()
+            process.communicate(timeout=_CLEANING_SECONDS)
             raise
     return process.returncode, said
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
-Progress = Callable[[str], None]
+from metta_sandbox.stack.base import Progress
 
 
 def cache_folder(*parts: str) -> Path:

@@ -12,7 +12,8 @@ from python_on_whales.exceptions import DockerException, NoSuchImage
 
 from metta_sandbox.errors import MachineError, StackError
 from metta_sandbox.stack import base_image, wheelhouse
-from metta_sandbox.stack.host_cache import Progress, cache_folder, locked
+from metta_sandbox.stack.base import Progress
+from metta_sandbox.stack.host_cache import cache_folder, locked
 from metta_sandbox.stack.image_context import (
     KIND_LABEL,
     REPOSITORY,

@@ -159,5 +159,6 @@ def run_pip(
                 on_line(line)
         except BaseException:
             process.terminate()
+            process.wait(timeout=20)
             raise
     return PipResult(process.returncode, tuple(tail), cuda)

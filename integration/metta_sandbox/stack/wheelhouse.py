@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from metta_sandbox.errors import MachineError
-from metta_sandbox.stack.host_cache import Progress, cache_folder, locked
+from metta_sandbox.stack.base import Progress
+from metta_sandbox.stack.host_cache import cache_folder, locked
 from metta_sandbox.stack.node_platform import NodePlatform
 from metta_sandbox.stack.pip_client import (
     Download,

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,3 +87,23 @@ def test_a_failed_bootstrap_tells_its_last_lines(
     with pytest.raises(MachineError, match=r"unable to pick(?s:.*)uidmap"):
         make_base(None, BASE)  # type: ignore[arg-type]
     assert not list((tmp_path / "cache").rglob("base-*"))
+
+
+def test_an_interrupted_bootstrap_undoes_its_mounts_first(tmp_path: Path) -> None:
+    """As with Ctrl-C on the caller alone: the bootstrap has its time to clean up."""
+    started, cleaned = tmp_path / "started", tmp_path / "cleaned"
+    bootstrap = (
+        f"trap 'sleep 1; touch {cleaned}; exit 1' TERM; touch {started}; while :; do :; done"
+    )
+    script = (
+        "from metta_sandbox.stack.debian_base import _run_to_its_end;"
+        f"_run_to_its_end(['sh', '-c', {bootstrap!r}])"
+    )
+    caller = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
+    with caller:
+        deadline = time.monotonic() + 20
+        while not started.exists():
+            assert time.monotonic() < deadline
+        caller.send_signal(signal.SIGINT)
+        assert caller.wait(20) != 0
+        assert cleaned.exists()
