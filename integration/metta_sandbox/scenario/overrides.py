@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -115,24 +115,28 @@ def flatten(nested: Mapping[str, Value] | Sequence[str]) -> dict[str, Value]:
 
     """
     flat: dict[str, Value] = {}
-    if isinstance(nested, Mapping):
-        for key, value in nested.items():
-            inner = flatten(value) if isinstance(value, Mapping) and value else {"": value}
-            for rest, leaf in inner.items():
-                op, tail = split_key(rest) if rest else ("", "")
-                _put(flat, f"{op}{key}.{tail}" if tail else key, leaf)
-        return flat
-    for text in nested:
-        override = parse(text)
-        _put(flat, f"{override.op}{override.key}", override.value)
+    given: set[str] = set()
+    for key, value in _leaves(nested):
+        _, bare = split_key(key)
+        if bare in given:
+            raise ValueError(f"{bare} is given twice")
+        given.add(bare)
+        flat[key] = value
     return flat
 
 
-def _put(flat: dict[str, Value], key: str, value: Value) -> None:
-    _, bare = split_key(key)
-    if any(split_key(other)[1] == bare for other in flat):
-        raise ValueError(f"{bare} is given twice")
-    flat[key] = value
+def _leaves(nested: Mapping[str, Value] | Sequence[str]) -> Iterator[tuple[str, Value]]:
+    if not isinstance(nested, Mapping):
+        for override in map(parse, nested):
+            yield f"{override.op}{override.key}", override.value
+        return
+    for key, value in nested.items():
+        if not isinstance(value, Mapping) or not value:
+            yield key, value
+            continue
+        for rest, leaf in _leaves(value):
+            op, tail = split_key(rest)
+            yield f"{op}{key}.{tail}", leaf
 
 
 def nearest(key: str, known: Iterable[str]) -> str | None:

@@ -41,12 +41,16 @@ _EXPECTED = {
 }
 
 
+#: Errors of which the offending text says nothing more.
+_SAY_ALL = {"missing", "union_tag_not_found", "too_short"}
+
+
 def describe(
     model: type[BaseModel], errors: Iterable[ErrorDetails], document: Document
 ) -> Iterator[tuple[Place, str]]:
     """Say of each error where it is and what would be right."""
-    for error in _merge_unions(errors):
-        location = _without_tags(error["loc"], document)
+    for error in errors:
+        location = _place_of(error, document)
         if error["type"] == "misfit":
             for path, message in error["ctx"]["faults"]:
                 inner = (*location, *path)
@@ -63,9 +67,9 @@ def _message(model: type[BaseModel], error: ErrorDetails) -> str:
     kind, context = error["type"], error.get("ctx", {})
     found = _quote(error["input"])
     if kind == "extra_forbidden":
-        return _unknown("key", str(error["loc"][-1]), keys_at(model, error["loc"][:-1]))
+        return _unknown(str(error["loc"][-1]), keys_at(model, error["loc"][:-1]))
     if kind == "union_tag_invalid":
-        return _unknown("key", context["tag"], _words(context["expected_tags"]))
+        return _unknown(context["tag"], _words(context["expected_tags"]))
     if kind == "literal_error":
         known = _words(context["expected"])
         near = nearest(error["input"], known) if isinstance(error["input"], str) else None
@@ -77,15 +81,13 @@ def _message(model: type[BaseModel], error: ErrorDetails) -> str:
         return text if whole else f"{text}, got {found}"
     expected = _EXPECTED.get(kind)
     text = expected.format(**context) if expected else str(error["msg"])
-    return (
-        text if kind in {"missing", "union_tag_not_found", "too_short"} else f"{text}, got {found}"
-    )
+    return text if kind in _SAY_ALL else f"{text}, got {found}"
 
 
-def _unknown(what: str, word: str, known: Sequence[str]) -> str:
+def _unknown(word: str, known: Sequence[str]) -> str:
     near = nearest(word, known)
     mend = f"did you mean {near}?" if near else f"expected one of {', '.join(known)}"
-    return f"unknown {what}; {mend}"
+    return f"unknown key; {mend}"
 
 
 def _words(listed: str) -> list[str]:
@@ -110,28 +112,13 @@ def _dotted(location: Location) -> str:
     return text.removeprefix(".") or "the file"
 
 
-def _without_tags(location: Location, document: Document) -> Location:
-    """Leave out the parts that name a branch of a union and stand nowhere in the file."""
-    *front, last = location or ("",)
-    kept: list[str | int] = []
-    for part in front:
+def _place_of(error: ErrorDetails, document: Document) -> Location:
+    """Leave out the parts of an error's location that Pydantic made up, such as union tags."""
+    kept: Location = ()
+    for part in error["loc"]:
         if document.has((*kept, part)):
-            kept.append(part)
-    if last != "" and last not in _TAGS:
-        kept.append(last)
-    return tuple(kept)
-
-
-_TAGS = {"range", "choice", "float", "literal['auto','time']", "constrained-float"}
-
-
-def _merge_unions(errors: Iterable[ErrorDetails]) -> list[ErrorDetails]:
-    """Keep one error of those that the branches of a plain union each raise for one value."""
-    kept: dict[tuple[Location, object], ErrorDetails] = {}
-    for error in errors:
-        branch = error["loc"][:-1] if error["loc"] and error["loc"][-1] in _TAGS else None
-        kept.setdefault((branch, None) if branch else (error["loc"], error["type"]), error)
-    return list(kept.values())
+            kept = (*kept, part)
+    return (*kept, error["loc"][-1]) if error["type"] == "missing" else kept
 
 
 def keys_at(model: type[BaseModel], location: Location) -> list[str]:

@@ -79,8 +79,9 @@ class Range(Part):
     @classmethod
     def _is_scale(cls, value: Any) -> Any:
         named = isinstance(value, str) and value in {"auto", "time"}
-        if not named and (isinstance(value, bool) or not isinstance(value, (int, float))):
-            raise ValueError("expected a number, auto or time")
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not named and not (number and value > 0):
+            raise ValueError("expected a number above 0, auto or time")
         return value
 
     @field_validator("scale")

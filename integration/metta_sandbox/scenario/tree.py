@@ -14,7 +14,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 #: More values than this, each use of an alias counted, or deeper ones, are refused.
-MOST_VALUES = 20_000
+MOST_VALUES = 3_000
 _DEEPEST = 40
 _YAML = "tag:yaml.org,2002:"
 _LONGEST_NUMBER = 300

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -106,11 +107,32 @@ def test_a_mutated_tree_is_a_scenario_or_an_input_error(text: str, seed: int) ->
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 5000, "{a: " * 5000, "- " * 5000, "? " * 5000, "&a " * 5000, "*" * 5000]
+    "text",
+    [
+        "[" * 5000,
+        "{a: " * 5000,
+        "- " * 5000,
+        "? " * 5000,
+        "&a " * 5000,
+        "*" * 5000,
+        "seed: 0x" + "f" * 290,
+    ],
 )
 def test_deep_files_are_refused(text: str) -> None:
     with pytest.raises(InputError):
         parse(text, Path("deep.yaml"))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "indent", ["", "workload: {trainer: {overrides: {", "sweep: {parameters: {"]
+)
+def test_wide_files_are_read_in_time(indent: str) -> None:
+    keys = ",\n".join(f"trainer.k{number}: 1" for number in range(2900))
+    close = "}" * indent.count("{")
+    with pytest.raises(InputError) as caught:
+        parse(f"{{{indent}{keys}{close}}}", Path("wide.yaml"))
+    assert len(caught.value.problems) >= 2900
 
 
 def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
@@ -203,6 +225,21 @@ def test_defaults() -> None:
 def test_a_scenario_travels_as_json(text: str) -> None:
     scenario = parse(text, Path("x.yaml"))
     assert Scenario.model_validate_json(scenario.model_dump_json()) == scenario
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_schema_takes_what_the_model_takes(text: str) -> None:
+    schema = Scenario.model_json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    # As an editor sees it: lists are lists, and nothing has been filled in.
+    jsonschema.validate(YAML(typ="safe", pure=True).load(text), schema)
+
+
+def test_the_schema_refuses_unknown_keys() -> None:
+    schema = Scenario.model_json_schema()
+    for wrong in ({"trails": 1}, {"parameters": {"a": {"values": []}}}, {"strategy": "x"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({"version": 1, "name": "x", "sweep": wrong}, schema)
 
 
 def test_every_key_is_described_in_the_schema() -> None:
