@@ -13,7 +13,7 @@ from metta_sandbox.checks import trials
 from metta_sandbox.checks.evaluation import evaluate
 from metta_sandbox.checks.evidence import Evidence
 from metta_sandbox.errors import SandboxError
-from metta_sandbox.play.interrupt import uninterrupted
+from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.play.nodes import End, Ending, Job, Limits, Nodes
 from metta_sandbox.play.timeline import Event, Timeline
 from metta_sandbox.report.artifacts import create_scenario_folder

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from metta_sandbox.errors import MachineError, SandboxError
-from metta_sandbox.play.interrupt import interruptible
+from metta_sandbox.interrupt import interruptible
 from metta_sandbox.play.play import Setting, play
 from metta_sandbox.report import environment, results
 from metta_sandbox.report.artifacts import create_run_folder
