@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ from metta_sandbox.node.tracking import TrackedRun
 from metta_sandbox.node.trial import trial_folder
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.values import Value
-from metta_sandbox.sweep.strategy import Observation, Strategy, create
+from metta_sandbox.sweep.strategy import ExhaustedError, Observation, Strategy, create
 
 #: W&B's names for where runs go; nothing is ever sent there from a node.
 PROJECT = "metta-sandbox"
@@ -38,6 +39,11 @@ class _Trial:
     training_run: str
     agent_steps: float = 0.0
     step: int = 0
+
+    @property
+    def checkpoint(self) -> Path:
+        """What training left, and evaluation takes."""
+        return self.folder / "checkpoint.pt"
 
 
 class Leader:
@@ -101,7 +107,10 @@ class Leader:
         if self.gave_up or number > self._spec.trials:
             return HandOff(trial=number, run="", overrides={}, wandb_run_id="", port=0)
         started = time.perf_counter()
-        suggestion = dict(self._strategy.suggest().overrides)
+        try:
+            suggestion = dict(self._strategy.suggest().overrides)
+        except ExhaustedError:
+            return HandOff(trial=number, run="", overrides={}, wandb_run_id="", port=0)
         self._emitter.emit("suggestion.made", trial=number, suggestion=suggestion)
         run = self._api.next_run(self._sweep)
         self._emitter.emit("run.named", trial=number, run=run)
@@ -127,7 +136,11 @@ class Leader:
         trial = self._trial
         assert trial is not None
         reason = "; ".join(outcome.reason for outcome in outcomes if outcome.reason)
+        if not reason and not trial.checkpoint.exists():
+            reason = f"no rank left a {trial.checkpoint.name}"
         score = None if reason else self._evaluate(trial)
+        if score is not None and not math.isfinite(score):
+            reason, score = f"the score is {score}", None
         seconds = time.perf_counter() - trial.started
         cost = trial.agent_steps if self._spec.cost == "agent_steps" else seconds
         observation = Observation(trial.suggestion, score, cost, failed=bool(reason))
@@ -154,7 +167,7 @@ class Leader:
         from metta_sandbox.node.arena.evaluate import evaluate  # noqa: PLC0415 - slow to import
 
         curriculum = str(trial.overrides.get("trainer.curriculum", "arena/random"))
-        result = evaluate(trial.folder / "checkpoint.pt", curriculum=curriculum, seed=self._seed)
+        result = evaluate(trial.checkpoint, curriculum=curriculum, seed=self._seed)
         self._emitter.emit(
             "eval.finished",
             trial=trial.number,
@@ -162,14 +175,14 @@ class Leader:
             score=result.score,
             episodes=result.episodes,
         )
-        self._report(trial, result.score)
+        if math.isfinite(result.score):
+            self._report(trial, result.score)
         return result.score
 
     def _report(self, trial: _Trial, score: float) -> None:
         """Tell the control plane what was trained and how it scored."""
         epoch = self._api.epoch(trial.training_run, 0, trial.step)
-        url = (trial.folder / "checkpoint.pt").as_uri()
-        policy = self._api.policy(trial.run, url=url, epoch_id=epoch)
+        policy = self._api.policy(trial.run, url=trial.checkpoint.as_uri(), epoch_id=epoch)
         self._api.episode(policy, {"0": {self._spec.metric: score}})
 
     def _write(self, trial: _Trial, observation: Observation, reason: str, seconds: float) -> None:

@@ -74,7 +74,9 @@ def _settings(overrides: Sequence[Override]) -> dict[str, Value]:
     return {
         override.key: override.value
         for override in overrides
-        if override.key not in {"run", "hardware"} and override.op != "~"
+        if override.key not in {"run", "hardware"}
+        and not override.key.startswith("sweep.")
+        and override.op != "~"
     }
 
 
@@ -90,7 +92,8 @@ def roll_out(scenario: Scenario, command: Command, view: NodeView, emitter: Emit
     """
     emitter.emit("rollout.started", host=view.host, num_nodes=view.num_nodes)
     launcher = TorchrunLauncher(AgentClient(view.events), view.agent)
-    plan = TrialPlan(BUNDLED, scenario.seed, command.hardware or scenario.hardware)
+    trainer = scenario.workload.trainer.command or BUNDLED
+    plan = TrialPlan(trainer, scenario.seed, command.hardware or scenario.hardware)
     group = SweepGroup(view, scenario.longest_silence + _MARGIN)
     leader = _lead(scenario, command, view, emitter) if view.is_master else None
     for number in count(1):

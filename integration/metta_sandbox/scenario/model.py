@@ -31,8 +31,13 @@ Overrides = Annotated[
 
 
 class Trainer(Part):
-    """The bundled arena trainer, and how it is set."""
+    """The trainer of every trial, and how it is set."""
 
+    command: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        default=(),
+        description="What each rank runs, as a list of words; the overrides follow, Hydra-style. "
+        "Default: the bundled arena trainer.",
+    )
     overrides: Overrides = Field(
         default_factory=dict,
         description="Settings all trials share, Hydra-style: nested, dotted, or a list of "
@@ -41,7 +46,9 @@ class Trainer(Part):
 
     @field_validator("overrides")
     @classmethod
-    def _are_known(cls, value: dict[str, Value]) -> dict[str, Value]:
+    def _are_known(cls, value: dict[str, Value], info: ValidationInfo) -> dict[str, Value]:
+        if info.data.get("command"):
+            return value
         faults: list[Fault] = []
         for key, setting in value.items():
             op, bare = split_key(key)
@@ -55,8 +62,13 @@ class Trainer(Part):
 
 
 class Workload(Part):
-    """What runs on the nodes: the bundled rollout and arena trainer."""
+    """What runs on the nodes: the bundled rollout, and a trainer."""
 
+    setup: str = Field(
+        default="",
+        description="Shell commands that every node runs before the sweep starts, as in a SkyPilot "
+        "task: without the variables that SkyPilot gives to `run` alone.",
+    )
     trainer: Trainer = Field(default_factory=Trainer, description="The trainer of every trial.")
 
 
@@ -87,8 +99,13 @@ class Scenario(Part):
     on_node_failure: Literal["end_job", "rejoin"] = Field(
         default="end_job", description="What follows when a node is lost: the job ends (SkyPilot)."
     )
-    sweep: Sweep = Field(default_factory=Sweep, description="The search.")
+    credentials: bool = Field(
+        default=False,
+        description="Whether nodes see ~/.netrc, ~/.metta, ~/.config, ~/.ssh and ~/.aws, "
+        "read-only, those that exist.",
+    )
     workload: Workload = Field(default_factory=Workload, description="What runs on the nodes.")
+    sweep: Sweep = Field(default_factory=Sweep, description="The search.")
     expect: Annotated[tuple[Expectation, ...], Field(strict=False)] = Field(
         default=(), description="What must hold afterwards, read from top to bottom."
     )
@@ -148,7 +165,10 @@ class Scenario(Part):
 
     @field_validator("sweep")
     @classmethod
-    def _suits_trainer(cls, value: Sweep) -> Sweep:
+    def _suits_trainer(cls, value: Sweep, info: ValidationInfo) -> Sweep:
+        workload = info.data.get("workload")
+        if workload is None or workload.trainer.command:
+            return value
         faults: list[Fault] = []
         for key, parameter in value.parameters.items():
             if message := suggest_key(key) or _misfit_of(parameter, TRAINER_KEYS[key]):

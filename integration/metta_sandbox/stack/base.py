@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from metta_sandbox.stack.credentials import Credential
 from metta_sandbox.stack.link import HubLink
 
 #: Takes lines on what is being done, for whoever watches.
@@ -25,6 +26,8 @@ class StackPlan:
         hardware: The profile, ``macbook`` or ``gpu``.
         source: A folder of the user's that every node sees at ``/workspace``, or None.
         env: Variables for every node.
+        credentials: What of the caller's home every node sees, read-only.
+        standing: Whether it outlives the run that makes it.
 
     """
 
@@ -35,6 +38,8 @@ class StackPlan:
     hardware: str = "macbook"
     source: Path | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    credentials: tuple[Credential, ...] = ()
+    standing: bool = False
 
     @property
     def run_folder(self) -> Path:

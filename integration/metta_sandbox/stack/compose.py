@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,12 @@ from metta_sandbox.errors import StackError
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.agent_app import install
 from metta_sandbox.stack.base import Progress, StackPlan
+from metta_sandbox.stack.credentials import (
+    Credential,
+    memory_folder,
+    remove_copies,
+    stage_credentials,
+)
 from metta_sandbox.stack.image import ImageSpec, ensure_image
 from metta_sandbox.stack.lease import LABEL, Owner
 from metta_sandbox.stack.link import HubLink
@@ -28,10 +36,13 @@ from metta_sandbox.stack.request import (
     container_name,
 )
 from metta_sandbox.stack.resources import compose_folder
+from metta_sandbox.stack.subnet import POOL, free_subnets, host_routes
 
 #: The nodes' interpreter inside our image.
 _PYTHON = "/opt/metta/venv/bin/python"
 _LAST_LINES = 20
+#: What the engine says of a subnet that is taken.
+_OVERLAPS = "Pool overlaps"
 
 
 class ComposeStack:
@@ -87,16 +98,39 @@ class ComposeStack:
             user=f"{uid}:{gid}",
             agent=install(self._agents),
             labels=self._owner.labels(),
+            credentials=self._credentials(),
         )
+        progress(f"starting {len(plan.hosts)} nodes as containers of project {self._project}")
+        taken = [*_engine_subnets(), *host_routes()]
+        for subnet in free_subnets(self._project, len(plan.hosts), taken):
+            self._write(replace(place, subnet=str(subnet)))
+            try:
+                self._docker.compose.up(detach=True, quiet=True, pull="never")
+            except DockerException as error:
+                # Another stack took the same subnet since we looked.
+                if _OVERLAPS in (error.stderr or ""):
+                    continue
+                raise StackError(f"Compose could not start the stack: {_words(error)}") from None
+            return
+        raise StackError(f"no subnet of {POOL} is free", "metta-sandbox clean; docker network ls")
+
+    def _write(self, place: Placement) -> None:
         yaml = YAML(typ="safe", pure=True)
+        yaml.default_flow_style = False
+        yaml.width = 4096
         base = yaml.load((compose_folder() / "compose.yaml").read_text())
         with self._file.open("w") as file:
-            yaml.dump(compose_request(base, plan, place), file)
-        progress(f"starting {len(plan.hosts)} nodes as containers of project {self._project}")
-        try:
-            self._docker.compose.up(detach=True, quiet=True, pull="never")
-        except DockerException as error:
-            raise StackError(f"Compose could not start the stack: {_words(error)}") from None
+            yaml.dump(compose_request(base, self._plan, place), file)
+
+    def _credentials(self) -> tuple[Credential, ...]:
+        plan = self._plan
+        # Without capabilities the node user can read its own files alone; it is the caller, but
+        # for a caller who is root.
+        if not plan.credentials or os.geteuid() != 0:
+            return plan.credentials
+        owner = (self._spec.user.uid, self._spec.user.gid)
+        folder = memory_folder(plan.run, plan.scenario)
+        return stage_credentials(plan.credentials, folder, owner)
 
     def connect(self) -> HubLink:
         """Connect to the hub."""
@@ -130,6 +164,8 @@ class ComposeStack:
 
     def down(self) -> None:
         """Stop and remove containers and network."""
+        if self._plan.credentials:
+            remove_copies(self._plan.run)
         if not self._file.exists():
             return
         try:
@@ -146,6 +182,7 @@ class ComposeStack:
 
 def remove_containers(run: str) -> None:
     """Remove every container and network of a run, by its label."""
+    remove_copies(run)
     docker = DockerClient()
     label = {"label": f"{LABEL}.run={run}"}
     containers = docker.container.list(all=True, filters=label)
@@ -153,6 +190,20 @@ def remove_containers(run: str) -> None:
         docker.container.remove(containers, force=True, volumes=True)
     for network in docker.network.list(filters=label):
         docker.network.remove(network)
+
+
+def _engine_subnets() -> list[IPv4Network]:
+    """List the subnets of all networks of the engine."""
+    docker = DockerClient()
+    found = []
+    for network in docker.network.list():
+        try:
+            configs = network.ipam.config or []
+        except DockerException:  # removed since it was listed
+            continue
+        subnets = (config.get("Subnet", "") for config in configs)
+        found += [IPv4Network(subnet) for subnet in subnets if subnet and ":" not in subnet]
+    return found
 
 
 def _words(error: DockerException) -> str:

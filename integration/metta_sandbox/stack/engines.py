@@ -13,7 +13,7 @@ from platformdirs import user_cache_path
 from metta_sandbox.errors import MachineError
 from metta_sandbox.stack.base import Progress, Stack, StackPlan
 from metta_sandbox.stack.lease import Owner
-from metta_sandbox.stack.process import ProcessStack, remove_processes
+from metta_sandbox.stack.process import ProcessStack, remove_run
 
 #: Seconds within which an engine must answer.
 _PATIENCE = 15.0
@@ -61,7 +61,7 @@ class ProcessEngine:
 
     def remove(self, run: str) -> None:
         """Remove all that is left of a run."""
-        remove_processes(run)
+        remove_run(run)
 
 
 class ComposeEngine:

@@ -21,6 +21,13 @@ from typing import Any
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.agent_app import install
 from metta_sandbox.stack.base import Progress, StackPlan
+from metta_sandbox.stack.credentials import (
+    Credential,
+    memory_folder,
+    remove_copies,
+    stage_credentials,
+    tokens_of,
+)
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.node_environment import NodeSpec, node_environment
 
@@ -43,8 +50,7 @@ class ProcessStack:
     def __init__(self, plan: StackPlan, python: str = sys.executable) -> None:
         self._plan = plan
         self._python = python
-        # Paths of Unix sockets must be short.
-        self._folder = Path(tempfile.mkdtemp(prefix="metta-"))
+        self._folder = run_folder(plan.run) / _short(plan.scenario)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         hosts = [*plan.hosts, API]
         found = loopback_addresses(plan.run + plan.scenario, len(hosts))
@@ -62,8 +68,11 @@ class ProcessStack:
         (plan.folder / "api").mkdir(exist_ok=True)
         agent = install(self._folder)
         addresses = self._addresses
+        standing = ["--standing"] if plan.standing else []
         progress(f"starting {len(plan.hosts)} nodes as local processes")
-        self._start("hub", [str(agent), "hub", f"--listen={self._hub}"], {})
+        self._start("hub", [str(agent), "hub", *standing, f"--listen={self._hub}"], {})
+        credentials = self._credentials()
+        tokens = tokens_of(credentials)
         serve = [
             "--",
             self._python,
@@ -73,10 +82,12 @@ class ProcessStack:
             "--observatory-port=0",
             "--cogweb-port=0",
             f"--data={plan.folder / 'api'}",
+            *([f"--tokens={tokens}"] if tokens else []),
         ]
         self._start_agent(agent, API, addresses[API], {}, serve)
         port = free_port()
         for rank, host in enumerate(plan.hosts):
+            self._give(credentials, host)
             node = NodeSpec(
                 host=host,
                 rank=rank,
@@ -124,10 +135,30 @@ class ProcessStack:
                 process.wait()
         remove_processes(self._plan.run, self._plan.scenario)
         shutil.rmtree(self._folder, ignore_errors=True)
+        if self._plan.credentials:
+            remove_copies(self._plan.run)
 
     def describe(self) -> dict[str, Any]:
         """Say what it is made of."""
         return {"python": self._python}
+
+    def shell_environment(self, host: str) -> dict[str, str]:
+        """Return where a node's own folders are, for a shell on it."""
+        home = self._folder / host
+        return {"HOME": str(home), "TMPDIR": str(home / "tmp")}
+
+    def _credentials(self) -> tuple[Credential, ...]:
+        """Copy credentials, since a link to the caller's own could be written through."""
+        plan = self._plan
+        if not plan.credentials:
+            return ()
+        return stage_credentials(plan.credentials, memory_folder(plan.run, plan.scenario), None)
+
+    def _give(self, credentials: tuple[Credential, ...], host: str) -> None:
+        home = self._folder / host
+        home.mkdir(parents=True)
+        for each in credentials:
+            (home / each.name).symlink_to(each.source)
 
     @property
     def _hub(self) -> str:
@@ -143,6 +174,7 @@ class ProcessStack:
         words = [
             str(agent),
             "agent",
+            *(["--standing"] if self._plan.standing else []),
             f"--node={host}",
             f"--hub={self._hub}",
             socket_option,
@@ -153,7 +185,7 @@ class ProcessStack:
 
     def _start(self, host: str, words: list[str], env: Mapping[str, str]) -> None:
         home = self._folder / host
-        (home / "tmp").mkdir(parents=True)
+        (home / "tmp").mkdir(parents=True, exist_ok=True)
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         log = self._plan.folder / "logs" / f"{host}.log"
         with log.open("ab") as output:
@@ -176,6 +208,18 @@ class ProcessStack:
             )
 
 
+def run_folder(run: str) -> Path:
+    """Return where a run keeps sockets and homes; short, as paths of Unix sockets must be."""
+    return Path(tempfile.gettempdir()) / f"metta-{os.getuid()}" / run
+
+
+def remove_run(run: str) -> None:
+    """Remove all that a run has left on this machine as local processes and their files."""
+    remove_processes(run)
+    shutil.rmtree(run_folder(run), ignore_errors=True)
+    remove_copies(run)
+
+
 def remove_processes(run: str, scenario: str | None = None) -> None:
     """Kill every process of a run (of one of its scenarios). Needs ``/proc``; else does nothing."""
     mark = f"{_RUN_MARK}={run}/{scenario or ''}".encode()
@@ -189,6 +233,10 @@ def remove_processes(run: str, scenario: str | None = None) -> None:
                 os.kill(int(entry.name), signal.SIGKILL)
             except ProcessLookupError:
                 continue
+
+
+def _short(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
 def loopback_addresses(key: str, count: int) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from metta_sandbox.scenario.names import API, WORKER
 from metta_sandbox.stack.base import StackPlan
+from metta_sandbox.stack.credentials import Credential, tokens_of
 from metta_sandbox.stack.node_environment import NodeSpec, node_environment
 
 #: Where things are inside a container.
@@ -18,6 +19,8 @@ AGENT = "/opt/metta/agent.pyz"
 EVENTS = "/tmp/metta-agent.sock"  # noqa: S108 - a container's own /tmp
 WORKSPACE = "/workspace"
 API_DATA = "/var/lib/metta-api"
+HOME = "/home/metta"
+TOKENS_FILE = "/run/metta/observatory_tokens.yaml"
 MASTER_PORT = 8008
 HUB = "hub"
 
@@ -33,6 +36,7 @@ class Placement:
         agent: The zipapp on this host.
         labels: Labels of everything that is made.
         subnet: The network's subnet, or None for one of the engine's choice.
+        credentials: What nodes see under their home; copies, when the caller is root.
 
     """
 
@@ -42,6 +46,7 @@ class Placement:
     agent: Path
     labels: Mapping[str, str] = field(default_factory=dict)
     subnet: str | None = None
+    credentials: tuple[Credential, ...] = ()
 
 
 def container_name(project: str, service: str) -> str:
@@ -61,9 +66,7 @@ def compose_request(base: Mapping[str, Any], plan: StackPlan, place: Placement) 
         A whole Compose file, with every dollar sign escaped.
 
     """
-    request = {
-        key: copy.deepcopy(value) for key, value in base.items() if not key.startswith("x-")
-    }
+    request = {key: copy.deepcopy(value) for key, value in base.items() if not key.startswith("x-")}
     request["name"] = place.project
     services = request["services"]
     worker = services.pop(WORKER)
@@ -71,10 +74,15 @@ def compose_request(base: Mapping[str, Any], plan: StackPlan, place: Placement) 
         services[host] = {**copy.deepcopy(worker), "command": _command(worker["command"], host)}
     for name, service in services.items():
         _place(service, name, place)
+        if plan.standing:
+            program, *rest = service["command"]
+            service["command"] = [program, "--standing", *rest]
     for rank, host in enumerate(plan.hosts):
         _make_node(services[host], rank, plan)
-    services[API]["environment"] = {"METTA_EVENTS": EVENTS, "METTA_NODE": API}
-    services[API]["volumes"].append(_mount(plan.folder / "api", API_DATA))
+        services[host]["volumes"] += [
+            _mount(each.source, f"{HOME}/{each.name}", read_only=True) for each in place.credentials
+        ]
+    _make_api(services[API], plan, tokens_of(place.credentials))
     network = request["networks"]["stack"]
     network["labels"] = dict(place.labels)
     if place.subnet:
@@ -95,6 +103,14 @@ def _place(service: dict[str, Any], name: str, place: Placement) -> None:
     )
 
 
+def _make_api(service: dict[str, Any], plan: StackPlan, tokens: Path | None) -> None:
+    service["environment"] = {"METTA_EVENTS": EVENTS, "METTA_NODE": API}
+    service["volumes"].append(_mount(plan.folder / "api", API_DATA))
+    if tokens:
+        service["volumes"].append(_mount(tokens, TOKENS_FILE, read_only=True))
+        service["command"] = [*service["command"], f"--tokens={TOKENS_FILE}"]
+
+
 def _make_node(service: dict[str, Any], rank: int, plan: StackPlan) -> None:
     node = NodeSpec(
         host=plan.hosts[rank],
@@ -108,7 +124,8 @@ def _make_node(service: dict[str, Any], rank: int, plan: StackPlan) -> None:
         events=EVENTS,
         scenario=f"{RUN_FOLDER}/{plan.scenario_file.name}",
     )
-    service["environment"] = {**node_environment(node), **plan.env}
+    control_plane = {"OBSERVATORY_URL": f"http://{API}:8080", "COGWEB_URL": f"http://{API}:8081"}
+    service["environment"] = {**node_environment(node), **control_plane, **plan.env}
     service["working_dir"] = WORKSPACE if plan.source else RUN_FOLDER
     service["volumes"].append(_mount(plan.run_folder, RUN_FOLDER))
     if plan.source:

@@ -39,7 +39,7 @@ def test_documented_defaults_are_the_defaults() -> None:
         for key, field in part.model_fields.items():
             row = re.search(rf"^\| `{key}` \| .*? \| `([a-z0-9_]+)` \|", section, re.MULTILINE)
             if row and key not in {"deadline", "longest_silence"}:
-                assert row[1] == str(field.default), key
+                assert row[1] == str(field.default).lower(), key
     assert "| `deadline` | duration | `10m` |" in DOCS
     assert "| `longest_silence` | duration | `1m` |" in DOCS
     scenario = parse("version: 1\nname: x", Path("x"))

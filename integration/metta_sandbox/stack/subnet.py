@@ -1,0 +1,58 @@
+"""A small network of its own for each stack, so that many fit on one host. Pure but for reading.
+
+Left to itself, an engine takes one of about thirty large networks for each stack, and then none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network
+from pathlib import Path
+
+#: Where stacks' networks lie: seldom used by offices, clusters or engines.
+POOL = IPv4Network("10.213.0.0/16")
+#: Beside the nodes: hub, control plane, gateway, and the network's own two addresses.
+_OTHERS = 5
+
+
+def prefix_length(nodes: int) -> int:
+    """Return the prefix length of the smallest network that holds so many nodes."""
+    return 32 - (nodes + _OTHERS - 1).bit_length()
+
+
+def free_subnets(key: str, nodes: int, taken: Iterable[IPv4Network]) -> Iterator[IPv4Network]:
+    """Propose networks that nothing overlaps, in an order that differs from key to key.
+
+    Two stacks that start at the same moment see the same networks taken, so they had better not
+    begin with the same one; whoever comes second is refused by the engine and takes the next.
+
+    Args:
+        key: Tells this stack from others.
+        nodes: How many nodes there will be.
+        taken: Networks in use.
+
+    """
+    taken = list(taken)
+    length = prefix_length(nodes)
+    count = 2 ** (length - POOL.prefixlen)
+    size = 2 ** (32 - length)
+    start = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") % count
+    for step in range(count):
+        number = (start + step) % count
+        candidate = IPv4Network((int(POOL.network_address) + number * size, length))
+        if not any(candidate.overlaps(other) for other in taken):
+            yield candidate
+
+
+def host_routes(table: Path = Path("/proc/net/route")) -> list[IPv4Network]:
+    """Read the networks that this host routes to; the default route is none. Linux only."""
+    if not table.exists():
+        return []
+    found = []
+    for line in table.read_text().splitlines()[1:]:
+        words = line.split()
+        address, mask = (int.from_bytes(bytes.fromhex(words[at]), "little") for at in (1, 7))
+        if mask:
+            found.append(IPv4Network((address, mask.bit_count())))
+    return found
