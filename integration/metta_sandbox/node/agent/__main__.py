@@ -1,13 +1,15 @@
-"""``agent``, ``hub``, ``relay`` and ``rank``: the programs that travel into a stack."""
+"""``agent``, ``hub``, ``relay``, ``rank``, ``groups``: the programs that travel into a stack."""
 
 import argparse
 import asyncio
+import json
 import os
 import sys
 from typing import List, Optional
 
 from metta_sandbox.node.agent.address import Address
 from metta_sandbox.node.agent.agent import Agent
+from metta_sandbox.node.agent.client import AgentClient
 from metta_sandbox.node.agent.hub import Hub
 from metta_sandbox.node.agent.rank import run_rank
 from metta_sandbox.node.agent.relay import relay
@@ -21,6 +23,10 @@ def main(arguments: Optional[List[str]] = None) -> int:
         return 0
     if options.program == "relay":
         return relay(Address(options.hub))
+    if options.program == "groups":
+        client = AgentClient(options.local or os.environ["METTA_EVENTS"])
+        sys.stdout.write(json.dumps(client.request("groups")) + "\n")
+        return 0
     if options.program == "rank":
         return run_rank(options.command, options.log_folder)
     local = options.local or os.environ["METTA_EVENTS"]
@@ -55,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
 
     carrier = programs.add_parser("relay", help="the harness's connection, over stdin and stdout")
     carrier.add_argument("--hub", required=True, help="tcp:HOST:PORT or unix:PATH")
+
+    groups = programs.add_parser("groups", help="print what runs on this node, as JSON")
+    groups.add_argument("--local", help="the agent's socket (else METTA_EVENTS)")
 
     rank = programs.add_parser("rank", help="runs one rank's trainer")
     rank.add_argument("--log-folder", required=True)

@@ -20,6 +20,8 @@ from metta_sandbox.node.agent.group import Group
 from metta_sandbox.node.agent.wire import LONGEST_LINE, Arm, decode, encode
 
 _POLL = 0.05
+#: The group of a command that the agent starts by itself, and ends with.
+MAIN = "main"
 #: Seconds between SIGTERM and SIGKILL when a group is stopped and nothing else is said.
 GRACE = 5.0
 
@@ -74,13 +76,13 @@ class Agent:
         following = asyncio.ensure_future(self._follow_files())
         listening = asyncio.ensure_future(self._listen(reader))
         if first:
-            self._start({"group": "main", "command": first, "env": {}}, None)
+            self._start({"group": MAIN, "command": first, "env": {}}, None)
         await self._over.wait()
         await self._stop_all()
         following.cancel()
         listening.cancel()
         server.close()
-        main = self._groups.get("main")
+        main = self._groups.get(MAIN)
         return (main.status or 0) if main else 0
 
     async def _dial(self, patience: float) -> Optional[asyncio.StreamReader]:
@@ -120,7 +122,7 @@ class Agent:
                 elif message["type"] == "harness-gone":
                     if not self._standing:
                         break
-                    await self._stop_all()
+                    await self._stop_all(but=MAIN)
         except (ConnectionError, ValueError) as error:
             sys.stderr.write(f"agent: hub lost: {error}\n")
         self._over.set()
@@ -232,7 +234,7 @@ class Agent:
         if owner is not None:
             owner.write(encode(end))
         group.over.set()
-        if group.id == "main":
+        if group.id == MAIN:
             self._over.set()
 
     async def _stop(self, name: str, grace: float) -> Any:
@@ -246,8 +248,9 @@ class Agent:
                 await asyncio.wait_for(group.over.wait(), GRACE)
         return group.to_wire()
 
-    async def _stop_all(self) -> None:
-        live = [name for name, group in self._groups.items() if not group.over.is_set()]
+    async def _stop_all(self, but: str = "") -> None:
+        groups = self._groups.items()
+        live = [name for name, group in groups if name != but and not group.over.is_set()]
         await asyncio.gather(*(self._stop(name, 1.0) for name in live), return_exceptions=True)
 
     # -- odds -----------------------------------------------------------------------------
