@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 
 from metta_sandbox import __version__
 from metta_sandbox.errors import SandboxError
+from metta_sandbox.interrupt import HEARD, INTERRUPTED
 
 app = typer.Typer(
     name="metta-sandbox",
@@ -99,6 +101,10 @@ def _one_of(value: str, known: tuple[str, ...], option: str) -> str:
 
 def main() -> None:
     """Run the command line; errors of ours are said without a traceback."""
+    for number in HEARD:
+        # Until something runs that has to be ended in order.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: sys.exit(INTERRUPTED))
     try:
         app()
     except SandboxError as error:

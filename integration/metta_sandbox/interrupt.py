@@ -11,6 +11,9 @@ from types import FrameType
 #: What ends a run early: Ctrl-C, whoever stops the job, the terminal that is gone.
 HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+#: The exit status of a command that was ended so, as a shell gives it for Ctrl-C.
+INTERRUPTED = 130
+
 
 @contextmanager
 def interruptible() -> Iterator[None]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.play.timeline import Event, Timeline
 from metta_sandbox.scenario.names import API
+from metta_sandbox.stack.ends import describe_end
 from metta_sandbox.stack.link import HubLink, Message
 from metta_sandbox.stack.node_environment import job_environment
 
@@ -18,8 +19,16 @@ from metta_sandbox.stack.node_environment import job_environment
 SWEEP = "sweep"
 #: Seconds that a node's job gets to end by itself once it is told to.
 GRACE = 5.0
+#: The service that the one connection goes to.
+HUB = "hub"
+#: Seconds between two looks at whether something has ended that is still waited for.
+_LOOK = 1.0
+#: Seconds within which an engine knows that a process has ended whose connection broke.
+_KNOWN = 2.0
 
 OnEvent = Callable[[Event], None]
+#: Says of each host whose first process has ended how it did.
+Fallen = Callable[[], Mapping[str, str]]
 
 
 class End(str, Enum):
@@ -35,10 +44,11 @@ class End(str, Enum):
 
 @dataclass(frozen=True)
 class Ending:
-    """The end of a sweep, and why, in one sentence."""
+    """The end of a sweep, why, in one sentence, and through whom, if through somebody's loss."""
 
     end: End
     reason: str
+    lost: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,21 +87,29 @@ class Nodes:
         hosts: The nodes' host names, by rank.
         timeline: Gets everything that is reported.
         on_event: Called with each event, for whoever watches.
+        fallen: Says which hosts have ended, and how.
 
     """
 
     def __init__(
-        self, link: HubLink, hosts: Sequence[str], timeline: Timeline, on_event: OnEvent
+        self,
+        link: HubLink,
+        hosts: Sequence[str],
+        timeline: Timeline,
+        on_event: OnEvent,
+        fallen: Fallen,
     ) -> None:
         self._link = link
         self._hosts = tuple(hosts)
         self._timeline = timeline
         self._on_event = on_event
+        self._fallen = fallen
         self._addresses: dict[str, str] = {}
         self._api: Event | None = None
         self._statuses: dict[str, int] = {}
         self._ending: Ending | None = None
-        self._last_event: Event | None = None
+        self._last_events: dict[str, Event] = {}
+        self._last_words: dict[str, str] = {}
 
     @property
     def api(self) -> Mapping[str, Any]:
@@ -106,17 +124,24 @@ class Nodes:
 
         """
         deadline = time.monotonic() + patience
-        while self._missing() or self._api is None:
-            message = self._link.receive(deadline - time.monotonic())
-            if message is None:
-                missing = self._missing() or [f"{API}'s server"]
+        looked = time.monotonic()
+        while missing := self._awaited():
+            now = time.monotonic()
+            if now >= deadline:
                 raise StackError(
                     f"not ready within {patience:g} s: {', '.join(missing)}",
                     "the logs in the artifacts say how far they came",
                 )
-            self._take(message)
+            message = self._link.receive(min(deadline - now, _LOOK))
+            if message is not None:
+                self._take(message)
             if self._ending:
-                raise StackError(self._ending.reason)
+                raise StackError(self._explained(self._ending).reason)
+            if time.monotonic() - looked > _LOOK:
+                looked = time.monotonic()
+                if fallen := self._fallen():
+                    ends = "; ".join(f"{host} {end}" for host, end in fallen.items())
+                    raise StackError(f"not ready: {ends}")
 
     def start(self, job: Job) -> None:
         """Start the same command on every node at once.
@@ -152,7 +177,7 @@ class Nodes:
             else:
                 reason = f"the sweep was not over after its deadline of {limits.deadline:g} s"
                 self._ending = Ending(End.OVERDUE, reason)
-        return self._ending
+        return self._explained(self._ending)
 
     def stop(self) -> None:
         """End the job on every node that still runs it, and take in its last words."""
@@ -171,8 +196,21 @@ class Nodes:
         while (message := self._link.receive(0)) is not None:
             self._take(message)
 
-    def _missing(self) -> list[str]:
-        return [host for host in (*self._hosts, API) if host not in self._addresses]
+    def _awaited(self) -> list[str]:
+        missing = [host for host in (*self._hosts, API) if host not in self._addresses]
+        return missing or ([] if self._api else [f"{API}'s server"])
+
+    def _explained(self, ending: Ending) -> Ending:
+        """Add how whoever is lost has ended. An engine may know it a moment later than we do."""
+        if not ending.lost:
+            return ending
+        deadline = time.monotonic() + _KNOWN
+        while not (end := self._fallen().get(ending.lost)) and time.monotonic() < deadline:
+            message = self._link.receive(0.1)
+            if message is not None:
+                self._take(message)
+        how = f"{ending.lost} {end}" if end else f"{ending.lost} still runs; its connection broke"
+        return replace(ending, reason=f"{ending.reason}: {how}")
 
     def _take(self, message: Message) -> None:
         kind = message["type"]
@@ -182,6 +220,8 @@ class Nodes:
         elif kind == "lines":
             for text in message["lines"]:
                 self._timeline.line(node, message["source"], text)
+                if message["source"] == SWEEP and text.strip():
+                    self._last_words[node] = text.strip()
         elif kind in {"rank-started", "rank-exited"}:
             self._note(self._timeline.event(_rank_event(message)))
         elif kind == "exit":
@@ -192,51 +232,54 @@ class Nodes:
         elif kind == "lost":
             self._note_lost(node)
         elif kind == "gone":
-            reason = message["reason"] or "no reason given"
-            self._end(End.STACK_LOST, f"the connection to the stack is gone: {reason}")
+            self._timeline.step(f"the connection to the stack is gone: {message['reason']}")
+            self._end(End.STACK_LOST, "the connection to the stack is gone", HUB)
 
     def _note(self, event: Event) -> None:
         if event.name == "api.ready":
             self._api = event
-        self._last_event = event
+        self._last_events[str(event.get("node"))] = event
         self._on_event(event)
 
     def _note_exit(self, node: str, message: Message) -> None:
         group, status = message["group"], message["status"]
         self._timeline.step(f"{node}: {group} ended with status {status}")
-        if node == API:
-            self._end_api(status)
+        if node == API and self._api is None:
+            self._end(End.STACK_LOST, f"{API}'s server did not start", API)
         if group != SWEEP:
             return
         self._statuses[node] = status
         if status != 0:
-            how = f"was killed by signal {-status}" if status < 0 else f"exited with {status}"
-            self._end(End.NODE_FAILED, f"the sweep's rollout on {node} {how}")
+            how = describe_end(status, self._last_words.get(node, ""))
+            reason = f"the sweep's rollout on {node} {how}"
+            if API in self._addresses:
+                self._end(End.NODE_FAILED, reason)
+            else:
+                self._end(End.NODE_FAILED, f"{reason}; {API} was lost before", API)
         elif len(self._statuses) == len(self._hosts):
             self._end(End.FINISHED, "")
-
-    def _end_api(self, status: int) -> None:
-        if self._api is None:
-            self._end(End.STACK_LOST, f"{API}'s server ended with status {status} at its start")
 
     def _note_lost(self, node: str) -> None:
         self._timeline.step(f"{node} is lost: its agent has gone")
         self._addresses.pop(node, None)
         if node in self._hosts and node not in self._statuses:
-            self._end(
-                End.NODE_LOST, f"{node} is lost: its agent, the node's first process, is gone"
-            )
+            self._end(End.NODE_LOST, f"{node} is lost", node)
 
-    def _end(self, end: End, reason: str) -> None:
+    def _end(self, end: End, reason: str, lost: str = "") -> None:
         # What came first is the cause.
         if self._ending is None:
-            self._ending = Ending(end, reason)
+            self._ending = Ending(end, reason, lost)
 
     def _describe_silence(self, longest: float) -> str:
-        last = self._last_event
-        after = f"; the last event was {last.name} on {last.get('node')}" if last else ""
-        running = [host for host in self._hosts if host not in self._statuses]
-        return f"no event and no log line for {longest:g} s from {', '.join(running)}{after}"
+        heard = [self._describe_last(host) for host in self._hosts if host not in self._statuses]
+        return f"no event and no log line for {longest:g} s; last heard of {', '.join(heard)}"
+
+    def _describe_last(self, host: str) -> str:
+        event = self._last_events.get(host)
+        if event is None:
+            return f"{host}: nothing"
+        step = "" if event.get("step") is None else f" {event.get('step')}"
+        return f"{host}: {event.name}{step} at {event.received:.1f} s"
 
 
 def _rank_event(message: Message) -> dict[str, Any]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.play.nodes import End, Ending, Job, Limits, Nodes
 from metta_sandbox.play.timeline import Event, Timeline
 from metta_sandbox.report.artifacts import create_scenario_folder
-from metta_sandbox.report.results import CheckResult, ScenarioResult, Timings
+from metta_sandbox.report.results import CheckResult, ScenarioResult, Timings, TrialResult
 from metta_sandbox.scenario.loading import to_yaml
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.base import Progress, Stack, StackPlan
@@ -55,6 +57,8 @@ class _Course:
     """What has happened so far to the scenario being played."""
 
     began: float = field(default_factory=time.perf_counter)
+    timeline: Timeline | None = None
+    plan: StackPlan | None = None
     stack: Stack | None = None
     link: HubLink | None = None
     nodes: Nodes | None = None
@@ -68,7 +72,26 @@ class _Course:
 
     def note(self, error: BaseException) -> None:
         """Keep an error; the first one is the reason, later ones never hide it."""
-        self.problems.append(str(error) or type(error).__name__)
+        if isinstance(error, (SandboxError, OSError)):
+            self.problems.append(str(error))
+            return
+        self.problems.append(f"{type(error).__name__}: {error} (a fault of the sandbox itself)")
+        if self.timeline:
+            self.timeline.step("".join(traceback.format_exception(error)))
+
+    def interrupt(self) -> None:
+        """Keep that Ctrl-C has ended it."""
+        self.interrupted = True
+        self.problems.append("interrupted")
+        if self.timeline:
+            self.timeline.step("interrupted")
+
+    def attempt(self, step: Callable[[], object]) -> None:
+        """Do something that must not keep what follows from being done."""
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - see above
+            self.note(error)
 
 
 @dataclass(frozen=True)
@@ -92,31 +115,45 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
         setting: What all scenarios of the run share.
 
     """
-    folder = create_scenario_folder(setting.folder, scenario.name)
-    plan = _plan(scenario, folder, setting)
-    timeline = Timeline(folder / "timeline.jsonl")
     course = _Course()
     try:
-        _bring_up(course, plan, setting, timeline)
+        _prepare(course, scenario, setting)
+        _bring_up(course, setting)
         _start(course, scenario)
-        _wait(course, scenario, timeline)
-    except (SandboxError, OSError) as error:
+        _wait(course, scenario)
+    except Exception as error:  # noqa: BLE001 - whatever it was, the evidence must be kept
         course.note(error)
     except KeyboardInterrupt:
-        course.interrupted = True
-        course.problems.append("interrupted")
-        timeline.step("interrupted")
+        course.interrupt()
+        setting.progress("interrupted: keeping the evidence, ending what was started")
     try:
         with uninterrupted():
-            _collect(course, plan, timeline)
-            evidence = Evidence(folder=folder, scenario=scenario, events=timeline.events)
-            checks = () if course.started is None else evaluate(evidence)
+            _collect(course)
+            over, checks = _evaluate(course, scenario)
             _return(course, setting)
-            result = _result(course, scenario, file, setting, evidence, checks)
+            verdict, reason = _judge(course, checks)
+            result = ScenarioResult(
+                name=scenario.name,
+                file=str(file),
+                verdict=verdict,
+                reason=reason,
+                engine=setting.engine.name,
+                nodes=scenario.nodes,
+                seconds=time.perf_counter() - course.began,
+                trials=over,
+                checks=checks,
+                timings=Timings(up=course.up, first_trial=course.first_trial, down=course.down),
+            )
     except KeyboardInterrupt:
         course.interrupted = True
     description = course.stack.describe() if course.stack else {}
     return Played(result, course.interrupted, description)
+
+
+def _prepare(course: _Course, scenario: Scenario, setting: Setting) -> None:
+    folder = create_scenario_folder(setting.folder, scenario.name)
+    course.timeline = Timeline(folder / "timeline.jsonl")
+    course.plan = _plan(scenario, folder, setting)
 
 
 def _plan(scenario: Scenario, folder: Path, setting: Setting) -> StackPlan:
@@ -135,7 +172,11 @@ def _plan(scenario: Scenario, folder: Path, setting: Setting) -> StackPlan:
     return plan
 
 
-def _bring_up(course: _Course, plan: StackPlan, setting: Setting, timeline: Timeline) -> None:
+def _bring_up(course: _Course, setting: Setting) -> None:
+    assert course.plan is not None
+    assert course.timeline is not None
+    plan, timeline = course.plan, course.timeline
+
     def on_event(event: Event) -> None:
         _show(course, event, setting.progress)
 
@@ -145,8 +186,9 @@ def _bring_up(course: _Course, plan: StackPlan, setting: Setting, timeline: Time
 
     course.stack = setting.engine.lease(plan, setting.owner, progress)
     course.stack.up(progress)
-    course.link = course.stack.connect()
-    course.nodes = Nodes(course.link, plan.hosts, timeline, on_event)
+    with uninterrupted():
+        course.link = course.stack.connect()
+    course.nodes = Nodes(course.link, plan.hosts, timeline, on_event, course.stack.fallen)
     course.nodes.await_ready(_READY)
     course.up = time.perf_counter() - course.began
     progress(f"ready: {', '.join(plan.hosts)} after {course.up:.1f} s")
@@ -168,13 +210,14 @@ def _start(course: _Course, scenario: Scenario) -> None:
     course.started = time.perf_counter()
 
 
-def _wait(course: _Course, scenario: Scenario, timeline: Timeline) -> None:
+def _wait(course: _Course, scenario: Scenario) -> None:
     assert course.nodes is not None
+    assert course.timeline is not None
     course.ending = course.nodes.follow(Limits(scenario.deadline, scenario.longest_silence))
-    timeline.step(f"sweep: {course.ending.end.value} {course.ending.reason}".rstrip())
+    course.timeline.step(f"sweep: {course.ending.end.value} {course.ending.reason}".rstrip())
 
 
-def _collect(course: _Course, plan: StackPlan, timeline: Timeline) -> None:
+def _collect(course: _Course) -> None:
     """Bring all evidence to where it is kept. Each step is tried, whatever became of the others."""
     steps: list[Callable[[], object]] = []
     if course.nodes:
@@ -183,12 +226,22 @@ def _collect(course: _Course, plan: StackPlan, timeline: Timeline) -> None:
         steps.append(course.link.close)
     if course.stack:
         steps.append(course.stack.collect)
-    steps += [lambda: _move_evidence(plan), timeline.finish]
+    if course.plan:
+        steps.append(partial(_move_evidence, course.plan))
+    if course.timeline:
+        steps.append(course.timeline.finish)
     for step in steps:
-        try:
-            step()
-        except (SandboxError, OSError) as error:
-            course.note(error)
+        course.attempt(step)
+
+
+def _evaluate(
+    course: _Course, scenario: Scenario
+) -> tuple[tuple[TrialResult, ...], tuple[CheckResult, ...]]:
+    """Judge what was left. Nothing is judged of a sweep that was never started."""
+    if course.plan is None or course.timeline is None or course.started is None:
+        return (), ()
+    evidence = Evidence(course.plan.folder, scenario, course.timeline.events)
+    return trials.results(evidence), evaluate(evidence)
 
 
 def _move_evidence(plan: StackPlan) -> None:
@@ -203,34 +256,8 @@ def _return(course: _Course, setting: Setting) -> None:
     if course.stack is None:
         return
     began = time.perf_counter()
-    try:
-        setting.engine.give_back(course.stack)
-    except (SandboxError, OSError) as error:
-        course.note(error)
+    course.attempt(partial(setting.engine.give_back, course.stack))
     course.down = time.perf_counter() - began
-
-
-def _result(
-    course: _Course,
-    scenario: Scenario,
-    file: Path,
-    setting: Setting,
-    evidence: Evidence,
-    checks: tuple[CheckResult, ...],
-) -> ScenarioResult:
-    verdict, reason = _judge(course, checks)
-    return ScenarioResult(
-        name=scenario.name,
-        file=str(file),
-        verdict=verdict,
-        reason=reason,
-        engine=setting.engine.name,
-        nodes=scenario.nodes,
-        seconds=time.perf_counter() - course.began,
-        trials=trials.results(evidence),
-        checks=checks,
-        timings=Timings(up=course.up, first_trial=course.first_trial, down=course.down),
-    )
 
 
 def _judge(course: _Course, checks: tuple[CheckResult, ...]) -> tuple[Verdict, str]:

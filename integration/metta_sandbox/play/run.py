@@ -6,25 +6,23 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metta_sandbox.errors import MachineError, SandboxError
-from metta_sandbox.interrupt import interruptible
+from metta_sandbox.errors import MachineError, StackError
+from metta_sandbox.interrupt import INTERRUPTED, interruptible, uninterrupted
 from metta_sandbox.play.play import Setting, play
 from metta_sandbox.report import environment, results
-from metta_sandbox.report.artifacts import create_run_folder
+from metta_sandbox.report.artifacts import create_run_folder, release, reserve, unwritable
 from metta_sandbox.report.console import Reporter
 from metta_sandbox.report.results import RunResult, ScenarioResult
 from metta_sandbox.scenario.loading import load_all
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.stack.engines import ComposeEngine, Engine, ProcessEngine, choose
+from metta_sandbox.stack.engines import ComposeEngine, Engine, ProcessEngine, choose, find_compose
 from metta_sandbox.stack.lease import Owner, lease, reap
 from metta_sandbox.verdict import Verdict, exit_status, worst
-
-#: The exit status of a run that Ctrl-C ended.
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -61,15 +59,16 @@ class _Run:
         self.results: list[ScenarioResult] = []
         self.stacks: dict[str, Any] = {}
         self.interrupted = False
-        self.broke = False
+        self.problem = ""
 
     def result(self) -> RunResult:
         """Say how it came out."""
         verdicts = [one.verdict for one in self.results]
-        bad = self.broke or self.interrupted
+        reason = self.problem or ("interrupted" if self.interrupted else "")
         return RunResult(
             run=self.folder.name,
-            verdict=worst([*verdicts, Verdict.ERROR] if bad else verdicts),
+            verdict=worst([*verdicts, Verdict.ERROR] if reason else verdicts),
+            reason=reason,
             engine=self.engine.name if self.engine else "",
             seconds=time.perf_counter() - self.began,
             scenarios=tuple(self.results),
@@ -86,18 +85,13 @@ def run(options: Options, reporter: Reporter) -> int:
         SandboxError: Nothing could be played; ``results.json`` is written all the same.
 
     """
-    with interruptible():
-        scenarios = _chosen(load_all(list(options.paths)), options)
-        current = _Run(create_run_folder(options.artifacts))
-        try:
-            _play_all(current, scenarios, options, reporter)
-        except KeyboardInterrupt:
-            current.interrupted = True
-        except SandboxError:
-            current.broke = True
-            raise
-        finally:
-            _write(current, reporter)
+    try:
+        with interruptible():
+            scenarios = _chosen(load_all(list(options.paths)), options)
+            current = _Run(create_run_folder(options.artifacts))
+            _play_and_write(current, scenarios, options, reporter)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     if current.interrupted:
         return INTERRUPTED
     return exit_status([one.verdict for one in current.results], ci=options.ci)
@@ -117,13 +111,32 @@ def _chosen(
     return [(path, one.model_copy(update={"seed": options.seed})) for path, one in scenarios]
 
 
+def _play_and_write(
+    current: _Run, scenarios: list[tuple[Path, Scenario]], options: Options, reporter: Reporter
+) -> None:
+    try:
+        _begin(current)
+        _play_all(current, scenarios, options, reporter)
+    except KeyboardInterrupt:
+        current.interrupted = True
+    except Exception as error:
+        current.problem = str(error) or type(error).__name__
+        raise
+    finally:
+        with uninterrupted():
+            _write(current, reporter)
+
+
 def _play_all(
     current: _Run, scenarios: list[tuple[Path, Scenario]], options: Options, reporter: Reporter
 ) -> None:
     engine = choose(options.engine, ci=options.ci, notice=reporter.warn)
     current.engine = engine
-    for gone in clean(engine):
-        reporter.step(f"removed what the run {gone} left behind")
+    try:
+        for gone in clean(engine):
+            reporter.step(f"removed what the run {gone} left behind")
+    except StackError as error:
+        reporter.warn(str(error))
     with lease(Owner(current.folder.name)) as owner:
         source = options.source.resolve() if options.source else None
         setting = Setting(engine, owner, current.folder, reporter.step, source)
@@ -139,38 +152,68 @@ def _play_all(
                     return
         finally:
             if current.interrupted or len(current.results) < len(scenarios):
-                engine.remove(owner.run)
+                with uninterrupted():
+                    _remove(engine, owner.run, reporter)
+
+
+def _remove(engine: Engine, run_id: str, reporter: Reporter) -> None:
+    try:
+        engine.remove(run_id)
+    except StackError as error:
+        reporter.warn(str(error))
 
 
 def clean(engine: Engine) -> list[str]:
     """Remove what runs left behind whose owner is gone; returns their ids.
 
-    A run may have been played on local processes though an engine answers now, so both are looked
-    through.
+    Args:
+        engine: What is played on now. The dead may have been played on another.
+
     """
 
     def remove(run_id: str) -> None:
         ProcessEngine().remove(run_id)
-        if isinstance(engine, ComposeEngine):
-            engine.remove(run_id)
+        with suppress(MachineError):
+            containers = engine if isinstance(engine, ComposeEngine) else find_compose()
+            containers.remove(run_id)
 
     return reap(remove)
+
+
+def _begin(current: _Run) -> None:
+    """Find out whether there is room for artifacts before anything is started.
+
+    Raises:
+        MachineError: There is not.
+
+    """
+    try:
+        reserve(current.folder)
+        _describe(current)
+    except OSError as error:
+        raise unwritable(current.folder, error) from None
+
+
+def _describe(current: _Run) -> None:
+    """Write what the run is on and with, as far as it is known."""
+    engine = current.engine
+    described = environment.describe(
+        [Path(sys.argv[0]).name, *sys.argv[1:]],
+        engine=engine.name if engine else "",
+        engine_versions=engine.versions if engine else {},
+        images=_images(current.stacks),
+    )
+    environment.write(described, current.folder)
 
 
 def _write(current: _Run, reporter: Reporter) -> None:
     """Write what must be there after every run. A full disk is told, and hides nothing."""
     result = current.result()
-    engine = current.engine
     try:
-        described = environment.describe(
-            [Path(sys.argv[0]).name, *sys.argv[1:]],
-            engine=result.engine,
-            engine_versions=engine.versions if engine else {},
-            images=_images(current.stacks),
-        )
-        environment.write(described, current.folder)
+        release(current.folder)
         results.write(result, current.folder)
-    except (OSError, MachineError) as error:
+        _describe(current)
+    except OSError as error:
         reporter.warn(f"{current.folder}: results could not be written: {error}")
     reporter.finish(result, _shown(current.folder))
 

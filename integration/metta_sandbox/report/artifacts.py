@@ -11,6 +11,8 @@ from pathlib import Path
 from metta_sandbox.errors import MachineError
 
 LATEST = "latest"
+_RESERVED = ".reserved"
+_RESERVED_BYTES = 256 * 1024
 
 
 def run_id(now: datetime | None = None) -> str:
@@ -38,12 +40,27 @@ def create_run_folder(root: Path, *, name: Callable[[], str] = run_id) -> Path:
             except FileExistsError:  # another run began in this second, with the same four digits
                 continue
     except OSError as error:
-        raise MachineError(
-            f"artifacts cannot be written to {root}: {error.strerror}",
-            "choose another folder with --artifacts",
-        ) from error
+        raise unwritable(root, error) from error
     _point_latest_at(folder)
     return folder
+
+
+def unwritable(folder: Path, error: OSError) -> MachineError:
+    """Say that artifacts can't be written, and why."""
+    return MachineError(
+        f"artifacts cannot be written to {folder}: {error.strerror}",
+        "make room there, or choose another folder with --artifacts",
+    )
+
+
+def reserve(run: Path) -> None:
+    """Set room aside, so that results can be written to a disk that fills up meanwhile."""
+    (run / _RESERVED).write_bytes(bytes(_RESERVED_BYTES))
+
+
+def release(run: Path) -> None:
+    """Give up the room that was set aside."""
+    (run / _RESERVED).unlink(missing_ok=True)
 
 
 def create_scenario_folder(run: Path, scenario: str) -> Path:

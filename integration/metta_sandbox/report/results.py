@@ -87,6 +87,7 @@ class RunResult(_Result):
     version: Literal[1] = Field(default=1, description="The version of this format.")
     run: str = Field(description="The run's id, which is its folder's name.")
     verdict: Verdict = Field(description="The worst of its scenarios'.")
+    reason: str = Field(default="", description="Why not all was played; empty if all was.")
     engine: str = Field(description="compose or process; empty if none was chosen yet.")
     seconds: float = Field(ge=0, description="How long it took, all in all.")
     scenarios: tuple[ScenarioResult, ...] = Field(default=(), description="As they were played.")

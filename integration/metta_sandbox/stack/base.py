@@ -86,6 +86,10 @@ class Stack(Protocol):
         """Return the folder in which commands start on a node."""
         ...
 
+    def fallen(self) -> dict[str, str]:
+        """Say of each node and service that has ended how it did, and its last words."""
+        ...
+
     def collect(self) -> None:
         """Write whole container logs into ``logs/`` of the scenario's folder."""
         ...

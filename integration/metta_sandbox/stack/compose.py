@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -14,6 +15,7 @@ from python_on_whales.exceptions import DockerException
 from ruamel.yaml import YAML
 
 from metta_sandbox.errors import StackError
+from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.agent_app import install
 from metta_sandbox.stack.base import Progress, StackPlan
@@ -23,6 +25,7 @@ from metta_sandbox.stack.credentials import (
     remove_copies,
     stage_credentials,
 )
+from metta_sandbox.stack.ends import container_status, describe_end, last_words
 from metta_sandbox.stack.image import ImageSpec, ensure_image
 from metta_sandbox.stack.lease import LABEL, Owner
 from metta_sandbox.stack.link import HubLink
@@ -105,7 +108,9 @@ class ComposeStack:
         for subnet in free_subnets(self._project, len(plan.hosts), taken):
             self._write(replace(place, subnet=str(subnet)))
             try:
-                self._docker.compose.up(detach=True, quiet=True, pull="never")
+                # A client that is cut off leaves containers that come into being later.
+                with uninterrupted():
+                    self._docker.compose.up(detach=True, quiet=True, pull="never")
             except DockerException as error:
                 # Another stack took the same subnet since we looked.
                 if _OVERLAPS in (error.stderr or ""):
@@ -150,10 +155,31 @@ class ComposeStack:
         """Return the folder in which commands start on a node."""
         return WORKSPACE if self._plan.source else RUN_FOLDER
 
+    def fallen(self) -> dict[str, str]:
+        """Say of each node and service that has ended how it did, and its last words."""
+        ends = {}
+        for service in (*self._plan.hosts, API, HUB):
+            name = container_name(self._project, service)
+            try:
+                state = self._docker.container.inspect(name).state
+                if state.running or state.status == "created":
+                    continue
+                said = last_words(str(self._docker.container.logs(name, tail=20)).splitlines())
+            except DockerException as error:
+                ends[service] = f"is no longer there: {_words(error)}"
+                continue
+            status = container_status(state.exit_code or 0)
+            ends[service] = describe_end(status, said, out_of_memory=bool(state.oom_killed))
+        return ends
+
     def collect(self) -> None:
-        """Write every container's whole log, also of those that have ended."""
+        """Write every container's whole log; unless the stack is standing, once all have ended."""
         if not self._file.exists():
             return
+        if not self._plan.standing:
+            # All have been told to end, and their last words belong to the log.
+            with suppress(DockerException):
+                self._docker.compose.stop(timeout=2)
         for service in (*self._plan.hosts, API, HUB):
             path = self._plan.folder / "logs" / f"{service}.log"
             try:
@@ -181,15 +207,25 @@ class ComposeStack:
 
 
 def remove_containers(run: str) -> None:
-    """Remove every container and network of a run, by its label."""
+    """Remove every container and network of a run, by its label.
+
+    Raises:
+        StackError: The engine refuses.
+
+    """
     remove_copies(run)
     docker = DockerClient()
     label = {"label": f"{LABEL}.run={run}"}
-    containers = docker.container.list(all=True, filters=label)
-    if containers:
-        docker.container.remove(containers, force=True, volumes=True)
-    for network in docker.network.list(filters=label):
-        docker.network.remove(network)
+    try:
+        containers = docker.container.list(all=True, filters=label)
+        if containers:
+            docker.container.remove(containers, force=True, volumes=True)
+        for network in docker.network.list(filters=label):
+            docker.network.remove(network)
+    except DockerException as error:
+        raise StackError(
+            f"what the run {run} left could not be removed: {_words(error)}", "metta-sandbox clean"
+        ) from None
 
 
 def _engine_subnets() -> list[IPv4Network]:

@@ -18,7 +18,10 @@ from metta_sandbox.stack.process import ProcessStack, remove_run
 #: Seconds within which an engine must answer.
 _PATIENCE = 15.0
 _START = "sudo systemctl start docker   (or: --engine process, which needs none)"
-_INSTALL_COMPOSE = "sudo apt-get install docker-compose-plugin   (https://docs.docker.com/compose)"
+_INSTALL_COMPOSE = (
+    "sudo apt-get install docker-compose-plugin   (https://docs.docker.com/compose; "
+    "or: --engine process, which needs none)"
+)
 
 
 class Engine(Protocol):
@@ -119,6 +122,20 @@ def choose(wanted: str, *, ci: bool, notice: Progress) -> Engine:
             notice(f"{error.message}: playing on local processes instead (--engine process)")
             return ProcessEngine()
         raise
+    return _compose(docker)
+
+
+def find_compose() -> ComposeEngine:
+    """Return the engine for containers.
+
+    Raises:
+        MachineError: No engine answers, or it has no Compose v2.
+
+    """
+    return _compose(_docker_version())
+
+
+def _compose(docker: str) -> ComposeEngine:
     return ComposeEngine({"docker": docker, "compose": _compose_version()})
 
 

@@ -7,6 +7,7 @@ container (faults on the network, limits) can't be had here.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -28,6 +29,7 @@ from metta_sandbox.stack.credentials import (
     stage_credentials,
     tokens_of,
 )
+from metta_sandbox.stack.ends import describe_end, last_words
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.node_environment import NodeSpec, node_environment
 
@@ -50,11 +52,11 @@ class ProcessStack:
     def __init__(self, plan: StackPlan, python: str = sys.executable) -> None:
         self._plan = plan
         self._python = python
-        self._folder = run_folder(plan.run) / _short(plan.scenario)
+        self.folder = run_folder(plan.run) / _short(plan.scenario)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         hosts = [*plan.hosts, API]
         found = loopback_addresses(plan.run + plan.scenario, len(hosts))
-        self._addresses = dict(zip(hosts, found, strict=True))
+        self.addresses = dict(zip(hosts, found, strict=True))
 
     @property
     def python(self) -> str:
@@ -66,8 +68,8 @@ class ProcessStack:
         plan = self._plan
         (plan.folder / "logs").mkdir(parents=True, exist_ok=True)
         (plan.folder / "api").mkdir(exist_ok=True)
-        agent = install(self._folder)
-        addresses = self._addresses
+        agent = install(self.folder)
+        addresses = self.addresses
         standing = ["--standing"] if plan.standing else []
         progress(f"starting {len(plan.hosts)} nodes as local processes")
         self._start("hub", [str(agent), "hub", *standing, f"--listen={self._hub}"], {})
@@ -97,7 +99,7 @@ class ProcessStack:
                 task=f"{plan.run}-{plan.scenario}",
                 run_folder=str(plan.run_folder),
                 agent=str(agent),
-                events=self._socket(host),
+                events=self.socket(host),
                 scenario=str(plan.scenario_file),
             )
             environment = {**node_environment(node), **plan.env}
@@ -105,12 +107,12 @@ class ProcessStack:
 
     def connect(self) -> HubLink:
         """Connect to the hub."""
-        agent = install(self._folder)
+        agent = install(self.folder)
         return HubLink([sys.executable, str(agent), "relay", f"--hub={self._hub}"])
 
     def service_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
         """Tell the nodes where the control plane is."""
-        host = self._addresses[API]
+        host = self.addresses[API]
         return {
             "OBSERVATORY_URL": f"http://{host}:{ready['observatory_port']}",
             "COGWEB_URL": f"http://{host}:{ready['cogweb_port']}",
@@ -119,6 +121,15 @@ class ProcessStack:
     def working_folder(self) -> str:
         """Return the folder in which commands start on a node."""
         return str(self._plan.source or self._plan.run_folder)
+
+    def fallen(self) -> dict[str, str]:
+        """Say of each node and service that has ended how it did, and its last words."""
+        ends = {host: process.poll() for host, process in self._processes.items()}
+        return {
+            host: describe_end(status, last_words(self._log(host).read_text().splitlines()))
+            for host, status in ends.items()
+            if status is not None
+        }
 
     def collect(self) -> None:
         """Nothing to do: the logs are written where they are kept."""
@@ -134,7 +145,7 @@ class ProcessStack:
                 process.kill()
                 process.wait()
         remove_processes(self._plan.run, self._plan.scenario)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
         if self._plan.credentials:
             remove_copies(self._plan.run)
 
@@ -142,10 +153,10 @@ class ProcessStack:
         """Say what it is made of."""
         return {"python": self._python}
 
-    def shell_environment(self, host: str) -> dict[str, str]:
-        """Return where a node's own folders are, for a shell on it."""
-        home = self._folder / host
-        return {"HOME": str(home), "TMPDIR": str(home / "tmp")}
+    def environment(self, host: str) -> dict[str, str]:
+        """Return the environment that a node was started with."""
+        environment: dict[str, str] = json.loads((self.folder / f"{host}.json").read_text())
+        return environment
 
     def _credentials(self) -> tuple[Credential, ...]:
         """Copy credentials, since a link to the caller's own could be written through."""
@@ -155,22 +166,26 @@ class ProcessStack:
         return stage_credentials(plan.credentials, memory_folder(plan.run, plan.scenario), None)
 
     def _give(self, credentials: tuple[Credential, ...], host: str) -> None:
-        home = self._folder / host
+        home = self.folder / host
         home.mkdir(parents=True)
         for each in credentials:
             (home / each.name).symlink_to(each.source)
 
+    def _log(self, host: str) -> Path:
+        return self._plan.folder / "logs" / f"{host}.log"
+
     @property
     def _hub(self) -> str:
-        return f"unix:{self._folder / 'hub.sock'}"
+        return f"unix:{self.folder / 'hub.sock'}"
 
-    def _socket(self, host: str) -> str:
-        return str(self._folder / f"{host}.sock")
+    def socket(self, host: str) -> str:
+        """Return the path of a node's agent's socket."""
+        return str(self.folder / f"{host}.sock")
 
     def _start_agent(
         self, agent: Path, host: str, address: str, env: dict[str, str], command: list[str]
     ) -> None:
-        socket_option = f"--local={self._socket(host)}"
+        socket_option = f"--local={self.socket(host)}"
         words = [
             str(agent),
             "agent",
@@ -184,23 +199,24 @@ class ProcessStack:
         self._start(host, words, {"METTA_NODE": host, **env})
 
     def _start(self, host: str, words: list[str], env: Mapping[str, str]) -> None:
-        home = self._folder / host
+        home = self.folder / host
         (home / "tmp").mkdir(parents=True, exist_ok=True)
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        log = self._plan.folder / "logs" / f"{host}.log"
-        with log.open("ab") as output:
+        environment = {
+            **kept,
+            "HOME": str(home),
+            "TMPDIR": str(home / "tmp"),
+            "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
+            "PYTHONUNBUFFERED": "1",
+            _RUN_MARK: f"{self._plan.run}/{self._plan.scenario}",
+            **env,
+        }
+        (self.folder / f"{host}.json").write_text(json.dumps(environment))
+        with self._log(host).open("ab") as output:
             self._processes[host] = subprocess.Popen(
                 [self._python, *words],
                 cwd=home,
-                env={
-                    **kept,
-                    "HOME": str(home),
-                    "TMPDIR": str(home / "tmp"),
-                    "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
-                    "PYTHONUNBUFFERED": "1",
-                    _RUN_MARK: f"{self._plan.run}/{self._plan.scenario}",
-                    **env,
-                },
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

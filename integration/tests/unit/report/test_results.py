@@ -65,7 +65,7 @@ def test_what_is_written_reads_back_and_fits_the_schema(tmp_path: Path, result: 
 def test_the_keys_are_those_of_the_contract(tmp_path: Path) -> None:
     run = json.loads(results.write(FULL, tmp_path).read_text())
 
-    assert list(run) == ["version", "run", "verdict", "engine", "seconds", "scenarios"]
+    assert list(run) == ["version", "run", "verdict", "reason", "engine", "seconds", "scenarios"]
     (scenario,) = run["scenarios"]
     assert set(scenario) == {
         "name", "file", "verdict", "reason", "engine", "nodes", "seconds", "trials", "faults",

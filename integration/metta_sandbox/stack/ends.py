@@ -1,0 +1,36 @@
+"""How the first process of a node or service ended, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+#: A shell, and a container, that a signal killed ends with this plus the signal.
+_SIGNALLED = 128
+_LONGEST = 300
+
+
+def describe_end(status: int, said: str = "", *, out_of_memory: bool = False) -> str:
+    """Say how a process ended.
+
+    Args:
+        status: Its exit status; negative for a signal.
+        said: Its last words, if it had any.
+        out_of_memory: Whether it was killed for having used too much memory.
+
+    """
+    how = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
+    if out_of_memory:
+        how += ", out of memory"
+    said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]}…"
+    return f"{how}, saying: {said}" if said else how
+
+
+def container_status(status: int) -> int:
+    """Turn a container's exit status into a process's, negative for a signal."""
+    return _SIGNALLED - status if status > _SIGNALLED else status
+
+
+def last_words(lines: Iterable[str]) -> str:
+    """Return the last line that says something, other than an event."""
+    words = [line.strip() for line in lines if line.strip() and not line.startswith('{"event":')]
+    return words[-1] if words else ""
