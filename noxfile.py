@@ -57,6 +57,42 @@ def sandbox(session: nox.Session) -> None:
 
 
 @nox.session
+def launch(session: nox.Session) -> None:
+    """Start a one-off sweep (-- sweep run=test key=value …)."""
+    _sandbox(session, "launch")
+
+
+@nox.session
+def up(session: nox.Session) -> None:
+    """Start the standing stack (-- --nodes N)."""
+    _sandbox(session, "up")
+
+
+@nox.session
+def stop(session: nox.Session) -> None:
+    """Stop and remove the standing stack."""
+    _sandbox(session, "stop")
+
+
+@nox.session
+def status(session: nox.Session) -> None:
+    """Show the standing stack."""
+    _sandbox(session, "status")
+
+
+@nox.session
+def logs(session: nox.Session) -> None:
+    """Print the standing stack's logs (-- [SERVICE] [-f])."""
+    _sandbox(session, "logs")
+
+
+@nox.session
+def shell(session: nox.Session) -> None:
+    """Open a shell on a node of the standing stack (-- [NODE])."""
+    _sandbox(session, "shell")
+
+
+@nox.session
 def scenarios(session: nox.Session) -> None:
     """Check scenario files without starting anything."""
     _sandbox(session, "validate")

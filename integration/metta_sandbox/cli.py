@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from metta_sandbox import __version__
-from metta_sandbox.errors import SandboxError
+from metta_sandbox.errors import InputError, MachineError, SandboxError
 from metta_sandbox.interrupt import HEARD, INTERRUPTED
+
+if TYPE_CHECKING:
+    from metta_sandbox.stack.standing import Record
 
 app = typer.Typer(
     name="metta-sandbox",
@@ -23,24 +27,41 @@ app = typer.Typer(
 )
 
 Paths = Annotated[list[Path] | None, typer.Argument(help="Scenario files or folders.")]
+Engine = Annotated[str, typer.Option(help="auto, compose or process (local processes, no Docker).")]
+Artifacts = Annotated[Path, typer.Option(help="Where artifacts go.")]
+Source = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        file_okay=False,
+        resolve_path=True,
+        help="A working copy that every node sees live, as its working folder.",
+    ),
+]
+Credentials = Annotated[
+    bool,
+    typer.Option(
+        "--credentials",
+        help="Let nodes see ~/.netrc, ~/.metta, ~/.config, ~/.ssh and ~/.aws, read-only.",
+    ),
+]
+Nodes = Annotated[int, typer.Option(min=1, max=64, help="How many nodes.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the outcome.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 @app.command()
 def run(
     paths: Paths = None,
-    engine: Annotated[
-        str, typer.Option(help="auto, compose or process (local processes, no Docker).")
-    ] = "auto",
-    artifacts: Annotated[Path, typer.Option(help="Where artifacts go.")] = Path("artifacts"),
+    engine: Engine = "auto",
+    artifacts: Artifacts = Path("artifacts"),
     filter: Annotated[  # noqa: A002 - the option's name
         list[str] | None, typer.Option(help="Only scenarios with this in their name or tags.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Goes over every scenario's own.")] = None,
-    source: Annotated[
-        Path | None,
-        typer.Option(exists=True, file_okay=False, help="A working copy that every node sees."),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the outcome.")] = False,
+    source: Source = None,
+    credentials: Credentials = False,
+    quiet: Quiet = False,
 ) -> None:
     """Play scenarios, write artifacts, print verdicts."""
     from metta_sandbox.play import run as playing  # noqa: PLC0415 - --help must not wait for it
@@ -48,14 +69,144 @@ def run(
 
     options = playing.Options(
         paths=tuple(paths or [Path("scenarios")]),
-        engine=_one_of(engine, ("auto", "compose", "process"), "--engine"),
+        engine=_engine(engine),
         artifacts=artifacts,
         filter=tuple(filter or ()),
         seed=seed,
         source=source,
+        credentials=credentials,
         ci=playing.in_ci(),
     )
     raise typer.Exit(playing.run(options, Reporter(quiet=quiet)))
+
+
+@app.command()
+def launch(
+    words: Annotated[
+        list[str], typer.Argument(help="sweep run=NAME key=value … +hardware=macbook")
+    ],
+    nodes: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="How many nodes [default: the standing stack's, else 2]."),
+    ] = None,
+    engine: Engine = "auto",
+    artifacts: Artifacts = Path("artifacts"),
+    source: Source = None,
+    credentials: Credentials = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print what each node would run and see.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Start a one-off sweep: on the standing stack if one is up, else on a stack of its own."""
+    from metta_sandbox.play import run as playing  # noqa: PLC0415
+    from metta_sandbox.play.launch import dry_run as describe  # noqa: PLC0415
+    from metta_sandbox.play.launch import read_launch  # noqa: PLC0415
+    from metta_sandbox.report.console import Reporter  # noqa: PLC0415
+    from metta_sandbox.stack.standing import find_record  # noqa: PLC0415
+
+    standing = None if dry_run else find_record()
+    scenario = read_launch(words, nodes or (len(standing.hosts) if standing else 2))
+    if dry_run:
+        typer.echo(describe(scenario, words, source))
+        return
+    options = playing.Options(
+        given=((Path("launch"), scenario),),
+        words=tuple(words),
+        standing=standing is not None and source is None and not credentials,
+        engine=_engine(engine),
+        artifacts=artifacts,
+        source=source,
+        credentials=credentials,
+        ci=playing.in_ci(),
+    )
+    raise typer.Exit(playing.run(options, Reporter(quiet=quiet)))
+
+
+@app.command()
+def up(
+    nodes: Nodes = 2,
+    engine: Engine = "auto",
+    hardware: Annotated[str, typer.Option(help="macbook or gpu.")] = "macbook",
+    source: Source = None,
+    credentials: Credentials = False,
+) -> None:
+    """Start the standing stack; it stays until `stop`."""
+    from metta_sandbox.play import standing  # noqa: PLC0415
+    from metta_sandbox.play.run import in_ci  # noqa: PLC0415
+    from metta_sandbox.report.console import Reporter  # noqa: PLC0415
+
+    wanted = standing.Wanted(
+        nodes=nodes,
+        engine=_engine(engine),
+        hardware=_one_of(hardware, ("macbook", "gpu"), "--hardware"),
+        source=source,
+        credentials=credentials,
+        ci=in_ci(),
+    )
+    reporter = Reporter()
+    started = standing.up(wanted, reporter.step, reporter.warn)
+    typer.echo("the standing stack is up" if started else "a standing stack is up already")
+    status()
+
+
+@app.command()
+def stop() -> None:
+    """Stop and remove the standing stack."""
+    from metta_sandbox.play import standing  # noqa: PLC0415
+
+    stopped = standing.stop(typer.echo)
+    typer.echo("the standing stack is gone" if stopped else "no standing stack is up")
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Show the standing stack; exit status 0 only if all of it is well."""
+    from metta_sandbox.report.console import plain_console  # noqa: PLC0415
+    from metta_sandbox.report.status import show_status, status_json  # noqa: PLC0415
+    from metta_sandbox.stack.standing import find_record  # noqa: PLC0415
+    from metta_sandbox.stack.status import StackStatus, stack_status  # noqa: PLC0415
+
+    there = find_record()
+    found = stack_status(there) if there else StackStatus("", ())
+    if as_json:
+        typer.echo(status_json(found))
+    elif there is None:
+        typer.echo("no standing stack is up   (metta-sandbox up)")
+    else:
+        show_status(found, plain_console())
+    if not found.well:
+        raise typer.Exit(1)
+
+
+@app.command()
+def logs(
+    service: Annotated[
+        str | None, typer.Argument(help="A node, a service or a rank; default: all.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
+) -> None:
+    """Print the standing stack's logs, all nodes in one order."""
+    from metta_sandbox.report.console import plain_console  # noqa: PLC0415
+    from metta_sandbox.report.status import LogPrinter  # noqa: PLC0415
+    from metta_sandbox.stack.look import all_hosts, host_named, read_logs  # noqa: PLC0415
+
+    there = _standing()
+    hosts = (host_named(there, service),) if service else all_hosts(there)
+    printer = LogPrinter(all_hosts(there), plain_console())
+    for line in read_logs(there, hosts, follow=follow):
+        printer.show(line)
+
+
+@app.command()
+def shell(
+    node: Annotated[str, typer.Argument(help="A node or a rank.")] = "sweep-master",
+) -> None:
+    """Open a shell on a node of the standing stack."""
+    from metta_sandbox.stack.look import host_named, open_shell  # noqa: PLC0415
+
+    there = _standing()
+    raise typer.Exit(open_shell(there, host_named(there, node, nodes_only=True)))
 
 
 @app.command()
@@ -83,6 +234,21 @@ def clean() -> None:
         typer.echo("nothing was left behind")
 
 
+@app.command()
+def doctor(
+    as_json: AsJson = False,
+) -> None:
+    """Say what is missing on this machine, and the command that mends it."""
+    from metta_sandbox import doctor as doctors  # noqa: PLC0415
+
+    report = doctors.examine()
+    if as_json:
+        typer.echo(json.dumps(report.as_json(), indent=2))
+    else:
+        doctors.show(report)
+    raise typer.Exit(0 if report.ok else MachineError.exit_status)
+
+
 @app.callback(invoke_without_command=True)
 def version(
     show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
@@ -91,6 +257,20 @@ def version(
     if show:
         typer.echo(__version__)
         raise typer.Exit
+
+
+def _standing() -> Record:
+    """Return the standing stack."""
+    from metta_sandbox.stack.standing import find_record  # noqa: PLC0415
+
+    there = find_record()
+    if there is None:
+        raise InputError("no standing stack is up", "metta-sandbox up   (or: nox -s up)")
+    return there
+
+
+def _engine(name: str) -> str:
+    return _one_of(name, ("auto", "compose", "process"), "--engine")
 
 
 def _one_of(value: str, known: tuple[str, ...], option: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -13,10 +14,16 @@ from metta_sandbox.play.timeline import Event, Timeline
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.ends import describe_end
 from metta_sandbox.stack.link import HubLink, Message
-from metta_sandbox.stack.node_environment import job_environment
+from metta_sandbox.stack.node_environment import (
+    job_environment,
+    setup_command,
+    setup_environment,
+)
 
 #: The process group that runs the sweep's rollout on each node.
 SWEEP = "sweep"
+#: The one that runs a workload's setup, before that.
+SETUP = "setup"
 #: Seconds that a node's job gets to end by itself once it is told to.
 GRACE = 5.0
 #: The service that the one connection goes to.
@@ -88,6 +95,7 @@ class Nodes:
         timeline: Gets everything that is reported.
         on_event: Called with each event, for whoever watches.
         fallen: Says which hosts have ended, and how.
+        api: The control plane's ``api.ready``, if it was heard already.
 
     """
 
@@ -98,6 +106,7 @@ class Nodes:
         timeline: Timeline,
         on_event: OnEvent,
         fallen: Fallen,
+        api: Mapping[str, Any] | None = None,
     ) -> None:
         self._link = link
         self._hosts = tuple(hosts)
@@ -105,8 +114,9 @@ class Nodes:
         self._on_event = on_event
         self._fallen = fallen
         self._addresses: dict[str, str] = {}
-        self._api: Event | None = None
+        self._api: Mapping[str, Any] = api or {}
         self._statuses: dict[str, int] = {}
+        self._set_up: set[str] = set()
         self._ending: Ending | None = None
         self._last_events: dict[str, Event] = {}
         self._last_words: dict[str, str] = {}
@@ -114,7 +124,7 @@ class Nodes:
     @property
     def api(self) -> Mapping[str, Any]:
         """The control plane's ``api.ready``, which says its ports."""
-        return self._api.fields if self._api else {}
+        return self._api
 
     def await_ready(self, patience: float) -> None:
         """Wait until every agent has registered and the control plane listens.
@@ -142,6 +152,40 @@ class Nodes:
                 if fallen := self._fallen():
                     ends = "; ".join(f"{host} {end}" for host, end in fallen.items())
                     raise StackError(f"not ready: {ends}")
+
+    def set_up(self, job: Job, script: str, patience: float) -> None:
+        """Run shell commands on every node at once, and wait until they are done.
+
+        SkyPilot gives most of its variables, and the task itself the rest, to ``run`` alone: here,
+        too, they are not there.
+
+        Raises:
+            StackError: They failed on a node, or were not done within ``patience`` seconds; then
+                they are ended on all.
+
+        """
+        addresses = [self._addresses[host] for host in self._hosts]
+        replies = []
+        for rank, host in enumerate(self._hosts):
+            command, env = setup_command(script), setup_environment(rank, addresses)
+            reply = self._link.ask(
+                host, "start", group=SETUP, command=command, env=env, cwd=job.cwd
+            )
+            replies.append((host, reply))
+        for host, reply in replies:
+            self._link.result(reply, host, "start", patience=30)
+        deadline = time.monotonic() + patience
+        while len(self._set_up) < len(self._hosts) and self._ending is None:
+            message = self._link.receive(deadline - time.monotonic())
+            if message is None:
+                self._end(End.OVERDUE, f"setup was not done within {patience:g} s")
+            else:
+                self._take(message)
+        if self._ending:
+            with suppress(StackError):
+                for host in self._hosts:
+                    self._link.request(host, "stop", group=SETUP, grace=1.0)
+            raise StackError(self._explained(self._ending).reason)
 
     def start(self, job: Job) -> None:
         """Start the same command on every node at once.
@@ -226,26 +270,38 @@ class Nodes:
             self._note(self._timeline.event(_rank_event(message)))
         elif kind == "exit":
             self._note_exit(node, message)
-        elif kind == "registered":
+        else:
+            self._note_change(kind, node, message)
+
+    def _note_change(self, kind: str, node: str, message: Message) -> None:
+        """Take in that somebody came or went."""
+        if kind == "registered":
             self._addresses[node] = message["address"]
             self._timeline.step(f"{node} is ready at {message['address']}")
         elif kind == "lost":
             self._note_lost(node)
+        elif kind == "refused":
+            self._end(End.STACK_LOST, f"the stack is in use: {message['reason']}")
         elif kind == "gone":
             self._timeline.step(f"the connection to the stack is gone: {message['reason']}")
             self._end(End.STACK_LOST, "the connection to the stack is gone", HUB)
 
     def _note(self, event: Event) -> None:
         if event.name == "api.ready":
-            self._api = event
+            self._api = event.fields
         self._last_events[str(event.get("node"))] = event
         self._on_event(event)
 
     def _note_exit(self, node: str, message: Message) -> None:
         group, status = message["group"], message["status"]
         self._timeline.step(f"{node}: {group} ended with status {status}")
-        if node == API and self._api is None:
+        if node == API and not self._api:
             self._end(End.STACK_LOST, f"{API}'s server did not start", API)
+        if group == SETUP:
+            self._set_up.add(node)
+            if status != 0:
+                how = describe_end(status, self._last_words.get(node, ""))
+                self._end(End.NODE_FAILED, f"setup on {node} {how}")
         if group != SWEEP:
             return
         self._statuses[node] = status

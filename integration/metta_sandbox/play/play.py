@@ -23,6 +23,7 @@ from metta_sandbox.report.results import CheckResult, ScenarioResult, Timings, T
 from metta_sandbox.scenario.loading import to_yaml
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.base import Progress, Stack, StackPlan
+from metta_sandbox.stack.credentials import find_credentials
 from metta_sandbox.stack.engines import Engine
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
@@ -42,6 +43,8 @@ class Setting:
         folder: The run's artifacts.
         progress: Gets lines for whoever watches.
         source: A working copy that every node sees, or None.
+        words: The command that starts on every node; made from the scenario if empty.
+        credentials: Whether nodes see the caller's credentials, also if a scenario asks for none.
 
     """
 
@@ -50,6 +53,8 @@ class Setting:
     folder: Path
     progress: Progress
     source: Path | None = None
+    words: tuple[str, ...] = ()
+    credentials: bool = False
 
 
 @dataclass
@@ -119,7 +124,7 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
     try:
         _prepare(course, scenario, setting)
         _bring_up(course, setting)
-        _start(course, scenario)
+        _start(course, scenario, setting)
         _wait(course, scenario)
     except Exception as error:  # noqa: BLE001 - whatever it was, the evidence must be kept
         course.note(error)
@@ -164,7 +169,10 @@ def _plan(scenario: Scenario, folder: Path, setting: Setting) -> StackPlan:
         folder=folder.resolve(),
         hardware=scenario.hardware,
         source=setting.source,
+        credentials=find_credentials() if scenario.credentials or setting.credentials else (),
     )
+    for each in plan.credentials:
+        setting.progress(f"nodes see ~/{each.name}, read-only")
     plan.run_folder.mkdir()
     text = to_yaml(scenario)
     (folder / "scenario.yaml").write_text(text)
@@ -188,26 +196,34 @@ def _bring_up(course: _Course, setting: Setting) -> None:
     course.stack.up(progress)
     with uninterrupted():
         course.link = course.stack.connect()
-    course.nodes = Nodes(course.link, plan.hosts, timeline, on_event, course.stack.fallen)
+    course.nodes = Nodes(
+        course.link, plan.hosts, timeline, on_event, course.stack.fallen, course.stack.ready
+    )
     course.nodes.await_ready(_READY)
     course.up = time.perf_counter() - course.began
     progress(f"ready: {', '.join(plan.hosts)} after {course.up:.1f} s")
 
 
-def _start(course: _Course, scenario: Scenario) -> None:
+def _start(course: _Course, scenario: Scenario, setting: Setting) -> None:
     assert course.stack is not None
     assert course.nodes is not None
-    name = scenario.sweep.name
-    course.nodes.start(
-        Job(
-            python=course.stack.python,
-            run=name,
-            words=("sweep", f"run={name}", f"+hardware={scenario.hardware}"),
-            cwd=course.stack.working_folder(),
-            env=course.stack.service_environment(course.nodes.api),
-        )
+    job = Job(
+        python=course.stack.python,
+        run=scenario.sweep.name,
+        words=setting.words or sweep_words(scenario),
+        cwd=course.stack.working_folder(),
+        env=course.stack.service_environment(course.nodes.api),
     )
+    if scenario.workload.setup:
+        setting.progress("running setup on every node")
+        course.nodes.set_up(job, scenario.workload.setup, scenario.deadline)
+    course.nodes.start(job)
     course.started = time.perf_counter()
+
+
+def sweep_words(scenario: Scenario) -> tuple[str, ...]:
+    """Build the command that starts on every node."""
+    return ("sweep", f"run={scenario.sweep.name}", f"+hardware={scenario.hardware}")
 
 
 def _wait(course: _Course, scenario: Scenario) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from metta_sandbox.errors import MachineError, StackError
 from metta_sandbox.interrupt import INTERRUPTED, interruptible, uninterrupted
 from metta_sandbox.play.play import Setting, play
+from metta_sandbox.play.standing import standing_engine
 from metta_sandbox.report import environment, results
 from metta_sandbox.report.artifacts import create_run_folder, release, reserve, unwritable
 from metta_sandbox.report.console import Reporter
@@ -31,6 +32,10 @@ class Options:
 
     Args:
         paths: Scenario files or folders.
+        given: Scenarios that were read already, with where from; then ``paths`` is not looked at.
+        words: The command as typed, which starts on every node; made from the scenario if empty.
+        standing: Whether the standing stack is used when one is up.
+        credentials: Whether nodes see the caller's credentials, also if a scenario asks for none.
         engine: ``auto``, ``compose`` or ``process``.
         artifacts: Where runs leave their artifacts.
         filter: Words; a scenario is played if its name or a tag holds one of them.
@@ -40,7 +45,11 @@ class Options:
 
     """
 
-    paths: tuple[Path, ...]
+    paths: tuple[Path, ...] = ()
+    given: tuple[tuple[Path, Scenario], ...] = ()
+    words: tuple[str, ...] = ()
+    standing: bool = False
+    credentials: bool = False
     engine: str = "auto"
     artifacts: Path = Path("artifacts")
     filter: tuple[str, ...] = ()
@@ -87,7 +96,7 @@ def run(options: Options, reporter: Reporter) -> int:
     """
     try:
         with interruptible():
-            scenarios = _chosen(load_all(list(options.paths)), options)
+            scenarios = _chosen(options.given or load_all(list(options.paths)), options)
             current = _Run(create_run_folder(options.artifacts))
             _play_and_write(current, scenarios, options, reporter)
     except KeyboardInterrupt:
@@ -130,7 +139,9 @@ def _play_and_write(
 def _play_all(
     current: _Run, scenarios: list[tuple[Path, Scenario]], options: Options, reporter: Reporter
 ) -> None:
-    engine = choose(options.engine, ci=options.ci, notice=reporter.warn)
+    engine: Engine | None = standing_engine() if options.standing else None
+    if engine is None:
+        engine = choose(options.engine, ci=options.ci, notice=reporter.warn)
     current.engine = engine
     try:
         for gone in clean(engine):
@@ -139,7 +150,15 @@ def _play_all(
         reporter.warn(str(error))
     with lease(Owner(current.folder.name)) as owner:
         source = options.source.resolve() if options.source else None
-        setting = Setting(engine, owner, current.folder, reporter.step, source)
+        setting = Setting(
+            engine=engine,
+            owner=owner,
+            folder=current.folder,
+            progress=reporter.step,
+            source=source,
+            words=options.words,
+            credentials=options.credentials,
+        )
         try:
             for number, (path, scenario) in enumerate(scenarios, 1):
                 reporter.step(f"scenario {scenario.name} ({number} of {len(scenarios)})")

@@ -34,11 +34,7 @@ class Reporter:
 
     def __init__(self, *, quiet: bool = False, console: Console | None = None) -> None:
         self._quiet = quiet
-        if console is None:
-            console = Console(highlight=False)
-            if not console.is_terminal:  # a log file has no edge to fold lines at
-                console = Console(highlight=False, width=_NOT_ON_A_TERMINAL)
-        self._console = console
+        self._console = console or plain_console()
 
     def step(self, text: str) -> None:
         """Print a line of progress."""
@@ -83,6 +79,12 @@ class Reporter:
 
     def _print(self, text: Text) -> None:
         self._console.print(text, soft_wrap=True)
+
+
+def plain_console() -> Console:
+    """Make a console for standard output that folds lines at a terminal's edge only."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_NOT_ON_A_TERMINAL)
 
 
 def _badge(verdict: Verdict) -> Text:

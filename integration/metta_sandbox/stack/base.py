@@ -65,6 +65,11 @@ class Stack(Protocol):
         """The nodes' interpreter, as a node sees it."""
         ...
 
+    @property
+    def ready(self) -> Mapping[str, Any]:
+        """What the control plane said in ``api.ready``, if the stack was up before; else empty."""
+        ...
+
     def up(self, progress: Progress) -> None:
         """Start everything.
 

@@ -79,6 +79,11 @@ class ComposeStack:
         """The nodes' interpreter."""
         return _PYTHON
 
+    @property
+    def ready(self) -> Mapping[str, Any]:
+        """Nothing: the stack is yet to be brought up."""
+        return {}
+
     def up(self, progress: Progress) -> None:
         """Make the image if it is not there, and start all containers."""
         plan = self._plan
@@ -221,6 +226,9 @@ def remove_containers(run: str) -> None:
         if containers:
             docker.container.remove(containers, force=True, volumes=True)
         for network in docker.network.list(filters=label):
+            # Somebody's own container may have joined it.
+            for guest in network.containers or {}:
+                docker.network.disconnect(network, guest, force=True)
             docker.network.remove(network)
     except DockerException as error:
         raise StackError(

@@ -85,7 +85,7 @@ class ComposeEngine:
         from metta_sandbox.stack.compose import ComposeStack  # noqa: PLC0415
         from metta_sandbox.stack.image import ImageSpec  # noqa: PLC0415
 
-        project = f"metta-{plan.run}-{plan.scenario}".lower()
+        project = "metta" if plan.standing else f"metta-{plan.run}-{plan.scenario}".lower()
         agents = Path(user_cache_path("metta-sandbox")) / "agents"
         spec = ImageSpec(gpu=plan.hardware == "gpu")
         return ComposeStack(plan, owner, project, spec, agents)

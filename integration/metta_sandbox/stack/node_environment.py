@@ -84,3 +84,30 @@ def job_environment(
         "METTA_CMD": words[0],
         "METTA_CMD_ARGS": " ".join(words[1:]),
     }
+
+
+#: What of a node's variables a task itself exports in its ``run``, so that ``setup`` lacks them.
+_RUN_ONLY = (
+    *("NUM_NODES", "NODE_INDEX", "MASTER_ADDR", "MASTER_PORT", "NUM_GPUS"),
+    *("RANK", "LOCAL_RANK", "WORLD_SIZE", "DIST_URL"),
+)
+
+
+def setup_command(script: str) -> list[str]:
+    """Build the command that runs a setup script without what only ``run`` is given."""
+    unset = [word for name in _RUN_ONLY for word in ("-u", name)]
+    return ["env", *unset, "/bin/sh", "-ec", script]
+
+
+def setup_environment(node_rank: int, addresses: Sequence[str]) -> dict[str, str]:
+    """Build the variables that SkyPilot gives to ``setup``.
+
+    See "Environment variables for setup" in
+    https://docs.skypilot.co/en/latest/running-jobs/environment-variables.html; SKYPILOT_TASK_ID
+    is the node's already.
+    """
+    return {
+        "SKYPILOT_SETUP_NODE_RANK": str(node_rank),
+        "SKYPILOT_SETUP_NODE_IPS": "\n".join(addresses),
+        "SKYPILOT_NUM_NODES": str(len(addresses)),
+    }

@@ -63,6 +63,11 @@ class ProcessStack:
         """The nodes' interpreter."""
         return self._python
 
+    @property
+    def ready(self) -> Mapping[str, Any]:
+        """Nothing: the stack is yet to be brought up."""
+        return {}
+
     def up(self, progress: Progress) -> None:
         """Start hub, control plane and nodes."""
         plan = self._plan

@@ -1,0 +1,135 @@
+"""The one-off sweep: ``sweep run=test trainer.total_timesteps=50 +hardware=macbook``."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from metta_sandbox.errors import InputError
+from metta_sandbox.scenario.loading import parse as parse_scenario
+from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.overrides import Override, nearest, parse_all
+from metta_sandbox.scenario.overrides import format as format_override
+from metta_sandbox.stack.base import StackPlan
+from metta_sandbox.stack.node_environment import job_environment, setup_command
+from metta_sandbox.stack.request import Placement, compose_request
+from metta_sandbox.stack.resources import compose_folder
+
+#: What a sweep searches when the command line names nothing.
+_PARAMETERS = {
+    "trainer.optimizer.learning_rate": {
+        "distribution": "log_normal",
+        "min": 0.0001,
+        "max": 0.01,
+        "mean": 0.003,
+    }
+}
+_EXAMPLE = "metta-sandbox launch sweep run=test trainer.total_timesteps=50"
+
+
+def read_launch(words: Sequence[str], nodes: int) -> Scenario:
+    """Make a scenario of a launch's command line.
+
+    Args:
+        words: ``sweep run=NAME key=value … +hardware=macbook``.
+        nodes: How many nodes take part.
+
+    Raises:
+        InputError: A word is no override, ``run=`` is missing, or a key is unknown: all at once.
+
+    """
+    if not words or words[0] != "sweep":
+        found = f", not {words[0]!r}" if words else ""
+        raise InputError(f"a launch begins with `sweep`{found}", _EXAMPLE)
+    overrides = parse_all(words[1:])
+    named = {override.key: override for override in overrides}
+    run = named.get("run")
+    if run is None or not isinstance(run.value, str) or run.op == "~":
+        near = nearest("run", [key for key in named if "." not in key])
+        found = f" (there is {near}=)" if near else ""
+        raise InputError(f"run=NAME, the sweep's name, is missing{found}", _EXAMPLE)
+    return _scenario(run.value, nodes, overrides)
+
+
+def _scenario(run: str, nodes: int, overrides: Sequence[Override]) -> Scenario:
+    sweep: dict[str, Any] = {"parameters": _PARAMETERS}
+    settings = []
+    data: dict[str, Any] = {"version": 1, "name": _slug(run), "nodes": nodes, "sweep": sweep}
+    sweep["name"] = run
+    for override in overrides:
+        if override.key == "run":
+            continue
+        if override.key in {"hardware", "seed"}:
+            data[override.key] = override.value
+        elif override.key.startswith("sweep."):
+            _set(sweep, override.key.split(".")[1:], override)
+        else:
+            settings.append(format_override(override))
+    data["workload"] = {"trainer": {"overrides": settings}}
+    text = io.StringIO()
+    YAML(typ="safe", pure=True).dump(data, text)
+    try:
+        return parse_scenario(text.getvalue(), Path("launch"))
+    except InputError as error:
+        # Lines of a file that nobody wrote would only puzzle.
+        said = "\n".join(_without_place(problem.message) for problem in error.problems)
+        raise InputError(said or error.message, _EXAMPLE) from None
+
+
+def _set(target: dict[str, Any], path: Sequence[str], override: Override) -> None:
+    if path[0] == "parameters" and len(path) > 1:
+        # Below `parameters`, the dots belong to the trainer's key.
+        target = target["parameters"] = dict(target["parameters"])
+        path = (".".join(path[1:]),)
+    if override.op == "~":
+        target.pop(path[0], None)
+    else:
+        target[".".join(path)] = override.value
+
+
+def _without_place(message: str) -> str:
+    return re.sub(r"^workload\.trainer\.overrides\.", "", message)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:64] or "sweep"
+
+
+def dry_run(scenario: Scenario, words: Sequence[str], source: Path | None) -> str:
+    """Say exactly what each node would run and see, as YAML; nothing is started.
+
+    Args:
+        scenario: What would be played.
+        words: The command that would start on every node.
+        source: The working copy that every node would see, or None.
+
+    """
+    plan = StackPlan(
+        run="DRY-RUN",
+        scenario=scenario.name,
+        hosts=scenario.hosts,
+        folder=Path("artifacts/DRY-RUN") / scenario.name,
+        hardware=scenario.hardware,
+        source=source,
+    )
+    place = Placement("metta-dry-run", "metta-sandbox-node", "UID:GID", Path("agent.pyz"))
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.width = 4096
+    base = yaml.load((compose_folder() / "compose.yaml").read_text())
+    commands = {}
+    for rank, host in enumerate(scenario.hosts):
+        commands[host] = {
+            "run": " ".join(["python", "-m", "metta_sandbox.node", *words]),
+            "environment": job_environment(rank, scenario.hosts, scenario.sweep.name, words),
+        }
+        if scenario.workload.setup:
+            commands[host]["setup"] = " ".join(setup_command(scenario.workload.setup))
+    text = io.StringIO()
+    yaml.dump({"commands": commands, "compose": compose_request(base, plan, place)}, text)
+    return text.getvalue()
