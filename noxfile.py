@@ -99,6 +99,12 @@ def scenarios(session: nox.Session) -> None:
 
 
 @nox.session
+def doctor(session: nox.Session) -> None:
+    """Say what is missing on this machine, and how to mend it."""
+    _sandbox(session, "doctor")
+
+
+@nox.session
 def clean(session: nox.Session) -> None:
     """Remove what crashed runs left behind."""
     _sandbox(session, "clean")
