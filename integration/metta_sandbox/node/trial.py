@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +21,9 @@ from metta_sandbox.scenario.values import Value
 _LOOK = 0.2
 #: Seconds that trainers get to end by themselves once they are told to.
 _GRACE = 5.0
+#: How much of a log's end is searched for last words, in bytes, and how much of them is told.
+_LOOKED_AT = 8192
+_LONGEST = 300
 
 #: The bundled trainer; overrides follow, Hydra-style.
 BUNDLED = (sys.executable, "-m", "metta_sandbox.node.arena")
@@ -102,7 +106,9 @@ def train(
         else:
             break
     statuses = {rank["rank"]: rank["status"] for rank in message["ranks"]}
-    reason = "" if message["status"] == 0 else _reason(message["status"], statuses, stopped_for)
+    reason = ""
+    if message["status"] != 0:
+        reason = _reason(message["status"], statuses, stopped_for, spec.log_folder)
     return Outcome(spec.node_rank, statuses, reason)
 
 
@@ -114,13 +120,29 @@ def _stop_if_failed(workers: WorkerGroup, group: SweepGroup, trial: int) -> str:
     return failure
 
 
-def _reason(status: int, statuses: Mapping[int, int | None], stopped_for: str) -> str:
+def _reason(status: int, statuses: Mapping[int, int | None], stopped_for: str, folder: Path) -> str:
     if stopped_for:
         return f"stopped, as {stopped_for}"
     failed = {rank: end for rank, end in statuses.items() if end != 0}
     if not failed:
         return f"the launcher ended with status {status} before any trainer failed"
-    return ", ".join(f"rank {rank} {describe_status(end)}" for rank, end in failed.items())
+    said = {rank: _last_words(folder / f"rank-{rank}.log") for rank in failed}
+    return ", ".join(
+        f"rank {rank} {describe_status(end)}{said[rank] and f', saying: {said[rank]}'}"
+        for rank, end in failed.items()
+    )
+
+
+def _last_words(log: Path) -> str:
+    """Return the last line of a trainer's log that is no event: what it died of, mostly."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LOOKED_AT))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    said = [line.strip() for line in lines if line.strip() and not line.startswith('{"event":')]
+    return said[-1][:_LONGEST] if said else ""
 
 
 def describe_status(status: int | None) -> str:

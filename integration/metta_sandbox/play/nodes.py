@@ -207,7 +207,12 @@ class Nodes:
             self._link.result(reply, host, "start", patience=30)
 
     def follow(self, limits: Limits) -> Ending:
-        """Take in what the nodes report until the sweep has ended or must be ended."""
+        """Take in what the nodes report until the sweep has ended or must be ended.
+
+        Raises:
+            MachineError: What they report can't be kept.
+
+        """
         began = heard = time.monotonic()
         while self._ending is None:
             silent_at = heard + limits.longest_silence
@@ -215,6 +220,7 @@ class Nodes:
             message = self._link.receive(until - time.monotonic())
             if message is not None:
                 self._take(message)
+                self._timeline.require_whole()
                 heard = time.monotonic()
             elif silent_at <= time.monotonic():
                 self._ending = Ending(End.SILENT, self._describe_silence(limits.longest_silence))

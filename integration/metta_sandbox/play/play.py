@@ -69,6 +69,7 @@ class _Course:
     nodes: Nodes | None = None
     ending: Ending | None = None
     problems: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
     interrupted: bool = False
     up: float | None = None
     started: float | None = None
@@ -78,7 +79,8 @@ class _Course:
     def note(self, error: BaseException) -> None:
         """Keep an error; the first one is the reason, later ones never hide it."""
         if isinstance(error, (SandboxError, OSError)):
-            self.problems.append(str(error))
+            if str(error) not in self.problems:
+                self.problems.append(str(error))
             return
         self.problems.append(f"{type(error).__name__}: {error} (a fault of the sandbox itself)")
         if self.timeline:
@@ -285,7 +287,9 @@ def _judge(course: _Course, checks: tuple[CheckResult, ...]) -> tuple[Verdict, s
         return Verdict.FAILED, course.ending.reason
     verdict = worst(check.verdict for check in checks)
     bad = [check.name for check in checks if check.verdict not in (Verdict.PASSED, Verdict.SKIPPED)]
-    return verdict, f"did not hold: {', '.join(bad)}" if bad else ""
+    if not bad:
+        return verdict, ""
+    return verdict, "; ".join([f"did not hold: {', '.join(bad)}", *course.failures])
 
 
 def _show(course: _Course, event: Event, progress: Progress) -> None:
@@ -293,8 +297,11 @@ def _show(course: _Course, event: Event, progress: Progress) -> None:
     if event.name == "observation.recorded":
         if course.first_trial is None and course.started is not None:
             course.first_trial = time.perf_counter() - course.started
-        score, reason = event.get("score"), event.get("reason")
-        how = f"failed: {reason}" if event.get("failed") else f"score {score:g}"
-        progress(f"trial {event.get('trial')} ({event.get('run')}): {how}")
+        trial = f"trial {event.get('trial')} ({event.get('run')})"
+        if event.get("failed"):
+            course.failures.append(f"{trial} failed: {event.get('reason')}")
+            progress(course.failures[-1])
+        else:
+            progress(f"{trial}: score {event.get('score'):g}")
     elif event.name == "handoff.sent":
         progress(f"trial {event.get('trial')} ({event.get('run')}): handed off to all nodes")

@@ -102,7 +102,7 @@ class Timeline:
     """Records a scenario. Safe to use from several threads.
 
     Events stay in memory for whoever judges them; lines are on disk alone. A disk that takes no
-    more does not stop the recording of events: ``finish`` says so.
+    more does not stop the recording of events: ``require_whole`` and ``finish`` say so.
 
     Args:
         path: The ``timeline.jsonl`` to write, in a folder that exists.
@@ -154,6 +154,19 @@ class Timeline:
         with self._lock:
             self._append(Fault(self._now(), name, action, detail))
 
+    def require_whole(self) -> None:
+        """Make sure that everything so far was written: of a gap nothing can be judged.
+
+        Raises:
+            MachineError: Something could not be.
+
+        """
+        if self._problem is not None:
+            raise MachineError(
+                f"{self.path} is incomplete: {self._problem.strerror or self._problem}",
+                "make room there, or choose another folder with --artifacts",
+            ) from self._problem
+
     def finish(self) -> None:
         """Close the record, put it into order and write ``timeline.log``. Once is enough.
 
@@ -171,11 +184,7 @@ class Timeline:
                     self._rewrite()
             except OSError as error:
                 self._problem = error
-        if self._problem is not None:
-            raise MachineError(
-                f"{self.path} is incomplete: {self._problem.strerror or self._problem}",
-                "make room there, or choose another folder with --artifacts",
-            ) from self._problem
+        self.require_whole()
 
     def _now(self) -> float:
         return round(self._clock() - self._began, 6)
