@@ -32,6 +32,7 @@ from metta_sandbox.stack.credentials import (
 from metta_sandbox.stack.ends import describe_end, last_words
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.node_environment import NodeSpec, node_environment
+from metta_sandbox.stack.resources import package_folder
 
 #: Variables of the caller's that a node keeps; everything else stays outside.
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
@@ -74,6 +75,10 @@ class ProcessStack:
         (plan.folder / "logs").mkdir(parents=True, exist_ok=True)
         (plan.folder / "api").mkdir(exist_ok=True)
         agent = install(self.folder)
+        # An environment made for nodes has what we need, but not us; several copies share it.
+        library = self.folder / "lib"
+        library.mkdir(exist_ok=True)
+        (library / "metta_sandbox").symlink_to(package_folder(), target_is_directory=True)
         addresses = self.addresses
         standing = ["--standing"] if plan.standing else []
         progress(f"starting {len(plan.hosts)} nodes as local processes")
@@ -212,6 +217,7 @@ class ProcessStack:
             "HOME": str(home),
             "TMPDIR": str(home / "tmp"),
             "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
+            "PYTHONPATH": str(self.folder / "lib"),
             "PYTHONUNBUFFERED": "1",
             _RUN_MARK: f"{self._plan.run}/{self._plan.scenario}",
             **env,
