@@ -18,7 +18,7 @@ from metta_sandbox.node.tracking import TrackedRun
 from metta_sandbox.node.trial import trial_folder
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.values import Value
-from metta_sandbox.sweep.strategy import ExhaustedError, Observation, Strategy, create
+from metta_sandbox.sweep import ExhaustedError, Observation, Strategy, create
 
 #: W&B's names for where runs go; nothing is ever sent there from a node.
 PROJECT = "metta-sandbox"

@@ -1,4 +1,4 @@
-"""What a search strategy is, and how one is made.
+"""What a search strategy is.
 
 A strategy is a function of its seed and of what it has observed: asked twice without an observation
 between, it answers the same, and one rebuilt from the same observations goes on as the first would
@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from metta_sandbox.scenario.search import Sweep
 from metta_sandbox.scenario.values import Value
 
 
@@ -82,25 +81,3 @@ class Strategy(Protocol):
 
         """
         ...
-
-
-def create(sweep: Sweep, seed: int) -> Strategy:
-    """Make the strategy that a sweep asks for; observations so far are then given to ``observe``.
-
-    Args:
-        sweep: The search.
-        seed: The scenario's seed, 0 or more.
-
-    """
-    # Imported here so that a grid needs no scikit-learn, and nobody waits a second for it.
-    if sweep.strategy == "grid":
-        from metta_sandbox.sweep.grid import Grid  # noqa: PLC0415
-
-        return Grid(sweep)
-    if sweep.strategy == "random":
-        from metta_sandbox.sweep.chance import Chance  # noqa: PLC0415
-
-        return Chance(sweep, seed)
-    from metta_sandbox.sweep.protein import Protein  # noqa: PLC0415
-
-    return Protein(sweep, seed)
