@@ -17,8 +17,8 @@ def memory(found: Memory | Unknown) -> Item:
     shown = f"{found.total / GB:.1f} GB"
     if found.available is not None:
         shown += f", {found.available / GB:.1f} GB available"
-    enough = min(found.total, found.available or found.total) >= MEMORY_COMFORTABLE
-    if enough:
+    usable = found.total if found.available is None else min(found.total, found.available)
+    if usable >= MEMORY_COMFORTABLE:
         return Item("memory", Status.OK, shown, needed)
     return Item("memory", Status.WARNING, shown, needed, "end what else takes memory")
 

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from metta_sandbox.doctor.item import Unknown
+from metta_sandbox.doctor.probe import Deadline, Probe, ProbeError, Said, SilentError
+from metta_sandbox.errors import MachineError
+
+
+def test_a_probe_gives_what_it_found() -> None:
+    assert Probe(lambda: 7).answer(Deadline(5)) == 7
+
+
+def broken(error: Exception) -> object:
+    def look() -> int:
+        raise error
+
+    return Probe(look).answer(Deadline(5))
+
+
+def test_a_probe_that_breaks_gives_the_reason() -> None:
+    assert broken(KeyError("SystemTime")) == Unknown("KeyError: 'SystemTime'")
+    assert broken(ValueError()) == Unknown("ValueError")
+    assert broken(ProbeError("no image\nat all")) == Unknown("no image")
+    assert broken(MachineError("riscv64 it is", "a hint")) == Unknown("riscv64 it is")
+
+
+def test_a_probe_that_never_returns_is_not_waited_for() -> None:
+    stuck = threading.Event()
+    started = time.monotonic()
+    assert Probe(stuck.wait).answer(Deadline(0.1)) == Unknown("no answer within 0.1 s")
+    assert time.monotonic() - started < 2
+    stuck.set()
+
+
+def test_a_probe_that_never_returns_does_not_keep_the_program_from_ending() -> None:
+    program = (
+        "import threading; from metta_sandbox.doctor.probe import Probe, Deadline; "
+        "print(Probe(threading.Event().wait).answer(Deadline(0.1)).reason)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True
+    )
+    assert done.stdout == "no answer within 0.1 s\n"
+
+
+def test_a_command_is_asked() -> None:
+    said = Deadline(10).ask("sh", "-c", "cat; echo oh >&2; exit 3", given="hello")
+    assert said == Said(3, "hello", "oh\n")
+    with pytest.raises(ProbeError, match=r"^cat: oh$"):
+        said.checked("cat")
+
+
+def test_a_command_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    started = time.monotonic()
+    # What it starts holds on to its output, as Docker's plugins do.
+    script = f"sleep 600 & echo $! > {note}; wait"
+    with pytest.raises(SilentError, match=r"^sh -c gave no answer within 0\.5 s$"):
+        Deadline(30).ask("sh", "-c", script, limit=0.5)
+    assert time.monotonic() - started < 10
+    stat = Path(f"/proc/{note.read_text().strip()}/stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_no_command_outlasts_the_deadline() -> None:
+    started = time.monotonic()
+    with pytest.raises(SilentError):
+        Deadline(0.2).ask("sleep", "600")
+    assert time.monotonic() - started < 5
+
+
+def test_what_a_command_says_is_shown_without_passwords() -> None:
+    said = Said(1, "", "first\nproxyconnect https://bob:hunter2@proxy:80: refused\n")
+    assert said.last_line == "proxyconnect https://proxy:80: refused"
+    assert Said(2, "", "").last_line == "exit status 2"
+
+
+def test_bytes_that_are_no_text_break_nothing() -> None:
+    assert Deadline(10).ask("printf", r"\377").out == os.fsdecode(b"\xef\xbf\xbd")
