@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import getpass
 import grp
 import importlib.util
 import os
@@ -120,7 +121,7 @@ def read_host() -> Host:
         family=_family(),
         root=os.geteuid() == 0,
         systemd=Path("/run/systemd/system").is_dir(),
-        user=os.environ.get("USER") or str(os.getuid()),
+        user=_user(),
         groups=tuple(groups),
         programs=tuple(programs),
         environ={k: v for k, v in os.environ.items() if k in ("DOCKER_BUILDKIT", "DOCKER_HOST")},
@@ -141,6 +142,13 @@ def family_of(release: Mapping[str, str]) -> str:
     """Name the family of a distribution by its ``os-release``, the nearest relative first."""
     names = [release.get("ID", ""), *release.get("ID_LIKE", "").split()]
     return next((_FAMILIES[name] for name in names if name in _FAMILIES), "")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a number without a name
+        return str(os.getuid())
 
 
 def _group(number: int) -> str:
