@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,8 @@ class ProcessStack:
                 process.wait()
         remove_processes(self._plan.run, self._plan.scenario)
         shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):  # another scenario of the run is still there
+            self.folder.parent.rmdir()
         if self._plan.credentials:
             remove_copies(self._plan.run)
 
