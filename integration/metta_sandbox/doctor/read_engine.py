@@ -23,7 +23,7 @@ from metta_sandbox.doctor.probe import Deadline, ProbeError, SilentError
 from metta_sandbox.doctor.read_host import wheelhouse_key
 from metta_sandbox.stack.base_image import DEFAULT_BASE_IMAGE, BaseImage
 from metta_sandbox.stack.debian_base import DebianBase
-from metta_sandbox.stack.image import ImageSpec, _inputs
+from metta_sandbox.stack.image import ImageSpec, build_inputs
 from metta_sandbox.stack.lease import Owner, lease
 from metta_sandbox.stack.node_platform import NodePlatform
 from metta_sandbox.stack.subnet import host_routes
@@ -262,7 +262,7 @@ def read_images(deadline: Deadline, info: Info) -> Images:
     for base in (DEFAULT_BASE_IMAGE, DebianBase(machine.debian_architecture).tag):
         if base_id := _image_id(deadline, base):
             present = BaseImage(base, base_id, 0.0, "present")
-            node = _inputs(ImageSpec(), present, wheels).tag
+            node = build_inputs(ImageSpec(), present, wheels).tag
             return Images(base, node, bool(_image_id(deadline, node)))
     return Images("")
 

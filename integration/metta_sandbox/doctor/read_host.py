@@ -20,7 +20,7 @@ from platformdirs import user_cache_path
 from metta_sandbox.doctor.probe import Deadline
 from metta_sandbox.errors import MachineError
 from metta_sandbox.stack.node_platform import NodePlatform
-from metta_sandbox.stack.node_python import _MODULES, _suitable_python
+from metta_sandbox.stack.node_python import MODULES, suitable_python
 from metta_sandbox.stack.pip_client import find_pip
 from metta_sandbox.stack.resources import compose_folder
 from metta_sandbox.stack.wheelhouse import WheelSpec
@@ -223,9 +223,9 @@ def without_secrets(url: str) -> str:
 
 def read_python() -> Python:
     """Look for a Python that nodes can run on as local processes."""
-    complete = all(importlib.util.find_spec(module) for module in _MODULES)
+    complete = all(importlib.util.find_spec(module) for module in MODULES)
     try:
-        suitable, _ = _suitable_python()
+        suitable, _ = suitable_python()
     except MachineError:
         suitable = ""
     return Python(platform.python_version(), complete, suitable)

@@ -100,7 +100,7 @@ def ensure_image(spec: ImageSpec, progress: Progress, docker: DockerClient | Non
     if base is None:
         base = base_image.ensure_base(docker, spec.base_image, platform, progress)
         seconds["base"] = base.seconds
-    inputs = _inputs(spec, base, wheels.key)
+    inputs = build_inputs(spec, base, wheels.key)
     (cache_folder("images") / inputs.tag.rpartition(":")[2]).touch()
     found = _find(docker, inputs.tag)
     if found is None:
@@ -123,7 +123,15 @@ def _architecture(docker: DockerClient) -> str:
         ) from error
 
 
-def _inputs(spec: ImageSpec, base: base_image.BaseImage, key: str) -> BuildInputs:
+def build_inputs(spec: ImageSpec, base: base_image.BaseImage, key: str) -> BuildInputs:
+    """Gather what an image's content, and so its tag, depends on.
+
+    Args:
+        spec: The image wanted.
+        base: What it stands on.
+        key: Names the wheelhouse.
+
+    """
     return BuildInputs(
         base_image=base.name,
         base_id=base.id,

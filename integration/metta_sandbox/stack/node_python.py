@@ -20,7 +20,7 @@ from metta_sandbox.stack.resources import compose_folder
 from metta_sandbox.stack.wheel_metadata import own_requirements
 
 #: What a node imports beyond what the host does.
-_MODULES = ("torch", "mettagrid", "sklearn", "fastapi", "uvicorn")
+MODULES = ("torch", "mettagrid", "sklearn", "fastapi", "uvicorn")
 #: Pythons that mettagrid has wheels for.
 _SUITABLE = ("3.11", "3.12")
 
@@ -32,9 +32,9 @@ def find_python(progress: Progress) -> str:
         MachineError: No suitable Python is here, or its packages can't be had.
 
     """
-    if all(importlib.util.find_spec(module) for module in _MODULES):
+    if all(importlib.util.find_spec(module) for module in MODULES):
         return sys.executable
-    python, version = _suitable_python()
+    python, version = suitable_python()
     wheels = wheelhouse.WheelSpec.for_nodes(
         NodePlatform.of_engine(platform.machine(), version), _constraints()
     )
@@ -53,7 +53,13 @@ def _constraints() -> Path:
     return compose_folder() / "constraints.txt"
 
 
-def _suitable_python() -> tuple[str, str]:
+def suitable_python() -> tuple[str, str]:
+    """Find an interpreter that mettagrid has wheels for; returns it and its version.
+
+    Raises:
+        MachineError: There is none.
+
+    """
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     if here in _SUITABLE:
         return sys.executable, here
