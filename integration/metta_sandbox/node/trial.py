@@ -108,7 +108,7 @@ def train(
     statuses = {rank["rank"]: rank["status"] for rank in message["ranks"]}
     reason = ""
     if message["status"] != 0:
-        reason = _reason(message["status"], statuses, stopped_for, spec.log_folder)
+        reason = _reason(message["status"], statuses, stopped_for, spec)
     return Outcome(spec.node_rank, statuses, reason)
 
 
@@ -120,21 +120,23 @@ def _stop_if_failed(workers: WorkerGroup, group: SweepGroup, trial: int) -> str:
     return failure
 
 
-def _reason(status: int, statuses: Mapping[int, int | None], stopped_for: str, folder: Path) -> str:
+def _reason(
+    status: int, statuses: Mapping[int, int | None], stopped_for: str, spec: GroupSpec
+) -> str:
     if stopped_for:
         return f"stopped, as {stopped_for}"
     failed = {rank: end for rank, end in statuses.items() if end != 0}
     if not failed:
-        return f"the launcher ended with status {status} before any trainer failed"
-    said = {rank: _last_words(folder / f"rank-{rank}.log") for rank in failed}
+        node = f"the launcher on node {spec.node_rank}"
+        return f"{node} {describe_status(status)}{_saying(spec.launcher_log)}"
     return ", ".join(
-        f"rank {rank} {describe_status(end)}{said[rank] and f', saying: {said[rank]}'}"
+        f"rank {rank} {describe_status(end)}{_saying(spec.log_folder / f'rank-{rank}.log')}"
         for rank, end in failed.items()
     )
 
 
-def _last_words(log: Path) -> str:
-    """Return the last line of a trainer's log that is no event: what it died of, mostly."""
+def _saying(log: Path) -> str:
+    """Quote the last line of a log that is no event: what its writer died of, mostly."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _LOOKED_AT))
@@ -142,7 +144,7 @@ def _last_words(log: Path) -> str:
     except OSError:
         return ""
     said = [line.strip() for line in lines if line.strip() and not line.startswith('{"event":')]
-    return said[-1][:_LONGEST] if said else ""
+    return f", saying: {said[-1][:_LONGEST]}" if said else ""
 
 
 def describe_status(status: int | None) -> str:

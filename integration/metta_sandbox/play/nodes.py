@@ -12,7 +12,7 @@ from typing import Any
 from metta_sandbox.errors import StackError
 from metta_sandbox.play.timeline import Event, Timeline
 from metta_sandbox.scenario.names import API
-from metta_sandbox.stack.ends import describe_end
+from metta_sandbox.stack.ends import describe_end, is_worth_telling
 from metta_sandbox.stack.link import HubLink, Message
 from metta_sandbox.stack.node_environment import (
     job_environment,
@@ -115,6 +115,7 @@ class Nodes:
         self._fallen = fallen
         self._addresses: dict[str, str] = {}
         self._api: Mapping[str, Any] = api or {}
+        self._api_end = ""
         self._statuses: dict[str, int] = {}
         self._set_up: set[str] = set()
         self._ending: Ending | None = None
@@ -270,7 +271,7 @@ class Nodes:
         elif kind == "lines":
             for text in message["lines"]:
                 self._timeline.line(node, message["source"], text)
-                if message["source"] == SWEEP and text.strip():
+                if message["source"] in {SWEEP, SETUP} and is_worth_telling(text):
                     self._last_words[node] = text.strip()
         elif kind in {"rank-started", "rank-exited"}:
             self._note(self._timeline.event(_rank_event(message)))
@@ -301,8 +302,10 @@ class Nodes:
     def _note_exit(self, node: str, message: Message) -> None:
         group, status = message["group"], message["status"]
         self._timeline.step(f"{node}: {group} ended with status {status}")
-        if node == API and not self._api:
-            self._end(End.STACK_LOST, f"{API}'s server did not start", API)
+        if node == API:
+            self._api_end = describe_end(status)
+            if not self._api:
+                self._end(End.STACK_LOST, f"{API}'s server did not start", API)
         if group == SETUP:
             self._set_up.add(node)
             if status != 0:
@@ -314,10 +317,12 @@ class Nodes:
         if status != 0:
             how = describe_end(status, self._last_words.get(node, ""))
             reason = f"the sweep's rollout on {node} {how}"
-            if API in self._addresses:
-                self._end(End.NODE_FAILED, reason)
+            if self._api_end:
+                self._end(End.NODE_FAILED, f"{reason}; before that, {API}'s server {self._api_end}")
+            elif API not in self._addresses:
+                self._end(End.NODE_FAILED, f"{reason}; before that, {API} was lost", API)
             else:
-                self._end(End.NODE_FAILED, f"{reason}; {API} was lost before", API)
+                self._end(End.NODE_FAILED, reason)
         elif len(self._statuses) == len(self._hosts):
             self._end(End.FINISHED, "")
 

@@ -70,6 +70,7 @@ class _Course:
     ending: Ending | None = None
     problems: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    first_exits: dict[str, Event] = field(default_factory=dict)
     interrupted: bool = False
     up: float | None = None
     started: float | None = None
@@ -299,9 +300,13 @@ def _show(course: _Course, event: Event, progress: Progress) -> None:
             course.first_trial = time.perf_counter() - course.started
         trial = f"trial {event.get('trial')} ({event.get('run')})"
         if event.get("failed"):
-            course.failures.append(f"{trial} failed: {event.get('reason')}")
+            first = course.first_exits.get(f"trial-{event.get('trial')}")
+            who = f", rank {first.get('rank')} on {first.get('node')} first" if first else ""
+            course.failures.append(f"{trial} failed{who}: {event.get('reason')}")
             progress(course.failures[-1])
         else:
             progress(f"{trial}: score {event.get('score'):g}")
+    elif event.name == "rank.exited" and event.get("status") != 0:
+        course.first_exits.setdefault(str(event.get("group")), event)
     elif event.name == "handoff.sent":
         progress(f"trial {event.get('trial')} ({event.get('run')}): handed off to all nodes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable
 
 #: A shell, and a container, that a signal killed ends with this plus the signal.
@@ -22,7 +23,8 @@ def describe_end(status: int, said: str = "", *, out_of_memory: bool = False) ->
     if out_of_memory:
         how += ", out of memory"
     said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]}…"
-    return f"{how}, saying: {said}" if said else how
+    # What was killed from outside did not know it when it spoke last.
+    return how if status == -signal.SIGKILL or not said else f"{how}, saying: {said}"
 
 
 def container_status(status: int) -> int:
@@ -32,5 +34,11 @@ def container_status(status: int) -> int:
 
 def last_words(lines: Iterable[str]) -> str:
     """Return the last line that says something, other than an event."""
-    words = [line.strip() for line in lines if line.strip() and not line.startswith('{"event":')]
+    words = [line.strip() for line in lines if is_worth_telling(line)]
     return words[-1] if words else ""
+
+
+def is_worth_telling(line: str) -> bool:
+    """Tell whether a line may be somebody's last words: no event, and no hint of ours."""
+    text = line.strip()
+    return bool(text) and not text.startswith(('{"event":', "->"))

@@ -39,6 +39,11 @@ class GroupSpec:
     cwd: Path | None = None
     ranks_per_node: int = 1
 
+    @property
+    def launcher_log(self) -> Path:
+        """Where what the launcher itself says of this node goes."""
+        return self.log_folder / f"launcher-{self.node_rank}.log"
+
 
 class WorkerGroup:
     """Trainers that were started."""

@@ -53,9 +53,10 @@ class TorchrunLauncher:
 
     def launch(self, spec: GroupSpec) -> WorkerGroup:
         """Start the trainers of one trial on this node."""
-        command = torchrun_command(spec, self._python, (self._python, self._agent))
+        # What is injected into the trainer's interpreter is not meant for the one that wraps it.
+        agent = (self._python, "-I", "-S", self._agent)
+        command = torchrun_command(spec, self._python, agent)
         cwd = None if spec.cwd is None else str(spec.cwd)
         # torchrun's own words are worth keeping: they are the cluster's words for a failure.
-        log = str(spec.log_folder / f"torchrun-{spec.node_rank}.log")
-        self._client.start(spec.group, list(command), spec.env, cwd, log)
+        self._client.start(spec.group, list(command), spec.env, cwd, str(spec.launcher_log))
         return WorkerGroup(self._client, spec)
