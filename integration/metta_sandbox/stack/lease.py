@@ -3,6 +3,9 @@
 A run holds an exclusive ``flock`` on its lease for as long as it lives; the kernel drops it when
 the process ends, however it ends. So a lease that can be locked has lost its owner, and what
 carries its run's id may go. Nothing is ever judged by a process id alone.
+
+Leases are made, judged and removed under one more lock, the folder's, so that none can be taken for
+an orphan's while it is being made, and none be made in a file that is being removed.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
@@ -69,60 +72,85 @@ def lease(owner: Owner, folder: Path | None = None) -> Iterator[Owner]:
     """Hold a run's lease.
 
     Raises:
-        BlockingIOError: A live process holds a lease of the same run.
+        BlockingIOError: A live process holds a lease of the same run, or is removing what a dead
+            one left behind.
 
     """
     folder = folder or leases_folder()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{owner.run}.json"
-    with path.open("a+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        file.seek(0)
-        file.truncate()
-        file.write(json.dumps(asdict(owner)))
-        file.flush()
-        try:
-            yield owner
-        finally:
-            path.unlink(missing_ok=True)
+    with ExitStack() as held:
+        with _alone(folder):
+            file = held.enter_context(path.open("a+"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.callback(path.unlink, missing_ok=True)
+            file.truncate(0)
+            file.write(json.dumps(asdict(owner)))
+            file.flush()
+        yield owner
 
 
 def reap(remove: Callable[[str], None], folder: Path | None = None) -> list[str]:
     """Remove what belongs to runs whose owner is gone.
 
     Args:
-        remove: Removes everything of a run, by its id. May be called again for the same run.
+        remove: Removes everything of a run, by its id. May be called again for the same run. One
+            that it fails on keeps its lease, and does not keep the others from being removed.
         folder: Where the leases are.
 
     Returns:
         The ids of those runs.
 
+    Raises:
+        Exception: The first that ``remove`` raised, once all were tried.
+
     """
     folder = folder or leases_folder()
+    folder.mkdir(parents=True, exist_ok=True)
     reaped = []
-    for path in sorted(folder.glob("*.json")):
-        with path.open("r+") as file:
-            if not _lock(file) or not path.exists():
+    failed: Exception | None = None
+    with ExitStack() as held:
+        with _alone(folder):
+            orphans = [path for path in sorted(folder.glob("*.json")) if _is_orphan(path, held)]
+        for path in orphans:
+            try:
+                remove(path.stem)
+            except Exception as error:  # noqa: BLE001 - raised below
+                failed = failed or error
                 continue
-            if _kind(file) == "standing":
-                continue
-            remove(path.stem)
             path.unlink(missing_ok=True)
             reaped.append(path.stem)
+    if failed is not None:
+        raise failed
     return reaped
 
 
-def _lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, for the moment that one needs to make or judge leases."""
+    with (folder / ".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _is_orphan(path: Path, held: ExitStack) -> bool:
+    """Tell whether a lease has lost its owner. If so, it is locked for as long as ``held`` is."""
+    with ExitStack() as mine:
+        try:
+            file = mine.enter_context(path.open("r+"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (FileNotFoundError, BlockingIOError):
+            return False
+        # Its owner may have ended, and removed it, between the two.
+        if not path.exists() or _kind(file) == "standing":
+            return False
+        held.push(mine.pop_all())
     return True
 
 
 def _kind(file: IO[str]) -> str:
     try:
         return str(json.loads(file.read())["kind"])
-    except (ValueError, KeyError):
-        # The owner died between making the file and writing it.
+    except (ValueError, LookupError, TypeError):
+        # The owner died, or the machine lost its power, between making the file and writing it.
         return "run"

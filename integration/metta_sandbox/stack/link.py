@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import queue
 import subprocess
 import threading
+import time
+from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import IO, Any
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.node.agent.wire import LineReader, decode, encode
 
 Message = dict[str, Any]
+
+#: Bytes of messages kept for a harness that is busy with something else.
+_INBOX = 64 << 20
+_CHUNK = 65536
 
 
 class HubLink:
@@ -27,16 +34,22 @@ class HubLink:
         # In a session of its own, so that Ctrl-C at the terminal does not cut the line under us.
         self._relay = subprocess.Popen(
             list(command),
+            bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
         self._ids = itertools.count(1)
-        self._lock = threading.Lock()
-        self._replies: dict[int, queue.Queue[Message]] = {}
-        self._messages: queue.Queue[Message] = queue.Queue(maxsize=100_000)
-        self._closing = threading.Event()
+        self._sending = threading.Lock()
+        # Guards all that follows.
+        self._changed = threading.Condition()
+        self._replies: dict[int, tuple[str, queue.Queue[Message]]] = {}
+        self._messages: deque[tuple[int, Message]] = deque()
+        self._size = 0
+        self._closing = False
+        self._gone = False
+        self._refusal = ""
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -46,23 +59,39 @@ class HubLink:
         The message has a ``type``: ``registered``, ``lost``, ``event``, ``lines``, ``exit``,
         ``rank-started``, ``rank-exited``; or ``gone`` when the hub is no longer there.
         """
-        try:
-            return self._messages.get(timeout=max(0.0, timeout))
-        except queue.Empty:
-            return None
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while not self._messages:
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._changed.wait(left):
+                    break
+            if not self._messages:
+                return None
+            size, message = self._messages.popleft()
+            self._size -= size
+            self._changed.notify_all()
+            return message
 
     def ask(self, node: str, verb: str, **args: Any) -> queue.Queue[Message]:
-        """Send a request to a node; its reply arrives in the queue returned."""
+        """Send a request to a node; its reply arrives in the queue returned.
+
+        Raises:
+            StackError: The connection is gone.
+
+        """
         number = next(self._ids)
         reply: queue.Queue[Message] = queue.Queue()
-        self._replies[number] = reply
-        message = {"type": "request", "id": number, "to": node, "verb": verb, "args": args}
-        assert self._relay.stdin is not None
+        line = encode({"type": "request", "id": number, "to": node, "verb": verb, "args": args})
+        with self._changed:
+            if self._gone or self._closing:
+                raise StackError("the connection to the stack is gone")
+            self._replies[number] = node, reply
+            # While somebody waits for an answer, what comes before it is taken in.
+            self._changed.notify_all()
         try:
-            with self._lock:
-                self._relay.stdin.write(encode(message))
-                self._relay.stdin.flush()
-        except OSError as error:
+            self._send(line)
+        except (OSError, ValueError) as error:
+            self._forget(reply)
             raise StackError(f"the connection to the stack is gone: {error}") from None
         return reply
 
@@ -85,6 +114,7 @@ class HubLink:
         try:
             answer = reply.get(timeout=patience)
         except queue.Empty:
+            self._forget(reply)
             raise StackError(f"{node} did not answer {verb!r} within {patience:g} s") from None
         if not answer["ok"]:
             raise StackError(f"{node} refused {verb!r}: {answer['error']}")
@@ -92,49 +122,83 @@ class HubLink:
 
     def close(self) -> None:
         """Leave. The agents of a run then end what they started, and themselves."""
-        self._closing.set()
-        assert self._relay.stdin is not None
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
         try:
-            self._relay.stdin.close()
+            self._pipe(self._relay.stdin).close()
             self._relay.wait(timeout=5)
         except (OSError, subprocess.TimeoutExpired):
             self._relay.kill()
             self._relay.wait()
         self._reader.join(timeout=5)
         for pipe in (self._relay.stdout, self._relay.stderr):
-            if pipe is not None:
-                pipe.close()
+            self._pipe(pipe).close()
+
+    @staticmethod
+    def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+        assert pipe is not None
+        return pipe
+
+    def _send(self, line: bytes) -> None:
+        stdin = self._pipe(self._relay.stdin)
+        with self._sending:
+            while line:
+                line = line[stdin.write(line) or 0 :]
+
+    def _forget(self, reply: queue.Queue[Message]) -> None:
+        """Wait for an answer no longer."""
+        with self._changed:
+            for number, (_, waiting) in list(self._replies.items()):
+                if waiting is reply:
+                    del self._replies[number]
 
     def _read(self) -> None:
-        assert self._relay.stdout is not None
         reader = LineReader()
-        while data := self._relay.stdout.read1(65536):  # type: ignore[attr-defined]
-            for line in reader.feed(data):
-                self._take(decode(line))
-        gone = {"ok": False, "error": "the connection to the stack is gone"}
-        for reply in list(self._replies.values()):
-            reply.put(gone)
-        self._put({"type": "gone", "reason": self._last_words()})
+        stdout = self._pipe(self._relay.stdout)
+        reason = ""
+        try:
+            while data := stdout.read(_CHUNK):
+                for line in reader.feed(data):
+                    self._take(decode(line), len(line))
+        except (LookupError, OSError, ValueError) as error:
+            reason = f"the hub speaks nonsense: {error!r}"
+            self._relay.kill()
+        reason = reason or self._refusal or self._last_words()
+        with self._changed:
+            self._gone = True
+            self._fail(None, "the connection to the stack is gone")
+            self._messages.append((0, {"type": "gone", "reason": reason}))
+            self._changed.notify_all()
 
-    def _take(self, message: Message) -> None:
-        if message["type"] == "reply":
-            reply = self._replies.pop(message["id"], None)
-            if reply is not None:
-                reply.put(message)
-        else:
-            self._put(message)
+    def _take(self, message: Message, size: int) -> None:
+        with self._changed:
+            if message["type"] == "reply":
+                _, reply = self._replies.pop(message["id"], ("", None))
+                if reply is not None:
+                    reply.put(message)
+                return
+            if message["type"] == "refused":
+                self._refusal = message["reason"]
+                return
+            if message["type"] == "lost":
+                self._fail(message["node"], "its agent is gone")
+            # A slow harness slows the stack's reports, and not grows; a closing one takes no more.
+            while self._size > _INBOX and not self._replies and not self._closing:
+                self._changed.wait()
+            if not self._closing:
+                self._messages.append((size, message))
+                self._size += size
+                self._changed.notify_all()
 
-    def _put(self, message: Message) -> None:
-        # A slow harness must slow the stack's reports, not grow; a closing one takes no more.
-        while not self._closing.is_set():
-            try:
-                self._messages.put(message, timeout=0.5)
-            except queue.Full:
-                continue
-            return
+    def _fail(self, node: str | None, error: str) -> None:
+        """Answer what a node (or any) was asked and will not answer."""
+        for number, (asked, reply) in list(self._replies.items()):
+            if node is None or node == asked:
+                del self._replies[number]
+                reply.put({"ok": False, "error": error})
 
     def _last_words(self) -> str:
-        assert self._relay.stderr is not None
-        if self._closing.is_set():
-            return "closed"
-        return self._relay.stderr.read(4096).decode(errors="replace").strip()
+        with contextlib.suppress(ValueError, OSError):
+            return self._pipe(self._relay.stderr).read(4096).decode(errors="replace").strip()
+        return ""

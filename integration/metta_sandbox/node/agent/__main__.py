@@ -19,7 +19,8 @@ def main(arguments: Optional[List[str]] = None) -> int:
     """Run one of the programs and return its exit status."""
     options = _parser().parse_args(arguments)
     if options.program == "hub":
-        asyncio.run(Hub(standing=options.standing).serve(Address(options.listen)))
+        hub = Hub(standing=options.standing, patience=options.patience)
+        asyncio.run(hub.serve(Address(options.listen)))
         return 0
     if options.program == "relay":
         return relay(Address(options.hub))
@@ -57,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
     hub = programs.add_parser("hub", help="routes between agents and harness")
     hub.add_argument("--listen", required=True, help="tcp:HOST:PORT or unix:PATH")
+    hub.add_argument("--patience", type=float, default=120.0, help="seconds to be found")
     hub.add_argument("--standing", action="store_true", help="stay when the harness leaves")
 
     carrier = programs.add_parser("relay", help="the harness's connection, over stdin and stdout")

@@ -24,7 +24,8 @@ class Address:
             raise ValueError(f"an address is tcp:HOST:PORT or unix:PATH, not {text!r}")
         self.kind = kind
         self.path = rest
-        self.host, _, port = rest.rpartition(":")
+        host, _, port = rest.rpartition(":")
+        self.host = host.strip("[]")  # an IPv6 address stands in brackets
         self.port = int(port) if kind == "tcp" else 0
 
     async def listen(self, handler: Handler, limit: int) -> asyncio.AbstractServer:

@@ -6,6 +6,7 @@ harness is gone. As a container's first process it also reaps orphans.
 """
 
 import asyncio
+import contextlib
 import os
 import platform
 import signal
@@ -15,15 +16,22 @@ import time
 from typing import Any, Coroutine, Dict, List, Optional, Set
 
 from metta_sandbox.node.agent.address import Address
+from metta_sandbox.node.agent.emitters import Channel, Emitters
 from metta_sandbox.node.agent.forward import Forwarder, Tail
 from metta_sandbox.node.agent.group import Group
-from metta_sandbox.node.agent.wire import LONGEST_LINE, Arm, decode, encode
+from metta_sandbox.node.agent.outlet import Outlet
+from metta_sandbox.node.agent.processes import adopt_orphans, children, kill_all
+from metta_sandbox.node.agent.wire import LONGEST_LINE, decode
 
 _POLL = 0.05
 #: The group of a command that the agent starts by itself, and ends with.
 MAIN = "main"
 #: Seconds between SIGTERM and SIGKILL when a group is stopped and nothing else is said.
 GRACE = 5.0
+#: Seconds of silence after which a channel that outlives its process counts as a stranger's.
+_PATIENCE = 2.0
+
+Message = Dict[str, Any]
 
 
 class Agent:
@@ -33,7 +41,7 @@ class Agent:
         node: The node's host name.
         hub: Where the hub listens.
         local: Path of the socket for emitters and clients on this node.
-        address: The node's network address; found from its host name if not given.
+        address: The node's network address; default: the one from which it reaches the hub.
         standing: Stay when the harness leaves.
 
     """
@@ -47,12 +55,9 @@ class Agent:
         self._address = address
         self._standing = standing
         self._groups: Dict[str, Group] = {}
-        self._owners: Dict[str, asyncio.StreamWriter] = {}
-        self._emitters: Dict[asyncio.StreamWriter, int] = {}
-        self._heard: Set[int] = set()
-        self._arms: List[Dict[str, Any]] = []
+        self._owners: Dict[str, Outlet] = {}
+        self._ranks: Dict[Outlet, Message] = {}
         self._tasks: Set["asyncio.Future[Any]"] = set()
-        self._hub: Optional[asyncio.StreamWriter] = None
 
     async def serve(self, patience: float, first: Optional[List[str]] = None) -> int:
         """Register, and work until told to end. Returns the exit status.
@@ -64,32 +69,47 @@ class Agent:
         """
         loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
+        self._reaped = asyncio.Event()
+        self._emitters = Emitters()
+        adopt_orphans()
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._over.set)
         if os.path.exists(self._local):
             os.unlink(self._local)
         server = await asyncio.start_unix_server(self._connected, self._local, limit=LONGEST_LINE)
-        reader = await self._dial(patience)
+        reader = await self._unless_over(self._dial(patience))
         if reader is None:
-            return 1
+            return 0 if self._over.is_set() else 1
+        self._spawn(self._listen(reader))
         following = asyncio.ensure_future(self._follow_files())
-        listening = asyncio.ensure_future(self._listen(reader))
         if first:
             self._start({"group": MAIN, "command": first, "env": {}}, None)
         await self._over.wait()
         await self._stop_all()
+        await self._end_strays()
         following.cancel()
-        listening.cancel()
         server.close()
+        await self._hub.finish(_PATIENCE)
         main = self._groups.get(MAIN)
-        return (main.status or 0) if main else 0
+        return _shell_status(main.status or 0) if main else 0
+
+    async def _unless_over(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Return what work returns, or None if the agent is told to end before."""
+        working = asyncio.ensure_future(work)
+        over = asyncio.ensure_future(self._over.wait())
+        await asyncio.wait({working, over}, return_when=asyncio.FIRST_COMPLETED)
+        over.cancel()
+        if working.done():
+            return working.result()
+        working.cancel()
+        return None
 
     async def _dial(self, patience: float) -> Optional[asyncio.StreamReader]:
         deadline = time.monotonic() + patience
         while True:
             try:
-                reader, self._hub = await self._hub_address.open(LONGEST_LINE)
+                reader, writer = await self._hub_address.open(LONGEST_LINE)
                 break
             except OSError as error:
                 # The hub's container may start after this one; its name may not resolve yet.
@@ -97,11 +117,12 @@ class Agent:
                     sys.stderr.write(f"agent: no hub within {patience:g} s: {error}\n")
                     return None
                 await asyncio.sleep(0.02)
-        self._send(
+        self._hub = Outlet(writer)
+        self._hub.send(
             {
                 "type": "registered",
                 "node": self._node,
-                "address": self._address or socket.gethostbyname(socket.gethostname()),
+                "address": self._address or _own_address(writer),
                 "pid": os.getpid(),
                 "python": platform.python_version(),
                 "platform": platform.platform(),
@@ -118,97 +139,118 @@ class Agent:
             async for line in reader:
                 message = decode(line)
                 if message["type"] == "request":
-                    self._spawn(self._answer(message, None))
+                    self._spawn(self._answer(message, self._hub, None))
                 elif message["type"] == "harness-gone":
                     if not self._standing:
                         break
+                    # Let what was asked for before begin, so that it is stopped too.
+                    await asyncio.sleep(0)
+                    self._emitters.arm([])
                     await self._stop_all(but=MAIN)
-        except (ConnectionError, ValueError) as error:
-            sys.stderr.write(f"agent: hub lost: {error}\n")
-        self._over.set()
+                    self._hub.send({"type": "idle"})
+        except (ConnectionError, LookupError, ValueError) as error:
+            sys.stderr.write(f"agent: hub lost: {error!r}\n")
+        finally:
+            self._over.set()
 
     # -- from local processes -------------------------------------------------------------
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        outlet = Outlet(writer)
         try:
             async for line in reader:
-                self._take(decode(line), writer)
-        except (ConnectionError, ValueError, asyncio.CancelledError):
+                await self._take(decode(line), outlet)
+        except (ConnectionError, asyncio.CancelledError):
             pass
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            sys.stderr.write(f"agent: a local process speaks nonsense: {error!r}\n")
         finally:
-            self._emitters.pop(writer, None)
-            writer.close()
-            for group in [name for name, owner in self._owners.items() if owner is writer]:
+            outlet.close()
+            self._emitters.leave(outlet)
+            self._note_lost_rank(outlet)
+            for group in [name for name, owner in self._owners.items() if owner is outlet]:
                 del self._owners[group]
                 self._spawn(self._stop(group, GRACE))
 
-    def _take(self, message: Dict[str, Any], writer: asyncio.StreamWriter) -> None:
+    async def _take(self, message: Message, outlet: Outlet) -> None:
         kind = message["type"]
         if kind == "hello":
-            self._emitters[writer] = message["pid"]
-            self._heard.add(message["pid"])
-            writer.write(encode({"type": "arms", "arms": self._arms}))
+            self._emitters.enter(outlet, message)
         elif kind == "event":
-            self._send(message)
+            self._emitters.note(outlet, message["record"])
+            self._hub.send(message)
             owner = self._owners.get(message["record"].get("group", ""))
             if owner is not None:
-                owner.write(encode(message))
+                owner.send(message)
+                await owner.room()
+            # A slow harness slows those who emit, not this process's memory.
+            await self._hub.room()
         elif kind == "request":
-            self._spawn(self._answer(message, writer))
-        elif kind in ("rank-started", "rank-exited"):
+            self._spawn(self._answer(message, outlet, outlet))
+        elif kind == "rank-started":
+            self._ranks[outlet] = message
             self._note_rank(message)
+        elif kind == "rank-exited":
+            self._ranks.pop(outlet, None)
+            # What the trainer emitted comes before its end.
+            await self._emitters.end_of(lambda channel: channel.pid == message["pid"], _PATIENCE)
+            self._note_rank(message)
+            outlet.send({"type": "noted"})
 
-    def _note_rank(self, message: Dict[str, Any]) -> None:
+    def _note_rank(self, message: Message) -> None:
         group = self._groups.get(message["group"])
         if group is None:
             return
         group.ranks[message["local_rank"]] = {
             key: message.get(key) for key in ("rank", "local_rank", "pid", "status", "log")
         }
-        if message["type"] == "rank-started":
-            source = f"rank-{message['rank']}"
-            forwarder = self._forwarder(source, f"[rank {message['rank']}] ")
-            group.tails.append(Tail(message["log"], forwarder))
-        self._send({**message, "wall": time.time(), "mono": time.monotonic()})
+        start = message.pop("start", 0)
+        log = message["log"]
+        if log not in group.tails:
+            prefix = f"[rank {message['rank']}] "
+            forwarder = self._forwarder(f"rank-{message['rank']}", prefix)
+            group.tails[log] = Tail(log, forwarder, start)
+        self._hub.send({**message, "wall": time.time(), "mono": time.monotonic()})
+
+    def _note_lost_rank(self, outlet: Outlet) -> None:
+        """Note the end of a rank whose wrapper was killed: its trainer is killed with it."""
+        rank = self._ranks.pop(outlet, None)
+        if rank is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(rank["pid"], signal.SIGKILL)
+            self._note_rank({**rank, "type": "rank-exited", "status": -signal.SIGKILL})
 
     # -- requests -------------------------------------------------------------------------
 
-    async def _answer(
-        self, message: Dict[str, Any], client: Optional[asyncio.StreamWriter]
-    ) -> None:
-        answer: Dict[str, Any] = {"type": "reply", "id": message["id"]}
+    async def _answer(self, message: Message, asker: Outlet, owner: Optional[Outlet]) -> None:
+        answer: Message = {"type": "reply", "id": message.get("id")}
         try:
-            result = await self._do(message["verb"], message.get("args", {}), client)
+            result = await self._do(message["verb"], message.get("args", {}), owner)
             answer.update(ok=True, result=result)
-        except (KeyError, OSError, ValueError) as error:
+        except asyncio.TimeoutError:
+            answer.update(ok=False, error=f"still there {GRACE:g} s after SIGKILL")
+        except Exception as error:  # noqa: BLE001 - whoever asked waits for an answer
             answer.update(ok=False, error=f"{type(error).__name__}: {error}")
-        if client is None:
-            self._send(answer)
-        else:
-            client.write(encode(answer))
+        asker.send(answer)
 
-    async def _do(
-        self, verb: str, args: Dict[str, Any], client: Optional[asyncio.StreamWriter]
-    ) -> Any:
+    async def _do(self, verb: str, args: Message, owner: Optional[Outlet]) -> Any:
         if verb == "start":
-            return self._start(args, client)
+            return self._start(args, owner)
         if verb == "signal":
             self._groups[args["group"]].signal(args["signal"], args.get("rank"))
             return None
         if verb == "stop":
             return await self._stop(args["group"], args.get("grace", GRACE))
         if verb == "arm":
-            self._arms = [Arm.from_wire(arm).to_wire() for arm in args["arms"]]
-            for emitter in self._emitters:
-                emitter.write(encode({"type": "arms", "arms": self._arms}))
+            self._emitters.arm(args["arms"])
             return None
         if verb == "groups":
             return [group.to_wire() for group in self._groups.values()]
         raise ValueError(f"unknown verb {verb!r}")
 
-    def _start(self, args: Dict[str, Any], client: Optional[asyncio.StreamWriter]) -> Any:
+    def _start(self, args: Message, owner: Optional[Outlet]) -> Any:
         name = args["group"]
-        if name in self._groups and self._groups[name].status is None:
+        if name in self._groups and not self._groups[name].over.is_set():
             raise ValueError(f"group {name} is running")
         environ = {**os.environ, **args["env"], "METTA_EVENTS": self._local, "METTA_GROUP": name}
         group = Group(
@@ -220,19 +262,26 @@ class Agent:
             forwarder=self._forwarder(name, ""),
         )
         self._groups[name] = group
-        if client is not None:
-            self._owners[name] = client
+        if owner is not None:
+            self._owners[name] = owner
         self._spawn(self._pump(group))
         return {"pid": group.pid}
 
     async def _pump(self, group: Group) -> None:
         """Carry a group's output until it has ended, then tell of its end."""
         await group.pump()
+
+        def mine(channel: Channel) -> bool:
+            return channel.group == group.id
+
+        # What its processes emitted comes before its end, however slow the harness is.
+        await self._hub.room()
+        await self._emitters.end_of(mine, _PATIENCE)
         end = {"type": "exit", **group.to_wire()}
-        self._send(end)
+        self._hub.send(end)
         owner = self._owners.pop(group.id, None)
         if owner is not None:
-            owner.write(encode(end))
+            owner.send(end)
         group.over.set()
         if group.id == MAIN:
             self._over.set()
@@ -253,6 +302,15 @@ class Agent:
         live = [name for name, group in groups if name != but and not group.over.is_set()]
         await asyncio.gather(*(self._stop(name, 1.0) for name in live), return_exceptions=True)
 
+    async def _end_strays(self) -> None:
+        """Kill what left its group and its environment's mark behind, and so became our child."""
+        deadline = time.monotonic() + _PATIENCE
+        while children() and time.monotonic() < deadline:
+            self._reaped.clear()
+            kill_all(children)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._reaped.wait(), _POLL)
+
     # -- odds -----------------------------------------------------------------------------
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
@@ -266,13 +324,14 @@ class Agent:
             sys.stderr.write(f"agent: {task.exception()!r}\n")
 
     def _forwarder(self, source: str, prefix: str) -> Forwarder:
-        return Forwarder(source, prefix, self._send, self._heard.__contains__)
+        hub = self._hub
+        return Forwarder(source, prefix, hub.send, lambda: hub.full, self._emitters.heard)
 
     async def _follow_files(self) -> None:
         while True:
             for group in list(self._groups.values()):
                 if group.status is None:
-                    for tail in group.tails:
+                    for tail in list(group.tails.values()):
                         tail.poll()
             await asyncio.sleep(_POLL)
 
@@ -282,17 +341,30 @@ class Agent:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return
+                break
             if pid == 0:
-                return
+                break
             if pid in by_pid:
                 by_pid[pid].ended(_exit_status(status))
+        self._reaped.set()
 
-    def _send(self, message: Dict[str, Any]) -> None:
-        if self._hub is not None and not self._hub.is_closing():
-            self._hub.write(encode(message))
+
+def _own_address(writer: asyncio.StreamWriter) -> str:
+    """Return this end's network address; over a local socket, the host name's."""
+    name = writer.get_extra_info("sockname")
+    if isinstance(name, tuple):
+        return str(name[0])
+    try:
+        return socket.gethostbyname(socket.gethostname())
+    except OSError:
+        return "127.0.0.1"
 
 
 def _exit_status(status: int) -> int:
     """Turn a wait status into an exit status, negative for a signal."""
     return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def _shell_status(status: int) -> int:
+    """Turn a negative exit status into one that a process can end with."""
+    return 128 - status if status < 0 else status

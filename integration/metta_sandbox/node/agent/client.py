@@ -1,5 +1,6 @@
 """A process's connection to the agent of its node: start, signal and wait for groups."""
 
+import contextlib
 import itertools
 import queue
 import socket
@@ -8,6 +9,8 @@ import time
 from typing import Any, Dict, List, Mapping, Optional
 
 from metta_sandbox.node.agent.wire import LineReader, decode, encode
+
+_GONE = "the agent is gone"
 
 
 class AgentError(Exception):
@@ -20,16 +23,25 @@ class AgentClient:
     Args:
         address: Path of the agent's socket.
 
+    Raises:
+        AgentError: No agent listens there.
+
     """
 
     def __init__(self, address: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.connect(address)
+        try:
+            self._socket.connect(address)
+        except OSError as error:
+            self._socket.close()
+            raise AgentError(f"no agent at {address}: {error}") from None
+        self._gone = False
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
         self._replies: Dict[int, "queue.Queue[Dict[str, Any]]"] = {}
         self._groups: Dict[str, "queue.Queue[Dict[str, Any]]"] = {}
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def request(self, verb: str, **args: Any) -> Any:
         """Ask, and wait for the answer.
@@ -40,11 +52,15 @@ class AgentClient:
         """
         number = next(self._ids)
         reply: "queue.Queue[Dict[str, Any]]" = queue.Queue()
-        self._replies[number] = reply
+        message = encode({"type": "request", "id": number, "verb": verb, "args": args})
         with self._lock:
-            self._socket.sendall(
-                encode({"type": "request", "id": number, "verb": verb, "args": args})
-            )
+            if self._gone:
+                raise AgentError(_GONE)
+            self._replies[number] = reply
+            try:
+                self._socket.sendall(message)
+            except OSError:
+                raise AgentError(_GONE) from None
         answer = reply.get()
         if not answer["ok"]:
             raise AgentError(answer["error"])
@@ -64,7 +80,8 @@ class AgentClient:
             AgentError: It cannot be started.
 
         """
-        self._groups[group] = queue.Queue()
+        with self._lock:
+            self._groups[group] = queue.Queue()
         self.request("start", group=group, command=command, env=dict(env), cwd=cwd, log=log)
 
     def next(self, group: str, deadline: Optional[float] = None) -> Optional[Dict[str, Any]]:
@@ -84,32 +101,42 @@ class AgentClient:
         except queue.Empty:
             return None
         if message["type"] == "gone":
-            raise AgentError("the agent is gone")
+            self._groups[group].put(message)
+            raise AgentError(_GONE)
         return message
 
     def close(self) -> None:
         """Leave; the agent then stops the groups this client started."""
+        # Closing alone would not reach the agent while the reader still waits.
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._reader.join()
         self._socket.close()
 
     def _read(self) -> None:
         reader = LineReader()
-        while True:
-            try:
+        try:
+            while True:
                 data = self._socket.recv(65536)
-            except OSError:
-                data = b""
-            if not data:
-                break
-            for line in reader.feed(data):
-                self._take(decode(line))
-        for reply in list(self._replies.values()):
-            reply.put({"ok": False, "error": "the agent is gone"})
-        for group in list(self._groups.values()):
-            group.put({"type": "gone"})
+                if not data:
+                    break
+                for line in reader.feed(data):
+                    self._take(decode(line))
+        except (OSError, ValueError):
+            pass
+        finally:
+            with self._lock:
+                self._gone = True
+                for reply in self._replies.values():
+                    reply.put({"ok": False, "error": _GONE})
+                for group in self._groups.values():
+                    group.put({"type": "gone"})
 
     def _take(self, message: Dict[str, Any]) -> None:
         if message["type"] == "reply":
-            self._replies.pop(message["id"]).put(message)
+            reply = self._replies.pop(message["id"], None)
+            if reply is not None:
+                reply.put(message)
             return
         name = message["record"].get("group") if message["type"] == "event" else message["group"]
         if name in self._groups:

@@ -7,13 +7,19 @@ then waits in ``emit`` until it is released, so that a fault meant for step 20 m
 
 import json
 import os
+import select
 import socket
 import sys
 import threading
 import time
-from typing import Any, Dict, List, Mapping, Optional, TextIO
+import weakref
+from collections import deque
+from typing import Any, Deque, Dict, List, Mapping, Optional, TextIO
 
-from metta_sandbox.node.agent.wire import Arm, LineReader, decode, encode
+from metta_sandbox.node.agent.wire import Arm, LineReader, decode, encode, plain
+
+#: Bytes of JSON that one event may have.
+LONGEST_EVENT = 1 << 20
 
 #: Environment variables that say who is emitting, and the event field each one fills.
 IDENTITY = {
@@ -26,6 +32,8 @@ IDENTITY = {
     "METTA_GROUP": "group",
 }
 _NUMBERS = {"node_rank", "rank", "local_rank", "trial"}
+#: Milliseconds between two looks at whether a held event was released meanwhile.
+_LOOK = 500
 
 
 def identity(environ: Mapping[str, str]) -> Dict[str, Any]:
@@ -41,8 +49,14 @@ def identity(environ: Mapping[str, str]) -> Dict[str, Any]:
     return found
 
 
+_EMITTERS: "weakref.WeakSet[Emitter]" = weakref.WeakSet()
+
+
 class Emitter:
     """Sends the events of one process, in order.
+
+    Threads may share it, and signal handlers may use it. A forked child that goes on using it
+    becomes an emitter of its own, over a connection of its own.
 
     Args:
         who: Fields that every event of this process carries (see ``identity``).
@@ -58,11 +72,17 @@ class Emitter:
         mirror: Optional[TextIO] = None,
     ) -> None:
         self._who = dict(who)
+        self._address = address
         self._mirror = mirror
         self._seq = 0
-        self._lock = threading.Lock()
+        # One that a signal handler can take again.
+        self._lock = threading.RLock()
         self._arms: List[Arm] = []
         self._socket: Optional[socket.socket] = None
+        self._unsent: Deque[bytes] = deque()
+        self._sending = False
+        self._forked = False
+        _EMITTERS.add(self)
         if address:
             self._connect(address)
 
@@ -79,32 +99,60 @@ class Emitter:
             event: Its name, such as ``train.step``.
             fields: Anything JSON can say. They override the identity's fields of the same name.
 
+        Raises:
+            ValueError: The event has more than ``LONGEST_EVENT`` bytes.
+
         """
         with self._lock:
-            self._seq += 1
+            if self._forked and self._address:
+                self._connect(self._address)
+            self._forked = False
             record = {
                 "event": event,
                 **self._who,
                 **fields,
                 "pid": os.getpid(),
-                "seq": self._seq,
+                "seq": self._seq + 1,
                 "mono": time.monotonic(),
                 "wall": time.time(),
             }
-            self._repeat(record)
-            if self._socket is not None:
-                self._send(record)
+            text = json.dumps(record, default=plain)
+            if len(text) > LONGEST_EVENT:
+                raise ValueError(f"event {event!r} has {len(text)} bytes, over {LONGEST_EVENT}")
+            self._seq += 1
+            self._repeat(text)
+            self._drain()
+            held = {arm.id for arm in self._arms if arm.matches(record)}
+            if not self._send(text, sorted(held)):
+                return
+            while self._socket is not None and any(arm.id in held for arm in self._arms):
+                self._await()
 
     def close(self) -> None:
         """Close the channel; later events only go to the mirror."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        channel, self._socket = self._socket, None
+        self._arms = []
+        if channel is not None:
+            channel.close()
 
-    def _repeat(self, record: Dict[str, Any]) -> None:
-        if self._mirror is not None:
-            self._mirror.write(json.dumps(record, default=str) + "\n")
+    def after_fork(self) -> None:
+        """Let go, in a forked child, of what belongs to its parent."""
+        self._lock = threading.RLock()
+        self._forked = self._socket is not None
+        self._seq = 0
+        self._unsent.clear()
+        self._sending = False
+        self.close()
+
+    def _repeat(self, text: str) -> None:
+        if self._mirror is None:
+            return
+        try:
+            self._mirror.write(text + "\n")
             self._mirror.flush()
+        except (OSError, ValueError):
+            # A full disk, or a closed output, is the trainer's to meet where it writes itself.
+            return
 
     def _connect(self, address: str) -> None:
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -118,39 +166,53 @@ class Emitter:
         self._socket = channel
         self._reader = LineReader()
         # The agent answers a hello with what is armed, so nothing can be missed by being early.
-        while self._socket is not None and not self._receive():
+        while self._socket is not None and not self._receive(0):
             pass
 
-    def _send(self, record: Dict[str, Any]) -> None:
-        assert self._socket is not None
-        self._drain()
-        held = [arm.id for arm in self._arms if arm.matches(record)]
+    def _send(self, text: str, held: List[str]) -> bool:
+        """Send an event; False if that is left to the call that a signal handler interrupted."""
+        head = json.dumps({"type": "event", "held": held})[:-1]
+        self._unsent.append(f'{head}, "record": {text}}}\n'.encode())
+        if self._sending:
+            return False
+        self._sending = True
         try:
-            self._socket.sendall(encode({"type": "event", "record": record, "held": held}))
+            while self._unsent and self._socket is not None:
+                self._socket.sendall(self._unsent.popleft())
         except OSError:
             self.close()
-            return
-        while held and self._socket is not None:
-            self._receive()
-            held = [arm_id for arm_id in held if any(arm.id == arm_id for arm in self._arms)]
+        except BaseException:
+            # What follows half a line would not be understood. The mirror still tells.
+            self.close()
+            raise
+        finally:
+            self._unsent.clear()
+            self._sending = False
+        return True
 
     def _drain(self) -> None:
         """Take in changes of what is armed, without waiting for any."""
-        if self._socket is None:
-            return
-        self._socket.setblocking(False)
-        try:
-            while self._receive():
-                pass
-        finally:
-            if self._socket is not None:
-                self._socket.setblocking(True)
+        while self._socket is not None and self._receive(socket.MSG_DONTWAIT):
+            pass
 
-    def _receive(self) -> bool:
+    def _await(self) -> None:
+        """Wait for a change of what is armed, but look up now and then.
+
+        A signal handler that emits meanwhile may have taken the change in.
+        """
+        channel = self._socket
+        if channel is None:
+            return
+        poll = select.poll()
+        poll.register(channel, select.POLLIN)
+        if poll.poll(_LOOK):
+            self._drain()
+
+    def _receive(self, flags: int) -> bool:
         """Read once from the agent; True if a full message came."""
         assert self._socket is not None
         try:
-            data = self._socket.recv(65536)
+            data = self._socket.recv(65536, flags)
         except BlockingIOError:
             return False
         except OSError:
@@ -163,3 +225,11 @@ class Emitter:
             if message["type"] == "arms":
                 self._arms = [Arm.from_wire(arm) for arm in message["arms"]]
         return bool(messages)
+
+
+def _after_fork() -> None:
+    for emitter in list(_EMITTERS):
+        emitter.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

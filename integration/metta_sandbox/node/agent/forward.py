@@ -2,21 +2,28 @@
 
 A trainer may print faster than an engine's log driver can store. So a source forwards a bounded
 number of lines a second; what goes beyond is counted and marked, and stands in full in its file.
+Of the lines that a source wrote, each is either forwarded or counted in such a mark.
 """
 
+import asyncio
 import json
+import os
 import sys
 import time
-from typing import Any, Callable, Dict, List, Optional
-
-from metta_sandbox.node.agent.wire import LineReader
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 #: Lines a second that one source may forward for long, and at once.
 RATE = 1_000.0
 BURST = 5_000.0
-#: Longer lines are cut when forwarded.
+#: Longer lines are cut when forwarded, and each such number of bytes counts as a line more.
 LONGEST_FORWARDED = 8_192
+#: What is kept of a line that has no end yet. A mirrored event may be as long as this.
+_KEPT = 1 << 16
+#: Bytes of lines that go to the harness in one message, well within a message's bounds.
+_BATCH = 1 << 18
 _CHUNK = 1 << 20
+#: Bytes that a tail takes in before others get their turn.
+_TURN = 4 * _CHUNK
 
 Send = Callable[[Dict[str, Any]], None]
 
@@ -28,16 +35,27 @@ class Forwarder:
         source: What speaks, such as ``sweep`` or ``rank-0``.
         prefix: Put before each line on the agent's own output.
         send: Takes messages for the harness.
-        heard: Tells whether events of a process (by pid) arrive over the channel anyway.
+        full: Tells whether the harness is too slow for more lines.
+        heard: Tells whether an event arrives over its emitter's channel anyway.
 
     """
 
-    def __init__(self, source: str, prefix: str, send: Send, heard: Callable[[int], bool]) -> None:
+    def __init__(
+        self,
+        source: str,
+        prefix: str,
+        send: Send,
+        full: Callable[[], bool],
+        heard: Callable[[Dict[str, Any]], bool],
+    ) -> None:
         self.source = source
-        self._prefix = prefix
+        self._prefix = prefix.encode()
         self._send = send
+        self._full = full
         self._heard = heard
-        self._reader = LineReader()
+        # The line that has no end yet: what is kept of it, and its length so far.
+        self._begun = b""
+        self._length = 0
         self._tokens = BURST
         self._filled = time.monotonic()
         self._cut = 0
@@ -45,91 +63,156 @@ class Forwarder:
     def feed(self, data: bytes) -> None:
         """Take in what was printed, and forward the lines that are complete."""
         self._refill()
-        if self._tokens < 1:
-            # Counting is all that a flood costs; where the cut falls inside a line is no matter.
-            self._cut += data.count(b"\n")
-            self._reader = LineReader()
-            return
-        try:
-            lines = self._reader.feed(data)
-        except ValueError:
-            self._reader = LineReader()
-            self._cut += 1
-            return
-        allowed = int(self._tokens)
-        self._tokens -= min(len(lines), allowed)
-        self._mark_cut()
-        self._forward(lines[:allowed])
-        self._cut += len(lines) - len(lines[:allowed])
+        allowed = 0 if self._full() else max(0, int(self._tokens))
+        *lines, rest = data.split(b"\n", allowed)
+        if allowed:
+            self._mark_cut()
+        self._forward([self._end(line) for line in lines])
+        cut = rest.count(b"\n")
+        if cut:
+            # The line that was begun is among those.
+            self._cut += cut
+            self._begun, self._length = b"", 0
+            rest = rest[rest.rfind(b"\n") + 1 :]
+        self._begin(rest)
 
     def close(self) -> None:
-        """Forward a last line without an end, and mark what was cut."""
+        """Mark what was cut, and forward a last line without an end."""
         self._mark_cut()
-        self._forward([line for line in self._reader.feed(b"\n") if line])
+        if self._length:
+            self._forward([self._end(b"")])
 
     def _refill(self) -> None:
         now = time.monotonic()
         self._tokens = min(BURST, self._tokens + (now - self._filled) * RATE)
         self._filled = now
 
+    def _begin(self, part: bytes) -> None:
+        self._begun += part[: _KEPT - len(self._begun)]
+        self._length += len(part)
+
+    def _end(self, part: bytes) -> Tuple[bytes, int]:
+        """Return what was kept of a line that is now complete, and its length."""
+        self._begin(part)
+        line = self._begun, self._length
+        self._begun, self._length = b"", 0
+        self._tokens -= 1 + line[1] // LONGEST_FORWARDED
+        return line
+
     def _mark_cut(self) -> None:
         if self._cut:
-            mark = "[... %d lines of %s not forwarded]" % (self._cut, self.source)
+            mark = b"[... %d lines of %s not forwarded]" % (self._cut, self.source.encode())
             self._cut = 0
-            self._forward([mark.encode()])
+            self._forward([(mark, len(mark))])
 
-    def _forward(self, lines: List[bytes]) -> None:
-        texts = [line[:LONGEST_FORWARDED].decode(errors="replace").rstrip("\r") for line in lines]
-        plain = []
-        printed = []
-        for text in texts:
-            record = _event(text)
-            printed.append(text if record else self._prefix + text)
-            if record is None:
-                plain.append(text)
-            elif not self._heard(record.get("pid", 0)):
-                self._send({"type": "event", "record": record, "held": []})
-        if printed:
-            sys.stdout.write("\n".join(printed) + "\n")
-            sys.stdout.flush()
-        if plain:
-            self._send({"type": "lines", "source": self.source, "lines": plain})
+    def _forward(self, lines: List[Tuple[bytes, int]]) -> None:
+        printed: List[bytes] = []
+        batch: List[str] = []
+        size = 0
+        for kept, length in lines:
+            record = _event(kept) if length == len(kept) else None
+            if record is not None:
+                printed.append(kept)
+                self._tell(batch)
+                batch, size = [], 0
+                if not self._heard(record):
+                    self._send({"type": "event", "record": record, "held": []})
+                continue
+            text = _shown(kept, length)
+            printed.append(self._prefix + text)
+            if size + len(text) > _BATCH:
+                self._tell(batch)
+                batch, size = [], 0
+            batch.append(text.decode(errors="replace"))
+            size += len(text)
+        self._tell(batch)
+        _print(printed)
+
+    def _tell(self, lines: List[str]) -> None:
+        if lines:
+            self._send({"type": "lines", "source": self.source, "lines": lines})
 
 
-def _event(text: str) -> Optional[Dict[str, Any]]:
+def _shown(kept: bytes, length: int) -> bytes:
+    if length <= LONGEST_FORWARDED:
+        return kept.rstrip(b"\r")
+    left = length - LONGEST_FORWARDED
+    return kept[:LONGEST_FORWARDED] + b" [... %d bytes not forwarded]" % left
+
+
+def _print(lines: List[bytes]) -> None:
+    if not lines:
+        return
+    try:
+        sys.stdout.buffer.write(b"\n".join(lines) + b"\n")
+        sys.stdout.buffer.flush()
+    except OSError:
+        # A full disk, or nobody reading: the harness and the rank's file have the lines still.
+        return
+
+
+def _event(line: bytes) -> Optional[Dict[str, Any]]:
     """Read a mirrored event, or return None if the line is something else."""
-    if not text.startswith('{"event":'):
+    if not line.startswith(b'{"event":'):
         return None
     try:
-        record: Dict[str, Any] = json.loads(text)
-    except ValueError:
+        record: Dict[str, Any] = json.loads(line)
+    except (RecursionError, ValueError):
         return None
-    return record
+    # Structured logs of others begin the same way.
+    who = isinstance(record.get("pid"), int) and isinstance(record.get("seq"), int)
+    return record if who and isinstance(record["event"], str) else None
 
 
 class Tail:
-    """Follows a growing file and feeds it to a forwarder."""
+    """Follows a growing file and feeds it to a forwarder.
 
-    def __init__(self, path: str, forwarder: Forwarder) -> None:
+    Args:
+        path: The file, which need not be there yet.
+        forwarder: Takes what is added.
+        start: Where to begin, in bytes.
+
+    """
+
+    def __init__(self, path: str, forwarder: Forwarder, start: int = 0) -> None:
         self._path = path
         self._forwarder = forwarder
-        self._position = 0
+        self._position = start
 
     def poll(self) -> None:
-        """Forward what was added since the last time."""
+        """Forward what was added since the last time; of very much only a part."""
+        self._take(_TURN)
+
+    async def finish(self) -> None:
+        """Forward the rest."""
         try:
-            with open(self._path, "rb") as file:
+            end = os.stat(self._path).st_size
+        except OSError:
+            end = 0
+        while self._position < end:
+            if not self._take(_CHUNK):
+                break
+            # One that printed gigabytes must not keep the agent from its other work.
+            await asyncio.sleep(0)
+        self._forwarder.close()
+
+    def _take(self, most: int) -> int:
+        """Read and forward at most so many bytes; returns how many there were."""
+        taken = 0
+        try:
+            with open(self._path, "rb", buffering=0) as file:
                 file.seek(self._position)
-                while True:
+                while taken < most:
                     data = file.read(_CHUNK)
                     if not data:
-                        return
-                    self._position += len(data)
+                        break
+                    taken += len(data)
                     self._forwarder.feed(data)
-        except FileNotFoundError:
-            return
-
-    def close(self) -> None:
-        """Forward the rest."""
-        self.poll()
-        self._forwarder.close()
+        except OSError:
+            # Not there yet, or its disk is in trouble: looked at again next time.
+            pass
+        self._position += taken
+        if not taken:
+            # A flood that is over is marked as such.
+            self._forwarder.feed(b"")
+        return taken

@@ -2,14 +2,14 @@
 
 import asyncio
 import os
-import signal
 import subprocess
 import sys
 from typing import Any, Dict, List, Mapping, Optional
 
 from metta_sandbox.node.agent.forward import Forwarder, Tail
-from metta_sandbox.node.agent.rank import die_with_parent
+from metta_sandbox.node.agent.processes import carrying, dying_with_this, kill_all
 
+#: Seconds that a group's pipe may stay open, held by a stranger, once its leader has ended.
 _PATIENCE = 2.0
 
 
@@ -42,24 +42,28 @@ class Group:
         self.id = id
         self.command = command
         self.ranks: Dict[int, Dict[str, Any]] = {}
-        self.tails: List[Tail] = []
+        self.tails: Dict[str, Tail] = {}
         self.status: Optional[int] = None
         #: Set when the leader has ended and all output was forwarded.
         self.over = asyncio.Event()
         self._dead = asyncio.Event()
-        self._reader = asyncio.StreamReader()
+        self._transport: Optional[asyncio.ReadTransport] = None
         self._forwarder = forwarder
-        self._log = open(log, "ab") if log else None  # noqa: SIM115 - closed by pump
-        self.process = subprocess.Popen(
-            command,
-            env=dict(environ),
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=die_with_parent,
-        )
+        self._log = open(log, "ab", buffering=0) if log else None  # noqa: SIM115 - closed by pump
+        try:
+            self.process = subprocess.Popen(
+                command,
+                env=dict(environ),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=dying_with_this(),
+            )
+        except BaseException:
+            self._close_log()
+            raise
 
     @property
     def pid(self) -> int:
@@ -69,25 +73,23 @@ class Group:
     async def pump(self) -> None:
         """Carry what the leader and its children print, until all have ended."""
         assert self.process.stdout is not None
-        protocol = asyncio.StreamReaderProtocol(self._reader)
-        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        self._transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: protocol, self.process.stdout
         )
         while True:
-            data = await self._reader.read(65536)
+            data = await reader.read(65536)
             if not data:
                 break
-            if self._log is not None:
-                self._log.write(data)
-                self._log.flush()
+            self._keep(data)
             self._forwarder.feed(data)
-        transport.close()
+        self._transport.close()
         await self._dead.wait()
-        for tail in self.tails:
-            tail.close()
+        for tail in self.tails.values():
+            await tail.finish()
         self._forwarder.close()
-        if self._log is not None:
-            self._log.close()
+        self._close_log()
 
     def ended(self, status: int) -> None:
         """Note that the leader has ended, and end what it left behind."""
@@ -96,7 +98,7 @@ class Group:
         self.kill()
         self._dead.set()
         # A daemon that escaped may hold the pipe open for ever.
-        asyncio.get_running_loop().call_later(_PATIENCE, self._reader.feed_eof)
+        asyncio.get_running_loop().call_later(_PATIENCE, self._stop_reading)
 
     def signal(self, number: int, rank: Optional[int] = None) -> None:
         """Send a signal to the whole group, or to the trainer of one rank.
@@ -106,21 +108,19 @@ class Group:
 
         """
         if rank is None:
+            if self.status is not None:
+                raise ProcessLookupError(f"group {self.id} has ended")
             os.killpg(self.pid, number)
             return
         for state in self.ranks.values():
-            if state["rank"] == rank and state.get("status") is None:
+            if state["rank"] == rank and state["status"] is None:
                 os.kill(state["pid"], number)
                 return
         raise ProcessLookupError(f"no live rank {rank} in group {self.id}")
 
     def kill(self) -> None:
         """Kill every process of the group, also those that left its session."""
-        for pid in [*members(self.id), -self.pid]:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                continue
+        kill_all(self._processes)
 
     def to_wire(self) -> Dict[str, Any]:
         """Describe it for the wire."""
@@ -132,25 +132,31 @@ class Group:
             "ranks": list(self.ranks.values()),
         }
 
+    def _processes(self) -> List[int]:
+        """Find its processes.
 
-def members(group: str) -> List[int]:
-    """Find the processes below this agent that carry the group's mark in their environment.
+        A launcher may put its ranks into sessions of their own, so the session alone does not
+        tell. A mark in the environment does, except for ranks that were forked from a process of
+        another group.
+        """
+        marks = (f"METTA_GROUP={self.id}", f"METTA_EVENTS={os.environ['METTA_EVENTS']}")
+        ranks = [state["pid"] for state in self.ranks.values() if state["status"] is None]
+        return [*carrying(*marks), *ranks, -self.pid]
 
-    A launcher may put its ranks into sessions of their own, so the session alone does not tell.
-    Needs ``/proc``; elsewhere nothing is found.
-    """
-    if sys.platform != "linux":
-        return []
-    marks = {f"METTA_GROUP={group}".encode(), f"METTA_EVENTS={os.environ['METTA_EVENTS']}".encode()}
-    found = []
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or int(name) == os.getpid():
-            continue
+    def _keep(self, data: bytes) -> None:
+        """Write to the log. A full disk ends the log, not the group."""
         try:
-            with open(f"/proc/{name}/environ", "rb") as file:
-                variables = set(file.read().split(b"\0"))
-        except OSError:
-            continue
-        if marks <= variables:
-            found.append(int(name))
-    return found
+            while self._log is not None and data:
+                data = data[self._log.write(data) or 0 :]
+        except OSError as error:
+            sys.stderr.write(f"agent: the log of {self.id} ends here: {error}\n")
+            self._close_log()
+
+    def _close_log(self) -> None:
+        if self._log is not None:
+            self._log.close()
+        self._log = None
+
+    def _stop_reading(self) -> None:
+        if self._transport is not None:
+            self._transport.close()

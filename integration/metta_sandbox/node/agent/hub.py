@@ -3,18 +3,24 @@
 It routes and keeps no state beyond who is there. Messages of agents go to the harness, stamped
 with their node; messages of the harness go to the node named in ``to``, or to all without one.
 When the harness leaves, every agent is told so, and the hub of a run ends itself.
+
+What agents say before the first harness has come is kept for it. What they say after one has left
+belongs to nobody, until they have stopped what that one started.
 """
 
 import asyncio
-import collections
 import contextlib
-from typing import Any, Deque, Dict, Optional
+import signal
+from typing import Any, Dict, List, Optional, Set
 
 from metta_sandbox.node.agent.address import Address
+from metta_sandbox.node.agent.outlet import Outlet
 from metta_sandbox.node.agent.wire import LONGEST_LINE, decode, encode
 
-#: Messages kept for a harness that has not connected yet.
-BACKLOG = 10_000
+#: Bytes kept for a first harness; then agents wait for it.
+BACKLOG = 1 << 24
+
+Message = Dict[str, Any]
 
 
 class Hub:
@@ -29,100 +35,117 @@ class Hub:
     def __init__(self, *, standing: bool = False, patience: float = 120.0) -> None:
         self._standing = standing
         self._patience = patience
-        self._agents: Dict[str, asyncio.StreamWriter] = {}
-        self._registrations: Dict[str, Dict[str, Any]] = {}
-        self._harness: Optional[asyncio.StreamWriter] = None
-        self._backlog: Deque[Dict[str, Any]] = collections.deque(maxlen=BACKLOG)
+        self._agents: Dict[str, Outlet] = {}
+        self._registrations: Dict[str, Message] = {}
+        # Nodes that still stop what a harness has left behind.
+        self._busy: Set[str] = set()
+        self._harness: Optional[Outlet] = None
+        self._backlog: List[bytes] = []
+        self._kept = 0
 
     async def serve(self, address: Address) -> None:
         """Listen until the harness of a run has left (for ever when standing)."""
+        loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
+        self._began = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._over.set)
         server = await address.listen(self._connected, limit=LONGEST_LINE)
-        giving_up = asyncio.get_running_loop().call_later(self._patience, self._give_up)
-        async with server:
-            await self._over.wait()
+        giving_up = loop.call_later(self._patience, self._give_up)
+        await self._over.wait()
         giving_up.cancel()
-        for writer in self._agents.values():
-            writer.close()
+        # Not `async with server`: since Python 3.12 that waits for every connection's end.
+        server.close()
+        for agent in self._agents.values():
+            agent.close()
 
     def _give_up(self) -> None:
         if self._harness is None and not self._standing:
             self._over.set()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        outlet = Outlet(writer)
         # asyncio complains about connections that are still served when the program ends.
-        with contextlib.suppress(asyncio.CancelledError):
-            try:
-                hello = decode(await reader.readline())
-            except ValueError:
-                writer.close()
-                return
+        with contextlib.suppress(asyncio.CancelledError, ConnectionError, LookupError, ValueError):
+            hello = decode(await reader.readline())
             if hello["type"] == "harness":
-                await self._serve_harness(reader, writer)
+                await self._serve_harness(reader, outlet)
             else:
-                await self._serve_agent(hello, reader, writer)
+                await self._serve_agent(hello, reader, outlet)
+        outlet.close()
 
-    async def _serve_harness(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _serve_harness(self, reader: asyncio.StreamReader, outlet: Outlet) -> None:
         if self._harness is not None:
-            writer.write(encode({"type": "refused", "reason": "another harness is connected"}))
-            writer.close()
+            outlet.send({"type": "refused", "reason": "another harness is connected"})
             return
-        self._harness = writer
-        for registration in self._registrations.values():
-            writer.write(encode(registration))
-        while self._backlog:
-            writer.write(encode(self._backlog.popleft()))
+        self._harness = outlet
+        if self._began.is_set():
+            for registration in self._registrations.values():
+                outlet.send(registration)
+        for line in self._backlog:
+            outlet.send_line(line)
+        self._backlog.clear()
+        self._began.set()
         try:
             async for line in reader:
                 self._to_agents(decode(line))
-        except (ConnectionError, ValueError):
-            pass
         finally:
             self._harness = None
+            self._busy.update(self._agents)
             self._to_agents({"type": "harness-gone"})
             if not self._standing:
                 self._over.set()
 
     async def _serve_agent(
-        self, hello: Dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, hello: Message, reader: asyncio.StreamReader, outlet: Outlet
     ) -> None:
         node = hello["node"]
-        self._agents[node] = writer
+        if node in self._agents:
+            # It was started again before its end was seen.
+            self._agents[node].close()
+            await self._lose(node)
+        self._agents[node] = outlet
         self._registrations[node] = hello
-        if self._harness is not None:
-            self._harness.write(encode(hello))
+        await self._to_harness(hello)
         try:
             async for line in reader:
-                await self._to_harness({**decode(line), "node": node})
-        except (ConnectionError, ValueError):
-            pass
+                message = decode(line)
+                if message["type"] == "idle":
+                    self._busy.discard(node)
+                elif node not in self._busy:
+                    await self._to_harness({**message, "node": node})
         finally:
-            if self._agents.get(node) is writer:
-                del self._agents[node], self._registrations[node]
-                await self._to_harness({"type": "lost", "node": node})
+            if self._agents.get(node) is outlet:
+                await self._lose(node)
 
-    async def _to_harness(self, message: Dict[str, Any]) -> None:
-        if self._harness is None:
-            self._backlog.append(message)
-            return
-        self._harness.write(encode(message))
-        # A slow harness slows the agents' readers, not this process's memory.
-        with contextlib.suppress(ConnectionError):
-            await self._harness.drain()
+    async def _lose(self, node: str) -> None:
+        del self._agents[node], self._registrations[node]
+        self._busy.discard(node)
+        await self._to_harness({"type": "lost", "node": node})
 
-    def _to_agents(self, message: Dict[str, Any]) -> None:
+    async def _to_harness(self, message: Message) -> None:
+        line = encode(message)
+        while self._kept >= BACKLOG and not self._began.is_set():
+            await self._began.wait()
+        if self._harness is not None:
+            self._harness.send_line(line)
+            # A slow harness slows the agents' readers, not this process's memory.
+            await self._harness.room()
+        elif not self._began.is_set():
+            self._backlog.append(line)
+            self._kept += len(line)
+
+    def _to_agents(self, message: Message) -> None:
         to = message.get("to")
         if to is not None and to not in self._agents:
             if self._harness is not None:
-                self._harness.write(encode(_nobody(message)))
+                self._harness.send(_nobody(message))
             return
         for node in [to] if to else list(self._agents):
-            self._agents[node].write(encode(message))
+            self._agents[node].send(message)
 
 
-def _nobody(message: Dict[str, Any]) -> Dict[str, Any]:
+def _nobody(message: Message) -> Message:
     """Answer a request to a node that is not there."""
     error = f"no agent of node {message['to']} is connected"
     return {

@@ -2,26 +2,38 @@
 
 A launcher starts this in the place of the trainer, with RANK and LOCAL_RANK set. Signals are
 handed on, and the wrapper ends as its trainer did, so that the launcher sees no difference.
+
+The trainer has a process group of its own, and gets signals as a group. A launcher signals groups
+(torchrun does), and one that reached the trainer directly would reach it a second time from here.
 """
 
-import ctypes
+import contextlib
+import errno
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
-from typing import Any, Dict, List, Optional
+import threading
+from typing import Any, Callable, Dict, List, Optional
 
+from metta_sandbox.node.agent.processes import die_with_parent, dying_with_this
 from metta_sandbox.node.agent.wire import encode
 
-_HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-_PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent dies (Linux; elsewhere: nothing)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+_HANDED_ON = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+#: What a shell says of a command that is not there, and of one that cannot be run.
+_NOT_FOUND = 127
+_NOT_EXECUTABLE = 126
+#: Seconds for the agent to take in that the trainer has ended.
+_PATIENCE = 5.0
 
 
 def run_rank(command: List[str], log_folder: str) -> int:
@@ -35,50 +47,132 @@ def run_rank(command: List[str], log_folder: str) -> int:
     die_with_parent()
     rank = int(os.environ.get("RANK", "0"))
     log = os.path.join(log_folder, f"rank-{rank}.log")
-    about = {
-        "group": os.environ.get("METTA_GROUP", ""),
-        "rank": rank,
-        "local_rank": int(os.environ.get("LOCAL_RANK", "0")),
-        "log": log,
-    }
+    os.makedirs(log_folder, exist_ok=True)
     with open(log, "ab") as output:
+        about = {
+            "group": os.environ.get("METTA_GROUP", ""),
+            "rank": rank,
+            "local_rank": int(os.environ.get("LOCAL_RANK", "0")),
+            "log": log,
+            "start": output.tell(),
+        }
+        signals = _Signals()
         try:
             child = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, preexec_fn=die_with_parent
+                command, stdout=output, stderr=subprocess.STDOUT, preexec_fn=_apart()
             )
         except OSError as error:
             output.write(f"{command[0]}: {error.strerror}\n".encode())
-            _tell({"type": "rank-exited", **about, "pid": 0, "status": 127})
-            return 127
-    for number in _HANDED_ON:
-        signal.signal(number, lambda received, _frame: child.send_signal(received))
-    channel = _tell({"type": "rank-started", **about, "pid": child.pid})
+            output.flush()
+            status = _NOT_FOUND if error.errno == errno.ENOENT else _NOT_EXECUTABLE
+            _Report(about, 0).ended(status)
+            return status
+    signals.hand_on(child.pid)
+    report = _Report(about, child.pid)
+    report.started()
     status = child.wait()
-    _tell({"type": "rank-exited", **about, "pid": child.pid, "status": status}, channel)
+    report.ended(status)
     if status < 0:
         _die_of(-status)
+        return 128 - status
     return status
 
 
+class _Signals:
+    """Hands signals on to the trainer, also those that come before it is there.
+
+    What this process was told to ignore, the trainer ignores too, as it would without us.
+    """
+
+    def __init__(self) -> None:
+        self._group = 0
+        self._early: List[int] = []
+        for number in _HANDED_ON:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._take)
+
+    def hand_on(self, group: int) -> None:
+        self._group = group
+        while self._early:
+            self._take(self._early.pop(0), None)
+
+    def _take(self, number: int, _frame: object) -> None:
+        if not self._group:
+            self._early.append(number)
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._group, number)
+
+
+def _apart() -> Callable[[], None]:
+    prepare = dying_with_this()
+
+    def run() -> None:
+        os.setpgid(0, 0)
+        prepare()
+
+    return run
+
+
 def _die_of(number: int) -> None:
-    if number in _HANDED_ON:
+    # The trainer has left a core file, where they are wanted.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
         signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 
 
-def _tell(
-    message: Dict[str, Any], channel: Optional[socket.socket] = None
-) -> Optional[socket.socket]:
-    """Report to the agent; a trainer runs on even if nobody listens."""
+class _Report:
+    """Tells the agent of the trainer; the trainer runs on if no agent was there from the start.
+
+    If the agent goes away later, it was killed, and the trainer is killed too: what is between
+    them may live on.
+    """
+
+    def __init__(self, about: Dict[str, Any], pid: int) -> None:
+        self._about = {**about, "pid": pid}
+        self._channel = _connect()
+        self._noted = threading.Event()
+        if self._channel is not None:
+            threading.Thread(target=self._watch, args=(self._channel,), daemon=True).start()
+
+    def started(self) -> None:
+        self._tell("rank-started")
+
+    def ended(self, status: int) -> None:
+        """Tell the end, and wait until it is noted, so that it comes before the launcher's."""
+        self._about["status"] = status
+        self._tell("rank-exited")
+        if self._channel is not None:
+            self._noted.wait(_PATIENCE)
+
+    def _tell(self, kind: str) -> None:
+        if self._channel is None:
+            return
+        try:
+            self._channel.sendall(encode({"type": kind, **self._about}))
+        except OSError as error:
+            sys.stderr.write(f"rank: the agent is gone: {error}\n")
+
+    def _watch(self, channel: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while channel.recv(65536):
+                self._noted.set()
+        if self._about["pid"] and "status" not in self._about:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._about["pid"], signal.SIGKILL)
+        self._noted.set()
+
+
+def _connect() -> Optional[socket.socket]:
     address = os.environ.get("METTA_EVENTS")
     if not address:
         return None
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if channel is None:
-            channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            channel.connect(address)
-        channel.sendall(encode(message))
+        channel.connect(address)
     except OSError as error:
+        channel.close()
         sys.stderr.write(f"rank: no agent at {address}: {error}\n")
         return None
     return channel

@@ -11,24 +11,32 @@ from metta_sandbox.node.agent.wire import encode
 
 
 def relay(address: Address, patience: float = 20.0) -> int:
-    """Connect to the hub and copy both ways until either side ends.
+    """Connect to the hub and copy both ways until either side ends. Returns the exit status.
+
+    What ends it is said on standard error, for whoever is left to read it.
 
     Args:
         address: Where the hub listens.
         patience: Seconds within which the hub must answer.
 
     """
-    channel = _connect(address, time.monotonic() + patience)
-    channel.sendall(encode({"type": "harness"}))
+    try:
+        channel = _connect(address, time.monotonic() + patience)
+        channel.sendall(encode({"type": "harness"}))
+    except OSError as error:
+        sys.stderr.write(f"no hub within {patience:g} s: {error}\n")
+        return 1
     threading.Thread(target=_copy_in, args=(channel,), daemon=True).start()
-    while True:
-        data = channel.recv(65536)
-        if not data:
-            return 0
-        try:
+    try:
+        while True:
+            data = channel.recv(65536)
+            if not data:
+                break
             _write_all(data)
-        except BrokenPipeError:
-            return 0
+    except OSError as error:
+        sys.stderr.write(f"{error}\n")
+    sys.stderr.write("the hub has closed the connection\n")
+    return 0
 
 
 def _connect(address: Address, deadline: float) -> socket.socket:
@@ -42,12 +50,18 @@ def _connect(address: Address, deadline: float) -> socket.socket:
 
 
 def _copy_in(channel: socket.socket) -> None:
-    while True:
-        data = os.read(sys.stdin.fileno(), 65536)
-        if not data:
-            break
-        channel.sendall(data)
-    channel.shutdown(socket.SHUT_RDWR)
+    try:
+        while True:
+            data = os.read(sys.stdin.fileno(), 65536)
+            if not data:
+                break
+            channel.sendall(data)
+        channel.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        # The hub has gone, which the other direction sees and says.
+        return
+    # The harness has left. Nobody may read what the other direction is still writing.
+    os._exit(0)
 
 
 def _write_all(data: bytes) -> None:

@@ -9,7 +9,18 @@ LONGEST_LINE = 4 * 1024 * 1024
 
 def encode(message: Mapping[str, Any]) -> bytes:
     """Write a message as one line of JSON."""
-    return json.dumps(message, separators=(",", ":"), default=str).encode() + b"\n"
+    return json.dumps(message, separators=(",", ":"), default=plain).encode() + b"\n"
+
+
+def plain(value: Any) -> Any:
+    """Turn what JSON has no word for into a number (scalars of numpy and torch) or a text."""
+    item = getattr(value, "item", None)
+    if callable(item):
+        try:
+            return item()
+        except (RuntimeError, TypeError, ValueError):
+            pass
+    return str(value)
 
 
 def decode(line: bytes) -> Dict[str, Any]:
@@ -19,7 +30,10 @@ def decode(line: bytes) -> Dict[str, Any]:
         ValueError: The line is not a JSON object.
 
     """
-    message = json.loads(line)
+    try:
+        message = json.loads(line)
+    except RecursionError:
+        raise ValueError(f"not a message: {line[:80]!r}") from None
     if not isinstance(message, dict):
         raise ValueError(f"not a message: {line[:80]!r}")
     return message

@@ -1,0 +1,87 @@
+"""The local processes whose events arrive over a channel: who they are, and what holds them."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, List, Mapping
+
+from metta_sandbox.node.agent.outlet import Outlet
+from metta_sandbox.node.agent.wire import Arm
+
+
+@dataclass
+class Channel:
+    """A process's channel.
+
+    Args:
+        pid: The process.
+        group: The process group it says it belongs to.
+        heard: When it was last heard, by ``time.monotonic``.
+
+    """
+
+    pid: int
+    group: str
+    heard: float = field(default_factory=time.monotonic)
+
+
+class Emitters:
+    """Every connected emitter of a node."""
+
+    def __init__(self) -> None:
+        self._channels: Dict[Outlet, Channel] = {}
+        self._last: Dict[int, int] = {}
+        self._arms: List[Dict[str, Any]] = []
+        self._changed = asyncio.Event()
+
+    def enter(self, outlet: Outlet, hello: Mapping[str, Any]) -> None:
+        """Take in a new emitter, and tell it what is armed."""
+        pid = int(hello["pid"])
+        self._channels[outlet] = Channel(pid, str(hello.get("who", {}).get("group", "")))
+        self._last[pid] = 0
+        outlet.send({"type": "arms", "arms": self._arms})
+
+    def leave(self, outlet: Outlet) -> None:
+        """Forget an emitter whose connection has ended."""
+        self._channels.pop(outlet, None)
+        self._changed.set()
+
+    def note(self, outlet: Outlet, record: Mapping[str, Any]) -> None:
+        """Note that an event came over its channel."""
+        channel = self._channels.get(outlet)
+        if channel is not None:
+            channel.heard = time.monotonic()
+            self._last[channel.pid] = max(self._last[channel.pid], int(record["seq"]))
+            self._changed.set()
+
+    def heard(self, record: Mapping[str, Any]) -> bool:
+        """Tell whether a mirrored event came over its channel, or will come."""
+        pid = record["pid"]
+        live = any(channel.pid == pid for channel in self._channels.values())
+        return live or record["seq"] <= self._last.get(pid, 0)
+
+    def arm(self, arms: List[Mapping[str, Any]]) -> None:
+        """Replace what is armed, which releases whoever waited for something no longer armed."""
+        self._arms = [Arm.from_wire(arm).to_wire() for arm in arms]
+        for outlet in self._channels:
+            outlet.send({"type": "arms", "arms": self._arms})
+
+    async def end_of(self, mine: Callable[[Channel], bool], patience: float) -> None:
+        """Wait until the channels of processes that have died are read to their ends.
+
+        Args:
+            mine: Tells their channels.
+            patience: Seconds of silence after which one of them counts as somebody else's.
+
+        """
+        began = time.monotonic()
+        while True:
+            heard = [channel.heard for channel in self._channels.values() if mine(channel)]
+            left = max([began, *heard]) + patience - time.monotonic()
+            if not heard or left <= 0:
+                return
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), left)
+            except asyncio.TimeoutError:
+                return

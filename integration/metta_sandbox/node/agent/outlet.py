@@ -1,0 +1,55 @@
+"""A connection's outgoing half, shared by several tasks and bounded in memory."""
+
+import asyncio
+import contextlib
+from typing import Any, Mapping
+
+from metta_sandbox.node.agent.wire import encode
+
+#: Bytes that wait for a peer that reads slowly, before its senders must wait too.
+FULL = 1 << 20
+
+
+class Outlet:
+    """What goes out over a connection, in the order it was given.
+
+    Args:
+        writer: The connection's.
+
+    """
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        writer.transport.set_write_buffer_limits(FULL)
+        # Before Python 3.12, two tasks that await one writer's drain end in an AssertionError.
+        self._lock = asyncio.Lock()
+
+    @property
+    def full(self) -> bool:
+        """Whether the peer is too slow for more of what can be done without."""
+        return self._writer.transport.get_write_buffer_size() >= FULL
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Send a message, without waiting. What is sent to a peer that has gone is lost."""
+        self.send_line(encode(message))
+
+    def send_line(self, line: bytes) -> None:
+        """Send a message that is encoded already."""
+        if not self._writer.is_closing():
+            self._writer.write(line)
+
+    async def room(self) -> None:
+        """Wait until the peer has taken in enough for more to be sent, or has gone."""
+        async with self._lock:
+            with contextlib.suppress(ConnectionError):
+                await self._writer.drain()
+
+    def close(self) -> None:
+        """Close the connection once all is sent."""
+        self._writer.close()
+
+    async def finish(self, patience: float) -> None:
+        """Close the connection and wait until all is sent, for ``patience`` seconds at most."""
+        self._writer.close()
+        with contextlib.suppress(OSError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._writer.wait_closed(), patience)

@@ -1,0 +1,100 @@
+"""Other processes, as the kernel shows them: who belongs to whom, and who dies with whom.
+
+Needs Linux and its ``/proc``; elsewhere nothing is found, and nobody dies with anybody.
+"""
+
+import os
+import signal
+import sys
+from typing import Callable, Iterable, List
+
+try:
+    import ctypes
+
+    _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+except ImportError:  # an interpreter built without libffi
+    _LIBC = None
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent dies."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def dying_with_this() -> Callable[[], None]:
+    """Return what a child runs before its command, so that it does not outlive this process."""
+    parent = os.getpid()
+
+    def prepare() -> None:
+        die_with_parent()
+        if os.getppid() != parent:
+            # The parent died before the kernel was asked.
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return prepare
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants that lose theirs, as a container's first process is."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def carrying(*variables: str) -> List[int]:
+    """Find the other processes that were started with these variables (``NAME=value``)."""
+    wanted = {variable.encode() for variable in variables}
+    found = []
+    for pid in _others():
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                environ = set(file.read().split(b"\0"))
+        except OSError:
+            continue
+        if wanted <= environ:
+            found.append(pid)
+    return found
+
+
+def children() -> List[int]:
+    """Find this process's live children, also adopted ones."""
+    found = []
+    for pid in _others():
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                # The command's name, in parentheses, may hold anything.
+                state, parent = file.read().rpartition(b")")[2].split()[:2]
+        except OSError:
+            continue
+        if int(parent) == os.getpid() and state != b"Z":
+            found.append(pid)
+    return found
+
+
+def kill_all(find: Callable[[], Iterable[int]]) -> None:
+    """Kill all that ``find`` finds, until it finds none that is new.
+
+    One that is being killed can fork no more, so the last look saw all there was.
+    """
+    killed: List[int] = []
+    while True:
+        new = [pid for pid in find() if pid not in killed]
+        if not new:
+            return
+        for pid in new:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                continue
+        killed += new
+
+
+def _others() -> List[int]:
+    if sys.platform != "linux":
+        return []
+    return [
+        int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()
+    ]
