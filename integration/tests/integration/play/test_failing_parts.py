@@ -1,0 +1,229 @@
+"""A part of a sweep fails in mid-training: what is said of it, and that nobody waits for it."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metta_sandbox.report.results import ScenarioResult
+
+if TYPE_CHECKING:
+    from conftest import Command, Start, Write
+
+#: A trainer that raises in its second step, on rank 1 in the first trial.
+RAISES = """\
+import os, sys
+if sys.orig_argv[1:3] == ["-m", "metta_sandbox.node.arena"] and os.environ["RANK"] == "1":
+    from metta_sandbox.node.agent.emitter import Emitter
+    emit = Emitter.emit
+    def raising(self, event, **fields):
+        if (event, fields.get("step"), os.environ["METTA_TRIAL"]) == ("train.step", 2, "1"):
+            raise RuntimeError("rank 1 has had enough")
+        emit(self, event, **fields)
+    Emitter.emit = raising
+"""
+
+
+def played(command: Command, status: int) -> ScenarioResult:
+    """Wait for the end, and make sure that the evidence is there and nobody else is."""
+    assert command.wait() == status, command.text
+    assert "Traceback" not in command.text
+    result = command.results()
+    (scenario,) = result.scenarios
+    folder = command.folder / "tiny"
+    for name in ("scenario.yaml", "timeline.log", "logs/sweep-master.log", "logs/dummy-api.log"):
+        assert (folder / name).stat().st_size > 0, name
+    assert command.left() == []
+    return scenario
+
+
+def trial(command: Command, number: int) -> dict[str, Any]:
+    path = command.folder / "tiny" / "trials" / f"tiny.r.{number}" / "trial.json"
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def test_a_trainer_that_raises_on_rank_1_fails_its_trial_and_the_next_one_runs(
+    cli: Start, tiny: Write, hooked: Callable[[str], Path]
+) -> None:
+    expect = [{"trials": {"completed": 1, "failed": 1}}]
+    command = cli(
+        *("run", tiny(trials=2, steps=4, expect=expect), "--engine", "process"),
+        python=hooked(RAISES),
+    )
+
+    scenario = played(command, 0)
+
+    assert [each.status for each in scenario.trials] == ["failed", "completed"]
+    reason = trial(command, 1)["reason"]
+    assert "rank 1 exited with status 1, saying: RuntimeError: rank 1 has had enough" in reason
+    assert "trial 1 (tiny.r.1) failed, rank 1 on sweep-worker first: " in command.text
+    log = (command.folder / "tiny/trials/tiny.r.1/rank-1.log").read_text()
+    assert "rank 1 has had enough" in log
+    raised = next(
+        entry["received"]
+        for entry in command.entries()
+        if entry.get("event") == "rank.exited" and (entry["rank"], entry["group"]) == (1, "trial-1")
+    )
+    over = command.event("observation.recorded", trial=1)["received"]
+    assert over - raised < 15
+
+
+def test_a_port_that_is_taken_fails_its_trial_and_the_next_one_has_another(
+    cli: Start, tiny: Write
+) -> None:
+    expect = [{"trials": {"completed": 1, "failed": 1}}]
+    command = cli("run", tiny(trials=2, expect=expect), "--engine", "process")
+    port = command.event("handoff.sent", trial=1)["port"]
+
+    with socket.create_server(("", port)):
+        scenario = played(command, 0)
+
+    assert [each.status for each in scenario.trials] == ["failed", "completed"]
+    reason = trial(command, 1)["reason"]
+    assert "address already in use" in reason
+    assert str(port) in reason
+
+
+def test_the_sweeps_own_port_being_taken_ends_it(cli: Start, tiny: Write) -> None:
+    command = cli("run", tiny(), "--engine", "process")
+    command.says("starting 2 nodes")
+    (master,) = command.eventual_nodes("sweep-master", "agent")
+    port = master.environ["MASTER_PORT"]
+
+    with socket.create_server(("", int(port))):
+        scenario = played(command, 1)
+
+    assert scenario.verdict == "failed"
+    assert scenario.reason.startswith("the sweep's rollout on sweep-master exited with status 1")
+    assert "address already in use" in scenario.reason
+    assert port in scenario.reason
+
+
+def test_a_node_killed_from_outside_ends_the_sweep_within_seconds(cli: Start, tiny: Write) -> None:
+    command = cli("run", tiny(steps=None), "--engine", "process")
+    command.event("train.step", rank=1)
+    (agent,) = command.nodes("sweep-worker", "agent", "--node=sweep-worker")
+    killed = time.monotonic()
+    agent.signal(signal.SIGKILL)
+
+    scenario = played(command, 1)
+
+    assert time.monotonic() - killed < 25
+    assert scenario.verdict == "failed"
+    assert scenario.reason == "sweep-worker is lost: sweep-worker was killed by signal 9"
+
+
+def test_a_rank_that_stands_still_is_ended_by_the_longest_silence(cli: Start, tiny: Write) -> None:
+    command = cli("run", tiny(steps=None, longest_silence="9s"), "--engine", "process")
+    command.event("train.step", rank=1)
+    (trainer,) = [
+        each
+        for each in command.nodes("sweep-worker", "metta_sandbox.node.arena")
+        if each.command[1:3] == ("-m", "metta_sandbox.node.arena")
+    ]
+    trainer.signal(signal.SIGSTOP)
+    stopped = time.monotonic()
+
+    scenario = played(command, 1)
+
+    assert time.monotonic() - stopped < 35
+    assert scenario.verdict == "failed"
+    assert "no event and no log line for 9 s" in scenario.reason
+    assert "sweep-worker: train.step" in scenario.reason
+
+
+def test_a_sweep_is_ended_at_its_deadline(cli: Start, tiny: Write) -> None:
+    command = cli("run", tiny(steps=None, deadline="8s"), "--engine", "process")
+
+    scenario = played(command, 1)
+
+    assert scenario.verdict == "failed"
+    assert scenario.reason == "the sweep was not over after its deadline of 8 s"
+    assert scenario.seconds < 30
+
+
+def test_a_control_plane_killed_in_mid_sweep_is_named(cli: Start, tiny: Write) -> None:
+    command = cli("run", tiny(trials=2, steps=30), "--engine", "process")
+    command.event("train.step", rank=0)
+    (server,) = _api_servers(command)
+    server.signal(signal.SIGKILL)
+
+    scenario = played(command, 1)
+
+    assert scenario.verdict == "failed"
+    assert "the sweep's rollout on sweep-master exited with status" in scenario.reason
+    assert "UnreachableError" not in scenario.reason
+    assert "before that, dummy-api's server was killed by signal 9" in scenario.reason
+    assert scenario.seconds < 80
+
+
+def test_a_control_plane_that_answers_500_is_quoted(cli: Start, tiny: Write) -> None:
+    command = cli("run", tiny(trials=2, steps=30), "--engine", "process")
+    ready = command.event("api.ready")
+    command.event("train.step", rank=0)
+    (server,) = _api_servers(command)
+    server.signal(signal.SIGKILL)
+
+    with (
+        _Failing(ready["host"], ready["observatory_port"]),
+        _Failing(ready["host"], ready["cogweb_port"]),
+    ):
+        scenario = played(command, 1)
+
+    assert scenario.verdict == "failed"
+    assert "500" in scenario.reason
+    assert "/stats/" in scenario.reason
+
+
+def _api_servers(command: Command) -> list[Any]:
+    return [
+        each
+        for each in command.nodes("dummy-api", "metta_sandbox.api")
+        if each.command[1:3] == ("-m", "metta_sandbox.api")
+    ]
+
+
+class _Failing:
+    """A server that answers 500 to everything."""
+
+    def __init__(self, host: str, port: int) -> None:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def _fail(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                body = b'{"detail": "out of order"}'
+                self.send_response(500)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_POST = _fail  # noqa: N815 - the base class's names
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = _take(host, port, Handler)
+
+    def __enter__(self) -> None:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _take(host: str, port: int, handler: type) -> http.server.ThreadingHTTPServer:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            return http.server.ThreadingHTTPServer((host, port), handler)
+        except OSError:
+            # The one that was killed has not gone yet.
+            assert time.monotonic() < deadline
