@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -93,6 +94,9 @@ def launch(
     artifacts: Artifacts = Path("artifacts"),
     source: Source = None,
     credentials: Credentials = False,
+    trainer: Annotated[
+        str, typer.Option(help='Your own trainer in place of the bundled one: "python train.py".')
+    ] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print what each node would run and see.")
     ] = False,
@@ -100,27 +104,41 @@ def launch(
 ) -> None:
     """Start a one-off sweep: on the standing stack if one is up, else on a stack of its own."""
     from metta_sandbox.play import run as playing  # noqa: PLC0415
-    from metta_sandbox.play.launch import dry_run as describe  # noqa: PLC0415
+    from metta_sandbox.play.dry_run import dry_run as describe  # noqa: PLC0415
     from metta_sandbox.play.launch import read_launch  # noqa: PLC0415
     from metta_sandbox.report.console import Reporter  # noqa: PLC0415
     from metta_sandbox.stack.standing import find_record  # noqa: PLC0415
 
-    standing = None if dry_run else find_record()
-    scenario = read_launch(words, nodes or (len(standing.hosts) if standing else 2))
-    if dry_run:
-        typer.echo(describe(scenario, words, source))
-        return
+    standing = find_record()
+    scenario = read_launch(
+        words, nodes or (len(standing.hosts) if standing else 2), _words(trainer)
+    )
+    reporter = Reporter(quiet=quiet)
+    if standing and (
+        reason := standing.misfit(
+            engine=_engine(engine),
+            nodes=scenario.nodes,
+            hardware=scenario.hardware,
+            source=source,
+            credentials=credentials,
+        )
+    ):
+        reporter.warn(f"not using the standing stack: {reason}")
+        standing = None
     options = playing.Options(
         given=((Path("launch"), scenario),),
         words=tuple(words),
-        standing=standing is not None and source is None and not credentials,
+        standing=standing is not None,
         engine=_engine(engine),
         artifacts=artifacts,
         source=source,
         credentials=credentials,
         ci=playing.in_ci(),
     )
-    raise typer.Exit(playing.run(options, Reporter(quiet=quiet)))
+    if dry_run:
+        typer.echo(describe(scenario, options, standing, reporter.warn))
+        return
+    raise typer.Exit(playing.run(options, reporter))
 
 
 @app.command()
@@ -145,7 +163,10 @@ def up(
         ci=in_ci(),
     )
     reporter = Reporter()
-    started = standing.up(wanted, reporter.step, reporter.warn)
+    try:
+        started = standing.up(wanted, reporter.step, reporter.warn)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
     typer.echo("the standing stack is up" if started else "a standing stack is up already")
     status()
 
@@ -155,7 +176,10 @@ def stop() -> None:
     """Stop and remove the standing stack."""
     from metta_sandbox.play import standing  # noqa: PLC0415
 
-    stopped = standing.stop(typer.echo)
+    try:
+        stopped = standing.stop(typer.echo)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
     typer.echo("the standing stack is gone" if stopped else "no standing stack is up")
 
 
@@ -271,6 +295,13 @@ def _standing() -> Record:
 
 def _engine(name: str) -> str:
     return _one_of(name, ("auto", "compose", "process"), "--engine")
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise typer.BadParameter(f"{command!r}: {error}", param_hint="--trainer") from None
 
 
 def _one_of(value: str, known: tuple[str, ...], option: str) -> str:

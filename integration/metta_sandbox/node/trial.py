@@ -79,6 +79,7 @@ def group_spec(plan: TrialPlan, handoff: HandOff, view: NodeView) -> GroupSpec:
         master_addr=view.master_addr,
         master_port=handoff.port,
         log_folder=folder,
+        cwd=Path.cwd(),
     )
 
 

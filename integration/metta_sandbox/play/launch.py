@@ -15,10 +15,6 @@ from metta_sandbox.scenario.loading import parse as parse_scenario
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.overrides import Override, nearest, parse_all
 from metta_sandbox.scenario.overrides import format as format_override
-from metta_sandbox.stack.base import StackPlan
-from metta_sandbox.stack.node_environment import job_environment, setup_command
-from metta_sandbox.stack.request import Placement, compose_request
-from metta_sandbox.stack.resources import compose_folder
 
 #: What a sweep searches when the command line names nothing.
 _PARAMETERS = {
@@ -32,12 +28,13 @@ _PARAMETERS = {
 _EXAMPLE = "metta-sandbox launch sweep run=test trainer.total_timesteps=50"
 
 
-def read_launch(words: Sequence[str], nodes: int) -> Scenario:
+def read_launch(words: Sequence[str], nodes: int, trainer: Sequence[str] = ()) -> Scenario:
     """Make a scenario of a launch's command line.
 
     Args:
         words: ``sweep run=NAME key=value … +hardware=macbook``.
         nodes: How many nodes take part.
+        trainer: What each rank runs in place of the bundled trainer; any key is then let through.
 
     Raises:
         InputError: A word is no override, ``run=`` is missing, or a key is unknown: all at once.
@@ -53,10 +50,12 @@ def read_launch(words: Sequence[str], nodes: int) -> Scenario:
         near = nearest("run", [key for key in named if "." not in key])
         found = f" (there is {near}=)" if near else ""
         raise InputError(f"run=NAME, the sweep's name, is missing{found}", _EXAMPLE)
-    return _scenario(run.value, nodes, overrides)
+    return _scenario(run.value, nodes, overrides, trainer)
 
 
-def _scenario(run: str, nodes: int, overrides: Sequence[Override]) -> Scenario:
+def _scenario(
+    run: str, nodes: int, overrides: Sequence[Override], trainer: Sequence[str]
+) -> Scenario:
     sweep: dict[str, Any] = {"parameters": _PARAMETERS}
     settings = []
     data: dict[str, Any] = {"version": 1, "name": _slug(run), "nodes": nodes, "sweep": sweep}
@@ -70,7 +69,7 @@ def _scenario(run: str, nodes: int, overrides: Sequence[Override]) -> Scenario:
             _set(sweep, override.key.split(".")[1:], override)
         else:
             settings.append(format_override(override))
-    data["workload"] = {"trainer": {"overrides": settings}}
+    data["workload"] = {"trainer": {"command": list(trainer), "overrides": settings}}
     text = io.StringIO()
     YAML(typ="safe", pure=True).dump(data, text)
     try:
@@ -98,38 +97,3 @@ def _without_place(message: str) -> str:
 
 def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:64] or "sweep"
-
-
-def dry_run(scenario: Scenario, words: Sequence[str], source: Path | None) -> str:
-    """Say exactly what each node would run and see, as YAML; nothing is started.
-
-    Args:
-        scenario: What would be played.
-        words: The command that would start on every node.
-        source: The working copy that every node would see, or None.
-
-    """
-    plan = StackPlan(
-        run="DRY-RUN",
-        scenario=scenario.name,
-        hosts=scenario.hosts,
-        folder=Path("artifacts/DRY-RUN") / scenario.name,
-        hardware=scenario.hardware,
-        source=source,
-    )
-    place = Placement("metta-dry-run", "metta-sandbox-node", "UID:GID", Path("agent.pyz"))
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.width = 4096
-    base = yaml.load((compose_folder() / "compose.yaml").read_text())
-    commands = {}
-    for rank, host in enumerate(scenario.hosts):
-        commands[host] = {
-            "run": " ".join(["python", "-m", "metta_sandbox.node", *words]),
-            "environment": job_environment(rank, scenario.hosts, scenario.sweep.name, words),
-        }
-        if scenario.workload.setup:
-            commands[host]["setup"] = " ".join(setup_command(scenario.workload.setup))
-    text = io.StringIO()
-    yaml.dump({"commands": commands, "compose": compose_request(base, plan, place)}, text)
-    return text.getvalue()

@@ -86,6 +86,11 @@ class Job:
     env: Mapping[str, str]
 
 
+def job_command(job: Job) -> list[str]:
+    """Build the command that starts on every node at once."""
+    return [job.python, "-m", "metta_sandbox.node", *job.words]
+
+
 class Nodes:
     """Nodes and control plane of one stack, over the one connection to their hub.
 
@@ -199,7 +204,7 @@ class Nodes:
         replies = []
         for rank, host in enumerate(self._hosts):
             env = {**job_environment(rank, addresses, job.run, job.words), **job.env}
-            command = [job.python, "-m", "metta_sandbox.node", *job.words]
+            command = job_command(job)
             reply = self._link.ask(
                 host, "start", group=SWEEP, command=command, env=env, cwd=job.cwd
             )

@@ -6,12 +6,12 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from metta_sandbox.errors import MachineError, StackError
+from metta_sandbox.errors import StackError
 from metta_sandbox.interrupt import INTERRUPTED, interruptible, uninterrupted
 from metta_sandbox.play.play import Setting, play
 from metta_sandbox.play.standing import standing_engine
@@ -21,7 +21,7 @@ from metta_sandbox.report.console import Reporter
 from metta_sandbox.report.results import RunResult, ScenarioResult
 from metta_sandbox.scenario.loading import load_all
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.stack.engines import ComposeEngine, Engine, ProcessEngine, choose, find_compose
+from metta_sandbox.stack.engines import Engine, choose, remove_everywhere
 from metta_sandbox.stack.lease import Owner, lease, reap
 from metta_sandbox.verdict import Verdict, exit_status, worst
 
@@ -139,7 +139,9 @@ def _play_and_write(
 def _play_all(
     current: _Run, scenarios: list[tuple[Path, Scenario]], options: Options, reporter: Reporter
 ) -> None:
-    engine: Engine | None = standing_engine() if options.standing else None
+    engine: Engine | None = None
+    if options.standing:
+        engine = standing_engine(scenarios[0][1].sweep.name, options.words)
     if engine is None:
         engine = choose(options.engine, ci=options.ci, notice=reporter.warn)
     current.engine = engine
@@ -189,14 +191,7 @@ def clean(engine: Engine) -> list[str]:
         engine: What is played on now. The dead may have been played on another.
 
     """
-
-    def remove(run_id: str) -> None:
-        ProcessEngine().remove(run_id)
-        with suppress(MachineError):
-            containers = engine if isinstance(engine, ComposeEngine) else find_compose()
-            containers.remove(run_id)
-
-    return reap(remove)
+    return reap(partial(remove_everywhere, engine))
 
 
 def _begin(current: _Run) -> None:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from metta_sandbox.errors import SandboxError, StackError
+from metta_sandbox.errors import MachineError, SandboxError, StackError
+from metta_sandbox.interrupt import interruptible, uninterrupted
 from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.play.timeline import Timeline
 from metta_sandbox.scenario.names import node_host
 from metta_sandbox.stack import standing
 from metta_sandbox.stack.base import Progress, Stack
 from metta_sandbox.stack.credentials import find_credentials
-from metta_sandbox.stack.engines import Engine, choose
+from metta_sandbox.stack.engines import Engine, choose, remove_everywhere
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.standing import Record, StandingEngine
-from metta_sandbox.stack.status import stack_status
+from metta_sandbox.stack.status import stack_status, strangers
 
 _READY = 60.0
+#: Seconds that another `up` gets: it may have an image to build.
+_PATIENCE = 1800.0
 
 
 @dataclass(frozen=True)
@@ -54,41 +57,59 @@ def up(wanted: Wanted, progress: Progress, warn: Progress) -> bool:
 
     Raises:
         SandboxError: It does not come up; nothing of it is left.
+        KeyboardInterrupt: Ctrl-C; nothing of it is left.
 
     """
-    with _alone():
+    with interruptible(), _alone(progress):
         there = standing.find_record()
         if there:
-            if stack_status(there).well:
+            if _is_well(there):
                 return False
             progress("the standing stack is not well: starting it anew")
         engine = choose(wanted.engine, ci=wanted.ci, notice=warn)
-        _clear(engine)
-        with ExitStack() as undo:
-            undo.callback(_clear, engine)
+        try:
+            with uninterrupted():
+                _clear(engine)
+            _require_room(engine)
             _bring_up(engine, wanted, progress)
-            undo.pop_all()
+        except BaseException:
+            with uninterrupted():
+                _clear_after_failure(engine, warn)
+            raise
     return True
 
 
+def _is_well(record: Record) -> bool:
+    try:
+        return stack_status(record).well
+    except MachineError:
+        return False
+
+
 def stop(progress: Progress) -> bool:
-    """Stop and remove the standing stack.
+    """Stop and remove the standing stack, in whatever state it is.
 
     Returns:
-        Whether there was one.
+        Whether there was one, or a part of one.
 
     """
-    with _alone():
+    with interruptible(), _alone(progress):
         there = standing.find_record()
+        found = standing.standing_folder().exists()
         engine = choose(there.engine if there else "auto", ci=False, notice=_nothing)
         if there:
             progress(f"stopping {', '.join(there.hosts)}")
-        _clear(engine)
-    return there is not None
+        with uninterrupted():
+            _clear(engine)
+    return found
 
 
-def standing_engine() -> StandingEngine | None:
+def standing_engine(sweep: str, words: tuple[str, ...]) -> StandingEngine | None:
     """Return what leases the standing stack, if one is up and well.
+
+    Args:
+        sweep: The sweep that asks for it.
+        words: The command that it runs on every node.
 
     Raises:
         StackError: One is up, but not well.
@@ -105,7 +126,7 @@ def standing_engine() -> StandingEngine | None:
         )
     engine = choose(there.engine, ci=False, notice=_nothing)
     stack = engine.lease(there.plan(), _owner(), _nothing)
-    return StandingEngine(there, stack, engine.versions)
+    return StandingEngine(there, stack, engine.versions, sweep, words)
 
 
 def _bring_up(engine: Engine, wanted: Wanted, progress: Progress) -> None:
@@ -125,6 +146,7 @@ def _bring_up(engine: Engine, wanted: Wanted, progress: Progress) -> None:
             hardware=wanted.hardware,
             source=str(wanted.source) if wanted.source else None,
             python=stack.python,
+            credentials=wanted.credentials,
             ready=ready,
         )
     )
@@ -132,7 +154,8 @@ def _bring_up(engine: Engine, wanted: Wanted, progress: Progress) -> None:
 
 def _await(stack: Stack, hosts: tuple[str, ...]) -> dict[str, object]:
     timeline = Timeline(standing.standing_folder() / "up.jsonl")
-    link = stack.connect()
+    with uninterrupted():
+        link = stack.connect()
     try:
         nodes = Nodes(link, hosts, timeline, lambda _event: None, stack.fallen)
         nodes.await_ready(_READY)
@@ -143,27 +166,55 @@ def _await(stack: Stack, hosts: tuple[str, ...]) -> dict[str, object]:
 
 
 def _owner() -> Owner:
-    return Owner(standing.RUN, kind="standing")
+    return Owner(standing.standing_run(), kind="standing")
 
 
 def _clear(engine: Engine) -> None:
     """Remove all of a standing stack, in whatever state it is."""
-    engine.remove(standing.RUN)
+    remove_everywhere(engine, standing.standing_run())
     standing.forget()
 
 
+def _clear_after_failure(engine: Engine, warn: Progress) -> None:
+    """Remove what was begun; if that fails, too, the first failure is still the one to raise."""
+    try:
+        _clear(engine)
+    except SandboxError as error:
+        warn(str(error))
+
+
+def _require_room(engine: Engine) -> None:
+    """Find out whether this engine can have a standing stack of ours.
+
+    Raises:
+        StackError: Somebody else's is on it, which Compose would take for ours.
+
+    """
+    if engine.name == "compose" and (names := strangers()):
+        raise StackError(
+            f"another user's standing stack is on this engine: {', '.join(names)}",
+            "its owner stops it with metta-sandbox stop; or: docker rm -f $(docker ps -aq "
+            f"--filter label=com.docker.compose.project={standing.PROJECT})",
+        )
+
+
 @contextmanager
-def _alone() -> Iterator[None]:
+def _alone(progress: Progress) -> Iterator[None]:
     """Keep two from starting or stopping the standing stack at once."""
     path = standing.standing_folder().with_suffix(".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, timeout=120)
+    lock = FileLock(path)
     try:
-        lock.acquire()
+        lock.acquire(timeout=0)
     except Timeout:
-        raise SandboxError(
-            "somebody else is starting or stopping the standing stack", "metta-sandbox status"
-        ) from None
+        progress("another `up` or `stop` is at work: waiting for it")
+        try:
+            lock.acquire(timeout=_PATIENCE)
+        except Timeout:
+            raise SandboxError(
+                f"another `up` or `stop` was still at work after {_PATIENCE:g} s",
+                f"end it; it holds {path}",
+            ) from None
     try:
         yield
     finally:

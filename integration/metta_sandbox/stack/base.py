@@ -70,6 +70,16 @@ class Stack(Protocol):
         """What the control plane said in ``api.ready``, if the stack was up before; else empty."""
         ...
 
+    def preview(self) -> dict[str, Any]:
+        """Say what every node will see, before anything is started.
+
+        Returns:
+            ``nodes``: by host, its ``folder``, ``environment`` and ``mounts``; and whatever else
+            the engine would be asked.
+
+        """
+        ...
+
     def up(self, progress: Progress) -> None:
         """Start everything.
 

@@ -27,6 +27,7 @@ from metta_sandbox.stack.credentials import (
 )
 from metta_sandbox.stack.ends import container_status, describe_end, last_words
 from metta_sandbox.stack.image import ImageSpec, ensure_image
+from metta_sandbox.stack.image_context import REPOSITORY
 from metta_sandbox.stack.lease import LABEL, Owner
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.request import (
@@ -100,14 +101,7 @@ class ComposeStack:
             folder.mkdir(parents=True, exist_ok=True)
             if os.geteuid() == 0:
                 os.chown(folder, uid, gid)
-        place = Placement(
-            project=self._project,
-            image=image.tag,
-            user=f"{uid}:{gid}",
-            agent=install(self._agents),
-            labels=self._owner.labels(),
-            credentials=self._credentials(),
-        )
+        place = self._place(image.tag, self._credentials())
         progress(f"starting {len(plan.hosts)} nodes as containers of project {self._project}")
         taken = [*_engine_subnets(), *host_routes()]
         for subnet in free_subnets(self._project, len(plan.hosts), taken):
@@ -124,13 +118,46 @@ class ComposeStack:
             return
         raise StackError(f"no subnet of {POOL} is free", "metta-sandbox clean; docker network ls")
 
+    def preview(self) -> dict[str, Any]:
+        """Say what every node will see; of a stack that is up, what it does see."""
+        yaml = YAML(typ="safe", pure=True)
+        if self._file.exists():
+            request = yaml.load(self._file.read_text())
+        else:
+            request = self._request(self._place(f"{REPOSITORY}:TAG", self._plan.credentials))
+        nodes = {}
+        for host in self._plan.hosts:
+            service = request["services"][host]
+            nodes[host] = {
+                "folder": service["working_dir"],
+                "environment": dict(service["environment"]),
+                "mounts": {
+                    one["target"]: one["source"] + (" (read-only)" if one["read_only"] else "")
+                    for one in service["volumes"]
+                },
+            }
+        return {"nodes": nodes, "compose": request}
+
+    def _place(self, image: str, credentials: tuple[Credential, ...]) -> Placement:
+        return Placement(
+            project=self._project,
+            image=image,
+            user=f"{self._spec.user.uid}:{self._spec.user.gid}",
+            agent=install(self._agents),
+            labels=self._owner.labels(),
+            credentials=credentials,
+        )
+
+    def _request(self, place: Placement) -> dict[str, Any]:
+        base = YAML(typ="safe", pure=True).load((compose_folder() / "compose.yaml").read_text())
+        return compose_request(base, self._plan, place)
+
     def _write(self, place: Placement) -> None:
         yaml = YAML(typ="safe", pure=True)
         yaml.default_flow_style = False
         yaml.width = 4096
-        base = yaml.load((compose_folder() / "compose.yaml").read_text())
         with self._file.open("w") as file:
-            yaml.dump(compose_request(base, self._plan, place), file)
+            yaml.dump(self._request(place), file)
 
     def _credentials(self) -> tuple[Credential, ...]:
         plan = self._plan

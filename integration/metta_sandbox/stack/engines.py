@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -99,6 +100,20 @@ class ComposeEngine:
         from metta_sandbox.stack.compose import remove_containers  # noqa: PLC0415
 
         remove_containers(run)
+
+
+def remove_everywhere(engine: Engine, run: str) -> None:
+    """Remove all that is left of a run, which may have been played on another engine.
+
+    Args:
+        engine: What is played on now.
+        run: The run's id.
+
+    """
+    ProcessEngine().remove(run)
+    with suppress(MachineError):
+        containers = engine if isinstance(engine, ComposeEngine) else find_compose()
+        containers.remove(run)
 
 
 def choose(wanted: str, *, ci: bool, notice: Progress) -> Engine:

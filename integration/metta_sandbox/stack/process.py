@@ -101,20 +101,38 @@ class ProcessStack:
         port = free_port()
         for rank, host in enumerate(plan.hosts):
             self._give(credentials, host)
-            node = NodeSpec(
-                host=host,
-                rank=rank,
-                num_nodes=len(plan.hosts),
-                master_addr=addresses[plan.hosts[0]],
-                master_port=port,
-                task=f"{plan.run}-{plan.scenario}",
-                run_folder=str(plan.run_folder),
-                agent=str(agent),
-                events=self.socket(host),
-                scenario=str(plan.scenario_file),
-            )
-            environment = {**node_environment(node), **plan.env}
+            environment = self._node_environment(rank, port, agent)
             self._start_agent(agent, host, addresses[host], environment, [])
+
+    def preview(self) -> dict[str, Any]:
+        """Say what every node will see, before anything is started."""
+        nodes = {}
+        for rank, host in enumerate(self._plan.hosts):
+            environment = self._environment(
+                host, self._node_environment(rank, 0, Path("agent.pyz"))
+            )
+            nodes[host] = {
+                "folder": self.working_folder(),
+                "environment": {**environment, "METTA_NODE": host},
+                "mounts": {f"~/{each.name}": "a copy" for each in self._plan.credentials},
+            }
+        return {"nodes": nodes}
+
+    def _node_environment(self, rank: int, port: int, agent: Path) -> dict[str, str]:
+        plan = self._plan
+        node = NodeSpec(
+            host=plan.hosts[rank],
+            rank=rank,
+            num_nodes=len(plan.hosts),
+            master_addr=self.addresses[plan.hosts[0]],
+            master_port=port,
+            task=f"{plan.run}-{plan.scenario}",
+            run_folder=str(plan.run_folder),
+            agent=str(agent),
+            events=self.socket(plan.hosts[rank]),
+            scenario=str(plan.scenario_file),
+        )
+        return {**node_environment(node), **plan.env}
 
     def connect(self) -> HubLink:
         """Connect to the hub."""
@@ -212,30 +230,34 @@ class ProcessStack:
         self._start(host, words, {"METTA_NODE": host, **env})
 
     def _start(self, host: str, words: list[str], env: Mapping[str, str]) -> None:
-        home = self.folder / host
-        (home / "tmp").mkdir(parents=True, exist_ok=True)
-        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        environment = {
-            **kept,
-            "HOME": str(home),
-            "TMPDIR": str(home / "tmp"),
-            "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
-            "PYTHONPATH": str(self.folder / "lib"),
-            "PYTHONUNBUFFERED": "1",
-            _RUN_MARK: f"{self._plan.run}/{self._plan.scenario}",
-            **env,
-        }
+        (self.folder / host / "tmp").mkdir(parents=True, exist_ok=True)
+        environment = self._environment(host, env)
         (self.folder / f"{host}.json").write_text(json.dumps(environment))
         with self._log(host).open("ab") as output:
             self._processes[host] = subprocess.Popen(
                 [self._python, *words],
-                cwd=home,
+                cwd=environment["HOME"],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def _environment(self, host: str, env: Mapping[str, str]) -> dict[str, str]:
+        home = self.folder / host
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        return {
+            **kept,
+            # As in a container, `python` is the nodes'.
+            "PATH": f"{Path(self._python).parent}{os.pathsep}{kept.get('PATH', os.defpath)}",
+            "HOME": str(home),
+            "TMPDIR": str(home / "tmp"),
+            "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
+            "PYTHONUNBUFFERED": "1",
+            _RUN_MARK: f"{self._plan.run}/{self._plan.scenario}",
+            **env,
+        }
 
 
 def run_folder(run: str) -> Path:

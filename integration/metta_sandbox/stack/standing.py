@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from platformdirs import user_state_path
 
@@ -18,9 +20,10 @@ from metta_sandbox.stack.credentials import Credential
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
 
-#: The run that a standing stack belongs to, and the Compose project that makes it.
-RUN = "standing"
+#: The Compose project that makes a standing stack, and so what its containers' names begin with.
 PROJECT = "metta"
+#: Seconds within which nodes must have ended what a killed harness left on them.
+_SETTLED = 20.0
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Record:
         hosts: The nodes' host names, by rank.
         hardware: The profile.
         source: The working copy that every node sees, or None.
+        credentials: Whether nodes see the caller's credentials.
         python: The nodes' interpreter.
         ready: The fields of the control plane's ``api.ready``.
         began: When it was brought up, in seconds since the epoch.
@@ -43,8 +47,38 @@ class Record:
     hardware: str
     source: str | None
     python: str
+    credentials: bool = False
     ready: Mapping[str, Any] = field(default_factory=dict)
     began: float = field(default_factory=time.time)
+
+    def misfit(
+        self,
+        *,
+        engine: str,
+        nodes: int,
+        hardware: str,
+        source: Path | None,
+        credentials: bool,
+    ) -> str:
+        """Say why a sweep can't be on this stack, or nothing. What it leaves open always fits.
+
+        Args:
+            engine: ``auto``, ``compose`` or ``process``.
+            nodes: How many it wants.
+            hardware: The profile.
+            source: The working copy that its nodes must see; None: whichever.
+            credentials: Whether its nodes must see the caller's.
+
+        """
+        if engine not in {"auto", self.engine}:
+            return f"it is on {self.engine}"
+        if nodes != len(self.hosts):
+            return f"it has {len(self.hosts)} nodes, not {nodes}"
+        if hardware != self.hardware:
+            return f"it is for +hardware={self.hardware}"
+        if source and str(source) != self.source:
+            return f"its source is {self.source}" if self.source else "it has no --source"
+        return "it has no --credentials" if credentials and not self.credentials else ""
 
     def plan(self) -> StackPlan:
         """Return the plan it was made from."""
@@ -57,6 +91,11 @@ def standing_folder() -> Path:
     return Path(user_state_path("metta-sandbox")) / "standing"
 
 
+def standing_run() -> str:
+    """Return the run that this user's standing stack belongs to; others on this host differ."""
+    return f"standing-{hashlib.sha256(str(standing_folder()).encode()).hexdigest()[:8]}"
+
+
 def standing_plan(
     hosts: tuple[str, ...],
     hardware: str,
@@ -65,8 +104,8 @@ def standing_plan(
 ) -> StackPlan:
     """Say what a standing stack is made of."""
     return StackPlan(
-        run=RUN,
-        scenario=RUN,
+        run=standing_run(),
+        scenario="stack",
         hosts=hosts,
         folder=standing_folder(),
         hardware=hardware,
@@ -81,10 +120,8 @@ def find_record() -> Record | None:
     try:
         told = json.loads((standing_folder() / "stack.json").read_text())
         return Record(**{**told, "hosts": tuple(told["hosts"])})
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, KeyError):
-        # Written in half, or by another version: nothing is known of it, and `up` starts anew.
+    except (OSError, ValueError, TypeError, KeyError):
+        # None, or one written in half or by another version: `up` starts anew.
         return None
 
 
@@ -101,6 +138,59 @@ def forget() -> None:
     shutil.rmtree(standing_folder(), ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class Use:
+    """A sweep on the standing stack.
+
+    Args:
+        run: The run that plays it.
+        sweep: The sweep's name.
+        words: The command that runs on every node.
+
+    """
+
+    run: str
+    sweep: str
+    words: tuple[str, ...]
+
+
+def last_use() -> Use | None:
+    """Return the sweep that is on the standing stack, or else the last one that was."""
+    try:
+        told = json.loads(_use_file().read_text())
+        return Use(told["run"], told["sweep"], tuple(told["words"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _use_file() -> Path:
+    return standing_folder() / "use.json"
+
+
+def _take(use: Use) -> IO[str]:
+    """Take the standing stack for one sweep. Whoever dies with it leaves it free.
+
+    Raises:
+        StackError: Another sweep is on it.
+
+    """
+    file = _use_file().open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        other = last_use()
+        by = f" by the sweep {other.sweep} of the run {other.run}" if other else ""
+        raise StackError(
+            f"the standing stack is in use{by}",
+            "wait for it (metta-sandbox status), or end it with Ctrl-C where it runs",
+        ) from None
+    file.truncate(0)
+    file.write(json.dumps(asdict(use)))
+    file.flush()
+    return file
+
+
 class StandingStack:
     """A standing stack as one sweep sees it: up already, and left up.
 
@@ -108,13 +198,15 @@ class StandingStack:
         plan: What the sweep wants.
         record: The standing stack.
         stack: The same, as it was made.
+        use: Holds the stack for this sweep until it is closed.
 
     """
 
-    def __init__(self, plan: StackPlan, record: Record, stack: Stack) -> None:
+    def __init__(self, plan: StackPlan, record: Record, stack: Stack, use: IO[str]) -> None:
         self._plan = plan
         self._record = record
         self._stack = stack
+        self._use = use
         self.engine = record.engine
         self._marks: dict[Path, int] = {}
 
@@ -128,14 +220,44 @@ class StandingStack:
         """The control plane's ``api.ready``, which was said when the stack was brought up."""
         return self._record.ready
 
+    def preview(self) -> dict[str, Any]:
+        """Say what every node sees."""
+        return self._stack.preview()
+
     def up(self, progress: Progress) -> None:
-        """Hand the sweep's scenario to the nodes; remember where its part of logs begins."""
+        """Hand the sweep's scenario to nodes on which nothing runs any more."""
         progress(f"using the standing stack: {', '.join(self._record.hosts)}")
+        self._settle()
         shared = self._record.plan().run_folder
         for left in shared.iterdir():
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         shutil.copy(self._plan.scenario_file, shared)
+        # Here this sweep's part of each log begins.
         self._marks = {path: path.stat().st_size for path in self._records()}
+
+    def _settle(self) -> None:
+        """End what a sweep has left running whose harness was killed, and hear it out.
+
+        Raises:
+            StackError: A node does not answer.
+
+        """
+        deadline = time.monotonic() + _SETTLED
+        while True:
+            link = self._stack.connect()
+            try:
+                for host in self._record.hosts:
+                    for group in link.request(host, "groups", patience=_SETTLED):
+                        if group["status"] is None:
+                            link.request(host, "stop", group=group["group"], grace=1.0)
+            except StackError:
+                # The hub may not have noticed yet that the other harness is gone.
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                return
+            finally:
+                link.close()
 
     def connect(self) -> HubLink:
         """Connect to the hub."""
@@ -160,15 +282,19 @@ class StandingStack:
             target = self._plan.run_folder / entry.name
             if not target.exists():
                 shutil.move(entry, target)
+        folder = standing_folder()
+        if (folder / "compose.yaml").exists():
+            shutil.copy(folder / "compose.yaml", self._plan.folder)
         for path in self._records():
-            target = self._plan.folder / path.relative_to(standing_folder())
+            target = self._plan.folder / path.relative_to(folder)
             target.parent.mkdir(exist_ok=True)
             with path.open("rb") as source, target.open("wb") as copy:
                 source.seek(self._marks.get(path, 0))
                 shutil.copyfileobj(source, copy)
 
     def down(self) -> None:
-        """Leave it up."""
+        """Leave it up, for the next sweep."""
+        self._use.close()
 
     def describe(self) -> dict[str, Any]:
         """Say what it is made of."""
@@ -188,12 +314,23 @@ class StandingEngine:
         record: The standing stack.
         stack: The same, as it was made.
         versions: Of the engine beneath.
+        sweep: The sweep that asks for it.
+        words: The command that it runs on every node.
 
     """
 
-    def __init__(self, record: Record, stack: Stack, versions: dict[str, str]) -> None:
+    def __init__(
+        self,
+        record: Record,
+        stack: Stack,
+        versions: dict[str, str],
+        sweep: str,
+        words: tuple[str, ...],
+    ) -> None:
         self._record = record
         self._stack = stack
+        self._sweep = sweep
+        self._words = words
         self.name = record.engine
         self.versions = versions
 
@@ -201,16 +338,11 @@ class StandingEngine:
         """Give the standing stack.
 
         Raises:
-            StackError: It has other nodes than the sweep wants.
+            StackError: Another sweep is on it.
 
         """
-        have, wanted = len(self._record.hosts), len(plan.hosts)
-        if have != wanted:
-            raise StackError(
-                f"the standing stack has {have} nodes, and {wanted} are wanted",
-                f"metta-sandbox stop && metta-sandbox up --nodes {wanted}",
-            )
-        return StandingStack(plan, self._record, self._stack)
+        use = _take(Use(owner.run, self._sweep, self._words))
+        return StandingStack(plan, self._record, self._stack, use)
 
     def give_back(self, stack: Stack) -> None:
         """Take the stack back."""

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack import standing
 from metta_sandbox.stack.agent_app import install
+from metta_sandbox.stack.engines import find_compose
 from metta_sandbox.stack.process import ProcessStack
 from metta_sandbox.stack.standing import PROJECT, Record
 
+if TYPE_CHECKING:
+    from python_on_whales import Container
+
+#: Seconds within which whoever is well answers.
 _PATIENCE = 10.0
+#: How many are asked at once: each answer costs a process.
+_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -28,7 +39,8 @@ class Part:
         host: Its host name.
         rank: The node's rank, or None for a service.
         state: ``running``, ``exited``, …, or ``missing``.
-        health: ``healthy``, ``starting``, ``unhealthy``, or empty where nothing says.
+        health: ``healthy`` (it answers), ``starting``, ``unhealthy``, ``silent``, or empty where
+            nothing says.
         address: On the stack's network.
         running: What runs on it now, by process group.
         image: What it was made from.
@@ -73,72 +85,123 @@ class StackStatus:
 
 
 def stack_status(record: Record) -> StackStatus:
-    """Look at a standing stack."""
+    """Look at a standing stack.
+
+    Raises:
+        MachineError: The engine it is on does not answer.
+
+    """
     look = _containers if record.engine == "compose" else _processes
     return StackStatus(record.engine, tuple(look(record)))
 
 
-def _containers(record: Record) -> list[Part]:
+def strangers() -> tuple[str, ...]:
+    """Name the containers that bear a standing stack's names, but are not of ours."""
     from python_on_whales import DockerClient  # noqa: PLC0415 - not needed for local processes
 
     from metta_sandbox.stack.lease import LABEL  # noqa: PLC0415
+
+    label = f"com.docker.compose.project={standing.PROJECT}"
+    found = DockerClient().container.list(all=True, filters={"label": label})
+    ours = standing.standing_run()
+    return tuple(
+        sorted(one.name for one in found if (one.config.labels or {}).get(f"{LABEL}.run") != ours)
+    )
+
+
+def _containers(record: Record) -> list[Part]:
+    from python_on_whales import DockerClient  # noqa: PLC0415
+
+    from metta_sandbox.stack.lease import LABEL  # noqa: PLC0415
+    from metta_sandbox.stack.request import HUB  # noqa: PLC0415
+
+    find_compose()
+    label = {"label": f"{LABEL}.run={standing.standing_run()}"}
+    found = {one.name: one for one in DockerClient().container.list(all=True, filters=label)}
+
+    def look(host: str) -> Part:
+        name = f"{PROJECT}-{host}"
+        rank = record.hosts.index(host) if host in record.hosts else None
+        container = found.get(name)
+        return _container(container, host, rank) if container else Part(name, host, rank, "missing")
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(look, (*record.hosts, API, HUB)))
+
+
+def _container(container: Container, host: str, rank: int | None) -> Part:
     from metta_sandbox.stack.request import AGENT, HUB  # noqa: PLC0415
 
-    docker = DockerClient()
-    label = {"label": f"{LABEL}.run={standing.RUN}"}
-    found = {one.name: one for one in docker.container.list(all=True, filters=label)}
-    parts = []
-    for host in (*record.hosts, API, HUB):
-        name = f"{PROJECT}-{host}"
-        container = found.get(name)
-        rank = record.hosts.index(host) if host in record.hosts else None
-        if container is None:
-            parts.append(Part(name, host, rank, "missing"))
-            continue
-        state = container.state
-        networks = container.network_settings.networks or {}
-        health = state.health.status if state.health else ""
-        running: tuple[str, ...] = ()
-        if state.running and host != HUB:
-            groups = _groups(["docker", "exec", name, "python3", AGENT, "groups"])
-            running, health = groups or (), health if groups is not None else "silent"
-        parts.append(
-            Part(
-                name=name,
-                host=host,
-                rank=rank,
-                state=state.status or "unknown",
-                health=health or "",
-                address=next((one.ip_address or "" for one in networks.values()), ""),
-                running=running,
-                image=container.config.image or "",
-                age=time.time() - state.started_at.timestamp() if state.started_at else None,
-            )
-        )
-    return parts
+    state = container.state
+    networks = container.network_settings.networks or {}
+    health = (state.health.status if state.health else "") or ""
+    running: tuple[str, ...] = ()
+    if state.status == "running" and host != HUB:
+        groups = _groups(["docker", "exec", container.name, "python3", AGENT, "groups"])
+        running = groups or ()
+        health = "silent" if groups is None else health or "healthy"
+    return Part(
+        name=container.name,
+        host=host,
+        rank=rank,
+        state=state.status or "unknown",
+        health=health,
+        address=next((one.ip_address or "" for one in networks.values()), ""),
+        running=running,
+        image=container.config.image or "",
+        age=time.time() - state.started_at.timestamp() if state.started_at else None,
+    )
 
 
 def _processes(record: Record) -> list[Part]:
     stack = ProcessStack(record.plan(), record.python)
     agent = str(install(stack.folder)) if stack.folder.exists() else ""
-    parts = []
-    for host in (*record.hosts, API):
-        rank = record.hosts.index(host) if host in record.hosts else None
+
+    def look(host: str) -> Part:
+        state = _process_state(stack.socket(host))
         command = [sys.executable, agent, "groups", f"--local={stack.socket(host)}"]
-        groups = _groups(command) if agent else None
-        parts.append(
-            Part(
-                name=host,
-                host=host,
-                rank=rank,
-                state="missing" if groups is None else "running",
-                address=stack.addresses[host],
-                running=groups or (),
-                image=record.python,
-                age=time.time() - record.began,
-            )
+        groups = _groups(command) if state == "running" else None
+        health = "silent" if state == "running" else ""
+        if groups is not None:
+            health = "healthy" if host != API or _answers(stack, record) else "unhealthy"
+        return Part(
+            name=host,
+            host=host,
+            rank=record.hosts.index(host) if host in record.hosts else None,
+            state=state,
+            health=health,
+            address=stack.addresses[host],
+            running=groups or (),
+            image=record.python,
+            age=time.time() - record.began,
         )
-    return parts
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(look, (*record.hosts, API)))
+
+
+def _process_state(path: str) -> str:
+    """Tell what has become of a process from its socket."""
+    with socket.socket(socket.AF_UNIX) as channel:
+        try:
+            channel.connect(path)
+        except FileNotFoundError:
+            return "missing"
+        except OSError:
+            return "exited"
+    return "running"
+
+
+def _answers(stack: ProcessStack, record: Record) -> bool:
+    """Tell whether the control plane is alive; of a container the engine knows that."""
+    url = stack.service_environment(record.ready)["OBSERVATORY_URL"]
+    # Whatever proxy the caller has knows nothing of this machine's loopback.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{url}/health", timeout=_PATIENCE) as answer:
+            return bool(answer.status == HTTPStatus.OK)
+    except OSError:
+        return False
 
 
 def _groups(command: Sequence[str]) -> tuple[str, ...] | None:
