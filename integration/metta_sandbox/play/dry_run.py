@@ -17,7 +17,6 @@ from metta_sandbox.stack.base import Progress, StackPlan
 from metta_sandbox.stack.credentials import find_credentials
 from metta_sandbox.stack.engines import choose
 from metta_sandbox.stack.lease import Owner
-from metta_sandbox.stack.node_environment import job_environment
 from metta_sandbox.stack.standing import Record
 from metta_sandbox.stack.status import stack_status
 
@@ -49,12 +48,18 @@ def dry_run(scenario: Scenario, options: Options, standing: Record | None, notic
         addresses = [f"ADDRESS-OF-{host}" for host in scenario.hosts]
         services = {}
     words = options.words or sweep_words(scenario)
-    job = Job(stack.python, scenario.sweep.name, words, stack.working_folder(), services)
+    job = Job(
+        python=stack.python,
+        run=scenario.sweep.name,
+        words=words,
+        cwd=stack.working_folder(),
+        env=services,
+        num_gpus=plan.num_gpus,
+    )
     nodes: dict[str, Any] = {}
     for rank, host in enumerate(scenario.hosts):
         seen = told["nodes"][host]
-        own = job_environment(rank, addresses, job.run, words)
-        environment = {**seen["environment"], **own, **services}
+        environment = {**seen["environment"], **job.environment(rank, addresses)}
         if environment["MASTER_PORT"] == "0":
             url = f"tcp://{environment['MASTER_ADDR']}:PORT"
             environment |= {"MASTER_PORT": "PORT", "DIST_URL": url}

@@ -15,6 +15,7 @@ from metta_sandbox.scenario.loading import parse as parse_scenario
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.overrides import Override, nearest, parse_all
 from metta_sandbox.scenario.overrides import format as format_override
+from metta_sandbox.scenario.search import Choice, Range
 
 #: What a sweep searches when the command line names nothing.
 _PARAMETERS = {
@@ -25,6 +26,8 @@ _PARAMETERS = {
         "mean": 0.003,
     }
 }
+#: What a searched parameter is told by.
+_PARTS = {*Range.model_fields, *Choice.model_fields}
 _EXAMPLE = "metta-sandbox launch sweep run=test trainer.total_timesteps=50"
 
 
@@ -56,7 +59,8 @@ def read_launch(words: Sequence[str], nodes: int, trainer: Sequence[str] = ()) -
 def _scenario(
     run: str, nodes: int, overrides: Sequence[Override], trainer: Sequence[str]
 ) -> Scenario:
-    sweep: dict[str, Any] = {"parameters": _PARAMETERS}
+    searched = any(override.key.startswith("sweep.parameters") for override in overrides)
+    sweep: dict[str, Any] = {"parameters": {} if searched else _PARAMETERS}
     settings = []
     data: dict[str, Any] = {"version": 1, "name": _slug(run), "nodes": nodes, "sweep": sweep}
     sweep["name"] = run
@@ -80,11 +84,16 @@ def _scenario(
         raise InputError(said or error.message, _EXAMPLE) from None
 
 
-def _set(target: dict[str, Any], path: Sequence[str], override: Override) -> None:
+def _set(sweep: dict[str, Any], path: Sequence[str], override: Override) -> None:
+    target = sweep
     if path[0] == "parameters" and len(path) > 1:
-        # Below `parameters`, the dots belong to the trainer's key.
-        target = target["parameters"] = dict(target["parameters"])
-        path = (".".join(path[1:]),)
+        # Below `parameters`, dots belong to the trainer's key, but for a last word such as `min`.
+        parameters = target["parameters"]
+        *key, last = path[1:]
+        if key and last in _PARTS:
+            target, path = parameters.setdefault(".".join(key), {}), (last,)
+        else:
+            target, path = parameters, (".".join(path[1:]),)
     if override.op == "~":
         target.pop(path[0], None)
     else:

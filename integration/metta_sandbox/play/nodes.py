@@ -76,6 +76,7 @@ class Job:
         words: ``sweep run=NAME key=value … +hardware=macbook``.
         cwd: The working folder.
         env: Where the control plane is.
+        num_gpus: GPUs on each node.
 
     """
 
@@ -84,6 +85,12 @@ class Job:
     words: tuple[str, ...]
     cwd: str
     env: Mapping[str, str]
+    num_gpus: int = 0
+
+    def environment(self, node_rank: int, addresses: Sequence[str]) -> dict[str, str]:
+        """Build the variables that it sees on a node beside the node's own."""
+        own = job_environment(node_rank, addresses, self.run, self.words, self.num_gpus)
+        return {**own, **self.env}
 
 
 def job_command(job: Job) -> list[str]:
@@ -203,7 +210,7 @@ class Nodes:
         addresses = [self._addresses[host] for host in self._hosts]
         replies = []
         for rank, host in enumerate(self._hosts):
-            env = {**job_environment(rank, addresses, job.run, job.words), **job.env}
+            env = job.environment(rank, addresses)
             command = job_command(job)
             reply = self._link.ask(
                 host, "start", group=SWEEP, command=command, env=env, cwd=job.cwd

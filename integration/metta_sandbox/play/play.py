@@ -208,6 +208,7 @@ def _bring_up(course: _Course, setting: Setting) -> None:
 
 
 def _start(course: _Course, scenario: Scenario, setting: Setting) -> None:
+    assert course.plan is not None
     assert course.stack is not None
     assert course.nodes is not None
     job = Job(
@@ -216,6 +217,7 @@ def _start(course: _Course, scenario: Scenario, setting: Setting) -> None:
         words=setting.words or sweep_words(scenario),
         cwd=course.stack.working_folder(),
         env=course.stack.service_environment(course.nodes.api),
+        num_gpus=course.plan.num_gpus,
     )
     if scenario.workload.setup:
         setting.progress("running setup on every node")

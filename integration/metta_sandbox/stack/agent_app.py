@@ -39,10 +39,14 @@ def agent_app() -> bytes:
     return buffer.getvalue()
 
 
+def place(folder: Path) -> Path:
+    """Return the zipapp's path in a folder; its name tells its content."""
+    return folder / f"agent-{hashlib.sha256(agent_app()).hexdigest()[:12]}.pyz"
+
+
 def install(folder: Path) -> Path:
-    """Write the zipapp into a folder, under a name that tells its content, and return its path."""
-    content = agent_app()
-    path = folder / f"agent-{hashlib.sha256(content).hexdigest()[:12]}.pyz"
+    """Write the zipapp into a folder, and return its path."""
+    path, content = place(folder), agent_app()
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(f".{os.getpid()}")

@@ -42,6 +42,11 @@ class StackPlan:
     standing: bool = False
 
     @property
+    def num_gpus(self) -> int:
+        """The GPUs of each node: one for its one rank, or none."""
+        return int(self.hardware == "gpu")
+
+    @property
     def run_folder(self) -> Path:
         """The folder that all nodes share."""
         return self.folder / "shared"

@@ -55,7 +55,9 @@ def host_named(record: Record, word: str, *, nodes_only: bool = False) -> str:
         return record.hosts[int(bare)]
     if bare in hosts:
         return bare
-    near = nearest(bare, hosts)
+    # People leave the first half of a name out, also when they mistype the second.
+    names = {name: host for host in hosts for name in (host, host.split("-", 1)[1])}
+    near = names.get(nearest(bare, names) or "")
     did_you_mean = f"did you mean {near}?" if near else f"there are {', '.join(hosts)}"
     raise InputError(f"the standing stack has no {word}", did_you_mean)
 
@@ -80,7 +82,7 @@ def shell_command(record: Record, host: str) -> tuple[list[str], dict[str, str] 
     rank = record.hosts.index(host)
     addresses = [part.address for part in stack_status(record).parts if part.rank is not None]
     use = last_use() or Use("", "", ("shell",))
-    job = job_environment(rank, addresses, use.sweep, use.words)
+    job = job_environment(rank, addresses, use.sweep, use.words, record.plan().num_gpus)
     if record.engine == "process":
         return _process_shell(record, host, job)
     words = [word for name, value in job.items() for word in ("--env", f"{name}={value}")]

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from metta_sandbox.scenario.names import API
-from metta_sandbox.stack.agent_app import install
+from metta_sandbox.stack.agent_app import install, place
 from metta_sandbox.stack.base import Progress, StackPlan
 from metta_sandbox.stack.credentials import (
     Credential,
@@ -109,7 +109,7 @@ class ProcessStack:
         nodes = {}
         for rank, host in enumerate(self._plan.hosts):
             environment = self._environment(
-                host, self._node_environment(rank, 0, Path("agent.pyz"))
+                host, self._node_environment(rank, 0, place(self.folder))
             )
             nodes[host] = {
                 "folder": self.working_folder(),
@@ -131,6 +131,7 @@ class ProcessStack:
             agent=str(agent),
             events=self.socket(plan.hosts[rank]),
             scenario=str(plan.scenario_file),
+            num_gpus=plan.num_gpus,
         )
         return {**node_environment(node), **plan.env}
 
