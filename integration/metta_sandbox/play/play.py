@@ -258,11 +258,11 @@ def _collect(course: _Course) -> None:
 def _evaluate(
     course: _Course, scenario: Scenario
 ) -> tuple[tuple[TrialResult, ...], tuple[CheckResult, ...]]:
-    """Judge what was left. Nothing is judged of a sweep that was never started."""
+    """Judge what was left; of a sweep that we broke off ourselves, only its trials are told."""
     if course.plan is None or course.timeline is None or course.started is None:
         return (), ()
     evidence = Evidence(course.plan.folder, scenario, course.timeline.events)
-    return trials.results(evidence), evaluate(evidence)
+    return trials.results(evidence), evaluate(evidence) if course.ending else ()
 
 
 def _move_evidence(plan: StackPlan) -> None:

@@ -126,6 +126,10 @@ class Command:
         match: re.Match[str] = eventually(look, f"{pattern!r} in\n{self.text}", patience)
         return match
 
+    def eventually(self, holds: Callable[[], Any], what: str) -> Any:
+        """Look until something is so, and return it."""
+        return eventually(holds, f"{what} of\n{self.text}")
+
     def entries(self, scenario: str = "tiny") -> list[dict[str, Any]]:
         """Read the timeline as far as it goes."""
         path = self.folder / scenario / "timeline.jsonl"
@@ -198,7 +202,7 @@ Start = Callable[..., Command]
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Iterator[Start]:
-    """Start ``metta-sandbox`` with these words; whatever still runs at the end is killed."""
+    """Start ``metta-sandbox run …`` with these words; whatever still runs at the end is killed."""
     yield from starter(tmp_path)
 
 
@@ -218,7 +222,7 @@ def starter(folder: Path) -> Iterator[Start]:
         program = program or (str(python), "-m", "metta_sandbox")
         kept = {name: value for name, value in os.environ.items() if name != "CI"}
         command = Command(
-            words=[*program, *map(str, words), *_artifacts_option(words, artifacts)],
+            words=[*program, *map(str, words), "--artifacts", str(artifacts)],
             env={**kept, "XDG_STATE_HOME": str(folder / "state"), **env},
             artifacts=artifacts,
             log=folder / f"output-{number}.txt",
@@ -236,10 +240,6 @@ def starter(folder: Path) -> Iterator[Start]:
                 command.process.wait()
             for each in processes(f"{_MARK}={command.mark}"):
                 each.signal(signal.SIGKILL)
-
-
-def _artifacts_option(words: Sequence[str | Path], artifacts: Path) -> list[str]:
-    return ["--artifacts", str(artifacts)] if "run" in words else []
 
 
 Write = Callable[..., Path]
