@@ -247,7 +247,7 @@ def remove_containers(run: str) -> None:
     """
     remove_copies(run)
     docker = DockerClient()
-    label = {"label": f"{LABEL}.run={run}"}
+    label = [("label", f"{LABEL}.run={run}")]
     try:
         containers = docker.container.list(all=True, filters=label)
         if containers:

@@ -102,7 +102,7 @@ def strangers() -> tuple[str, ...]:
     from metta_sandbox.stack.lease import LABEL  # noqa: PLC0415
 
     label = f"com.docker.compose.project={standing.PROJECT}"
-    found = DockerClient().container.list(all=True, filters={"label": label})
+    found = DockerClient().container.list(all=True, filters=[("label", label)])
     ours = standing.standing_run()
     return tuple(
         sorted(one.name for one in found if (one.config.labels or {}).get(f"{LABEL}.run") != ours)
@@ -116,7 +116,7 @@ def _containers(record: Record) -> list[Part]:
     from metta_sandbox.stack.request import HUB  # noqa: PLC0415
 
     find_compose()
-    label = {"label": f"{LABEL}.run={standing.standing_run()}"}
+    label = [("label", f"{LABEL}.run={standing.standing_run()}")]
     found = {one.name: one for one in DockerClient().container.list(all=True, filters=label)}
 
     def look(host: str) -> Part:
