@@ -42,6 +42,7 @@ class Setting:
         owner: The run.
         folder: The run's artifacts.
         progress: Gets lines for whoever watches.
+        watch: Gets every event, for whoever watches.
         source: A working copy that every node sees, or None.
         words: The command that starts on every node; made from the scenario if empty.
         credentials: Whether nodes see the caller's credentials, also if a scenario asks for none.
@@ -52,6 +53,7 @@ class Setting:
     owner: Owner
     folder: Path
     progress: Progress
+    watch: Callable[[Event], None]
     source: Path | None = None
     words: tuple[str, ...] = ()
     credentials: bool = False
@@ -189,6 +191,7 @@ def _bring_up(course: _Course, setting: Setting) -> None:
     plan, timeline = course.plan, course.timeline
 
     def on_event(event: Event) -> None:
+        setting.watch(event)
         _show(course, event, setting.progress)
 
     def progress(text: str) -> None:

@@ -18,6 +18,7 @@ from metta_sandbox.play.standing import standing_engine
 from metta_sandbox.report import environment, results
 from metta_sandbox.report.artifacts import create_run_folder, release, reserve, unwritable
 from metta_sandbox.report.console import Reporter
+from metta_sandbox.report.publishing import publish
 from metta_sandbox.report.results import RunResult, ScenarioResult
 from metta_sandbox.scenario.loading import load_all
 from metta_sandbox.scenario.model import Scenario
@@ -157,13 +158,14 @@ def _play_all(
             owner=owner,
             folder=current.folder,
             progress=reporter.step,
+            watch=reporter.event,
             source=source,
             words=options.words,
             credentials=options.credentials,
         )
         try:
             for number, (path, scenario) in enumerate(scenarios, 1):
-                reporter.step(f"scenario {scenario.name} ({number} of {len(scenarios)})")
+                reporter.begin(scenario, number, len(scenarios))
                 played = play(scenario, path, setting)
                 current.results.append(played.result)
                 current.stacks[scenario.name] = played.stack
@@ -229,7 +231,9 @@ def _write(current: _Run, reporter: Reporter) -> None:
         _describe(current)
     except OSError as error:
         reporter.warn(f"{current.folder}: results could not be written: {error}")
-    reporter.finish(result, _shown(current.folder))
+    shown = _shown(current.folder)
+    publish(result, current.folder, shown, os.environ, reporter)
+    reporter.finish(result, shown)
 
 
 def _images(stacks: dict[str, Any]) -> dict[str, str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -74,6 +75,16 @@ def create_scenario_folder(run: Path, scenario: str) -> Path:
             number += 1
             continue
         return folder
+
+
+def scenario_folders(run: Path, scenarios: Sequence[str]) -> list[Path]:
+    """Give the folders that ``create_scenario_folder`` made for scenarios, in the same order."""
+    seen: Counter[str] = Counter()
+    folders = []
+    for name in scenarios:
+        seen[name] += 1
+        folders.append(run / (name if seen[name] == 1 else f"{name}-{seen[name]}"))
+    return folders
 
 
 def _point_latest_at(folder: Path) -> None:

@@ -7,8 +7,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from typing_extensions import Self
 
+from metta_sandbox.play.timeline import Event, render
 from metta_sandbox.report.results import CheckResult, RunResult, ScenarioResult, TrialResult
+from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.verdict import Verdict
 
 STYLES = {
@@ -28,13 +31,36 @@ class Reporter:
 
     Args:
         quiet: Print nothing but what did not pass, and the final verdict.
+        verbose: Print every event, too.
         console: Where to print. Default: standard output.
 
     """
 
-    def __init__(self, *, quiet: bool = False, console: Console | None = None) -> None:
+    def __init__(
+        self, *, quiet: bool = False, verbose: bool = False, console: Console | None = None
+    ) -> None:
         self._quiet = quiet
+        self._verbose = verbose and not quiet
         self._console = console or plain_console()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """End whatever is drawn over and over; nothing here."""
+
+    def begin(self, scenario: Scenario, number: int, count: int) -> None:
+        """Say which scenario is played now."""
+        self.step(f"scenario {scenario.name} ({number} of {count})")
+
+    def event(self, event: Event) -> None:
+        """Take note of something that a node says of itself."""
+        if self._verbose:
+            self._print(Text(render(event.to_json()), style="dim"))
+
+    def raw(self, text: str) -> None:
+        """Print a line as it is, for programs."""
+        self._console.out(text, highlight=False)
 
     def step(self, text: str) -> None:
         """Print a line of progress."""

@@ -1,0 +1,139 @@
+"""``report.html``: a run in one file that needs nothing else, for people."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2.utils import htmlsafe_json_dumps
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from metta_sandbox.report import environment
+from metta_sandbox.report.artifacts import scenario_folders
+from metta_sandbox.report.results import RunResult, ScenarioResult
+from metta_sandbox.report.story import Limits, tell
+from metta_sandbox.report.wording import amount, figure, headline, many, seconds
+from metta_sandbox.verdict import Verdict
+
+FILE_NAME = "report.html"
+_TEMPLATES = Path(__file__).with_name("templates")
+_CHARTS = Path(__file__).with_name("vendor") / "echarts.min.js"
+_GOOD = (Verdict.PASSED, Verdict.SKIPPED)
+
+
+def render(run: RunResult, folder: Path, limits: Limits | None = None) -> str:
+    """Write the page of a run from its results and what lies in its folder.
+
+    Args:
+        run: What it came to.
+        folder: ``artifacts/<run>/``.
+        limits: How much of the evidence goes into the page.
+
+    """
+    share = (limits or Limits()).shared_by(len(run.scenarios))
+    folders = scenario_folders(folder, [one.name for one in run.scenarios])
+    pairs = list(zip(run.scenarios, folders, strict=True))
+    scripts = [_CHARTS.read_text(encoding="utf-8"), _source("report.js")]
+    template = _templates().get_template("report.html.j2")
+    return template.render(
+        run=run,
+        headline=headline(run),
+        folder=folder.name,
+        scenarios=[_scenario(one, there) for one, there in pairs],
+        data=[htmlsafe_json_dumps(_data(one, there, share)) for one, there in pairs],
+        environment=_environment(folder),
+        style=_source("report.css"),
+        scripts=scripts,
+        policy=_policy(scripts),
+    )
+
+
+def _templates() -> jinja2.Environment:
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {"seconds": seconds, "figure": figure, "many": many}
+    return templates
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """Write a Content-Security-Policy under which these scripts run, no others, and nothing loads.
+
+    Log text of anybody's is in the page: should any of it ever be taken for markup, it stays dead.
+    """
+    digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
+    allowed = " ".join(f"'sha256-{base64.b64encode(each).decode()}'" for each in digests)
+    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:"
+
+
+def _source(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _scenario(result: ScenarioResult, folder: Path) -> dict[str, Any]:
+    completed = [trial for trial in result.trials if trial.status == "completed"]
+    bad = [check for check in result.checks if check.verdict not in _GOOD]
+    return {
+        "result": result,
+        "folder": folder.name,
+        "completed": len(completed),
+        "bad": bad,
+        "good": [check for check in result.checks if check.verdict in _GOOD],
+    }
+
+
+def _data(result: ScenarioResult, folder: Path, limits: Limits) -> dict[str, Any]:
+    story = tell(folder, limits)
+    suggestions: Mapping[str, Any] = story.pop("suggestions")
+    trials = [
+        {
+            "run": trial.run,
+            "status": trial.status,
+            "score": trial.score,
+            "cost": trial.cost,
+            "values": suggestions.get(trial.run, {}),
+        }
+        for trial in result.trials
+    ]
+    return {**story, "trials": trials, **_objective(folder)}
+
+
+def _objective(folder: Path) -> dict[str, str]:
+    """Say what the sweep was after. A run that could not start may have left no scenario."""
+    try:
+        played = YAML(typ="safe", pure=True).load(folder / "scenario.yaml")
+        return {"metric": str(played["sweep"]["metric"]), "goal": str(played["sweep"]["goal"])}
+    except (OSError, YAMLError, KeyError, TypeError):
+        return {"metric": "score", "goal": "maximize"}
+
+
+def _environment(folder: Path) -> list[tuple[str, str]]:
+    try:
+        told = json.loads((folder / environment.FILE_NAME).read_bytes())
+    except (OSError, ValueError):
+        return []
+    if not isinstance(told, dict):
+        return []
+    memory = told.pop("memory_bytes", None)
+    if memory:
+        told["memory"] = amount(memory)
+    return [(name.replace("_", " "), _said(value)) for name, value in told.items() if value]
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{key} {_said(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return shlex.join(map(str, value))
+    return "yes" if value is True else str(value)

@@ -1,0 +1,283 @@
+"""What the page shows of one scenario: read from its artifacts in one pass, bounded in size.
+
+A timeline of a million entries is read in seconds and leaves a few megabytes for the page.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metta_sandbox.checks.wandb_file import WandbFileError, read_run
+from metta_sandbox.report.bounded import Curve, LogEnds, Marks
+from metta_sandbox.report.lanes import HARNESS, Lanes, kind_of
+
+#: Fields of an event that its place in the page says already, or that say nothing to a reader.
+_PLACED = frozenset(
+    (
+        *("event", "node", "node_rank", "rank", "local_rank", "group", "seq", "pid", "mono"),
+        *("wall", "received", "process", "overrides", "log"),
+    )
+)
+#: Numbers of a ``train.step`` that are no curves.
+_NO_METRIC = frozenset(("step", "trial", *_PLACED))
+#: W&B's own names for what ``train.step`` says start like this.
+_WANDB_PREFIX = "train/"
+_LONGEST_TEXT = 240
+_MOST_METRICS = 40
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of a scenario goes into the page.
+
+    Attributes:
+        marks: The most marks on all lanes together.
+        points: The most points of all curves together.
+        characters: The most characters of all logs together.
+
+    """
+
+    marks: int = 8_000
+    points: int = 60_000
+    characters: int = 2_000_000
+
+    def shared_by(self, scenarios: int) -> Limits:
+        """Give the part of each of several scenarios."""
+        count = max(scenarios, 1)
+        return Limits(
+            max(self.marks // count, 500),
+            max(self.points // count, 2_000),
+            max(self.characters // count, 40_000),
+        )
+
+
+class Story:
+    """Takes in a timeline's entries one by one.
+
+    Args:
+        limits: How much is kept.
+
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._lanes = Lanes()
+        self._marks: dict[tuple[str, str], Marks] = {}
+        self._curves: dict[tuple[str, int, str, str], Curve] = {}
+        self._broken: dict[tuple[str, int, str, str], float] = {}
+        self._logs: dict[tuple[str, str], LogEnds] = {}
+        self._suggestions: dict[str, Mapping[str, Any]] = {}
+        self._runs: dict[int, str] = {}
+        self._asked: dict[int, Mapping[str, Any]] = {}
+        self._order = 0
+        self._unreadable = 0
+
+    def read(self, path: Path) -> None:
+        """Take in a ``timeline.jsonl``, as far as it can be read."""
+        with path.open("rb") as file:
+            for raw in file:
+                try:
+                    entry = json.loads(raw)
+                except ValueError:  # cut off in the middle of a line
+                    entry = None
+                if isinstance(entry, dict):
+                    self.add(entry)
+                else:
+                    self._unreadable += 1
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """Take in one entry of a timeline."""
+        self._order += 1
+        time = _number(entry.get("received")) or 0.0
+        if "event" in entry:
+            self._add_event(entry, time)
+        elif "line" in entry:
+            node, text = str(entry.get("node", "")), str(entry["line"])
+            source = str(entry.get("source", ""))
+            self._mark(self._lanes.of_line(node, source, time), "output", time, lambda: text)
+            self._log(node, source, time, text)
+        elif "fault" in entry:
+            text = f"{entry['fault']} {entry.get('action', '')} {_told(entry.get('detail'))}"
+            lane = self._lanes.fault(entry, time)
+            self._mark(lane, "fault", time, lambda: text)
+            self._log(HARNESS, "fault", time, text)
+        elif "step" in entry:
+            lane = self._lanes.harness(time)
+            text = str(entry["step"])
+            self._mark(lane, "harness", time, lambda: text)
+            self._log(HARNESS, "step", time, text)
+
+    def add_history(self, file: Path) -> None:
+        """Take in what an offline W&B run logged and no event said."""
+        try:
+            run = read_run(file)
+        except (WandbFileError, OSError):  # a check says so
+            return
+        trial = {name: number for number, name in self._runs.items()}.get(run.id)
+        if trial is None:
+            return
+        told = {metric for metric, number, _, _ in self._curves if number == trial}
+        for at, row in enumerate(run.history):
+            step = _number(row.get("_step", at))
+            for key, value in row.items():
+                metric = key.removeprefix(_WANDB_PREFIX)
+                if not key.startswith("_") and metric not in told and step is not None:
+                    self._point((metric, trial, run.id, "W&B"), step, value)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give what the page's script draws."""
+        return {
+            **self._lanes.to_json(),
+            "marks": self._marks_json(),
+            "curves": self._curves_json(),
+            "suggestions": self._suggestions,
+            "logs": self._logs_json(),
+            "unreadable": self._unreadable,
+        }
+
+    def _add_event(self, event: Mapping[str, Any], time: float) -> None:
+        name, trial = str(event["event"]), event.get("trial")
+        lane = self._lanes.event(event, time)
+        self._mark(lane, kind_of(event), time, lambda: _described(event))
+        if isinstance(trial, int):
+            if "run" in event:
+                self._runs[trial] = str(event["run"])
+            if isinstance(event.get("suggestion"), Mapping):
+                self._asked[trial] = event["suggestion"]
+            if trial in self._asked and trial in self._runs:
+                self._suggestions[self._runs[trial]] = self._asked.pop(trial)
+        if name == "train.step":
+            self._add_step(event)
+        else:
+            self._log(str(event.get("node", "")), "event", time, f"{name} {_told(event)}".rstrip())
+
+    def _add_step(self, event: Mapping[str, Any]) -> None:
+        trial, step = event.get("trial"), _number(event.get("step"))
+        if not isinstance(trial, int) or step is None:
+            return
+        run, rank = str(event.get("run", trial)), f"rank {event.get('rank', '?')}"
+        for key, value in event.items():
+            if key not in _NO_METRIC:
+                self._point((key, trial, run, rank), step, value)
+
+    def _point(self, key: tuple[str, int, str, str], step: float, value: Any) -> None:
+        if value in ("NaN", "nan", "inf", "-inf"):  # as the timeline spells them
+            self._broken.setdefault(key, step)
+            return
+        number = _number(value)
+        if number is not None:
+            if key not in self._curves:
+                self._curves[key] = Curve(limit=300)
+            self._curves[key].add(step, number)
+
+    def _mark(self, lane: str, kind: str, time: float, text: Callable[[], str]) -> None:
+        marks = self._marks.get((lane, kind))
+        if marks is None:
+            marks = self._marks[lane, kind] = Marks(limit=1_000)
+        marks.add(time, text)
+
+    def _log(self, node: str, source: str, time: float, text: str) -> None:
+        log = self._logs.get((node, source))
+        if log is None:
+            log = self._logs[node, source] = LogEnds(self._limits.characters)
+        log.add(self._order, time, text)
+
+    def _marks_json(self) -> list[dict[str, Any]]:
+        most = self._limits.marks // max(len(self._marks), 1)
+        found = []
+        for (lane, kind), marks in self._marks.items():
+            marks.shrink(most)
+            points = [
+                [round(mark.first, 4), round(mark.last, 4), mark.count, mark.text[:_LONGEST_TEXT]]
+                for mark in marks
+            ]
+            found.append({"lane": lane, "kind": kind, "points": points})
+        return found
+
+    def _curves_json(self) -> dict[str, list[dict[str, Any]]]:
+        names = list(dict.fromkeys(key[0] for key in (*self._curves, *self._broken)))
+        names = names[:_MOST_METRICS]
+        most = self._limits.points // (2 * max(len(self._curves), 1))
+        found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+        for key in sorted({*self._curves, *self._broken}, key=lambda key: key[1:]):
+            metric, trial, run, who = key
+            if metric not in found:
+                continue
+            curve = self._curves.get(key, Curve(limit=2))
+            curve.shrink(most)
+            points = [[x, float(f"{y:.6g}")] for x, y in curve.points()]
+            broken = self._broken.get(key)
+            found[metric].append(
+                {"trial": trial, "run": run, "who": who, "points": points, "broken": broken}
+            )
+        return found
+
+    def _logs_json(self) -> dict[str, Any]:
+        budget = self._limits.characters // max(len(self._logs), 1)
+        lines: list[tuple[int, list[Any]]] = []
+        left_out = []
+        for (node, source), whole in self._logs.items():
+            log = whole.within(budget)
+            head, tail = log.lines()
+            lines.extend(
+                (line.order, [round(line.received, 3), node, source, line.text])
+                for line in (*head, *tail)
+            )
+            if log.cut:
+                gap = f"… {log.cut:,} more lines of {source}: see timeline.log"
+                at = tail[0] if tail else head[-1]
+                lines.append((at.order - 1, [round(at.received, 3), node, "cut", gap]))
+                left_out.append({"node": node, "source": source, "lines": log.cut})
+        lines.sort(key=lambda pair: pair[0])
+        return {"lines": [line for _, line in lines], "left_out": left_out}
+
+
+def tell(folder: Path, limits: Limits) -> dict[str, Any]:
+    """Read a scenario's artifacts for the page; what is missing is left out.
+
+    Args:
+        folder: ``artifacts/<run>/<scenario>/``.
+        limits: How much may go into the page.
+
+    """
+    story = Story(limits)
+    timeline = folder / "timeline.jsonl"
+    if timeline.is_file():
+        story.read(timeline)
+    for file in _histories(folder):
+        story.add_history(file)
+    return story.to_json()
+
+
+def _histories(folder: Path) -> Iterator[Path]:
+    for file in sorted(folder.glob("wandb/*/run-*.wandb")):
+        if not file.parent.is_symlink():
+            yield file
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return value
+
+
+def _described(event: Mapping[str, Any]) -> str:
+    return f"{event.get('event', '')} {_told(event)}".rstrip()
+
+
+def _told(fields: Any) -> str:
+    if not isinstance(fields, Mapping):
+        return "" if fields is None else str(fields)
+    shown = ((key, value) for key, value in fields.items() if key not in _PLACED)
+    return " ".join(f"{key}={_short(value)}" for key, value in shown)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,64 @@
+"""What every kind of report says in the same words."""
+
+from __future__ import annotations
+
+from metta_sandbox.report.results import RunResult
+from metta_sandbox.verdict import Verdict
+
+_MINUTE = 60
+
+
+def headline(run: RunResult) -> str:
+    """Say in one sentence what a run came to, and why."""
+    if run.reason:
+        return _sentence(run.reason)
+    if not run.scenarios:
+        return "Nothing was played."
+    bad = [one for one in run.scenarios if one.verdict not in (Verdict.PASSED, Verdict.SKIPPED)]
+    if len(bad) == 1:
+        (one,) = bad
+        return _sentence(f"{one.name}: {one.reason}" if one.reason else f"{one.name} {one.verdict}")
+    if bad:
+        names = ", ".join(one.name for one in bad)
+        return f"{len(bad)} of {many(len(run.scenarios), 'scenario')} did not pass: {names}."
+    passed = sum(one.verdict is Verdict.PASSED for one in run.scenarios)
+    skipped = len(run.scenarios) - passed
+    checks = sum(len(one.checks) for one in run.scenarios)
+    said = f"{many(passed, 'scenario')} passed, {many(checks, 'check')} held"
+    return f"{said}; {skipped} skipped." if skipped else f"{said}."
+
+
+def many(count: int, noun: str) -> str:
+    """Write a count with its noun."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def seconds(value: float | None) -> str:
+    """Write a duration for reading."""
+    if value is None:
+        return "-"
+    if value < _MINUTE:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), _MINUTE)
+    hours, minutes = divmod(minutes, _MINUTE)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def amount(count: float) -> str:
+    """Write a number of bytes for reading."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count:g} B"
+
+
+def figure(value: float | None) -> str:
+    """Write a number so that a column of them can be compared."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."

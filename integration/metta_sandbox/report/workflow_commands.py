@@ -1,0 +1,89 @@
+"""GitHub's annotations: what did not hold, at the scenario file's line that asks for it.
+
+The commands and how they are escaped:
+https://docs.github.com/actions/reference/workflow-commands-for-github-actions
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from metta_sandbox.report.results import RunResult, ScenarioResult
+from metta_sandbox.scenario.tree import Document, UnreadableError, read
+from metta_sandbox.verdict import Verdict
+
+_GOOD = (Verdict.PASSED, Verdict.SKIPPED)
+#: GitHub shows that many errors of a step.
+_MOST = 10
+
+
+def annotate(run: RunResult, workspace: Path) -> list[str]:
+    """Write a run's workflow commands, one for each thing that did not hold.
+
+    Args:
+        run: What it came to.
+        workspace: The folder that GitHub's paths start from.
+
+    """
+    found = [line for scenario in run.scenarios for line in _of_scenario(scenario, workspace)]
+    if run.reason:
+        found.insert(0, _command(run.reason, title=f"run {run.verdict}"))
+    return found[:_MOST]
+
+
+def _of_scenario(scenario: ScenarioResult, workspace: Path) -> Iterator[str]:
+    if scenario.verdict in _GOOD:
+        return
+    file = Path(scenario.file)
+    document = _read(file)
+    place = _from(workspace, file) if document else None
+    bad = [(at, one) for at, one in enumerate(scenario.checks) if one.verdict not in _GOOD]
+    for at, check in bad:
+        line = _line(document, at, len(scenario.checks))
+        title = f"{scenario.name}: {check.name} ({check.verdict})"
+        yield _command(check.detail or check.verdict.value, file=place, line=line, title=title)
+    if not bad:
+        title = f"{scenario.name}: {scenario.verdict}"
+        yield _command(scenario.reason or title, file=place, line=1, title=title)
+
+
+def _line(document: Document | None, at: int, checks: int) -> int:
+    """Find the line of the expectation behind a check; 1 for what always has to hold.
+
+    A scenario's own expectations are judged first, in the order of its file.
+    """
+    path = ("expect", at)
+    if document is None or at >= checks or not document.has(path):
+        return 1
+    return document.locate(path).line
+
+
+def _read(file: Path) -> Document | None:
+    try:
+        return read(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, UnreadableError):  # changed or gone since it was played
+        return None
+
+
+def _from(workspace: Path, file: Path) -> str:
+    try:
+        return file.resolve().relative_to(workspace.resolve()).as_posix()
+    except ValueError:
+        return file.as_posix()
+
+
+def _command(message: str, *, title: str, file: str | None = None, line: int = 1) -> str:
+    properties = {"title": title}
+    if file is not None:
+        properties = {"file": file, "line": str(line), **properties}
+    told = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
+    return f"::error {told}::{_data(message)}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
