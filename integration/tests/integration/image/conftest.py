@@ -16,16 +16,9 @@ from pathlib import Path
 
 import pytest
 from python_on_whales import DockerClient
-from python_on_whales.exceptions import DockerException
 
 from metta_sandbox.stack.base_image import DEFAULT_BASE_IMAGE, BaseImage, ensure_base
 from metta_sandbox.stack.node_platform import NodePlatform
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "docker" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.docker)
 
 
 def lacking(what: str) -> None:
@@ -33,16 +26,6 @@ def lacking(what: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(what)
     pytest.skip(what)
-
-
-@pytest.fixture(scope="session")
-def docker() -> DockerClient:
-    client = DockerClient()
-    try:
-        client.system.info()
-    except DockerException:
-        lacking("no Docker engine answers")
-    return client
 
 
 @pytest.fixture(scope="session")

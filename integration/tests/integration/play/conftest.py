@@ -18,6 +18,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from python_on_whales import DockerClient
 from ruamel.yaml import YAML
 
 from metta_sandbox.report import results
@@ -174,8 +175,8 @@ class Command:
         assert json.loads((self.folder / "environment.json").read_text())["command"]
         return results.read(path)
 
-    def left(self) -> list[str]:
-        """List what is left of it on this machine: processes, folders, a lease."""
+    def left(self, docker: DockerClient | None = None) -> list[str]:
+        """List what is left of it on this machine: processes, folders, a lease, containers."""
         found = [f"{each.pid} {each.command}" for each in processes(f"{_MARK}={self.mark}")]
         for run in self._runs():
             found += [
@@ -186,6 +187,10 @@ class Command:
             found += [str(each) for each in Path("/tmp").glob(f"metta-*/{run.name}")]
             state = Path(self.env["XDG_STATE_HOME"])
             found += [str(each) for each in state.rglob(f"{run.name}.json")]
+            if docker:
+                ours = [("label", f"dev.metta-sandbox.run={run.name}")]
+                found += [each.name for each in docker.container.list(all=True, filters=ours)]
+                found += [each.name for each in docker.network.list(filters=ours)]
         return found
 
     def interrupt(self, number: int = signal.SIGINT) -> None:
@@ -235,7 +240,11 @@ def starter(folder: Path) -> Iterator[Start]:
         yield start
     finally:
         for command in started:
-            if command.process.poll() is None:
+            command.interrupt()
+        for command in started:
+            try:
+                command.process.wait(30)
+            except subprocess.TimeoutExpired:
                 os.killpg(command.process.pid, signal.SIGKILL)
                 command.process.wait()
             for each in processes(f"{_MARK}={command.mark}"):
@@ -243,6 +252,18 @@ def starter(folder: Path) -> Iterator[Start]:
 
 
 Write = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def starting() -> Callable[[Path], Iterator[Start]]:
+    """Give what starts commands for longer than a test."""
+    return starter
+
+
+@pytest.fixture(scope="session", name="write_tiny")
+def write_tiny_to() -> Write:
+    """Give what writes tiny scenarios for longer than a test."""
+    return write_tiny
 
 
 @pytest.fixture
