@@ -61,9 +61,16 @@ def stage_credentials(
         owner: The uid and gid that shall own the copies, when the caller is root.
 
     Raises:
-        MachineError: They are too large to be copied into memory.
+        MachineError: They are too large to be copied into memory, or somebody else has made the
+            folder that they would lie in.
 
     """
+    # Anybody may write where it lies, so nobody else may have made it.
+    own = folder.parent.parent
+    own.mkdir(mode=0o700, exist_ok=True)
+    if own.is_symlink() or own.stat().st_uid != os.getuid():
+        raise MachineError(f"{own} belongs to somebody else", f"sudo rm -r {own}")
+    own.chmod(0o700)
     folder.mkdir(mode=0o700, parents=True)
     for credential in credentials:
         target = folder / credential.name

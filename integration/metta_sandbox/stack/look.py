@@ -187,9 +187,12 @@ class _DockerLogs:
         self._clients.append(client)
         with client:
             assert client.stdout is not None
-            for line in client.stdout:
-                stamp, _, text = line.rstrip("\n").partition(" ")
-                yield _Stamped(stamp, LogLine(host, text))
+            try:
+                for line in client.stdout:
+                    stamp, _, text = line.rstrip("\n").partition(" ")
+                    yield _Stamped(stamp, LogLine(host, text))
+            finally:
+                client.kill()
 
 
 def _containers(hosts: tuple[str, ...], *, follow: bool) -> Iterator[LogLine]:

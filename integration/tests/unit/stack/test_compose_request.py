@@ -1,0 +1,141 @@
+"""What Compose is asked for: every node's name, rank and variables, mounts, labels, GPUs."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from metta_sandbox.scenario.names import node_host
+from metta_sandbox.stack.base import StackPlan
+from metta_sandbox.stack.credentials import Credential
+from metta_sandbox.stack.request import HOME, RUN_FOLDER, WORKSPACE, Placement, compose_request
+from metta_sandbox.stack.resources import compose_folder
+from metta_sandbox.stack.subnet import free_subnets
+
+CONTRACT = {
+    "NUM_NODES", "NODE_INDEX", "MASTER_ADDR", "MASTER_PORT", "NUM_GPUS", "RANK", "LOCAL_RANK",
+    "WORLD_SIZE", "DIST_URL", "SKYPILOT_TASK_ID", "WANDB_MODE", "OMP_NUM_THREADS",
+}  # fmt: skip
+
+
+def request(nodes: int = 2, place: Placement | None = None, **more: Any) -> dict[str, Any]:
+    plan = StackPlan(
+        run="20260101-ab",
+        scenario="basic",
+        hosts=tuple(node_host(rank) for rank in range(nodes)),
+        folder=Path("/artifacts/basic"),
+        **more,
+    )
+    place = place or Placement("metta-x", "image:tag", "1000:1000", Path("/cache/agent.pyz"))
+    base = YAML(typ="safe", pure=True).load((compose_folder() / "compose.yaml").read_text())
+    return compose_request(base, plan, place)
+
+
+def targets(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {mount["target"]: mount for mount in service["volumes"]}
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 3, 16, 64])
+def test_every_node_has_its_name_and_rank(nodes: int) -> None:
+    hosts = [node_host(rank) for rank in range(nodes)]
+    asked = request(nodes)
+    assert set(asked["services"]) == {*hosts, "hub", "dummy-api"}
+    for rank, host in enumerate(hosts):
+        service = asked["services"][host]
+        env = service["environment"]
+        assert service["container_name"] == f"metta-x-{host}"
+        assert service["hostname"] == host
+        assert f"--node={host}" in service["command"]
+        assert env.keys() >= CONTRACT
+        assert env["RANK"] == env["NODE_INDEX"] == str(rank)
+        assert env["WORLD_SIZE"] == env["NUM_NODES"] == str(nodes)
+        assert env["MASTER_ADDR"] == "sweep-master"
+        assert env["DIST_URL"] == f"tcp://sweep-master:{env['MASTER_PORT']}"
+        assert env["OBSERVATORY_URL"] == "http://dummy-api:8080"
+        assert env["COGWEB_URL"] == "http://dummy-api:8081"
+
+
+def test_sixty_four_nodes_are_named_as_designed_and_have_room() -> None:
+    subnet = next(free_subnets("metta-x", 64, []))
+    place = Placement("metta-x", "i", "1:1", Path("/a"), subnet=str(subnet))
+    asked = request(64, place)
+    assert [name for name in asked["services"] if name.startswith("sweep")] == [
+        "sweep-master",
+        "sweep-worker",
+        *(f"sweep-worker-{rank}" for rank in range(2, 64)),
+    ]
+    (config,) = asked["networks"]["stack"]["ipam"]["config"]
+    assert IPv4Network(config["subnet"]).num_addresses >= 64 + 5
+    assert asked["networks"]["stack"]["internal"] is True
+
+
+def test_nobody_is_root_or_has_capabilities_or_ports() -> None:
+    for service in request(3)["services"].values():
+        assert service["user"] == "1000:1000"
+        assert service["cap_drop"] == ["ALL"]
+        assert "ports" not in service
+        assert "privileged" not in service
+
+
+def test_everything_is_labelled() -> None:
+    place = Placement("metta-x", "i", "1:1", Path("/a"), labels={"dev.metta-sandbox.run": "r"})
+    asked = request(2, place)
+    assert all(one["labels"] == place.labels for one in asked["services"].values())
+    assert asked["networks"]["stack"]["labels"] == place.labels
+
+
+def test_a_working_copy_is_mounted_live_on_every_node() -> None:
+    asked = request(3, source=Path("/home/me/copy"))
+    for host in ("sweep-master", "sweep-worker", "sweep-worker-2"):
+        service = asked["services"][host]
+        assert service["working_dir"] == WORKSPACE
+        assert targets(service)[WORKSPACE]["source"] == "/home/me/copy"
+        assert targets(service)[WORKSPACE]["read_only"] is False
+    assert WORKSPACE not in targets(asked["services"]["dummy-api"])
+    assert request()["services"]["sweep-worker"]["working_dir"] == RUN_FOLDER
+
+
+def test_credentials_are_mounted_read_only_and_the_api_gets_its_token_alone(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "observatory_tokens.yaml").write_text("secret")
+    given = (Credential(".netrc", Path("/me/.netrc")), Credential(".metta", tmp_path))
+    place = Placement("metta-x", "i", "1:1", Path("/a"), credentials=given)
+    asked = request(2, place)
+    for host in ("sweep-master", "sweep-worker"):
+        mounts = targets(asked["services"][host])
+        assert mounts[f"{HOME}/.netrc"]["read_only"] is True
+        assert mounts[f"{HOME}/.metta"]["read_only"] is True
+    api = targets(asked["services"]["dummy-api"])
+    (token,) = (mount for mount in api.values() if mount["source"].startswith(str(tmp_path)))
+    assert token["read_only"] is True
+    assert not any(target.startswith(HOME) for target in api)
+    assert "secret" not in str(asked)
+    assert not any(HOME in target for target in targets(request()["services"]["sweep-worker"]))
+
+
+def test_gpus_are_asked_for_and_told() -> None:
+    asked = request(2, hardware="gpu")["services"]
+    for host in ("sweep-master", "sweep-worker"):
+        (device,) = asked[host]["deploy"]["resources"]["reservations"]["devices"]
+        assert device["capabilities"] == ["gpu"]
+        assert asked[host]["environment"]["NUM_GPUS"] == "1"
+    assert "deploy" not in asked["dummy-api"]
+    assert request()["services"]["sweep-worker"]["environment"]["NUM_GPUS"] == "0"
+    assert "deploy" not in request()["services"]["sweep-worker"]
+
+
+def test_a_standing_stack_stays_when_its_harness_leaves() -> None:
+    for service in request(2, standing=True)["services"].values():
+        assert service["command"][1] == "--standing"
+    for service in request(2)["services"].values():
+        assert "--standing" not in service["command"]
+
+
+def test_a_dollar_sign_is_no_variable() -> None:
+    asked = request(2, env={"PRICE": "$5 ${HOME}"})
+    assert asked["services"]["sweep-worker"]["environment"]["PRICE"] == "$$5 $${HOME}"
