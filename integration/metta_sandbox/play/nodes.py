@@ -235,7 +235,7 @@ class Nodes:
                 self._take(message)
                 self._timeline.require_whole()
                 heard = time.monotonic()
-            elif silent_at <= time.monotonic():
+            elif until == silent_at:
                 self._ending = Ending(End.SILENT, self._describe_silence(limits.longest_silence))
             else:
                 reason = f"the sweep was not over after its deadline of {limits.deadline:g} s"

@@ -48,7 +48,7 @@ def test_a_container_killed_in_mid_training_ends_the_sweep_within_seconds(
     assert scenario.verdict == "failed"
     assert scenario.reason == "sweep-worker is lost: sweep-worker was killed by signal 9"
     log = (command.folder / "tiny" / "logs" / "sweep-worker.log").read_text()
-    assert "train.step" in log, "also the log of a container that was killed is kept"
+    assert "train.started" in log, "also the log of a container that was killed is kept"
     assert command.left(docker) == []
 
 

@@ -107,6 +107,28 @@ def test_the_sweeps_own_port_being_taken_ends_it(cli: Start, tiny: Write) -> Non
     assert port in scenario.reason
 
 
+#: An agent that ends before it has registered.
+ENDS = """\
+import os, sys
+if os.environ.get("METTA_NODE") == "sweep-worker" and sys.orig_argv[2] == "agent":
+    sys.stderr.write("no luck today\\n")
+    os._exit(7)
+"""
+
+
+def test_a_node_that_ends_at_its_start_is_not_waited_for(
+    cli: Start, tiny: Write, hooked: Callable[[str], Path]
+) -> None:
+    command = cli("run", tiny(), "--engine", "process", python=hooked(ENDS))
+
+    scenario = played(command, 1)
+
+    assert (scenario.verdict, scenario.trials, scenario.checks) == ("error", (), ())
+    reason = "not ready: sweep-worker exited with status 7, saying: no luck today"
+    assert scenario.reason == reason
+    assert scenario.seconds < 10
+
+
 def test_a_node_killed_from_outside_ends_the_sweep_within_seconds(cli: Start, tiny: Write) -> None:
     command = cli("run", tiny(steps=None), "--engine", "process")
     command.event("train.step", rank=1)

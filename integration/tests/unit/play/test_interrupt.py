@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from metta_sandbox.errors import StackError
+from metta_sandbox.interrupt import HEARD, interruptible, uninterrupted
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in HEARD}
+    yield
+    assert {number: signal.getsignal(number) for number in HEARD} == before
+
+
+def hear(number: int = signal.SIGINT) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", HEARD)
+def test_each_signal_ends_a_run_like_ctrl_c(number: int) -> None:
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        hear(number)
+
+
+def test_only_the_first_is_raised() -> None:
+    with interruptible():
+        with suppress(KeyboardInterrupt):
+            hear()
+        hear()
+        hear(signal.SIGTERM)
+
+
+def test_what_the_caller_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible():
+            hear(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_one_that_comes_in_an_uninterrupted_block_is_raised_after_it() -> None:
+    done: list[str] = []
+
+    def work() -> None:
+        with uninterrupted():
+            hear()
+            done.append("first")
+            hear(signal.SIGTERM)
+            done.append("second")
+        done.append("after")
+
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        work()
+    assert done == ["first", "second"]
+
+
+def test_one_that_comes_before_an_error_counts_more_than_the_error() -> None:
+    # Ctrl-C at a terminal also ends the program that is waited for.
+    def fail() -> None:
+        hear()
+        raise StackError("Compose was interrupted")
+
+    with pytest.raises(KeyboardInterrupt), interruptible(), uninterrupted():
+        fail()
+
+
+def test_an_error_without_one_is_raised_as_it_is() -> None:
+    with pytest.raises(StackError, match="broken"), interruptible(), uninterrupted():
+        raise StackError("broken")
+
+
+def test_after_the_first_an_uninterrupted_block_raises_none() -> None:
+    with interruptible():
+        with suppress(KeyboardInterrupt):
+            hear()
+        with uninterrupted():
+            hear()

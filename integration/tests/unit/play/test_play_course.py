@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metta_sandbox.errors import MachineError, StackError
+from metta_sandbox.play import play as module
+from metta_sandbox.play import run as running
+from metta_sandbox.play.play import Played, Setting, play
+from metta_sandbox.report import results
+from metta_sandbox.report.artifacts import create_run_folder
+from metta_sandbox.report.console import Reporter
+from metta_sandbox.scenario.loading import load
+from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.stack.lease import Owner
+
+FILE = Path("scenarios/basic.yaml")
+
+
+class Stack:
+    """A stack that breaks where it is told to."""
+
+    engine = "broken"
+    python = "python3"
+
+    def __init__(self, log: list[str], **breaks: BaseException) -> None:
+        self.log, self.breaks = log, breaks
+
+    def _do(self, what: str) -> Any:
+        self.log.append(what)
+        if what in self.breaks:
+            raise self.breaks[what]
+        return {}
+
+    def up(self, _: object) -> None:
+        self._do("up")
+
+    def collect(self) -> None:
+        self._do("collect")
+
+    def down(self) -> None:
+        self._do("down")
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+
+class Engine:
+    name = "broken"
+
+    def __init__(self, **breaks: BaseException) -> None:
+        self.log: list[str] = []
+        self.versions: dict[str, str] = {}
+        self.breaks = breaks
+
+    def lease(self, *_: object) -> Stack:
+        return Stack(self.log, **self.breaks)
+
+    def give_back(self, stack: Stack) -> None:
+        stack.down()
+
+    def remove(self, run: str) -> None:
+        self.log.append(f"remove {run}")
+
+
+def played(tmp_path: Path, engine: Engine) -> Played:
+    def ignore(_: object) -> None:
+        """Nobody watches."""
+
+    setting = Setting(engine, Owner("run"), create_run_folder(tmp_path), ignore, ignore)
+    return play(load(FILE), FILE, setting)
+
+
+def test_what_came_first_is_the_reason_and_the_stack_goes_back_all_the_same(
+    tmp_path: Path,
+) -> None:
+    engine = Engine(
+        up=StackError("no luck"), collect=OSError("no log"), down=StackError("still there")
+    )
+
+    result = played(tmp_path, engine).result
+
+    assert engine.log == ["up", "collect", "down"]
+    assert (result.verdict, result.reason) == ("error", "no luck; no log; still there")
+
+
+def test_a_fault_of_ours_is_an_error_with_its_traceback_in_the_timeline(tmp_path: Path) -> None:
+    engine = Engine(up=KeyError("oops"))
+
+    result = played(tmp_path, engine).result
+
+    assert engine.log == ["up", "collect", "down"]
+    assert result.reason == "KeyError: 'oops' (a fault of the sandbox itself)"
+    assert "Traceback" in (tmp_path / "latest" / "basic" / "timeline.log").read_text()
+
+
+def test_ctrl_c_collects_and_gives_back(tmp_path: Path) -> None:
+    engine = Engine(up=KeyboardInterrupt())
+
+    outcome = played(tmp_path, engine)
+
+    assert engine.log == ["up", "collect", "down"]
+    assert (outcome.interrupted, outcome.result.reason) == (True, "interrupted")
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_of_its_scenario(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> Path:
+        raise OSError(28, "No space left on device", "artifacts/basic")
+
+    monkeypatch.setattr(module, "create_scenario_folder", full)
+    engine = Engine()
+
+    result = played(tmp_path, engine).result
+
+    assert engine.log == []
+    assert result.verdict == "error"
+    assert "No space left on device: 'artifacts/basic'" in result.reason
+
+
+@pytest.mark.parametrize(
+    "error", [MachineError("no engine"), RuntimeError("a fault of ours")], ids=str
+)
+def test_results_are_written_also_when_nothing_could_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def choose(*_: object, **__: object) -> Engine:
+        raise error
+
+    monkeypatch.setattr(running, "choose", choose)
+    options = running.Options(paths=(FILE,), artifacts=tmp_path)
+
+    with pytest.raises(type(error)):
+        running.run(options, Reporter(quiet=True))
+
+    written = results.read(tmp_path / "latest")
+    assert (written.verdict, written.reason, written.scenarios) == ("error", str(error), ())
+    assert (tmp_path / "latest" / "environment.json").exists()
+    assert not list((tmp_path / "latest").glob(".*"))
+
+
+def test_what_an_unfinished_run_left_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine()
+
+    def breaks(_scenario: Scenario, _file: Path, _setting: Setting) -> Played:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(running, "choose", lambda *_, **__: engine)
+    monkeypatch.setattr(running, "play", breaks)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    options = running.Options(paths=(FILE,), artifacts=tmp_path / "artifacts")
+
+    with pytest.raises(RuntimeError):
+        running.run(options, Reporter(quiet=True))
+
+    written = json.loads((tmp_path / "artifacts" / "latest" / "results.json").read_text())
+    assert engine.log == [f"remove {written['run']}"]
+    assert written["verdict"] == "error"
