@@ -3,73 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from metta_sandbox.scenario.base import Fault, Part, misfit
 from metta_sandbox.scenario.expect import Expectation, LogExpectation
-from metta_sandbox.scenario.names import API, TRAINER_KEYS, node_host, suggest_key
-from metta_sandbox.scenario.overrides import flatten, split_key
-from metta_sandbox.scenario.search import WHOLE, Choice, Parameter, Range, Sweep
+from metta_sandbox.scenario.names import API, node_host
+from metta_sandbox.scenario.overrides import split_key
+from metta_sandbox.scenario.search import Choice, Range, Sweep
+from metta_sandbox.scenario.services import Services
 from metta_sandbox.scenario.units import Duration
 from metta_sandbox.scenario.values import Value
-
-
-def _flatten(given: Any) -> Any:
-    if isinstance(given, Mapping):
-        return flatten(given)
-    if isinstance(given, list) and all(isinstance(item, str) for item in given):
-        return flatten(given)
-    raise ValueError("expected a mapping of override keys, or a list of key=value")
-
-
-Overrides = Annotated[
-    dict[str, Value],
-    BeforeValidator(_flatten, json_schema_input_type=dict[str, Value] | list[str]),
-]
-
-
-class Trainer(Part):
-    """The trainer of every trial, and how it is set."""
-
-    command: Annotated[tuple[str, ...], Field(strict=False)] = Field(
-        default=(),
-        description="What each rank runs, as a list of words; the overrides follow, Hydra-style. "
-        "Default: the bundled arena trainer.",
-    )
-    overrides: Overrides = Field(
-        default_factory=dict,
-        description="Settings all trials share, Hydra-style: nested, dotted, or a list of "
-        "key=value. What the sweep suggests goes over them.",
-    )
-
-    @field_validator("overrides")
-    @classmethod
-    def _are_known(cls, value: dict[str, Value], info: ValidationInfo) -> dict[str, Value]:
-        if info.data.get("command"):
-            return value
-        faults: list[Fault] = []
-        for key, setting in value.items():
-            op, bare = split_key(key)
-            if message := suggest_key(bare):
-                faults.append(((key,), message))
-            elif op != "~" and not _is_a(setting, TRAINER_KEYS[bare]):
-                faults.append(((key,), f"expected {_KIND_NAMES[TRAINER_KEYS[bare]]}"))
-        if faults:
-            raise misfit(faults)
-        return value
-
-
-class Workload(Part):
-    """What runs on the nodes: the bundled rollout, and a trainer."""
-
-    setup: str = Field(
-        default="",
-        description="Shell commands that every node runs before the sweep starts, as in a SkyPilot "
-        "task: without the variables that SkyPilot gives to `run` alone.",
-    )
-    trainer: Trainer = Field(default_factory=Trainer, description="The trainer of every trial.")
+from metta_sandbox.scenario.workload import Workload, misfit_of, variable_of
 
 
 class Scenario(Part):
@@ -106,6 +52,9 @@ class Scenario(Part):
     )
     workload: Workload = Field(default_factory=Workload, description="What runs on the nodes.")
     sweep: Sweep = Field(default_factory=Sweep, description="The search.")
+    services: Services = Field(
+        default_factory=Services, description="What the stack's services answer."
+    )
     expect: Annotated[tuple[Expectation, ...], Field(strict=False)] = Field(
         default=(), description="What must hold afterwards, read from top to bottom."
     )
@@ -167,12 +116,17 @@ class Scenario(Part):
     @classmethod
     def _suits_trainer(cls, value: Sweep, info: ValidationInfo) -> Sweep:
         workload = info.data.get("workload")
-        if workload is None or workload.trainer.command:
+        if workload is None:
             return value
         faults: list[Fault] = []
-        for key, parameter in value.parameters.items():
-            if message := suggest_key(key) or _misfit_of(parameter, TRAINER_KEYS[key]):
-                faults.append((("parameters", key), message))
+        if workload.run is not None and value.parameters:
+            faults.append((("parameters",), "nobody suggests anything to workload.run"))
+        elif workload.trainer.bundled:
+            for key, parameter in value.parameters.items():
+                if message := misfit_of(key, parameter):
+                    faults.append((("parameters", key), message))
+        elif workload.trainer.overrides_style == "env":
+            faults = _clashes([*workload.trainer.overrides, *value.parameters], value)
         if faults:
             raise misfit(faults)
         return value
@@ -196,25 +150,14 @@ class Scenario(Part):
         return value
 
 
-_Kind: TypeAlias = type[bool | int | float | str]
-_KIND_NAMES: Mapping[_Kind, str] = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-}
-
-
-def _is_a(value: Value, kind: _Kind) -> bool:
-    if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, (int, float) if kind is float else kind)
-
-
-def _misfit_of(parameter: Parameter, kind: _Kind) -> str | None:
-    """Say why a trainer's key can't take what is searched, or None if it can."""
-    if isinstance(parameter, Choice):
-        fits = all(_is_a(value, kind) for value in parameter.values)
-    else:
-        fits = kind is float or (kind is int and parameter.distribution in WHOLE)
-    return None if fits else f"expected {_KIND_NAMES[kind]} from every suggestion"
+def _clashes(keys: list[str], sweep: Sweep) -> list[Fault]:
+    """Find searched keys whose variable is another key's too."""
+    owners: dict[str, str] = {}
+    faults: list[Fault] = []
+    for key in keys:
+        bare = split_key(key)[1]
+        owner = owners.setdefault(variable_of(bare), bare)
+        if owner != bare and bare in sweep.parameters:
+            message = f"{owner} has the same variable, {variable_of(bare)}"
+            faults.append((("parameters", bare), message))
+    return faults

@@ -7,9 +7,11 @@ import pytest
 
 from metta_sandbox.scenario.expect import KINDS, Bounds, Log, Trials
 from metta_sandbox.scenario.loading import parse
-from metta_sandbox.scenario.model import Scenario, Trainer, Workload
+from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import TRAINER_KEYS
 from metta_sandbox.scenario.search import Choice, Distribution, Range, Sweep
+from metta_sandbox.scenario.services import ScriptedAnswer, Services
+from metta_sandbox.scenario.workload import Score, Trainer, Workload
 
 DOCS = (Path(__file__).parents[4] / "docs" / "scenarios.md").read_text()
 BLOCKS = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
@@ -21,7 +23,11 @@ def test_every_example_is_a_scenario(block: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", [Scenario, Sweep, Range, Choice, Workload, Trainer, Bounds, Trials, Log]
+    "part",
+    [
+        *(Scenario, Sweep, Range, Choice, Bounds, Trials, Log),
+        *(Workload, Trainer, Score, Services, ScriptedAnswer),
+    ],
 )
 def test_every_key_is_documented(part: type[Scenario]) -> None:
     for key in part.model_fields:

@@ -1,0 +1,114 @@
+"""What the stand-in services answer in place of what they would."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
+from typing_extensions import Self
+
+from metta_sandbox.scenario.base import Part
+from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.scenario.units import Duration
+
+#: The control plane's routes that may be given an answer. A check of one's health may not: it
+#: tells whether the process lives.
+ROUTES = (
+    "GET /whoami",
+    "GET /sweeps/{name}",
+    "POST /sweeps/{name}/create_sweep",
+    "POST /sweeps/{name}/runs/next",
+    "POST /stats/training-runs",
+    "GET /stats/training-runs",
+    "GET /stats/training-runs/{record_id}",
+    "POST /stats/training-runs/{run_id}/epochs",
+    "GET /stats/training-runs/{run_id}/epochs",
+    "GET /stats/training-runs/{run_id}/epochs/{epoch_id}",
+    "POST /stats/policies",
+    "GET /stats/policies",
+    "GET /stats/policies/{record_id}",
+    "POST /stats/episodes",
+    "GET /stats/episodes",
+    "GET /stats/episodes/{record_id}",
+)
+
+
+def _one_or_more(given: Any) -> Any:
+    return [given] if isinstance(given, int) and not isinstance(given, bool) else given
+
+
+Calls = Annotated[
+    tuple[Annotated[int, Field(ge=1)], ...],
+    Field(strict=False, min_length=1),
+    BeforeValidator(_one_or_more, json_schema_input_type=int | list[int]),
+]
+
+
+class ScriptedAnswer(Part):
+    """What one route answers, at some of its calls or at every one."""
+
+    route: str = Field(description="Method and template: `POST /sweeps/{name}/runs/next`.")
+    call: Calls | None = Field(
+        default=None,
+        description="The how-manieth calls of the route, from 1, repeated ones counted. Default: "
+        "every call.",
+    )
+    status: int | None = Field(
+        default=None,
+        ge=200,
+        le=599,
+        description="Answered in place of the service, which never sees the call.",
+    )
+    body: JsonValue | None = Field(
+        default=None,
+        description="The answer's body in place of the service: JSON, or a text as it is.",
+    )
+    delay: Duration | None = Field(
+        default=None, description="How long the call waits before anything is done."
+    )
+    drop: bool = Field(
+        default=False,
+        description="The service does what was asked, and the answer gets lost on its way: the "
+        "connection is closed without one.",
+    )
+
+    @field_validator("route")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        if value not in ROUTES:
+            near = nearest(value, ROUTES)
+            hint = f"did you mean {near}?" if near else f"such as {ROUTES[3]}"
+            raise ValueError(f"the control plane has no such route; {hint}")
+        return value
+
+    @model_validator(mode="after")
+    def _say_something(self) -> Self:
+        answers = self.status is not None or self.body is not None
+        if not answers and not self.drop and self.delay is None:
+            raise ValueError("expected status, body, delay or drop")
+        if answers and self.drop:
+            raise ValueError("expected no status and no body with drop: nothing is answered")
+        return self
+
+    def takes(self, route: str, number: int) -> bool:
+        """Tell whether a call of a route is one of those meant."""
+        return route == self.route and (self.call is None or number in self.call)
+
+    def __str__(self) -> str:
+        calls = "" if self.call is None else f" call {', '.join(map(str, self.call))}"
+        parts = [
+            None if self.delay is None else f"wait {self.delay:g} s",
+            None if self.status is None else str(self.status),
+            None if self.body is None else "a body of the scenario's",
+            "drop" if self.drop else None,
+        ]
+        return f"{self.route}{calls}: {', '.join(part for part in parts if part)}"
+
+
+class Services(Part):
+    """The services of a stack whose answers a scenario prescribes."""
+
+    api: Annotated[tuple[ScriptedAnswer, ...], Field(strict=False)] = Field(
+        default=(),
+        description="Answers of the control plane; of several that take a call, the first counts.",
+    )

@@ -1,0 +1,263 @@
+"""What runs on the nodes: a trainer under our rollout, or a command of the user's own."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from typing_extensions import Self
+
+from metta_sandbox.scenario.base import Fault, Part, misfit
+from metta_sandbox.scenario.names import TRAINER_KEYS, suggest_key
+from metta_sandbox.scenario.overrides import flatten, split_key
+from metta_sandbox.scenario.search import WHOLE, Choice, Parameter
+from metta_sandbox.scenario.units import Pattern
+from metta_sandbox.scenario.values import Value
+
+#: Words of a trainer's command in whose place the path of a file with the overrides is put.
+OVERRIDES_FILE = "{overrides_file}"
+OVERRIDES_YAML = "{overrides_yaml}"
+
+
+def _flatten(given: Any) -> Any:
+    if isinstance(given, Mapping):
+        return flatten(given)
+    if isinstance(given, list) and all(isinstance(item, str) for item in given):
+        return flatten(given)
+    raise ValueError("expected a mapping of override keys, or a list of key=value")
+
+
+Overrides = Annotated[
+    dict[str, Value],
+    BeforeValidator(_flatten, json_schema_input_type=dict[str, Value] | list[str]),
+]
+
+
+def _split(given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    try:
+        return shlex.split(given)
+    except ValueError as error:
+        raise ValueError(f"expected words as a shell reads them ({error})") from None
+
+
+Command = Annotated[
+    tuple[str, ...],
+    Field(strict=False),
+    BeforeValidator(_split, json_schema_input_type=str | list[str]),
+]
+
+
+def _as_text(given: Any) -> Any:
+    if not isinstance(given, Mapping):
+        return given
+    return {
+        name: str(value)
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+        else value
+        for name, value in given.items()
+    }
+
+
+Environment = Annotated[
+    dict[str, str],
+    BeforeValidator(_as_text, json_schema_input_type=dict[str, str | int | float]),
+]
+
+
+class Score(Part):
+    """Where a trial's score is found."""
+
+    source: Literal["evaluate", "event", "wandb_summary", "json", "log", "none"] = Field(
+        description="By the bundled evaluation of checkpoint.pt, the last event that carries it, "
+        "the summary of the trainer's own W&B run, a file of JSON, or its log; `none` scores "
+        "every trial that exits with 0 alike."
+    )
+    key: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The number's name there, dotted for what is nested. Default: the metric.",
+    )
+    path: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The file of JSON, from the trainer's working folder or the trial's.",
+    )
+    pattern: Pattern | None = Field(
+        default=None,
+        description="Matched against the lines of rank 0's log; the last match's first group is "
+        "the score.",
+    )
+
+    @model_validator(mode="after")
+    def _say_what_the_source_needs(self) -> Self:
+        if (self.source == "json") != (self.path is not None):
+            raise ValueError("expected path with source json, and with no other")
+        if (self.source == "log") != (self.pattern is not None):
+            raise ValueError("expected pattern with source log, and with no other")
+        if self.pattern is not None and not re.compile(self.pattern).groups:
+            raise ValueError("expected a pattern with a group, as in 'score=([0-9.]+)'")
+        if self.key is not None and self.source not in {"event", "wandb_summary", "json"}:
+            raise ValueError(f"expected no key with source {self.source}")
+        return self
+
+
+class Trainer(Part):
+    """The trainer of every trial, and how it is set."""
+
+    command: Command = Field(
+        default=(),
+        description="What each rank runs: words, or a text that is split as a shell would. "
+        "Variables of the node ($NAME) are filled in. Default: the bundled arena trainer.",
+    )
+    launcher: Literal["torchrun", "plain", "own"] = Field(
+        default="torchrun",
+        description="Who starts the ranks of a node: torchrun; nobody (plain: one process each, "
+        "with RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT set); or the command itself, "
+        "which is started once on each node (own).",
+    )
+    ranks_per_node: int = Field(default=1, ge=1, le=16, description="How many ranks on each node.")
+    overrides_style: Literal["hydra", "flags", "env", "file"] = Field(
+        default="hydra",
+        description="How a trainer of yours gets the overrides: key=value, --key value, variables "
+        "(trainer.lr as TRAINER_LR), or a file ({overrides_file} in the command).",
+    )
+    overrides: Overrides = Field(
+        default_factory=dict,
+        description="Settings all trials share, Hydra-style: nested, dotted, or a list of "
+        "key=value. What the sweep suggests goes over them.",
+    )
+    score: Score | None = Field(
+        default=None,
+        description="Where a trial's score is found. Default: the bundled evaluation for the "
+        "bundled trainer; for any other the last event that carries the metric, or else the "
+        "bundled evaluation of the checkpoint.pt it left.",
+    )
+
+    @property
+    def bundled(self) -> bool:
+        """Whether it is our own arena trainer."""
+        return not self.command
+
+    @field_validator("launcher")
+    @classmethod
+    def _has_a_command(cls, value: str, info: ValidationInfo) -> str:
+        if value == "own" and "command" in info.data and not info.data["command"]:
+            raise ValueError("own needs a command that starts the ranks")
+        return value
+
+    @field_validator("overrides_style")
+    @classmethod
+    def _suits_command(cls, value: str, info: ValidationInfo) -> str:
+        command = info.data.get("command")
+        if command is None or value == "hydra":
+            return value
+        if not command:
+            raise ValueError("the bundled trainer takes hydra")
+        named = any(OVERRIDES_FILE in word or OVERRIDES_YAML in word for word in command)
+        if value == "file" and not named:
+            raise ValueError(f"file needs {OVERRIDES_FILE} or {OVERRIDES_YAML} in the command")
+        return value
+
+    @field_validator("overrides")
+    @classmethod
+    def _are_known(cls, value: dict[str, Value], info: ValidationInfo) -> dict[str, Value]:
+        if info.data.get("command"):
+            return value
+        faults: list[Fault] = []
+        for key, setting in value.items():
+            op, bare = split_key(key)
+            if message := suggest_key(bare):
+                faults.append(((key,), message))
+            elif op != "~" and not _is_a(setting, TRAINER_KEYS[bare]):
+                faults.append(((key,), f"expected {_KIND_NAMES[TRAINER_KEYS[bare]]}"))
+        if faults:
+            raise misfit(faults)
+        return value
+
+
+class Workload(Part):
+    """What runs on the nodes: the bundled rollout with a trainer, or a command of one's own."""
+
+    folder: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A folder beside the scenario file whose copy is the working folder.",
+    )
+    working_folder: Literal["shared", "private"] = Field(
+        default="shared",
+        description="Whether all nodes work in one folder, as in a mounted bucket, or each in its "
+        "own.",
+    )
+    env: Environment = Field(
+        default_factory=dict, description="Variables of everything that runs on the nodes."
+    )
+    setup: str = Field(
+        default="",
+        description="Shell commands that every node runs before the sweep starts, as in a SkyPilot "
+        "task: without the variables that SkyPilot gives to `run` alone.",
+    )
+    run: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Shell commands that every node runs at the same moment in place of the "
+        "bundled rollout, as in a SkyPilot task.",
+    )
+    trainer: Trainer = Field(
+        default_factory=Trainer, description="The trainer of every trial of the bundled rollout."
+    )
+
+    @field_validator("env")
+    @classmethod
+    def _are_names(cls, value: dict[str, str]) -> dict[str, str]:
+        faults: list[Fault] = [
+            ((name,), "expected a variable's name: letters, digits and _")
+            for name in value
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)
+        ]
+        if faults:
+            raise misfit(faults)
+        return value
+
+    @field_validator("trainer")
+    @classmethod
+    def _is_one_kind(cls, value: Trainer, info: ValidationInfo) -> Trainer:
+        if info.data.get("run") is not None and value != Trainer():
+            raise ValueError("expected either run, your own command, or trainer, under our rollout")
+        return value
+
+
+def variable_of(key: str) -> str:
+    """Name the environment variable of an override key: ``trainer.lr`` is ``TRAINER_LR``."""
+    return re.sub(r"\W", "_", key).upper()
+
+
+def misfit_of(key: str, parameter: Parameter) -> str | None:
+    """Say why the bundled trainer can't take what is searched, or None if it can."""
+    if message := suggest_key(key):
+        return message
+    kind = TRAINER_KEYS[key]
+    if isinstance(parameter, Choice):
+        fits = all(_is_a(value, kind) for value in parameter.values)
+    else:
+        fits = kind is float or (kind is int and parameter.distribution in WHOLE)
+    return None if fits else f"expected {_KIND_NAMES[kind]} from every suggestion"
+
+
+_Kind: TypeAlias = type[bool | int | float | str]
+_KIND_NAMES: Mapping[_Kind, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+}
+
+
+def _is_a(value: Value, kind: _Kind) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
