@@ -38,8 +38,10 @@ def played(command: Command, status: int) -> ScenarioResult:
     result = command.results()
     (scenario,) = result.scenarios
     folder = command.folder / "tiny"
-    for name in ("scenario.yaml", "timeline.log", "logs/sweep-master.log", "logs/dummy-api.log"):
+    for name in ("scenario.yaml", "timeline.log", "timeline.jsonl"):
         assert (folder / name).stat().st_size > 0, name
+    for host in ("sweep-master", "sweep-worker", "dummy-api"):
+        assert (folder / "logs" / f"{host}.log").exists(), host
     assert command.left() == []
     return scenario
 

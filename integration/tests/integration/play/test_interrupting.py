@@ -112,15 +112,3 @@ def test_what_a_killed_run_left_goes_with_the_next_and_a_neighbour_stays(
         each.interrupt(signal.SIGTERM)
     for each in (following, neighbour):
         interrupted(each)
-
-
-def test_what_is_stopped_while_it_is_ignored_goes_on(cli: Start, tiny: Write) -> None:
-    command = cli(
-        *("run", tiny(), *ENGINE),
-        program=("nohup", sys.executable, "-m", "metta_sandbox"),
-    )
-    command.event("handoff.sent")
-
-    command.interrupt(signal.SIGHUP)
-
-    assert command.wait() == 0, command.text
