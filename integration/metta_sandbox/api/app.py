@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from metta_sandbox.api.announcer import Announcer
 from metta_sandbox.api.middleware import Guard, Recorder
 from metta_sandbox.api.routes import add_routes
+from metta_sandbox.api.script import Script
 from metta_sandbox.api.store import Store
 from metta_sandbox.api.tokens import Tokens
 from metta_sandbox.api.transcript import Transcript
@@ -24,7 +25,8 @@ class Settings:
     """What a control plane is started with.
 
     Args:
-        data: The folder of its state file and its transcript; made when missing.
+        data: The folder of its state file and its transcript, and of the answers it is told to
+            give; made when missing.
         cogweb_port: The port whose calls are Cogweb's; those of any other are Observatory's.
         tokens: Who may call. With none, everybody may.
 
@@ -53,6 +55,7 @@ def create_app(settings: Settings, announcer: Announcer | None = None) -> FastAP
         raise MachineError(
             f"cannot make the folder {settings.data}: {error.strerror}", "choose another --data"
         ) from error
+    script = Script.read(settings.data)
     store = Store(settings.data / "state.sqlite3")
     transcript = Transcript(settings.data / "requests.jsonl")
 
@@ -79,5 +82,6 @@ def create_app(settings: Settings, announcer: Announcer | None = None) -> FastAP
         tokens=settings.tokens,
         announcer=announcer,
         cogweb_port=settings.cogweb_port,
+        script=script,
     )
     return app

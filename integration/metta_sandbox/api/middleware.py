@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from starlette.datastructures import Headers
@@ -10,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metta_sandbox.api.announcer import Announcer
 from metta_sandbox.api.exchange import Answer, Call, answer_of, read_body, route_of
+from metta_sandbox.api.script import Cue, Script, hang_up
 from metta_sandbox.api.tokens import Tokens
 from metta_sandbox.api.transcript import Transcript, record_of
 
@@ -52,6 +54,7 @@ class Recorder:
         tokens: What must not be kept.
         announcer: Sends an ``api.request`` event for each exchange.
         cogweb_port: The port that is Cogweb's; any other one is Observatory's.
+        script: Answers that the scenario prescribes.
 
     """
 
@@ -62,12 +65,14 @@ class Recorder:
         tokens: Tokens,
         announcer: Announcer,
         cogweb_port: int,
+        script: Script,
     ) -> None:
         self._app = app
         self._transcript = transcript
         self._tokens = tokens
         self._announcer = announcer
         self._cogweb_port = cogweb_port
+        self._script = script
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take in one request, answer and record it."""
@@ -86,26 +91,42 @@ class Recorder:
             route=route,
             number=self._transcript.count(scope["method"], route),
         )
+        cue = self._script.cue(call)
         answer = None if body is None else await self.answer(call)
-        await self._record(call, answer, wall, mono)
-        if answer is not None:
+        await self._record(call, answer, cue, wall, mono)
+        if cue is not None and cue.rule.drop:
+            await hang_up(scope, receive)
+        elif answer is not None:
             await answer.send(send)
 
     async def answer(self, call: Call) -> Answer:
         """Say what a call gets: the one place every answer comes from.
 
-        Answers that a scenario prescribes for the n-th call of a route belong here.
+        One that is prescribed a status or a body never reaches the application.
         """
-        return await answer_of(self._app, call)
+        cue = self._script.cue(call)
+        if cue is not None and cue.rule.delay is not None:
+            await asyncio.sleep(cue.rule.delay)
+        scripted = None if cue is None else cue.answer
+        return scripted or await answer_of(self._app, call)
 
-    async def _record(self, call: Call, answer: Answer | None, wall: float, mono: float) -> None:
+    async def _record(
+        self, call: Call, answer: Answer | None, cue: Cue | None, wall: float, mono: float
+    ) -> None:
         token = call.headers.get(TOKEN_HEADER)
         secrets = {*self._tokens.by_url.values(), token or ""}
         known = self._tokens.user(token) is not None
         record = record_of(call, answer, authenticated=known, secrets=secrets)
-        self._transcript.write(record, wall=wall, mono=mono)
+        marks = {}
+        if cue is not None:
+            marks = {"scripted": True, "rule": cue.number}
+            if cue.rule.drop:
+                # The answer is kept, as what the caller never got.
+                marks["dropped"] = True
+                record["status"] = None
+        self._transcript.write({**record, **marks}, wall=wall, mono=mono)
         if call.scope["path"] != HEALTH:
             shown = ("service", "method", "route", "path", "call", "status")
             fields = {name: record[name] for name in shown}
             seconds = time.monotonic() - mono
-            await self._announcer.emit("api.request", **fields, seconds=seconds)
+            await self._announcer.emit("api.request", **fields, **marks, seconds=seconds)

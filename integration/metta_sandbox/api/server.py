@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 from metta_sandbox.api.announcer import Announcer
 from metta_sandbox.api.app import Settings, create_app
+from metta_sandbox.api.script import HangUps
 from metta_sandbox.api.tokens import Tokens
 from metta_sandbox.errors import MachineError
 from metta_sandbox.node.agent.emitter import Emitter
@@ -77,7 +78,7 @@ class _Server(uvicorn.Server):
     def __init__(self, app: FastAPI) -> None:
         super().__init__(
             uvicorn.Config(
-                app,
+                HangUps(app),
                 lifespan="off",  # two servers share one application
                 log_config=None,
                 access_log=False,
