@@ -81,7 +81,7 @@ class Agent:
         reader = await self._unless_over(self._dial(patience))
         if reader is None:
             return 0 if self._over.is_set() else 1
-        self._spawn(self._listen(reader))
+        listening = asyncio.ensure_future(self._listen(reader))
         following = asyncio.ensure_future(self._follow_files())
         if first:
             self._start({"group": MAIN, "command": first, "env": {}}, None)
@@ -89,7 +89,11 @@ class Agent:
         await self._stop_all()
         await self._end_strays()
         following.cancel()
+        listening.cancel()
         server.close()
+        if self._tasks:
+            # Whoever asked for an end hears of it.
+            await asyncio.wait(self._tasks, timeout=_PATIENCE)
         await self._hub.finish(_PATIENCE)
         main = self._groups.get(MAIN)
         return _shell_status(main.status or 0) if main else 0
@@ -177,9 +181,10 @@ class Agent:
         if kind == "hello":
             self._emitters.enter(outlet, message)
         elif kind == "event":
-            self._emitters.note(outlet, message["record"])
+            record = message["record"]
+            self._emitters.note(outlet, record)
             self._hub.send(message)
-            owner = self._owners.get(message["record"].get("group", ""))
+            owner = self._owners.get(record.get("group", ""))
             if owner is not None:
                 owner.send(message)
                 await owner.room()

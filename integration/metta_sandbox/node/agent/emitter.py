@@ -19,7 +19,7 @@ from typing import Any, Deque, Dict, List, Mapping, Optional, TextIO
 from metta_sandbox.node.agent.wire import Arm, LineReader, decode, encode, plain
 
 #: Bytes of JSON that one event may have.
-LONGEST_EVENT = 1 << 20
+LONGEST_EVENT = 1 << 18
 
 #: Environment variables that say who is emitting, and the event field each one fills.
 IDENTITY = {

@@ -47,12 +47,17 @@ class Emitters:
         self._changed.set()
 
     def note(self, outlet: Outlet, record: Mapping[str, Any]) -> None:
-        """Note that an event came over its channel."""
-        channel = self._channels.get(outlet)
-        if channel is not None:
-            channel.heard = time.monotonic()
-            self._last[channel.pid] = max(self._last[channel.pid], int(record["seq"]))
-            self._changed.set()
+        """Note that an event came over its channel.
+
+        Raises:
+            LookupError: Nobody has entered over that one.
+            TypeError: It is no event.
+
+        """
+        channel = self._channels[outlet]
+        channel.heard = time.monotonic()
+        self._last[channel.pid] = max(self._last[channel.pid], record["seq"])
+        self._changed.set()
 
     def heard(self, record: Mapping[str, Any]) -> bool:
         """Tell whether a mirrored event came over its channel, or will come."""

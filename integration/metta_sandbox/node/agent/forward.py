@@ -20,7 +20,7 @@ LONGEST_FORWARDED = 8_192
 #: What is kept of a line that has no end yet. A mirrored event may be as long as this.
 _KEPT = 1 << 16
 #: Bytes of lines that go to the harness in one message, well within a message's bounds.
-_BATCH = 1 << 18
+_BATCH = 1 << 16
 _CHUNK = 1 << 20
 #: Bytes that a tail takes in before others get their turn.
 _TURN = 4 * _CHUNK

@@ -3,8 +3,8 @@
 import json
 from typing import Any, Dict, List, Mapping
 
-#: A line longer than this is a broken peer, not a message.
-LONGEST_LINE = 4 * 1024 * 1024
+#: A line longer than this is a broken peer, not a message. Also, a reader keeps twice as much.
+LONGEST_LINE = 1 << 20
 
 
 def encode(message: Mapping[str, Any]) -> bytes:

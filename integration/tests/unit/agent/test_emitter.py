@@ -1,0 +1,173 @@
+"""The emitter by itself: who it says it is, and what can't stop it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import pytest
+
+from metta_sandbox.node.agent.emitter import LONGEST_EVENT, Emitter, identity
+from metta_sandbox.node.agent.wire import decode, encode
+
+
+def _records(mirror: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in mirror.getvalue().splitlines()]
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[socket.socket]:
+    """An agent of one connection: accepts when asked to, and says nothing by itself."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "agent"))
+        listener.listen()
+        listener.settimeout(20)
+        yield listener
+
+
+def _connect(agent: socket.socket, mirror: TextIO | None) -> tuple[Emitter, socket.socket]:
+    """Connect an emitter; the agent's answer waits for it already."""
+    accepted: list[socket.socket] = []
+
+    def accept() -> None:
+        channel, _ = agent.accept()
+        channel.settimeout(20)
+        channel.sendall(encode({"type": "arms", "arms": []}))
+        accepted.append(channel)
+
+    worker = threading.Thread(target=accept)
+    worker.start()
+    emitter = Emitter({}, agent.getsockname(), mirror)
+    worker.join()
+    return emitter, accepted[0]
+
+
+def test_identity_comes_from_the_environment() -> None:
+    environ = {"METTA_NODE": "n", "NODE_INDEX": "1", "RANK": "3", "METTA_GROUP": "trial-2"}
+    assert identity(environ) == {"node": "n", "node_rank": 1, "rank": 3, "group": "trial-2"}
+    trial = {"METTA_TRIAL": "2", "METTA_RUN_ID": "s.r.2"}
+    assert identity(trial) == {"trial": 2, "run": "s.r.2"}
+    assert identity({"METTA_RUN_ID": "s"}) == {}
+
+
+def test_without_an_agent_events_go_to_the_mirror() -> None:
+    mirror = io.StringIO()
+    emitter = Emitter({"rank": 1}, None, mirror)
+    emitter.emit("train.step", step=1)
+    emitter.emit("train.step", step=2, rank=5)
+    first, second = _records(mirror)
+    assert first.items() >= {"event": "train.step", "rank": 1, "step": 1, "seq": 1}.items()
+    assert second.items() >= {"rank": 5, "step": 2, "seq": 2, "pid": os.getpid()}.items()
+    assert first["mono"] <= second["mono"]
+
+
+def test_an_agent_that_is_not_there_is_said_and_stops_nobody(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mirror = io.StringIO()
+    Emitter({}, str(tmp_path / "nobody"), mirror).emit("fine")
+    assert "no agent at" in capsys.readouterr().err
+    assert len(_records(mirror)) == 1
+
+
+@pytest.mark.parametrize("broken", ["closed", "full"])
+def test_a_mirror_that_takes_nothing_does_not_keep_events_from_the_agent(
+    agent: socket.socket, broken: str
+) -> None:
+    mirror = Path("/dev/full").open("w")  # noqa: SIM115 - closing it fails, as is to be seen
+    if broken == "closed":
+        mirror.close()
+    emitter, channel = _connect(agent, mirror)
+    with channel, channel.makefile("rb") as lines:
+        lines.readline()
+        emitter.emit("fine")
+        assert decode(lines.readline())["record"]["event"] == "fine"
+    emitter.close()
+    if broken == "full":
+        with pytest.raises(OSError, match="space"):
+            mirror.close()
+
+
+def test_numbers_of_other_libraries_stay_numbers() -> None:
+    numpy = pytest.importorskip("numpy")
+    mirror = io.StringIO()
+    emitter = Emitter({}, None, mirror)
+    emitter.emit("x", loss=numpy.float32(0.5), step=numpy.int64(3), many=numpy.zeros(2), path=os)
+    record = _records(mirror)[0]
+    assert (record["loss"], record["step"]) == (0.5, 3)
+    assert record["many"] == "[0. 0.]"
+    assert record["path"].startswith("<module")
+
+
+def test_an_event_that_no_wire_carries_is_refused_before_anything_is_sent() -> None:
+    mirror = io.StringIO()
+    emitter = Emitter({}, None, mirror)
+    with pytest.raises(ValueError, match="event 'huge' has"):
+        emitter.emit("huge", padding="x" * LONGEST_EVENT)
+    emitter.emit("fine")
+    assert [record["seq"] for record in _records(mirror)] == [1]
+
+
+def test_an_agent_that_goes_away_stops_nobody(agent: socket.socket) -> None:
+    mirror = io.StringIO()
+    emitter, channel = _connect(agent, mirror)
+    channel.close()
+    for _ in range(3):
+        emitter.emit("on")
+    assert len(_records(mirror)) == 3
+
+
+def test_an_interrupted_event_is_not_followed_by_others_on_the_same_line(
+    agent: socket.socket,
+) -> None:
+    """Half a line is sent when Ctrl-C comes; then only the mirror may go on."""
+    mirror = io.StringIO()
+    emitter, channel = _connect(agent, mirror)
+    real = emitter._socket
+
+    class Interrupted:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+        def sendall(self, data: bytes) -> None:
+            real.sendall(data[:10])
+            raise KeyboardInterrupt
+
+    emitter._socket = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        emitter.emit("half")
+    emitter.emit("whole")
+    with channel, channel.makefile("rb") as lines:
+        assert decode(lines.readline())["type"] == "hello"
+        assert lines.read() == b'{"type": "'
+    assert [record["event"] for record in _records(mirror)] == ["half", "whole"]
+
+
+def test_one_emitted_from_a_handler_in_the_middle_of_another_comes_after_it(
+    agent: socket.socket,
+) -> None:
+    emitter, channel = _connect(agent, None)
+    real = emitter._socket
+
+    class Handled:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+        def sendall(self, data: bytes) -> None:
+            real.sendall(data[:10])
+            if not emitter._unsent and b"outer" in data:
+                emitter.emit("inner")
+            real.sendall(data[10:])
+
+    emitter._socket = Handled()
+    emitter.emit("outer")
+    emitter.close()
+    with channel, channel.makefile("rb") as lines:
+        said = [decode(line) for line in lines]
+    assert [message["record"]["event"] for message in said[1:]] == ["outer", "inner"]
