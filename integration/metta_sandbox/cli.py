@@ -248,13 +248,9 @@ def validate(paths: Paths = None) -> None:
 def clean() -> None:
     """Remove what crashed runs left behind, never a live one's."""
     from metta_sandbox.play import run as playing  # noqa: PLC0415
-    from metta_sandbox.stack.engines import choose  # noqa: PLC0415
+    from metta_sandbox.stack.engines import ProcessEngine  # noqa: PLC0415
 
-    engine = choose("auto", ci=False, notice=typer.echo)
-    gone = playing.clean(engine)
-    for run_id in gone:
-        typer.echo(f"removed what the run {run_id} left behind")
-    if not gone:
+    if not playing.clean(ProcessEngine(), typer.echo):
         typer.echo("nothing was left behind")
 
 

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,10 @@ from metta_sandbox.report.publishing import publish
 from metta_sandbox.report.results import RunResult, ScenarioResult
 from metta_sandbox.scenario.loading import load_all
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.stack.base import Progress
 from metta_sandbox.stack.engines import Engine, choose, remove_everywhere
-from metta_sandbox.stack.lease import Owner, lease, reap
+from metta_sandbox.stack.lease import Owner, lease, leased_engine, reap
+from metta_sandbox.stack.process import marked_clients
 from metta_sandbox.verdict import Verdict, exit_status, worst
 
 
@@ -70,6 +71,7 @@ class _Run:
         self.stacks: dict[str, Any] = {}
         self.interrupted = False
         self.problem = ""
+        self.left_behind = False
 
     def result(self) -> RunResult:
         """Say how it came out."""
@@ -147,11 +149,11 @@ def _play_all(
         engine = choose(options.engine, ci=options.ci, notice=reporter.warn)
     current.engine = engine
     try:
-        for gone in clean(engine):
-            reporter.step(f"removed what the run {gone} left behind")
+        clean(engine, reporter.step)
     except StackError as error:
         reporter.warn(str(error))
-    with lease(Owner(current.folder.name)) as owner:
+    whose = Owner(current.folder.name, engine=engine.name)
+    with lease(whose, keep=lambda: current.left_behind) as owner, marked_clients(owner.run):
         source = options.source.resolve() if options.source else None
         setting = Setting(
             engine=engine,
@@ -174,26 +176,37 @@ def _play_all(
                     current.interrupted = True
                     return
         finally:
-            if current.interrupted or len(current.results) < len(scenarios):
+            verdicts = [one.verdict for one in current.results]
+            if len(verdicts) < len(scenarios) or Verdict.ERROR in verdicts:
                 with uninterrupted():
-                    _remove(engine, owner.run, reporter)
+                    _remove(engine, current, reporter)
 
 
-def _remove(engine: Engine, run_id: str, reporter: Reporter) -> None:
+def _remove(engine: Engine, current: _Run, reporter: Reporter) -> None:
     try:
-        engine.remove(run_id)
+        engine.remove(current.folder.name)
     except StackError as error:
+        current.left_behind = True
         reporter.warn(str(error))
 
 
-def clean(engine: Engine) -> list[str]:
+def clean(engine: Engine, tell: Progress) -> list[str]:
     """Remove what runs left behind whose owner is gone; returns their ids.
 
     Args:
         engine: What is played on now. The dead may have been played on another.
+        tell: Gets a line for each.
+
+    Raises:
+        StackError: Something could not be removed; the rest was.
 
     """
-    return reap(partial(remove_everywhere, engine))
+
+    def remove(run_id: str) -> None:
+        remove_everywhere(engine, run_id, leased_engine(run_id))
+        tell(f"removed what the run {run_id} left behind")
+
+    return reap(remove)
 
 
 def _begin(current: _Run) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
 from python_on_whales import DockerClient
-from python_on_whales.exceptions import DockerException
+from python_on_whales.exceptions import DockerException, NoSuchContainer
 from ruamel.yaml import YAML
 
 from metta_sandbox.errors import StackError
@@ -45,6 +45,11 @@ from metta_sandbox.stack.subnet import POOL, free_subnets, host_routes
 #: The nodes' interpreter inside our image.
 _PYTHON = "/opt/metta/venv/bin/python"
 _LAST_LINES = 20
+#: Seconds that an engine gets to come back.
+_ENGINE_BACK = 20.0
+#: Seconds within which it removes what somebody else is at, too.
+_REMOVED = 10.0
+_LOOK = 0.2
 #: What the engine says of a subnet that is taken.
 _OVERLAPS = "Pool overlaps"
 
@@ -197,8 +202,11 @@ class ComposeStack:
                 if state.running or state.status == "created":
                     continue
                 said = last_words(str(self._docker.container.logs(name, tail=20)).splitlines())
-            except DockerException as error:
+            except NoSuchContainer as error:
                 ends[service] = f"is no longer there: {_words(error)}"
+                continue
+            except DockerException as error:
+                ends[service] = f"can't be reached: {_words(error)}"
                 continue
             status = container_status(state.exit_code or 0)
             ends[service] = describe_end(status, said, out_of_memory=bool(state.oom_killed))
@@ -209,9 +217,7 @@ class ComposeStack:
         if not self._file.exists():
             return
         if not self._plan.standing:
-            # All have been told to end, and their last words belong to the log.
-            with suppress(DockerException):
-                self._docker.compose.stop(timeout=2)
+            self._stop()
         for service in (*self._plan.hosts, API, HUB):
             path = self._plan.folder / "logs" / f"{service}.log"
             try:
@@ -219,6 +225,22 @@ class ComposeStack:
             except DockerException as error:
                 text = f"[no log: {_words(error)}]\n"
             path.write_text(str(text))
+
+    def _stop(self) -> None:
+        """Stop all containers, whose last words belong to the log; wait for an engine that is gone.
+
+        All have been told to end. An engine that starts again still has their logs.
+        """
+        deadline = time.monotonic() + _ENGINE_BACK
+        while True:
+            try:
+                self._docker.compose.stop(timeout=2)
+            except DockerException:
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(_LOOK)
+            else:
+                return
 
     def down(self) -> None:
         """Stop and remove containers and network."""
@@ -246,21 +268,35 @@ def remove_containers(run: str) -> None:
 
     """
     remove_copies(run)
+    deadline = time.monotonic() + _REMOVED
+    while True:
+        try:
+            # Until nothing is found: some may come into being while others are removed.
+            if not _remove_found(run):
+                return
+        except DockerException as error:
+            # Somebody else may be removing the same, or has just done so.
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"what the run {run} left could not be removed: {_words(error)}",
+                    "metta-sandbox clean",
+                ) from None
+            time.sleep(_LOOK)
+
+
+def _remove_found(run: str) -> bool:
+    """Remove the containers and networks of a run; tell whether there were any."""
     docker = DockerClient()
-    label = [("label", f"{LABEL}.run={run}")]
-    try:
-        containers = docker.container.list(all=True, filters=label)
-        if containers:
-            docker.container.remove(containers, force=True, volumes=True)
-        for network in docker.network.list(filters=label):
-            # Somebody's own container may have joined it.
-            for guest in network.containers or {}:
-                docker.network.disconnect(network, guest, force=True)
-            docker.network.remove(network)
-    except DockerException as error:
-        raise StackError(
-            f"what the run {run} left could not be removed: {_words(error)}", "metta-sandbox clean"
-        ) from None
+    containers = docker.container.list(all=True, filters=[("label", f"{LABEL}.run={run}")])
+    if containers:
+        docker.container.remove(containers, force=True, volumes=True)
+    networks = docker.network.list(filters=[("label", f"{LABEL}.run={run}")])
+    for network in networks:
+        # Somebody's own container may have joined it.
+        for guest in network.containers or {}:
+            docker.network.disconnect(network, guest, force=True)
+        docker.network.remove(network)
+    return bool(containers or networks)
 
 
 def _engine_subnets() -> list[IPv4Network]:

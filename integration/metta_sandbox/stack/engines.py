@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from platformdirs import user_cache_path
 
-from metta_sandbox.errors import MachineError
+from metta_sandbox.errors import MachineError, StackError
 from metta_sandbox.stack.base import Progress, Stack, StackPlan
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.process import ProcessStack, remove_run
@@ -102,18 +101,33 @@ class ComposeEngine:
         remove_containers(run)
 
 
-def remove_everywhere(engine: Engine, run: str) -> None:
+def remove_everywhere(engine: Engine, run: str, played_on: str = "") -> None:
     """Remove all that is left of a run, which may have been played on another engine.
 
     Args:
         engine: What is played on now.
         run: The run's id.
+        played_on: What the run was played on, if that is known.
+
+    Raises:
+        StackError: What it left can't be removed, or it was played in containers and their engine
+            does not answer.
 
     """
+    # First of all those who might make more of it.
     ProcessEngine().remove(run)
-    with suppress(MachineError):
+    if played_on == "process":
+        return
+    try:
         containers = engine if isinstance(engine, ComposeEngine) else find_compose()
-        containers.remove(run)
+    except MachineError as error:
+        if played_on == "compose":
+            raise StackError(
+                f"what the run {run} left in containers can't be removed: {error.message}",
+                "start the engine, then: metta-sandbox clean",
+            ) from None
+        return
+    containers.remove(run)
 
 
 def choose(wanted: str, *, ci: bool, notice: Progress) -> Engine:

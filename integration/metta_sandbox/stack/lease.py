@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from platformdirs import user_state_path
 
@@ -48,6 +48,7 @@ class Owner:
         boot: The boot that the process belongs to.
         pid: The process.
         started: When the process started, in the kernel's clock ticks since boot.
+        engine: What it plays on, if that is known: ``compose`` or ``process``.
 
     """
 
@@ -56,10 +57,19 @@ class Owner:
     boot: str = field(default_factory=_boot_id)
     pid: int = field(default_factory=os.getpid)
     started: int = field(default_factory=_start_time)
+    engine: str = ""
 
     def labels(self) -> dict[str, str]:
         """Write it as labels of containers, networks and volumes."""
-        return {f"{LABEL}.{key}": str(value) for key, value in asdict(self).items()}
+        return {
+            f"{LABEL}.{key}": str(value)
+            for key, value in asdict(self).items()
+            if key != "engine"  # which can see for itself
+        }
+
+    def told(self) -> dict[str, Any]:
+        """Write it as a lease."""
+        return {key: value for key, value in asdict(self).items() if key != "engine" or value}
 
 
 def leases_folder() -> Path:
@@ -68,8 +78,16 @@ def leases_folder() -> Path:
 
 
 @contextmanager
-def lease(owner: Owner, folder: Path | None = None) -> Iterator[Owner]:
+def lease(
+    owner: Owner, folder: Path | None = None, *, keep: Callable[[], bool] = lambda: False
+) -> Iterator[Owner]:
     """Hold a run's lease.
+
+    Args:
+        owner: The run.
+        folder: Where the leases are.
+        keep: Says at the end whether something of the run could not be removed; then its lease
+            stays for whoever comes next.
 
     Raises:
         BlockingIOError: A live process holds a lease of the same run, or is removing what a dead
@@ -83,11 +101,24 @@ def lease(owner: Owner, folder: Path | None = None) -> Iterator[Owner]:
         with _alone(folder):
             file = held.enter_context(path.open("a+"))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            held.callback(path.unlink, missing_ok=True)
+            held.callback(_give_up, path, keep)
             file.truncate(0)
-            file.write(json.dumps(asdict(owner)))
+            file.write(json.dumps(owner.told()))
             file.flush()
         yield owner
+
+
+def _give_up(path: Path, keep: Callable[[], bool]) -> None:
+    if not keep():
+        path.unlink(missing_ok=True)
+
+
+def leased_engine(run: str, folder: Path | None = None) -> str:
+    """Return what a run was played on, as its lease says; empty if that is not known."""
+    try:
+        return str(json.loads(((folder or leases_folder()) / f"{run}.json").read_text())["engine"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
 
 
 def reap(remove: Callable[[str], None], folder: Path | None = None) -> list[str]:

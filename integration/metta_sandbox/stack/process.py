@@ -15,11 +15,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from metta_sandbox.errors import StackError
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.agent_app import install, place
 from metta_sandbox.stack.base import Progress, StackPlan
@@ -38,6 +40,11 @@ from metta_sandbox.stack.resources import package_folder
 #: Variables of the caller's that a node keeps; everything else stays outside.
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 _RUN_MARK = "METTA_STACK"
+#: Carried by what a run's own process starts, so that it is found when that one was killed.
+_CLIENT_MARK = "METTA_SANDBOX_RUN"
+#: Seconds that processes get to end, at each step from patience to force.
+_END = 10.0
+_LOOK = 0.02
 
 
 class ProcessStack:
@@ -266,26 +273,87 @@ def run_folder(run: str) -> Path:
     return Path(tempfile.gettempdir()) / f"metta-{os.getuid()}" / run
 
 
+@contextmanager
+def marked_clients(run: str) -> Iterator[None]:
+    """Mark what this process starts meanwhile (an engine's client, pip) as the run's."""
+    os.environ[_CLIENT_MARK] = run
+    try:
+        yield
+    finally:
+        os.environ.pop(_CLIENT_MARK, None)
+
+
 def remove_run(run: str) -> None:
-    """Remove all that a run has left on this machine as local processes and their files."""
+    """Remove all that a run has left on this machine as processes and their files.
+
+    Raises:
+        StackError: Processes of the run do not end.
+
+    """
     remove_processes(run)
+    _end_clients(run)
     shutil.rmtree(run_folder(run), ignore_errors=True)
     remove_copies(run)
 
 
 def remove_processes(run: str, scenario: str | None = None) -> None:
-    """Kill every process of a run (of one of its scenarios). Needs ``/proc``; else does nothing."""
+    """Kill every process of a run (of one of its scenarios), and wait until they are gone.
+
+    Needs ``/proc``; else does nothing.
+
+    Raises:
+        StackError: They do not end.
+
+    """
     mark = f"{_RUN_MARK}={run}/{scenario or ''}".encode()
+
+    def ours(variable: bytes) -> bool:
+        return variable == mark or (not scenario and variable.startswith(mark))
+
+    if not _gone(ours, signal.SIGKILL, _END):
+        raise StackError(f"processes of the run {run} do not end", "metta-sandbox clean")
+
+
+def _end_clients(run: str) -> None:
+    """End what a dead run's own process had started.
+
+    An engine's client gets time to end by itself: what it has asked for comes into being, later
+    even, if it is cut off.
+
+    Raises:
+        StackError: They do not end.
+
+    """
+    mark = f"{_CLIENT_MARK}={run}".encode()
+    for number, patience in ((0, _END), (signal.SIGTERM, _END), (signal.SIGKILL, _END)):
+        if _gone(mark.__eq__, number, patience):
+            return
+    raise StackError(f"processes that the run {run} started do not end", "metta-sandbox clean")
+
+
+def _gone(ours: Callable[[bytes], bool], number: int, patience: float) -> bool:
+    """Send a signal (0: none) to whoever has such a variable, until all are gone or time is up."""
+    deadline = time.monotonic() + patience
+    told: set[int] = set()
+    while found := _carrying(ours):
+        for pid in found - told:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+        told |= found
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_LOOK)
+    return True
+
+
+def _carrying(ours: Callable[[bytes], bool]) -> set[int]:
+    """Find the other processes that were started with such a variable."""
+    found = set()
     for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            variables = (entry / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if any(each == mark or (not scenario and each.startswith(mark)) for each in variables):
-            try:
-                os.kill(int(entry.name), signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        with suppress(OSError):
+            if any(map(ours, (entry / "environ").read_bytes().split(b"\0"))):
+                found.add(int(entry.name))
+    return found - {os.getpid()}
 
 
 def _short(name: str) -> str:
