@@ -48,6 +48,7 @@ Credentials = Annotated[
 ]
 Nodes = Annotated[int, typer.Option(min=1, max=64, help="How many nodes.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the outcome.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Every event, too.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
@@ -63,10 +64,11 @@ def run(
     source: Source = None,
     credentials: Credentials = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Play scenarios, write artifacts, print verdicts."""
     from metta_sandbox.play import run as playing  # noqa: PLC0415 - --help must not wait for it
-    from metta_sandbox.report.console import Reporter  # noqa: PLC0415
+    from metta_sandbox.report.live import make_reporter  # noqa: PLC0415
 
     options = playing.Options(
         paths=tuple(paths or [Path("scenarios")]),
@@ -78,7 +80,8 @@ def run(
         credentials=credentials,
         ci=playing.in_ci(),
     )
-    raise typer.Exit(playing.run(options, Reporter(quiet=quiet)))
+    with make_reporter(quiet=quiet, verbose=verbose) as reporter:
+        raise typer.Exit(playing.run(options, reporter))
 
 
 @app.command()
@@ -101,19 +104,20 @@ def launch(
         bool, typer.Option("--dry-run", help="Only print what each node would run and see.")
     ] = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Start a one-off sweep: on the standing stack if one is up, else on a stack of its own."""
     from metta_sandbox.play import run as playing  # noqa: PLC0415
     from metta_sandbox.play.dry_run import dry_run as describe  # noqa: PLC0415
     from metta_sandbox.play.launch import read_launch  # noqa: PLC0415
-    from metta_sandbox.report.console import Reporter  # noqa: PLC0415
+    from metta_sandbox.report.live import make_reporter  # noqa: PLC0415
     from metta_sandbox.stack.standing import find_record  # noqa: PLC0415
 
     standing = find_record()
     scenario = read_launch(
         words, nodes or (len(standing.hosts) if standing else 2), _words(trainer)
     )
-    reporter = Reporter(quiet=quiet)
+    reporter = make_reporter(quiet=quiet, verbose=verbose)
     if standing and (
         reason := standing.misfit(
             engine=_engine(engine),
@@ -138,7 +142,8 @@ def launch(
     if dry_run:
         typer.echo(describe(scenario, options, standing, reporter.warn))
         return
-    raise typer.Exit(playing.run(options, reporter))
+    with reporter:
+        raise typer.Exit(playing.run(options, reporter))
 
 
 @app.command()
