@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+import xmlschema
+
+from metta_sandbox.report import junit
+from metta_sandbox.report.results import RunResult
+
+SCHEMA = xmlschema.XMLSchema(Path(__file__).with_name("junit.xsd"))
+
+
+@pytest.mark.parametrize("run", ["mixed", "unplayed"])
+def test_what_is_written_is_what_ci_systems_read(run: str, request: pytest.FixtureRequest) -> None:
+    SCHEMA.validate(junit.render(request.getfixturevalue(run)).decode())
+
+
+def test_each_scenario_is_a_suite_and_each_check_a_case(mixed: RunResult) -> None:
+    root = ET.fromstring(junit.render(mixed))
+    assert [suite.get("name") for suite in root] == ["good", "bad", "unsure", "lost", "unable"]
+    outcomes = {
+        suite.get("name"): [
+            case[0].tag if len(case) else "passed" for case in suite.iter("testcase")
+        ]
+        for suite in root
+    }
+    assert outcomes == {
+        "good": ["passed"],
+        "bad": ["passed", "failure"],
+        "unsure": ["error"],
+        "lost": ["passed", "failure"],
+        "unable": ["skipped"],
+    }
+    assert {key: root.get(key) for key in ("tests", "failures", "errors", "skipped", "time")} == {
+        "tests": "7",
+        "failures": "2",
+        "errors": "1",
+        "skipped": "1",
+        "time": "61.250",
+    }
+
+
+def test_what_no_check_says_has_a_case_of_its_own(mixed: RunResult) -> None:
+    root = ET.fromstring(junit.render(mixed))
+    (lost,) = (case for case in root.iter("failure") if "lost" in (case.get("message") or ""))
+    assert lost.text == "sweep-worker is lost"
+
+
+def test_suites_tell_what_was_played_and_when(mixed: RunResult) -> None:
+    suite = ET.fromstring(junit.render(mixed))[2]
+    assert suite.get("timestamp") == "2026-11-22T18:35:12"
+    told = {each.get("name"): each.get("value") for each in suite.iter("property")}
+    assert told["file"] == "scenarios/unsure.yaml"
+    assert told["verdict"] == "inconclusive"
+    assert told["fault.kill"] == "unproven"
+
+
+def test_text_that_xml_cannot_carry_is_replaced_and_the_rest_kept(mixed: RunResult) -> None:
+    (failure,) = (
+        case
+        for case in ET.fromstring(junit.render(mixed)).iter("failure")
+        if "\n" in str(case.text)
+    )
+    assert "</script><script>" in str(failure.text)
+    assert "\ufffd[31m\ufffd" in str(failure.text)
+
+
+def test_a_run_that_could_not_start_is_an_error(unplayed: RunResult) -> None:
+    root = ET.fromstring(junit.render(unplayed))
+    (error,) = root.iter("error")
+    assert error.get("message") == "no Docker engine answers"
+    assert root[0].get("timestamp") is None
