@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -100,13 +101,18 @@ def _data(result: ScenarioResult, folder: Path, limits: Limits) -> dict[str, Any
         {
             "run": trial.run,
             "status": trial.status,
-            "score": trial.score,
-            "cost": trial.cost,
+            "score": _finite(trial.score),
+            "cost": _finite(trial.cost),
             "values": suggestions.get(trial.run, {}),
         }
         for trial in result.trials
     ]
     return {**story, "trials": trials, **_objective(folder)}
+
+
+def _finite(value: float | None) -> float | None:
+    """Leave out what JSON has no way to write."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _objective(folder: Path) -> dict[str, str]:
