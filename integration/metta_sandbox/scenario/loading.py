@@ -1,119 +1,181 @@
-"""Scenario files: finding, reading with every fault at its place, writing in full."""
+"""Scenario files: reading with every fault at its place, writing in full."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
+from ruamel.yaml.nodes import MappingNode
 
 from metta_sandbox.errors import InputError, Problem
+from metta_sandbox.scenario.expansion import expand
+from metta_sandbox.scenario.files import find, read_text
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import suggest_key
+from metta_sandbox.scenario.overrides import nearest
 from metta_sandbox.scenario.problems import describe
 from metta_sandbox.scenario.search import flatten_parameters
 from metta_sandbox.scenario.tree import Document, Place, UnreadableError, read
 
-#: Bytes. Scenarios are a page long; parsing is slow enough that more is surely a mistake.
-LARGEST_FILE = 256 * 1024
-SUFFIXES = (".yaml", ".yml")
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class ScenarioFile:
+    """What a file says.
+
+    Args:
+        path: Where it is.
+        scenarios: One, or one for each cell of its matrix.
+        variables: The names of its variables.
+
+    """
+
+    path: Path
+    scenarios: tuple[Scenario, ...]
+    variables: tuple[str, ...] = ()
 
 
 def load(path: Path) -> Scenario:
-    """Read a scenario file.
+    """Read the scenario of a file that has no matrix.
 
     Raises:
         InputError: It can't be read, or says something wrong; every problem is listed.
 
     """
-    return parse(_text(path), path)
+    return parse(read_text(path), path)
 
 
 def parse(text: str, path: Path) -> Scenario:
-    """Read a scenario from the text of a file.
+    """Read the scenario of a text that has no matrix.
 
     Args:
-        text: Its content.
-        path: Where it came from, for the messages.
+        text: The content of a file.
+        path: Where it came from, for the messages, and for what it extends.
+
+    Raises:
+        InputError: It says something wrong; every problem is listed.
+
+    """
+    scenarios = parse_file(text, path).scenarios
+    if len(scenarios) > 1:
+        raise InputError(f"{path}: expected one scenario, not a matrix of {len(scenarios)}")
+    return scenarios[0]
+
+
+def parse_file(text: str, path: Path, given: Mapping[str, str] = _NOTHING) -> ScenarioFile:
+    """Read all scenarios of a text.
+
+    Args:
+        text: The content of a file.
+        path: Where it came from, for the messages, and for what it extends.
+        given: Variables that the command line sets; those of other files are passed over.
 
     Raises:
         InputError: It says something wrong; every problem is listed.
 
     """
     try:
-        document = read(text)
+        document = read(text, str(path))
+        found = [(fault.place, fault.message) for fault in document.faults]
+        if not isinstance(document.root, MappingNode):
+            nothing = "the file is empty; a scenario has a name"
+            said = nothing if document.data is None else "expected a mapping, as in `name: basic`"
+            raise _refusal(path, [*found, (Place(1, 1), said)])
+        expansion = expand(document.root, path, given, os.environ)
     except UnreadableError as error:
         raise _refusal(path, [(error.fault.place, error.fault.message)]) from error
-    found = [(fault.place, fault.message) for fault in document.faults]
-    if document.data is None:
-        raise _refusal(path, [*found, (Place(1, 1), "the file is empty; a scenario has a name")])
-    if not isinstance(document.data, dict):
-        raise _refusal(path, [*found, (Place(1, 1), "expected a mapping, as in `name: basic`")])
-    try:
-        scenario = Scenario.model_validate(document.data)
-    except ValidationError as error:
-        errors = error.errors(include_url=False)
-        told = {place for place, _ in found}
-        described = describe(Scenario, errors, document)
-        found.extend((place, message) for place, message in described if place not in told)
-        found.extend(_unknown_parameters(document))
+    found.extend((fault.place, fault.message) for fault in expansion.faults)
+    told = {place for place, _ in found}
+    scenarios: list[Scenario] = []
+    for cell in expansion.cells:
+        try:
+            scenarios.append(Scenario.model_validate(cell.data))
+        except ValidationError as error:
+            described = describe(Scenario, error.errors(include_url=False), cell)
+            found.extend((place, message) for place, message in described if place not in told)
+            found.extend(_unknown_parameters(cell))
     if found:
         raise _refusal(path, found)
-    return scenario
+    return ScenarioFile(path, tuple(scenarios), expansion.variables)
 
 
-def find(paths: Iterable[Path]) -> list[Path]:
-    """List the scenario files among paths: files as given, folders with all below them, sorted.
-
-    Raises:
-        InputError: A path doesn't exist, isn't YAML by its name, or a folder holds no scenario.
-
-    """
-    found: list[Path] = []
-    wrong: list[str] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
-            found.extend(inside)
-            if not inside:
-                wrong.append(f"{path}: no scenario files (*.yaml, *.yml) in this folder")
-        elif not path.exists():
-            wrong.append(f"{path}: no such file or folder")
-        elif path.suffix not in SUFFIXES:
-            wrong.append(f"{path}: expected a name that ends in .yaml or .yml")
-        else:
-            found.append(path)
-    if wrong:
-        raise InputError("\n".join(wrong), "name scenario files, or folders that hold some")
-    return list(dict.fromkeys(found))
-
-
-def load_all(paths: Iterable[Path]) -> list[tuple[Path, Scenario]]:
+def load_files(
+    paths: Iterable[Path], given: Mapping[str, str] = _NOTHING
+) -> tuple[ScenarioFile, ...]:
     """Read all scenario files among files and folders.
 
+    Args:
+        paths: The files and folders.
+        given: Variables that the command line sets, each one of at least one file.
+
     Raises:
-        InputError: Any of them is wrong (every problem of every file is listed), or two have the
-            same name.
+        InputError: Any of them is wrong (every problem of every file is listed), two scenarios
+            have the same name, or no file has a variable that is set.
 
     """
-    loaded: list[tuple[Path, Scenario]] = []
+    files: list[ScenarioFile] = []
     problems: list[Problem] = []
     for path in find(paths):
         try:
-            loaded.append((path, load(path)))
+            files.append(parse_file(read_text(path), path, given))
         except InputError as error:
             problems.extend(error.problems or [Problem(path, 0, 0, error.message)])
     owners: dict[str, Path] = {}
-    for path, scenario in loaded:
-        owner = owners.setdefault(scenario.name, path)
-        if owner != path:
-            problems.append(Problem(path, 0, 0, f"name: {scenario.name} is also that of {owner}"))
+    for file in files:
+        for scenario in file.scenarios:
+            owner = owners.setdefault(scenario.name, file.path)
+            if owner != file.path:
+                message = f"name: {scenario.name} is also that of {owner}"
+                problems.append(Problem(file.path, 0, 0, message))
     if problems:
         raise InputError(_count(problems), problems=tuple(problems))
-    return loaded
+    _refuse_unknown(given, sorted({name for file in files for name in file.variables}))
+    return tuple(files)
+
+
+def load_all(
+    paths: Iterable[Path], given: Mapping[str, str] = _NOTHING
+) -> list[tuple[Path, Scenario]]:
+    """Read the scenarios of all files, each with its file; see ``load_files``."""
+    files = load_files(paths, given)
+    return [(file.path, scenario) for file in files for scenario in file.scenarios]
+
+
+def read_settings(words: Iterable[str]) -> dict[str, str]:
+    """Read what ``--set`` says: ``name=value``, once each.
+
+    Raises:
+        InputError: One says something else.
+
+    """
+    given: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name or name in given:
+            said = "is set twice" if name in given else "expected name=value"
+            raise InputError(f"--set {word}: {said}", "as in: --set steps=4096")
+        given[name] = value
+    return given
+
+
+def _refuse_unknown(given: Mapping[str, str], known: list[str]) -> None:
+    wrong = []
+    for name in given:
+        if name not in known:
+            near = nearest(name, known)
+            end = f"; did you mean {near}?" if near else ""
+            wrong.append(f"--set {name}: no scenario file has this variable{end}")
+    if wrong:
+        hint = f"there are: {', '.join(known)}" if known else "name it under variables in the file"
+        raise InputError("\n".join(wrong), hint)
 
 
 def to_yaml(scenario: Scenario) -> str:
@@ -125,24 +187,6 @@ def to_yaml(scenario: Scenario) -> str:
     stream = io.StringIO()
     yaml.dump(scenario.model_dump(mode="json"), stream)
     return stream.getvalue()
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}", "is the path right?") from error
-    if len(content) > LARGEST_FILE:
-        message = f"larger than {LARGEST_FILE // 1024} KiB; is this a scenario?"
-        raise _refusal(path, [(Place(1, 1), message)])
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = content[: error.start]
-        place = Place(before.count(b"\n") + 1, len(before) - before.rfind(b"\n"))
-        message = f"not UTF-8: byte 0x{content[error.start]:02x}; save the file as UTF-8"
-        raise _refusal(path, [(place, message)]) from error
 
 
 def _unknown_parameters(document: Document) -> Iterator[tuple[Place, str]]:
@@ -162,8 +206,20 @@ def _unknown_parameters(document: Document) -> Iterator[tuple[Place, str]]:
 
 
 def _refusal(path: Path, found: Iterable[tuple[Place, str]]) -> InputError:
-    ordered = sorted(set(found), key=lambda pair: (pair[0].line, pair[0].column, pair[1]))
-    problems = [Problem(path, place.line, place.column, message) for place, message in ordered]
+    ordered = sorted(
+        set(found),
+        key=lambda pair: (
+            pair[0].file != str(path),
+            pair[0].file,
+            pair[0].line,
+            pair[0].column,
+            pair[1],
+        ),
+    )
+    problems = [
+        Problem(Path(place.file) if place.file else path, place.line, place.column, message)
+        for place, message in ordered
+    ]
     return InputError(_count(problems), problems=tuple(problems))
 
 

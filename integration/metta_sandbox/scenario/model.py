@@ -18,6 +18,13 @@ from metta_sandbox.scenario.values import Value
 from metta_sandbox.scenario.workload import Workload, misfit_of, variable_of
 
 
+class Cell(Part):
+    """The cell of a matrix that a scenario came from; written for it, not by a file's author."""
+
+    id: str = Field(min_length=1, description="How reports name it: `basic[nodes=2]`.")
+    values: dict[str, Value] = Field(description="What makes it differ, by the matrix's keys.")
+
+
 class Scenario(Part):
     """A scenario: who takes part, what is swept, what must hold afterwards."""
 
@@ -58,6 +65,15 @@ class Scenario(Part):
     expect: Annotated[tuple[Expectation, ...], Field(strict=False)] = Field(
         default=(), description="What must hold afterwards, read from top to bottom."
     )
+
+    cell: Cell | None = Field(
+        default=None, description="The matrix's cell it came from, in scenarios as played."
+    )
+
+    @property
+    def id(self) -> str:
+        """How reports name it: the name, or the cell's."""
+        return self.cell.id if self.cell else self.name
 
     @property
     def hosts(self) -> tuple[str, ...]:

@@ -101,7 +101,8 @@ class Choice(Part):
     )
 
 
-_LEAF = frozenset({"distribution", "min", "max", "mean", "scale", "values"})
+#: Keys of a parameter.
+LEAF = frozenset({"distribution", "min", "max", "mean", "scale", "values"})
 
 
 def _kind(value: Any) -> str:
@@ -119,7 +120,7 @@ def _is_leaf(value: object) -> bool:
     if not isinstance(value, Mapping):
         return True
     return not value or any(
-        key in _LEAF and not isinstance(inner, Mapping) for key, inner in value.items()
+        key in LEAF and not isinstance(inner, Mapping) for key, inner in value.items()
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import warnings
 from collections.abc import Sequence
@@ -22,10 +23,11 @@ _LONGEST_NUMBER = 300
 
 @dataclass(frozen=True)
 class Place:
-    """A line and a column, both from 1."""
+    """A line and a column, both from 1, and the file if it is known."""
 
     line: int
     column: int
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,14 @@ class Document:
             return Place(1, 1)
         steps = self._walk(path)
         if not steps:
-            return _start(self.root)
+            return place_of(self.root)
         key_node, node = steps[-1]
         if key_node is None:
-            return _start(node)
+            return place_of(node)
         # A value that isn't there (`sweep:`) stands wherever the next thing does.
         empty = isinstance(node, ScalarNode) and node.start_mark.index == node.end_mark.index
         at_key = empty or (key and len(steps) == len(path))
-        return _start(key_node if at_key else node)
+        return place_of(key_node if at_key else node)
 
     def _walk(self, path: Sequence[str | int]) -> list[tuple[Node | None, Node]]:
         steps: list[tuple[Node | None, Node]] = []
@@ -84,8 +86,12 @@ class Document:
         return steps
 
 
-def read(text: str) -> Document:
+def read(text: str, file: str = "") -> Document:
     """Read one YAML 1.2 document.
+
+    Args:
+        text: Its content.
+        file: Where it came from, which its places then say.
 
     Raises:
         UnreadableError: It can't be read at all.
@@ -94,41 +100,61 @@ def read(text: str) -> Document:
     for number, line in enumerate(text.splitlines()):
         if line.startswith("%YAML") and line.split()[:2] != ["%YAML", "1.2"]:
             raise UnreadableError(
-                Fault(Place(number + 1, 1), "expected %YAML 1.2, or no such line")
+                Fault(Place(number + 1, 1, file), "expected %YAML 1.2, or no such line")
             )
-    node = _compose(text)
+    node = _compose(text, file)
+    return Document(None, None, ()) if node is None else document_of(node)
+
+
+def document_of(root: Node) -> Document:
+    """Build the data of a tree of nodes.
+
+    Raises:
+        UnreadableError: It has too many values or too many levels.
+
+    """
     builder = _Builder()
-    data = None if node is None else builder.build(node, 0)
-    return Document(data, node, tuple(builder.faults))
+    data = builder.build(root, 0)
+    return Document(data, root, tuple(builder.faults))
 
 
-def _compose(text: str) -> Node | None:
+class _NamedText(io.StringIO):
+    """A text whose nodes' marks name the file it came from."""
+
+    def __init__(self, text: str, name: str) -> None:
+        super().__init__(text)
+        self.name = name
+
+
+def _compose(text: str, file: str) -> Node | None:
     yaml = YAML(typ="safe", pure=True)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an anchor may be given anew; YAML allows it
-            node: Node | None = yaml.compose(text)
+            node: Node | None = yaml.compose(_NamedText(text, file))
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
+        place = Place(mark.line + 1, mark.column + 1, file) if mark else Place(1, 1, file)
         said = " ".join(part for part in (error.context, error.problem) if part)
         if "'\\t'" in said:
             said += "; indent with spaces, YAML has no tabs"
         raise UnreadableError(Fault(place, f"not YAML: {said}")) from error
     except ReaderError as error:
         before = text[: error.position]
-        place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
+        place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"), file)
         raise UnreadableError(Fault(place, f"not YAML: {error.reason}")) from error
     except RecursionError as error:
-        raise UnreadableError(Fault(Place(1, 1), "nested too deeply")) from error
+        raise UnreadableError(Fault(Place(1, 1, file), "nested too deeply")) from error
     except Exception as error:
         # ruamel.yaml lets some of Python's own errors out on malformed escapes and directives.
-        raise UnreadableError(Fault(Place(1, 1), f"not YAML: {error}")) from error
+        raise UnreadableError(Fault(Place(1, 1, file), f"not YAML: {error}")) from error
     return node
 
 
-def _start(node: Node) -> Place:
-    return Place(node.start_mark.line + 1, node.start_mark.column + 1)
+def place_of(node: Node) -> Place:
+    """Say where a node starts."""
+    mark = node.start_mark
+    return Place(mark.line + 1, mark.column + 1, str(mark.name))
 
 
 def _descend(node: Node | None, part: str | int) -> tuple[Node | None, Node] | None:
@@ -156,10 +182,10 @@ class _Builder:
         self._left -= 1
         if self._left < 0:
             raise UnreadableError(
-                Fault(_start(node), f"more than {MOST_VALUES} values, each alias counted")
+                Fault(place_of(node), f"more than {MOST_VALUES} values, each alias counted")
             )
         if depth > _DEEPEST:
-            raise UnreadableError(Fault(_start(node), f"nested deeper than {_DEEPEST} levels"))
+            raise UnreadableError(Fault(place_of(node), f"nested deeper than {_DEEPEST} levels"))
         if isinstance(node, MappingNode):
             return self._mapping(node, depth)
         if isinstance(node, SequenceNode):
@@ -202,7 +228,7 @@ class _Builder:
         return number
 
     def _refuse(self, node: Node, message: str) -> None:
-        self.faults.append(Fault(_start(node), message))
+        self.faults.append(Fault(place_of(node), message))
 
 
 def _to_number(text: str, kind: str) -> int | float:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from metta_sandbox.errors import InputError
-from metta_sandbox.scenario.loading import LARGEST_FILE, find, load, load_all, parse, to_yaml
+from metta_sandbox.scenario.files import LARGEST_FILE, find
+from metta_sandbox.scenario.loading import load, load_all, parse, to_yaml
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.search import Choice, Range
 from metta_sandbox.scenario.units import format_duration, parse_duration

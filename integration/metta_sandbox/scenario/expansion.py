@@ -1,0 +1,117 @@
+"""A file becomes scenarios: what it extends, its matrix and its variables are worked in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
+
+from metta_sandbox.scenario.cells import slugs, titles
+from metta_sandbox.scenario.extends import inherit
+from metta_sandbox.scenario.matrix import Axis, Matrix, read_matrix
+from metta_sandbox.scenario.nodes import entry, without
+from metta_sandbox.scenario.tree import Document, Fault, document_of, place_of
+from metta_sandbox.scenario.variables import Scope, Substitution, declare, unused
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """What a file becomes.
+
+    Args:
+        cells: One document for each scenario, with nothing left to work in.
+        variables: The names of the file's variables.
+        faults: What is wrong with how they are made.
+
+    """
+
+    cells: tuple[Document, ...]
+    variables: tuple[str, ...]
+    faults: tuple[Fault, ...]
+
+
+def expand(
+    root: MappingNode, path: Path, given: Mapping[str, str], environ: Mapping[str, str]
+) -> Expansion:
+    """Work in what a file extends, its matrix and its variables.
+
+    Args:
+        root: The file's mapping.
+        path: Where it is; what it extends is looked for from there.
+        given: Variables that the command line sets.
+        environ: Where variables may have their values from.
+
+    Raises:
+        UnreadableError: It becomes too large.
+
+    """
+    lineage = inherit(root, path)
+    said = _value(lineage.root, "variables")
+    scope = declare(said, given, environ)
+    faults = [*lineage.faults, *scope.faults, *unused(said, lineage.parts)]
+    substitution = Substitution(scope)
+    matrix = read_matrix(_value(lineage.root, "matrix"), scope.names, substitution.replace)
+    faults += [*substitution.faults, *matrix.faults]
+    faults += [
+        Fault(place_of(axis.named), f"matrix.{axis.key}: --set gives {axis.variable} a value, too")
+        for axis in matrix.axes
+        if axis.variable in given
+    ]
+    body = without(lineage.root, "variables", "matrix")
+    names = _names(body, matrix, scope)
+    cells = []
+    for combination, (shown, name) in zip(matrix.combinations, names, strict=True):
+        document, wrong = _cell(body, scope, tuple(zip(matrix.axes, combination, strict=True)))
+        faults += wrong
+        cells.append(_named(document, shown, name, matrix, combination))
+    return Expansion(tuple(cells), scope.names, tuple(faults))
+
+
+def _value(root: MappingNode, key: str) -> Node | None:
+    found = entry(root, key)
+    return found[1] if found else None
+
+
+def _names(body: MappingNode, matrix: Matrix, scope: Scope) -> list[tuple[str, str]]:
+    """Name the cells: for people, and for folders."""
+    found = _value(body, "name")
+    name = None if found is None else Substitution(scope).replace(found)
+    text = str(name.value) if isinstance(name, ScalarNode) else ""
+    shown = titles(text, matrix)
+    return list(zip(shown, slugs(shown), strict=True))
+
+
+def _cell(
+    body: MappingNode, scope: Scope, chosen: tuple[tuple[Axis, int], ...]
+) -> tuple[Document, list[Fault]]:
+    root: Node = body
+    faults: list[Fault] = []
+    for axis, index in chosen:
+        if axis.variable:
+            scope = scope.having(axis.variable, axis.nodes[index])
+            continue
+        new = axis.set(root, index)
+        if isinstance(new, Fault):
+            faults.append(new)
+        else:
+            root = new
+    substitution = Substitution(scope)
+    document = document_of(substitution.replace(root, top=True))
+    return document, [*faults, *substitution.faults, *document.faults]
+
+
+def _named(
+    document: Document, shown: str, name: str, matrix: Matrix, combination: tuple[int, ...]
+) -> Document:
+    """Give a cell its own name, if the file's is one."""
+    own = document.data.get("name")
+    if not matrix.axes or not isinstance(own, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]*", own):
+        return document
+    values = {
+        axis.key: axis.values[index] for axis, index in zip(matrix.axes, combination, strict=True)
+    }
+    data = {**document.data, "name": name, "cell": {"id": shown, "values": values}}
+    return Document(data, document.root, document.faults)

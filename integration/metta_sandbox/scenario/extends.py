@@ -1,0 +1,160 @@
+"""``extends: other.yaml``: a file that says only what is different about another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ruamel.yaml.nodes import MappingNode, Node
+
+from metta_sandbox.errors import InputError
+from metta_sandbox.scenario.files import read_text
+from metta_sandbox.scenario.nodes import (
+    Entry,
+    bare,
+    entry,
+    is_null,
+    leaves,
+    overrides_as_mapping,
+    with_entries,
+    without,
+)
+from metta_sandbox.scenario.search import LEAF
+from metta_sandbox.scenario.tree import Fault, Place, UnreadableError, place_of, read
+
+#: Files in a row, each of which extends the next.
+MOST_FILES = 8
+OVERRIDES = ("workload", "trainer", "overrides")
+PARAMETERS = ("sweep", "parameters")
+#: What a file does not get from the one it extends: its name has to be its own.
+_OWN = ("extends", "name")
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """A file and those it extends, as one.
+
+    Args:
+        root: What they say together.
+        parts: What each of them says, the file itself first.
+        faults: What is wrong with how they are joined, or with a file that is extended.
+
+    """
+
+    root: MappingNode
+    parts: tuple[MappingNode, ...]
+    faults: tuple[Fault, ...]
+
+
+def inherit(root: MappingNode, path: Path) -> Lineage:
+    """Join a file with those it extends, whose paths are relative to the file that names them.
+
+    Mappings are merged, lists and all else replace; ``null`` takes away what was said before.
+    """
+    parts, faults, trail = [root], [], [path]
+    while found := entry(parts[-1], "extends"):
+        try:
+            base, wrong = _read_base(found[1], trail)
+        except UnreadableError as error:
+            faults.append(error.fault)
+            break
+        parts.append(base)
+        faults.extend(wrong)
+    whole = without(parts[-1], "extends")
+    for part in reversed(parts[:-1]):
+        whole = _merge(without(whole, *_OWN), without(part, "extends"), ())
+    return Lineage(whole, tuple(parts), tuple(faults))
+
+
+def _read_base(named: Node, trail: list[Path]) -> tuple[MappingNode, tuple[Fault, ...]]:
+    if not isinstance(named.value, str) or not named.value or is_null(named):
+        raise _fault(named, "expected the path of a scenario file")
+    path = trail[-1].parent / named.value
+    if any(_same(path, before) for before in trail):
+        chain = " -> ".join(file.name for file in [*trail, path])
+        raise _fault(named, f"a file can't extend itself: {chain}")
+    if len(trail) == MOST_FILES:
+        raise _fault(named, f"more than {MOST_FILES} files, each of which extends the next")
+    trail.append(path)
+    try:
+        document = read(read_text(path), str(path))
+    except InputError as error:
+        if error.problems:
+            told = error.problems[0]
+            place = Place(told.line, told.column, str(told.file))
+            raise UnreadableError(Fault(place, told.message)) from error
+        raise _fault(named, error.message) from error
+    if not isinstance(document.root, MappingNode):
+        fault = Fault(Place(1, 1, str(path)), "expected a mapping, as in `name: basic`")
+        raise UnreadableError(fault)
+    return document.root, document.faults
+
+
+def _same(path: Path, other: Path) -> bool:
+    try:
+        return path.resolve() == other.resolve()
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def _fault(node: Node, message: str) -> UnreadableError:
+    return UnreadableError(Fault(place_of(node), f"extends: {message}"))
+
+
+def _merge(base: MappingNode, own: MappingNode, path: tuple[str, ...]) -> MappingNode:
+    if path == OVERRIDES:
+        return _join(_flat(base), _flat(own), lambda *values: values[-1])
+    if path == PARAMETERS:
+        flat = (_flat(base, is_parameter), _flat(own, is_parameter))
+        return _join(*flat, lambda _, old, new: _merge_parameter(old, new))
+    return _join(base, own, lambda key, old, new: _merge_values(old, new, (*path, key)))
+
+
+def _merge_values(old: Node, new: Node, path: tuple[str, ...]) -> Node | None:
+    if is_null(new):
+        return None
+    if path == OVERRIDES:
+        old, new = overrides_as_mapping(old), overrides_as_mapping(new)
+    if isinstance(old, MappingNode) and isinstance(new, MappingNode):
+        return _merge(old, new, path)
+    return new
+
+
+def _merge_parameter(old: Node, new: Node) -> Node | None:
+    """Join a parameter's old and new bounds; one that says what kind it is replaces the other."""
+    if is_null(new):
+        return None
+    says_its_kind = entry(new, "values") or entry(new, "distribution")
+    if says_its_kind or not (isinstance(old, MappingNode) and isinstance(new, MappingNode)):
+        return new
+    return _merge(old, new, ())
+
+
+def _flat(node: MappingNode, is_leaf: Callable[[Node], bool] = lambda _: False) -> MappingNode:
+    return with_entries(node, leaves(node, is_leaf))
+
+
+def is_parameter(node: Node) -> bool:
+    """Tell whether a mapping is a searched parameter, and not a step on the way to one."""
+    return isinstance(node, MappingNode) and any(
+        key.value in LEAF and not isinstance(value, MappingNode) for key, value in node.value
+    )
+
+
+def _join(
+    base: MappingNode, own: MappingNode, merge: Callable[[str, Node, Node], Node | None]
+) -> MappingNode:
+    """Put one mapping's entries over another's, which keep their order."""
+    news: dict[str, Entry] = {bare(str(key.value)): (key, value) for key, value in own.value}
+    joined: list[Entry] = []
+    for key, old in base.value:
+        name = bare(str(key.value))
+        if name not in news:
+            joined.append((key, old))
+            continue
+        new_key, new = news.pop(name)
+        merged = merge(name, old, new)
+        if merged is not None:
+            joined.append((new_key, merged))
+    return with_entries(own, [*joined, *news.values()])
