@@ -11,10 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metta_sandbox.api.exchange import Answer, Call
 from metta_sandbox.errors import MachineError
-from metta_sandbox.scenario.services import ScriptedAnswer, Services
+from metta_sandbox.scenario.services import ANSWERS, ScriptedAnswer, Services
 
-#: Where a control plane's data folder holds its script; written before it starts.
-FILE_NAME = "answers.json"
 #: The ASGI extension by which a connection is closed without an answer.
 HANG_UP = "metta.hang_up"
 
@@ -60,7 +58,7 @@ class Script:
             MachineError: It can't be read.
 
         """
-        path = folder / FILE_NAME
+        path = folder / ANSWERS
         if not path.exists():
             return cls()
         try:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from metta_sandbox.checks.evidence import Evidence
-from metta_sandbox.checks.judgement import Judgement, judge
+from metta_sandbox.checks.judgement import Judgement, judge, many
 
 _SHA_256 = re.compile(r"[0-9a-f]{64}")
 
@@ -17,20 +17,33 @@ def check(evidence: Evidence) -> Judgement:
     if not evidence.completed:
         return judge(["no trial completed, so no rank's parameters can be compared"], "")
     problems = [problem for trial in evidence.completed for problem in _of_run(evidence, trial.run)]
-    ranks = evidence.scenario.nodes
-    return judge(problems, f"equal on {ranks} ranks in {len(evidence.completed)} trials")
+    trials = [trial for trial in evidence.completed if _expects(evidence, trial.run)]
+    if not trials:
+        return judge(problems, "the trainer tells no digests")
+    ranks = evidence.scenario.ranks
+    return judge(problems, f"equal on {ranks} ranks in {many(len(trials), 'trial')}")
+
+
+def _expects(evidence: Evidence, run: str) -> bool:
+    """Tell whether a run's digests are compared: the bundled trainer's always, else what is there.
+
+    A trainer of somebody's may tell them in events alone, or in files alone.
+    """
+    told = any(event.get("digest") for event in evidence.of("train.finished", run))
+    return evidence.scenario.workload.trainer.bundled or told or bool(evidence.digests(run))
 
 
 def _of_run(evidence: Evidence, run: str) -> Iterator[str]:
+    bundled = evidence.scenario.workload.trainer.bundled
     told: dict[int, set[str]] = {}
     for event in evidence.of("train.finished", run):
-        if isinstance(rank := event.get("rank"), int):
+        if isinstance(rank := event.get("rank"), int) and (bundled or event.get("digest")):
             told.setdefault(rank, set()).add(str(event.get("digest")))
     written = {rank: {digest} for rank, digest in evidence.digests(run).items()}
     sources = (("train.finished", told), (f"trials/{run}/rank-*.digest", written))
-    expected = set(range(evidence.scenario.nodes))
+    expected = set(range(evidence.scenario.ranks))
     for source, found in sources:
-        if found.keys() != expected:
+        if (found or bundled) and found.keys() != expected:
             yield f"{run}: expected {source} of ranks {sorted(expected)}, saw {sorted(found)}"
     digests = {
         (source, rank, digest)

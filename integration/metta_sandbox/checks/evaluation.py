@@ -6,8 +6,10 @@ from collections.abc import Callable
 from functools import partial
 
 from metta_sandbox.checks import (
+    answers,
     api,
     checkpoints,
+    commands,
     digests,
     handoff,
     logs,
@@ -19,11 +21,12 @@ from metta_sandbox.checks.evidence import Evidence, EvidenceError
 from metta_sandbox.checks.judgement import Judgement
 from metta_sandbox.report.results import CheckResult
 from metta_sandbox.scenario.expect import Expectation, TrialsExpectation
+from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.verdict import Verdict
 
 Check = Callable[[Evidence], Judgement]
 
-#: What must hold after every sweep of the bundled workload.
+#: What must hold after every sweep of our rollout.
 STANDING: dict[str, Check] = {
     "sweep finished": trials.finished,
     "hand-off": handoff.check,
@@ -35,12 +38,25 @@ STANDING: dict[str, Check] = {
 }
 
 
+def standing(scenario: Scenario) -> dict[str, Check]:
+    """Give the checks that no scenario of this kind need ask for."""
+    own = scenario.workload.run is not None
+    checks: dict[str, Check] = {"commands": commands.check} if own else dict(STANDING)
+    trainer = scenario.workload.trainer
+    if not trainer.bundled and (trainer.score is None or trainer.score.source != "evaluate"):
+        # Only the bundled trainer, and one that is scored by its checkpoint, must leave one.
+        checks.pop("checkpoints", None)
+    if scenario.services.api:
+        checks["scripted answers"] = answers.check
+    return checks
+
+
 def evaluate(evidence: Evidence) -> tuple[CheckResult, ...]:
     """Evaluate every check: the scenario's own in the order of its file, then the standing ones.
 
     A check that breaks is inconclusive, and keeps no other from being evaluated.
     """
-    named = [*map(_expected, evidence.scenario.expect), *STANDING.items()]
+    named = [*map(_expected, evidence.scenario.expect), *standing(evidence.scenario).items()]
     return tuple(_evaluate(name, check, evidence) for name, check in named)
 
 

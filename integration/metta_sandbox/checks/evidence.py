@@ -51,6 +51,9 @@ class ApiCall(BaseModel):
     status: int | None
     request: Any = None
     response: Any = None
+    scripted: bool = False
+    dropped: bool = False
+    rule: int | None = None
 
     def __str__(self) -> str:
         return f"{self.method} {self.path} -> {self.status} (api/requests.jsonl:{self.line})"

@@ -72,9 +72,11 @@ def _gap(evidence: Evidence, log: Path) -> str:
 
 
 def _rank_logs(evidence: Evidence, hosts: tuple[str, ...]) -> Iterator[Path]:
-    for rank, host in enumerate(evidence.scenario.hosts):
+    places = evidence.scenario.workload.trainer.ranks_per_node
+    for node, host in enumerate(evidence.scenario.hosts):
         if host in hosts:
-            yield from sorted(evidence.folder.glob(f"trials/*/rank-{rank}.log"))
+            for rank in range(node * places, (node + 1) * places):
+                yield from sorted(evidence.folder.glob(f"trials/*/rank-{rank}.log"))
 
 
 def _search(evidence: Evidence, pattern: str, words: set[str], files: list[Path]) -> _Search:

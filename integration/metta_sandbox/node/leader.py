@@ -7,17 +7,21 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
+from metta_sandbox.errors import InputError
 from metta_sandbox.node.agent.emitter import Emitter
 from metta_sandbox.node.control_plane import ControlPlane
 from metta_sandbox.node.handoff import HandOff, Outcome, free_port
+from metta_sandbox.node.overrides_style import write_files
+from metta_sandbox.node.score import Leavings, NoScoreError, find_score
 from metta_sandbox.node.tracking import TrackedRun
 from metta_sandbox.node.trial import trial_folder
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.values import Value
+from metta_sandbox.scenario.workload import Score
 from metta_sandbox.sweep import ExhaustedError, Observation, Strategy, create
 
 #: W&B's names for where runs go; nothing is ever sent there from a node.
@@ -37,8 +41,10 @@ class _Trial:
     folder: Path
     started: float
     training_run: str
+    began: float = field(default_factory=time.time)
     agent_steps: float = 0.0
     step: int = 0
+    told: dict[str, Any] = field(default_factory=dict)
 
     @property
     def checkpoint(self) -> Path:
@@ -70,6 +76,7 @@ class Leader:
         emitter: Emitter,
     ) -> None:
         self._spec = scenario.sweep
+        self._trainer = scenario.workload.trainer
         self._seed = scenario.seed
         self._sweep = sweep
         self._overrides = dict(overrides)
@@ -118,6 +125,8 @@ class Leader:
         folder = trial_folder(self._run_folder, run)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "overrides.json").write_text(json.dumps(overrides, indent=2) + "\n")
+        if self._trainer.overrides_style == "file":
+            write_files(folder, overrides)
         tracked = TrackedRun(self._run_folder, self._sweep, run, overrides, PROJECT)
         told = self._api.training_run(run, {"overrides": overrides, "trial": number})
         self._trial = _Trial(number, run, suggestion, overrides, tracked, folder, started, told)
@@ -126,23 +135,35 @@ class Leader:
     def follow(self, record: Mapping[str, Any]) -> None:
         """Take in an event of this node's trainers."""
         assert self._trial is not None
-        self._trial.agent_steps = float(record.get("agent_steps", self._trial.agent_steps))
-        self._trial.step = int(record.get("step", self._trial.step))
-        if record["event"] == "train.step" and record.get("rank") == 0:
-            self._trial.tracked.log_step(record)
+        if record["event"] not in {"train.step", "train.finished"}:
+            return
+        # Anybody's trainer may emit them, with whatever in them.
+        if _is_number(steps := record.get("agent_steps")):
+            self._trial.agent_steps = float(steps)
+        if _is_number(step := record.get("step")):
+            self._trial.step = int(step)
+        if record.get("rank", 0) == 0:
+            self._trial.told.update(record)
+            if record["event"] == "train.step":
+                self._trial.tracked.log_step(record)
 
     def conclude(self, outcomes: list[Outcome]) -> None:
-        """Evaluate the trial if it was trained on every node, and record what was observed."""
+        """Score the trial if it was trained on every node, and record what was observed."""
         trial = self._trial
         assert trial is not None
         reason = "; ".join(outcome.reason for outcome in outcomes if outcome.reason)
-        if not reason and not trial.checkpoint.exists():
-            reason = f"no rank left a {trial.checkpoint.name}"
-        score = None if reason else self._evaluate(trial)
+        score = None
+        if not reason:
+            try:
+                score = self._score(trial)
+            except (NoScoreError, InputError) as error:
+                reason = error.message
         if score is not None and not math.isfinite(score):
             reason, score = f"the score is {score}", None
         seconds = time.perf_counter() - trial.started
-        cost = trial.agent_steps if self._spec.cost == "agent_steps" else seconds
+        # A trainer that tells no agent steps is paid by time.
+        by_steps = self._spec.cost == "agent_steps" and (self._trainer.bundled or trial.agent_steps)
+        cost = trial.agent_steps if by_steps else seconds
         observation = Observation(trial.suggestion, score, cost, failed=bool(reason))
         self._write(trial, observation, reason, seconds)
         self._strategy.observe(observation)
@@ -163,26 +184,47 @@ class Leader:
         self.completed += not failed
         self._failed_in_a_row = self._failed_in_a_row + 1 if failed else 0
 
-    def _evaluate(self, trial: _Trial) -> float:
+    def _score(self, trial: _Trial) -> float:
+        """Find a trial's score, tell it, and report it to the control plane.
+
+        Raises:
+            NoScoreError: There is none.
+            InputError: The checkpoint can't be evaluated.
+
+        """
+        source, metric = self._trainer.score, self._spec.metric
+        if source is None and not self._trainer.bundled:
+            source = Score(source="event" if metric in trial.told else "evaluate")
+            if source.source == "evaluate" and not trial.checkpoint.exists():
+                raise NoScoreError(
+                    f"no score: no train.step or train.finished event carries {metric}, and there "
+                    f"is no {trial.checkpoint.name}; workload.trainer.score says where else to look"
+                )
+        told: dict[str, Any] = {}
+        if source is None or source.source == "evaluate":
+            score, told["episodes"] = self._evaluate(trial)
+        else:
+            left = Leavings(trial.folder, Path.cwd(), trial.began, trial.told)
+            score, told["source"] = find_score(source, metric, left), source.source
+        self._emitter.emit("eval.finished", trial=trial.number, run=trial.run, score=score, **told)
+        if math.isfinite(score):
+            self._report(trial, score)
+        return score
+
+    def _evaluate(self, trial: _Trial) -> tuple[float, int]:
+        if not trial.checkpoint.exists():
+            raise NoScoreError(f"no rank left a {trial.checkpoint.name}")
         from metta_sandbox.node.arena.evaluate import evaluate  # noqa: PLC0415 - slow to import
 
         curriculum = str(trial.overrides.get("trainer.curriculum", "arena/random"))
         result = evaluate(trial.checkpoint, curriculum=curriculum, seed=self._seed)
-        self._emitter.emit(
-            "eval.finished",
-            trial=trial.number,
-            run=trial.run,
-            score=result.score,
-            episodes=result.episodes,
-        )
-        if math.isfinite(result.score):
-            self._report(trial, result.score)
-        return result.score
+        return result.score, result.episodes
 
     def _report(self, trial: _Trial, score: float) -> None:
         """Tell the control plane what was trained and how it scored."""
         epoch = self._api.epoch(trial.training_run, 0, trial.step)
-        policy = self._api.policy(trial.run, url=trial.checkpoint.as_uri(), epoch_id=epoch)
+        url = trial.checkpoint.as_uri() if trial.checkpoint.exists() else None
+        policy = self._api.policy(trial.run, url=url, epoch_id=epoch)
         self._api.episode(policy, {"0": {self._spec.metric: score}})
 
     def _write(self, trial: _Trial, observation: Observation, reason: str, seconds: float) -> None:
@@ -203,3 +245,7 @@ class Leader:
             file.write(json.dumps(record) + "\n")
         whole = {**summary, "suggestion": trial.suggestion, "overrides": trial.overrides}
         (trial.folder / "trial.json").write_text(json.dumps(whole, indent=2) + "\n")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

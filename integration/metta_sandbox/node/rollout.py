@@ -21,9 +21,11 @@ from metta_sandbox.node.agent.client import AgentClient
 from metta_sandbox.node.agent.emitter import Emitter
 from metta_sandbox.node.control_plane import ControlPlane
 from metta_sandbox.node.handoff import HandOff, SweepGroup
+from metta_sandbox.node.launchers.base import Launcher
+from metta_sandbox.node.launchers.plain import PlainLauncher
 from metta_sandbox.node.launchers.torchrun import TorchrunLauncher
 from metta_sandbox.node.leader import Leader
-from metta_sandbox.node.trial import BUNDLED, TrialPlan, group_spec, train
+from metta_sandbox.node.trial import TrialPlan, group_spec, train
 from metta_sandbox.node.view import NodeView
 from metta_sandbox.scenario.loading import load
 from metta_sandbox.scenario.model import Scenario
@@ -91,9 +93,8 @@ def roll_out(scenario: Scenario, command: Command, view: NodeView, emitter: Emit
 
     """
     emitter.emit("rollout.started", host=view.host, num_nodes=view.num_nodes)
-    launcher = TorchrunLauncher(AgentClient(view.events), view.agent)
-    trainer = scenario.workload.trainer.command or BUNDLED
-    plan = TrialPlan(trainer, scenario.seed, command.hardware or scenario.hardware)
+    launcher = _launcher(scenario, view)
+    plan = TrialPlan(scenario.workload, scenario.seed, command.hardware or scenario.hardware)
     group = SweepGroup(view, scenario.longest_silence + _MARGIN)
     leader = _lead(scenario, command, view, emitter) if view.is_master else None
     for number in count(1):
@@ -111,6 +112,13 @@ def roll_out(scenario: Scenario, command: Command, view: NodeView, emitter: Emit
         return 0
     emitter.emit("rollout.finished", completed=leader.completed, failed=leader.failed)
     return 1 if leader.gave_up else 0
+
+
+def _launcher(scenario: Scenario, view: NodeView) -> Launcher:
+    client, kind = AgentClient(view.events), scenario.workload.trainer.launcher
+    if kind == "torchrun":
+        return TorchrunLauncher(client, view.agent)
+    return PlainLauncher(client, view.agent, own=kind == "own")
 
 
 def _lead(scenario: Scenario, command: Command, view: NodeView, emitter: Emitter) -> Leader:

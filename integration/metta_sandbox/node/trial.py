@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -12,10 +13,16 @@ from typing import Any
 
 from metta_sandbox.node.handoff import HandOff, Outcome, SweepGroup
 from metta_sandbox.node.launchers.base import GroupSpec, Launcher, WorkerGroup
+from metta_sandbox.node.overrides_style import (
+    EVERYTHING,
+    fill_in,
+    flag_words,
+    hydra_words,
+    variables,
+)
 from metta_sandbox.node.view import NodeView
-from metta_sandbox.scenario.overrides import Override
-from metta_sandbox.scenario.overrides import format as format_override
 from metta_sandbox.scenario.values import Value
+from metta_sandbox.scenario.workload import Workload
 
 #: Seconds between two looks at whether another node has failed.
 _LOOK = 0.2
@@ -28,6 +35,9 @@ _LONGEST = 300
 #: The bundled trainer; overrides follow, Hydra-style.
 BUNDLED = (sys.executable, "-m", "metta_sandbox.node.arena")
 
+#: Variables that every rank has its own of.
+_OF_A_RANK = frozenset({"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"})
+
 OnEvent = Callable[[Mapping[str, Any]], None]
 
 
@@ -36,17 +46,15 @@ class TrialPlan:
     """What a node trains, apart from what the hand-off says.
 
     Args:
-        command: What each rank runs; the overrides are appended to it.
+        workload: The trainer, and the variables that it sees.
         seed: The scenario's seed.
         hardware: The profile, such as ``macbook``.
-        ranks_per_node: Trainers on each node.
 
     """
 
-    command: tuple[str, ...]
+    workload: Workload
     seed: int
     hardware: str
-    ranks_per_node: int = 1
 
 
 def trial_folder(run_folder: Path, run: str) -> Path:
@@ -54,28 +62,65 @@ def trial_folder(run_folder: Path, run: str) -> Path:
     return run_folder / "trials" / run
 
 
-def trainer_command(plan: TrialPlan, handoff: HandOff) -> tuple[str, ...]:
-    """Build the command line of one rank's trainer."""
-    settings: dict[str, Value] = {"run": handoff.run, "seed": plan.seed, **handoff.overrides}
-    overrides = [format_override(Override("", key, value)) for key, value in settings.items()]
-    return (*plan.command, *overrides, f"+hardware={plan.hardware}")
+def trainer_command(
+    plan: TrialPlan, handoff: HandOff, folder: Path, environ: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Build the command line of one rank's trainer.
+
+    Args:
+        plan: The trainer.
+        handoff: Its overrides.
+        folder: The trial's.
+        environ: What variables in the command's words stand for.
+
+    """
+    trainer = plan.workload.trainer
+    if trainer.bundled:
+        settings: dict[str, Value] = {"run": handoff.run, "seed": plan.seed, **handoff.overrides}
+        return (*BUNDLED, *hydra_words(settings, {}), f"+hardware={plan.hardware}")
+    command = fill_in(trainer.command, environ, folder)
+    if trainer.overrides_style == "hydra":
+        return (*command, *hydra_words(handoff.overrides, trainer.overrides))
+    if trainer.overrides_style == "flags":
+        return (*command, *flag_words(handoff.overrides))
+    return command
+
+
+def trainer_environment(plan: TrialPlan, handoff: HandOff, folder: Path) -> dict[str, str]:
+    """Build the variables that a trial's trainers see beside the node's."""
+    trainer = plan.workload.trainer
+    told = variables(handoff.overrides) if trainer.overrides_style == "env" else {}
+    # What a trainer of somebody's tracks itself is kept with its trial.
+    tracked = {} if trainer.bundled else {"WANDB_DIR": str(folder)}
+    return {
+        **plan.workload.env,
+        **told,
+        **tracked,
+        EVERYTHING: json.dumps(handoff.overrides),
+        "METTA_RUN_ID": handoff.run,
+        "METTA_TRIAL": str(handoff.trial),
+        "METTA_TRIAL_DIR": str(folder),
+        "METTA_HARDWARE": plan.hardware,
+        "METTA_SEED": str(plan.seed),
+    }
 
 
 def group_spec(plan: TrialPlan, handoff: HandOff, view: NodeView) -> GroupSpec:
     """Say what this node's launcher must start for a trial."""
     folder = trial_folder(view.run_folder, handoff.run)
+    trainer = plan.workload.trainer
+    env = trainer_environment(plan, handoff, folder)
+    known = {**os.environ, **env, "MASTER_PORT": str(handoff.port)}
+    if trainer.launcher != "own":
+        # Those of each rank are not known before it is started.
+        known = {name: value for name, value in known.items() if name not in _OF_A_RANK}
     return GroupSpec(
         group=f"trial-{handoff.trial}",
-        command=trainer_command(plan, handoff),
-        env={
-            "METTA_RUN_ID": handoff.run,
-            "METTA_TRIAL": str(handoff.trial),
-            "METTA_TRIAL_DIR": str(folder),
-            "METTA_HARDWARE": plan.hardware,
-        },
+        command=trainer_command(plan, handoff, folder, known),
+        env=env,
         num_nodes=view.num_nodes,
         node_rank=view.node_rank,
-        ranks_per_node=plan.ranks_per_node,
+        ranks_per_node=trainer.ranks_per_node,
         master_addr=view.master_addr,
         master_port=handoff.port,
         log_folder=folder,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -32,6 +32,9 @@ HUB = "hub"
 _LOOK = 1.0
 #: Seconds within which an engine knows that a process has ended whose connection broke.
 _KNOWN = 2.0
+
+#: Before a user's commands, on their first line: W&B runs go where they are collected from.
+_TRACKED = 'export WANDB_DIR="${WANDB_DIR:-$METTA_RUN_FOLDER}"; '
 
 OnEvent = Callable[[Event], None]
 #: Says of each host whose first process has ended how it did.
@@ -77,6 +80,9 @@ class Job:
         cwd: The working folder.
         env: Where the control plane is.
         num_gpus: GPUs on each node.
+        folders: Working folders by host, of those that have their own.
+        variables: What the scenario adds to the environment.
+        script: The user's own shell commands, in place of our rollout; None for the rollout.
 
     """
 
@@ -86,15 +92,26 @@ class Job:
     cwd: str
     env: Mapping[str, str]
     num_gpus: int = 0
+    folders: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+    script: str | None = None
+
+    @property
+    def noun(self) -> str:
+        """What it is called when it fails."""
+        return "the sweep's rollout" if self.script is None else "the command"
 
     def environment(self, node_rank: int, addresses: Sequence[str]) -> dict[str, str]:
         """Build the variables that it sees on a node beside the node's own."""
         own = job_environment(node_rank, addresses, self.run, self.words, self.num_gpus)
-        return {**own, **self.env}
+        return {**self.variables, **own, **self.env}
 
 
 def job_command(job: Job) -> list[str]:
     """Build the command that starts on every node at once."""
+    if job.script is not None:
+        # As SkyPilot does it: bash, which goes on after a command that fails.
+        return ["bash", "-c", f"{_TRACKED}{job.script}"]
     return [job.python, "-m", "metta_sandbox.node", *job.words]
 
 
@@ -128,6 +145,7 @@ class Nodes:
         self._addresses: dict[str, str] = {}
         self._api: Mapping[str, Any] = api or {}
         self._api_end = ""
+        self._noun = "the sweep's rollout"
         self._statuses: dict[str, int] = {}
         self._set_up: set[str] = set()
         self._ending: Ending | None = None
@@ -180,10 +198,10 @@ class Nodes:
         addresses = [self._addresses[host] for host in self._hosts]
         replies = []
         for rank, host in enumerate(self._hosts):
-            command, env = setup_command(script), setup_environment(rank, addresses)
-            reply = self._link.ask(
-                host, "start", group=SETUP, command=command, env=env, cwd=job.cwd
-            )
+            command = setup_command(script)
+            env = {**job.variables, **setup_environment(rank, addresses)}
+            cwd = job.folders.get(host, job.cwd)
+            reply = self._link.ask(host, "start", group=SETUP, command=command, env=env, cwd=cwd)
             replies.append((host, reply))
         for host, reply in replies:
             self._link.result(reply, host, "start", patience=30)
@@ -207,14 +225,14 @@ class Nodes:
             StackError: A node refused.
 
         """
+        self._noun = job.noun
         addresses = [self._addresses[host] for host in self._hosts]
         replies = []
         for rank, host in enumerate(self._hosts):
             env = job.environment(rank, addresses)
             command = job_command(job)
-            reply = self._link.ask(
-                host, "start", group=SWEEP, command=command, env=env, cwd=job.cwd
-            )
+            cwd = job.folders.get(host, job.cwd)
+            reply = self._link.ask(host, "start", group=SWEEP, command=command, env=env, cwd=cwd)
             replies.append((host, reply))
         for host, reply in replies:
             self._link.result(reply, host, "start", patience=30)
@@ -326,9 +344,11 @@ class Nodes:
         if group != SWEEP:
             return
         self._statuses[node] = status
+        end = {"event": "command.exited", "node": node, "group": group, "status": status}
+        self._note(self._timeline.event(end))
         if status != 0:
             how = describe_end(status, self._last_words.get(node, ""))
-            reason = f"the sweep's rollout on {node} {how}"
+            reason = f"{self._noun} on {node} {how}"
             if self._api_end:
                 self._end(End.NODE_FAILED, f"{reason}; before that, {API}'s server {self._api_end}")
             elif API not in self._addresses:

@@ -16,12 +16,14 @@ from metta_sandbox.checks.evaluation import evaluate
 from metta_sandbox.checks.evidence import Evidence
 from metta_sandbox.errors import SandboxError
 from metta_sandbox.interrupt import uninterrupted
+from metta_sandbox.play import workspace
 from metta_sandbox.play.nodes import End, Ending, Job, Limits, Nodes
 from metta_sandbox.play.timeline import Event, Timeline
 from metta_sandbox.report.artifacts import create_scenario_folder
 from metta_sandbox.report.results import CheckResult, ScenarioResult, Timings, TrialResult
 from metta_sandbox.scenario.loading import to_yaml
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.services import ANSWERS
 from metta_sandbox.stack.base import Progress, Stack, StackPlan
 from metta_sandbox.stack.credentials import find_credentials
 from metta_sandbox.stack.engines import Engine
@@ -127,7 +129,7 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
     """
     course = _Course()
     try:
-        _prepare(course, scenario, setting)
+        _prepare(course, scenario, file, setting)
         _bring_up(course, setting)
         _start(course, scenario, setting)
         _wait(course, scenario)
@@ -160,13 +162,13 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
     return Played(result, course.interrupted, description)
 
 
-def _prepare(course: _Course, scenario: Scenario, setting: Setting) -> None:
+def _prepare(course: _Course, scenario: Scenario, file: Path, setting: Setting) -> None:
     folder = create_scenario_folder(setting.folder, scenario.name)
     course.timeline = Timeline(folder / "timeline.jsonl")
-    course.plan = _plan(scenario, folder, setting)
+    course.plan = _plan(scenario, file, folder, setting)
 
 
-def _plan(scenario: Scenario, folder: Path, setting: Setting) -> StackPlan:
+def _plan(scenario: Scenario, file: Path, folder: Path, setting: Setting) -> StackPlan:
     plan = StackPlan(
         run=setting.owner.run,
         scenario=folder.name,
@@ -182,6 +184,11 @@ def _plan(scenario: Scenario, folder: Path, setting: Setting) -> StackPlan:
     text = to_yaml(scenario)
     (folder / "scenario.yaml").write_text(text)
     plan.scenario_file.write_text(text)
+    workspace.place(scenario, file, plan)
+    if scenario.services.api:
+        answers = folder / "api" / ANSWERS
+        answers.parent.mkdir()
+        answers.write_text(scenario.services.model_dump_json(indent=2) + "\n")
     return plan
 
 
@@ -214,13 +221,20 @@ def _start(course: _Course, scenario: Scenario, setting: Setting) -> None:
     assert course.plan is not None
     assert course.stack is not None
     assert course.nodes is not None
+    base = course.stack.working_folder()
     job = Job(
         python=course.stack.python,
         run=scenario.sweep.name,
         words=setting.words or sweep_words(scenario),
-        cwd=course.stack.working_folder(),
+        cwd=base,
         env=course.stack.service_environment(course.nodes.api),
         num_gpus=course.plan.num_gpus,
+        folders={
+            host: workspace.working_folder(scenario, course.plan, base, host)
+            for host in scenario.hosts
+        },
+        variables=scenario.workload.env,
+        script=scenario.workload.run,
     )
     if scenario.workload.setup:
         setting.progress("running setup on every node")

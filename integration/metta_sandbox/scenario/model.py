@@ -81,6 +81,11 @@ class Scenario(Part):
         return tuple(node_host(rank) for rank in range(self.nodes))
 
     @property
+    def ranks(self) -> int:
+        """How many ranks a trial has on all nodes."""
+        return self.nodes * self.workload.trainer.ranks_per_node
+
+    @property
     def overrides(self) -> dict[str, Value]:
         """The settings all trials share, by dotted key; deletions are left out."""
         pairs = ((split_key(key), value) for key, value in self.workload.trainer.overrides.items())

@@ -32,6 +32,9 @@ ROUTES = (
     "GET /stats/episodes/{record_id}",
 )
 
+#: The file of a control plane's data folder that holds its part of a scenario, as JSON.
+ANSWERS = "answers.json"
+
 
 def _one_or_more(given: Any) -> Any:
     return [given] if isinstance(given, int) and not isinstance(given, bool) else given

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 import requests
 
-from metta_sandbox.api.script import FILE_NAME
 from metta_sandbox.node.control_plane import ControlPlane
-from metta_sandbox.scenario.services import Services
+from metta_sandbox.scenario.services import ANSWERS, Services
 
 NEXT = "POST /sweeps/{name}/runs/next"
 
@@ -28,7 +27,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
         def start(*rules: dict[str, Any]) -> str:
             services = Services.model_validate({"api": list(rules)})
-            (tmp_path / FILE_NAME).write_text(services.model_dump_json())
+            (tmp_path / ANSWERS).write_text(services.model_dump_json())
             words = ["--observatory-port", "0", "--cogweb-port", "0", "--data", str(tmp_path)]
             process = subprocess.Popen(
                 [sys.executable, "-m", "metta_sandbox.api", *words], stdout=subprocess.PIPE
@@ -43,7 +42,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def transcript(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "requests.jsonl").open()]
+    return [json.loads(line) for line in (folder / "requests.jsonl").read_text().splitlines()]
 
 
 def test_a_lost_answer_costs_a_name_unless_the_key_is_sent_again(

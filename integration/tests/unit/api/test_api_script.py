@@ -18,10 +18,9 @@ from fastapi.routing import APIRoute
 
 from metta_sandbox.api.announcer import Announcer
 from metta_sandbox.api.app import Settings, create_app
-from metta_sandbox.api.script import FILE_NAME
 from metta_sandbox.errors import MachineError
 from metta_sandbox.node.agent.emitter import Emitter
-from metta_sandbox.scenario.services import ROUTES, Services
+from metta_sandbox.scenario.services import ANSWERS, ROUTES, Services
 
 NEXT = "POST /sweeps/{name}/runs/next"
 SWEEP = {"project": "p", "entity": "e", "wandb_sweep_id": "w"}
@@ -32,7 +31,7 @@ class Scripted:
 
     def __init__(self, folder: Path, stack: ExitStack, *rules: dict[str, Any]) -> None:
         services = Services.model_validate({"api": list(rules)})
-        (folder / FILE_NAME).write_text(services.model_dump_json())
+        (folder / ANSWERS).write_text(services.model_dump_json())
         self._folder = folder
         self.mirror = io.StringIO()
         announcer = Announcer(Emitter({"node": "api"}, mirror=self.mirror))
@@ -55,7 +54,7 @@ class Scripted:
         return asyncio.run(call())
 
     def transcript(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self._folder / "requests.jsonl").open()]
+        return [json.loads(line) for line in (self._folder / "requests.jsonl").read_text().splitlines()]
 
     def events(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.mirror.getvalue().splitlines()]
@@ -122,7 +121,7 @@ def test_a_delay_alone_leaves_the_answer_to_the_service(tmp_path: Path, stack: E
 
 
 def test_a_script_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    (tmp_path / FILE_NAME).write_text('{"api": [{"route": "GET /nowhere", "status": 503}]}')
+    (tmp_path / ANSWERS).write_text('{"api": [{"route": "GET /nowhere", "status": 503}]}')
 
     with pytest.raises(MachineError, match="no such route"):
         create_app(Settings(tmp_path), Announcer(Emitter({})))

@@ -1,0 +1,128 @@
+"""How good a trial was, found where the scenario says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from metta_sandbox.checks.wandb_file import WandbFileError, read_run
+from metta_sandbox.errors import SandboxError
+from metta_sandbox.scenario.workload import Score
+
+
+class NoScoreError(SandboxError):
+    """A trial left no score where it is looked for."""
+
+
+@dataclass(frozen=True)
+class Leavings:
+    """What a trial has left on rank 0's node.
+
+    Args:
+        folder: The trial's folder.
+        cwd: The folder its trainers worked in.
+        began: When it began, in seconds since the epoch.
+        told: The last value of each field of its ``train.step`` and ``train.finished`` events.
+
+    """
+
+    folder: Path
+    cwd: Path
+    began: float
+    told: Mapping[str, Any]
+
+
+def find_score(score: Score, metric: str, left: Leavings) -> float:
+    """Find a trial's score, wherever but in a checkpoint.
+
+    Args:
+        score: Where to look.
+        metric: What the score is called, unless ``score`` says otherwise.
+        left: Where that is.
+
+    Raises:
+        NoScoreError: It is not there, or no number; the text says where it was looked for.
+
+    """
+    key = score.key or metric
+    if score.source == "none":
+        return 0.0
+    if score.source == "event":
+        return _number(left.told.get(key), f"{key} in train.step or train.finished events")
+    if score.source == "log":
+        return _from_log(score.pattern or "", left)
+    if score.source == "json":
+        return _from_json(score.path or "", key, left)
+    return _from_wandb(key, left)
+
+
+def _from_log(pattern: str, left: Leavings) -> float:
+    path, compiled = left.folder / "rank-0.log", re.compile(pattern)
+    found = ""
+    try:
+        with path.open(encoding="utf-8", errors="backslashreplace") as lines:
+            for line in lines:
+                if match := compiled.search(line):
+                    found = match[1] or ""
+    except OSError as error:
+        raise NoScoreError(f"no score: {path.name}: {error.strerror}") from None
+    where = f"a line of {path.name} that matches '{pattern}'"
+    if not found:
+        raise NoScoreError(f"no score: expected {where}, saw none")
+    return _number(found, where)
+
+
+def _from_json(name: str, key: str, left: Leavings) -> float:
+    name = Template(name).safe_substitute(METTA_TRIAL_DIR=str(left.folder))
+    candidates = [left.cwd / name, left.folder / name]
+    fresh = [path for path in candidates if path.is_file() and path.stat().st_mtime >= left.began]
+    if not fresh:
+        stale = (
+            " (there is one, older than the trial)" if any(map(Path.is_file, candidates)) else ""
+        )
+        raise NoScoreError(f"no score: expected the file {name} in {left.cwd}{stale}")
+    try:
+        content = json.loads(fresh[0].read_bytes())
+    except ValueError as error:
+        raise NoScoreError(f"no score: {name} is not JSON: {error}") from None
+    return _number(_inside(content, key), f"{key} in {name}")
+
+
+def _from_wandb(key: str, left: Leavings) -> float:
+    files = sorted(
+        (path for path in left.folder.glob("wandb/*/run-*.wandb") if not path.parent.is_symlink()),
+        key=lambda path: path.stat().st_mtime,
+    )
+    where = f"{key} in the summary of a W&B run in $WANDB_DIR"
+    found: Any = None
+    for path in files:
+        try:
+            summary = read_run(path).summary
+        except (OSError, WandbFileError) as error:
+            raise NoScoreError(f"no score: {path.name}: {error}") from None
+        value = _inside(summary, key)
+        found = found if value is None else value
+    return _number(found, where if files else f"{where}; there is none")
+
+
+def _inside(content: Any, key: str) -> Any:
+    """Find a value by its key as it stands, or else level by level along its dots."""
+    if isinstance(content, Mapping) and key in content:
+        return content[key]
+    for part in key.split("."):
+        content = content.get(part) if isinstance(content, Mapping) else None
+    return content
+
+
+def _number(value: Any, where: str) -> float:
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            raise NoScoreError(f"no score: {value!r} is no number ({where})") from None
+    raise NoScoreError(f"no score: expected {where}, saw {'none' if value is None else value!r}")

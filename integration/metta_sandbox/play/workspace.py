@@ -1,0 +1,79 @@
+"""The folder that a scenario's own trainer or command works in: a copy, in what nodes share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from metta_sandbox.errors import InputError, Problem
+from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.stack.base import StackPlan
+from metta_sandbox.stack.image_context import NodeUser
+
+#: What stays behind: large, of this machine, or of an earlier run.
+LEFT_BEHIND = (".git", ".venv", "venv", "__pycache__", ".mypy_cache", "artifacts", "wandb")
+_NAME = "workspace"
+
+
+def require_folders(scenarios: Iterable[tuple[Path, Scenario]]) -> None:
+    """Make sure that every folder that scenarios name is there.
+
+    Raises:
+        InputError: One is not; all of them are named.
+
+    """
+    problems = tuple(
+        Problem(file, 0, 0, f"workload.folder: {_source(scenario, file)} is no folder")
+        for file, scenario in scenarios
+        if scenario.workload.folder and not _source(scenario, file).is_dir()
+    )
+    if problems:
+        raise InputError("a folder is missing", "it is looked for beside the file", problems)
+
+
+def place(scenario: Scenario, file: Path, plan: StackPlan) -> None:
+    """Copy a scenario's folder to where its nodes will see it, once or once for each."""
+    workload = scenario.workload
+    for name in sorted({_folder_name(scenario, host) for host in plan.hosts} - {""}):
+        target = plan.run_folder / name
+        if workload.folder and not plan.source:
+            ignore = shutil.ignore_patterns(*LEFT_BEHIND)
+            shutil.copytree(_source(scenario, file), target, symlinks=True, ignore=ignore)
+        else:
+            target.mkdir()
+        _give(target)
+
+
+def working_folder(scenario: Scenario, plan: StackPlan, base: str, host: str) -> str:
+    """Name the folder in which a host's commands start, as the host sees it.
+
+    Args:
+        scenario: What is played.
+        plan: Where.
+        base: The stack's working folder.
+        host: The node.
+
+    """
+    name = "" if plan.source else _folder_name(scenario, host)
+    return f"{base}/{name}" if name else base
+
+
+def _folder_name(scenario: Scenario, host: str) -> str:
+    if scenario.workload.working_folder == "private":
+        return f"{_NAME}-{host}"
+    return _NAME if scenario.workload.folder else ""
+
+
+def _source(scenario: Scenario, file: Path) -> Path:
+    return (file.parent / (scenario.workload.folder or "")).resolve()
+
+
+def _give(folder: Path) -> None:
+    """Let the node user, who is not root, own what root has copied."""
+    if os.geteuid() != 0:
+        return
+    user = NodeUser.of_caller()
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, user.uid, user.gid, follow_symlinks=False)
