@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 Point = tuple[float, float]
 #: Seconds, of the finest bins that marks are counted in.
 _FINEST = 0.001
-
-
-@dataclass(frozen=True)
-class _Bucket:
-    lowest: Point
-    highest: Point
-    count: int
-
-    def __add__(self, other: _Bucket) -> _Bucket:
-        return _Bucket(
-            min(self.lowest, other.lowest, key=_y),
-            max(self.highest, other.highest, key=_y),
-            self.count + other.count,
-        )
+_Y = itemgetter(1)
 
 
 class Curve:
@@ -39,39 +27,40 @@ class Curve:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._stride = 1
-        self._buckets: list[_Bucket] = []
+        self._buckets: list[tuple[Point, Point]] = []
+        self._pending: list[Point] = []
         self._last: Point | None = None
 
     def add(self, x: float, y: float) -> None:
-        """Add the next point."""
+        """Add the next point. There are millions of them."""
         self._last = (x, y)
-        new = _Bucket(self._last, self._last, 1)
-        if len(self._buckets) >= self._limit and self._full():
-            self.shrink(self._limit // 2)
-        if self._full():
-            self._buckets.append(new)
-        else:
-            self._buckets[-1] += new
+        self._pending.append(self._last)
+        if len(self._pending) >= self._stride:
+            self._buckets.append(_extremes(self._pending))
+            self._pending = []
+            if len(self._buckets) >= self._limit:
+                self.shrink(self._limit - 1)
 
     def shrink(self, limit: int) -> None:
         """Join buckets until there are at most ``limit``, at least one."""
         while len(self._buckets) > max(limit, 1):
-            pairs = zip(self._buckets[::2], [*self._buckets[1::2], None], strict=False)
-            self._buckets = [one + other if other else one for one, other in pairs]
+            if len(self._buckets) % 2:  # the last one is not full yet, at twice the width
+                self._pending = [*self._buckets.pop(), *self._pending]
+            halves = zip(self._buckets[::2], self._buckets[1::2], strict=True)
+            self._buckets = [_extremes((*one, *other)) for one, other in halves]
             self._stride *= 2
 
     def points(self) -> list[Point]:
         """Give what is left of the curve, by x."""
-        kept = {point for bucket in self._buckets for point in (bucket.lowest, bucket.highest)}
+        kept = {point for bucket in self._buckets for point in bucket}
+        if self._pending:
+            kept.update(_extremes(self._pending))
         if self._last is not None:
             kept.add(self._last)
         return sorted(kept)
 
-    def _full(self) -> bool:
-        return not self._buckets or self._buckets[-1].count >= self._stride
 
-
-@dataclass(frozen=True)
+@dataclass
 class Mark:
     """Something that happened once, or several times in a short while; times in seconds."""
 
@@ -95,23 +84,28 @@ class Marks:
         self._bins: dict[int, Mark] = {}
 
     def add(self, time: float, text: Callable[[], str]) -> None:
-        """Add a mark. ``text`` is asked only of one that is not merely counted."""
+        """Add a mark. ``text`` is asked only of the first of those counted together."""
         index = int(time / self._width)
         there = self._bins.get(index)
-        new = Mark(time, time, 1, "" if there else text())
-        self._bins[index] = _together(there, new) if there else new
-        if len(self._bins) > self._limit:
-            self.shrink(self._limit)
+        if there is None:
+            self._bins[index] = Mark(time, time, 1, text())
+            if len(self._bins) > self._limit:
+                self.shrink(self._limit)
+        else:
+            there.count += 1
+            there.first = min(there.first, time)
+            there.last = max(there.last, time)
 
     def shrink(self, limit: int) -> None:
         """Count neighbours together until at most ``limit`` are left, at least one."""
         while len(self._bins) > max(limit, 1):
             self._width *= 2
-            before, self._bins = self._bins, {}
-            for mark in before.values():
-                index = int(mark.first / self._width)
-                there = self._bins.get(index)
-                self._bins[index] = _together(there, mark) if there else mark
+            before, self._bins = sorted(self._bins.values(), key=lambda mark: mark.first), {}
+            for mark in before:
+                there = self._bins.setdefault(int(mark.first / self._width), mark)
+                if there is not mark:
+                    there.count += mark.count
+                    there.last = max(there.last, mark.last)
 
     def __iter__(self) -> Iterator[Mark]:
         return iter(sorted(self._bins.values(), key=lambda mark: mark.first))
@@ -184,10 +178,7 @@ class LogEnds:
             self.cut += 1
 
 
-def _y(point: Point) -> float:
-    return point[1]
-
-
-def _together(one: Mark, other: Mark) -> Mark:
-    early = min(one, other, key=lambda mark: mark.first)
-    return Mark(early.first, max(one.last, other.last), one.count + other.count, early.text)
+def _extremes(points: Sequence[Point]) -> tuple[Point, Point]:
+    if len(points) == 1:
+        return points[0], points[0]
+    return min(points, key=_Y), max(points, key=_Y)

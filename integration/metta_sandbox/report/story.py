@@ -10,7 +10,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from pydantic_core import from_json
 
 from metta_sandbox.checks.wandb_file import WandbFileError, read_run
 from metta_sandbox.report.bounded import Curve, LogEnds, Marks
@@ -27,8 +29,19 @@ _PLACED = frozenset(
 _NO_METRIC = frozenset(("step", "trial", *_PLACED))
 #: W&B's own names for what ``train.step`` says start like this.
 _WANDB_PREFIX = "train/"
+#: How the timeline spells what JSON can't.
+_NO_NUMBERS = ("nan", "inf", "-inf", "NaN", "Infinity", "-Infinity")
 _LONGEST_TEXT = 240
 _MOST_METRICS = 40
+_NUMBERS = frozenset((int, float))
+
+
+class _Who(NamedTuple):
+    """Whose curve it is: a trial's, by a rank or by W&B."""
+
+    trial: int
+    run: str
+    who: str
 
 
 @dataclass(frozen=True)
@@ -68,8 +81,8 @@ class Story:
         self._limits = limits
         self._lanes = Lanes()
         self._marks: dict[tuple[str, str], Marks] = {}
-        self._curves: dict[tuple[str, int, str, str], Curve] = {}
-        self._broken: dict[tuple[str, int, str, str], float] = {}
+        self._curves: dict[_Who, dict[str, Curve]] = {}
+        self._broken: dict[tuple[_Who, str], float] = {}
         self._logs: dict[tuple[str, str], LogEnds] = {}
         self._suggestions: dict[str, Mapping[str, Any]] = {}
         self._runs: dict[int, str] = {}
@@ -81,10 +94,7 @@ class Story:
         """Take in a ``timeline.jsonl``, as far as it can be read."""
         with path.open("rb") as file:
             for raw in file:
-                try:
-                    entry = json.loads(raw)
-                except ValueError:  # cut off in the middle of a line
-                    entry = None
+                entry = _parsed(raw)
                 if isinstance(entry, dict):
                     self.add(entry)
                 else:
@@ -121,13 +131,14 @@ class Story:
         trial = {name: number for number, name in self._runs.items()}.get(run.id)
         if trial is None:
             return
-        told = {metric for metric, number, _, _ in self._curves if number == trial}
+        told = {key for who, curves in self._curves.items() if who.trial == trial for key in curves}
+        logged = _Who(trial, run.id, "W&B")
         for at, row in enumerate(run.history):
             step = _number(row.get("_step", at))
             for key, value in row.items():
                 metric = key.removeprefix(_WANDB_PREFIX)
                 if not key.startswith("_") and metric not in told and step is not None:
-                    self._point((metric, trial, run.id, "W&B"), step, value)
+                    self._point(logged, metric, step, value)
 
     def to_json(self) -> dict[str, Any]:
         """Give what the page's script draws."""
@@ -160,20 +171,20 @@ class Story:
         trial, step = event.get("trial"), _number(event.get("step"))
         if not isinstance(trial, int) or step is None:
             return
-        run, rank = str(event.get("run", trial)), f"rank {event.get('rank', '?')}"
-        for key, value in event.items():
-            if key not in _NO_METRIC:
-                self._point((key, trial, run, rank), step, value)
+        who = _Who(trial, str(event.get("run", trial)), f"rank {event.get('rank', '?')}")
+        for metric, value in event.items():
+            if metric not in _NO_METRIC:
+                self._point(who, metric, step, value)
 
-    def _point(self, key: tuple[str, int, str, str], step: float, value: Any) -> None:
-        if value in ("NaN", "nan", "inf", "-inf"):  # as the timeline spells them
-            self._broken.setdefault(key, step)
-            return
+    def _point(self, who: _Who, metric: str, step: float, value: Any) -> None:
         number = _number(value)
         if number is not None:
-            if key not in self._curves:
-                self._curves[key] = Curve(limit=300)
-            self._curves[key].add(step, number)
+            curves = self._curves.setdefault(who, {})
+            if metric not in curves:
+                curves[metric] = Curve(limit=300)
+            curves[metric].add(step, number)
+        elif value in _NO_NUMBERS:
+            self._broken.setdefault((who, metric), step)
 
     def _mark(self, lane: str, kind: str, time: float, text: Callable[[], str]) -> None:
         marks = self._marks.get((lane, kind))
@@ -200,20 +211,24 @@ class Story:
         return found
 
     def _curves_json(self) -> dict[str, list[dict[str, Any]]]:
-        names = list(dict.fromkeys(key[0] for key in (*self._curves, *self._broken)))
-        names = names[:_MOST_METRICS]
-        most = self._limits.points // (2 * max(len(self._curves), 1))
-        found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-        for key in sorted({*self._curves, *self._broken}, key=lambda key: key[1:]):
-            metric, trial, run, who = key
-            if metric not in found:
+        places = {
+            (who, metric): curve
+            for who, curves in self._curves.items()
+            for metric, curve in curves.items()
+        }
+        most = self._limits.points // (2 * max(len(places), 1))
+        found: dict[str, list[dict[str, Any]]] = {}
+        for who, metric in sorted({*places, *self._broken}, key=lambda place: place[0]):
+            if metric not in found and len(found) == _MOST_METRICS:
                 continue
-            curve = self._curves.get(key, Curve(limit=2))
+            curve = places.get((who, metric), Curve(limit=2))
             curve.shrink(most)
-            points = [[x, float(f"{y:.6g}")] for x, y in curve.points()]
-            broken = self._broken.get(key)
-            found[metric].append(
-                {"trial": trial, "run": run, "who": who, "points": points, "broken": broken}
+            found.setdefault(metric, []).append(
+                {
+                    **who._asdict(),
+                    "points": [[x, float(f"{y:.6g}")] for x, y in curve.points()],
+                    "broken": self._broken.get((who, metric)),
+                }
             )
         return found
 
@@ -260,10 +275,22 @@ def _histories(folder: Path) -> Iterator[Path]:
             yield file
 
 
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+def _parsed(raw: bytes) -> Any:
+    """Read a line; None if it was cut off."""
+    try:
+        return from_json(raw)  # three times as fast, and refuses halves of surrogate pairs
+    except ValueError:
+        pass
+    try:
+        return json.loads(raw)
+    except ValueError:
         return None
-    return value
+
+
+def _number(value: Any) -> float | None:
+    if type(value) in _NUMBERS and math.isfinite(value):  # bool is an int of its own kind
+        return float(value)
+    return None
 
 
 def _described(event: Mapping[str, Any]) -> str:

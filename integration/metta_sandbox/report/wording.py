@@ -11,7 +11,7 @@ _MINUTE = 60
 def headline(run: RunResult) -> str:
     """Say in one sentence what a run came to, and why."""
     if run.reason:
-        return _sentence(run.reason)
+        return _sentence(f"{run.reason[:1].upper()}{run.reason[1:]}")
     if not run.scenarios:
         return "Nothing was played."
     bad = [one for one in run.scenarios if one.verdict not in (Verdict.PASSED, Verdict.SKIPPED)]

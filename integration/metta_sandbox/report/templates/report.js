@@ -216,7 +216,7 @@
       ...base(),
       parallel: { left: 50, right: 50, top: 34, bottom: 24, parallelAxisDefault: { ...axis(), nameTextStyle: { ...axis().nameTextStyle, width: 92, overflow: "truncate" }, nameLocation: "end", nameGap: 12, realtime: true, areaSelectStyle: { width: 12, color: css("--accent"), borderColor: css("--accent"), opacity: 0.2 } } },
       parallelAxis: columns.map((column, dim) => ({ dim, name: column.name, type: isLog(column.values) ? "log" : "value", scale: true, axisLabel: { color: css("--soft"), fontSize: 11, showMinLabel: true, showMaxLabel: true, formatter: text } })),
-      visualMap: { show: false, dimension: last, min: Math.min(...found), max: Math.max(...found) + 1e-12, inRange: { color: [css("--line"), css("--accent")] } },
+      visualMap: { show: false, dimension: last, min: Math.min(...found), max: Math.max(...found) + 1e-12, inRange: { color: [css("--faint"), css("--accent")] } },
       series: [{ type: "parallel", lineStyle: { width: 2, opacity: 0.85 }, data: rows.map((one, at) => columns.map((column) => column.values[at])),
         tooltip: { formatter: (hit) => tip(rows[hit.dataIndex].run, ...columns.map((column) => `${column.name} ${text(column.values[hit.dataIndex])}`)) } }],
     };

@@ -50,7 +50,7 @@ def test_a_long_run_stays_within_what_github_takes(mixed: RunResult) -> None:
 
 
 def test_a_run_that_could_not_start_says_why(unplayed: RunResult) -> None:
-    assert summary.render(unplayed, FOLDER).startswith("## 💥 no Docker engine answers.\n")
+    assert summary.render(unplayed, FOLDER).startswith("## 💥 No Docker engine answers.\n")
 
 
 def test_a_run_that_passed_says_so(mixed: RunResult) -> None:

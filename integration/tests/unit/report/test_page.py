@@ -73,7 +73,7 @@ def test_what_a_run_came_to_stands_first_with_its_reason(
     text = re.sub(r"<[^>]+>", "\n", render(mixed, tmp_path).partition("<body>")[2])
     said = [line for line in map(str.strip, text.splitlines()) if line]
     assert said[:2] == ["failed", "3 of 5 scenarios did not pass: bad, unsure, lost."]
-    assert "no Docker engine answers." in render(unplayed, tmp_path)
+    assert "No Docker engine answers." in render(unplayed, tmp_path)
 
 
 def test_scenarios_that_did_not_pass_are_open(mixed: RunResult, tmp_path: Path) -> None:

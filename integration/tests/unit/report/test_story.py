@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from metta_sandbox.report.story import Limits, Story, tell
+from metta_sandbox.report.story import Limits, Story, _parsed, tell
 
 
 def event(name: str, at: float, node: str = "sweep-master", **fields: Any) -> dict[str, Any]:
@@ -168,6 +168,13 @@ def test_a_torn_timeline_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:
     found = tell(tmp_path, Limits())
     assert found["unreadable"] == 2
     assert found["bands"]
+
+
+def test_text_that_is_no_unicode_is_shown_all_the_same() -> None:
+    story = Story(Limits())
+    assert _parsed(b'{"line": "\\udc80", "received": 1}') == {"line": "\udc80", "received": 1}
+    story.add({"line": "\udc80", "node": "n", "source": "sweep", "received": 1})
+    assert json.dumps(story.to_json()["logs"]["lines"]) == '[[1.0, "n", "sweep", "\\udc80"]]'
 
 
 def test_a_scenario_that_never_began_leaves_an_empty_story(tmp_path: Path) -> None:
