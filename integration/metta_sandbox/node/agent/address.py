@@ -1,10 +1,7 @@
 """Where a hub listens: ``tcp:HOST:PORT`` in containers, ``unix:PATH`` between local processes."""
 
-import asyncio
 import socket
-from typing import Any, Awaitable, Callable, Tuple
-
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+from typing import Any
 
 
 class Address:
@@ -27,23 +24,6 @@ class Address:
         host, _, port = rest.rpartition(":")
         self.host = host.strip("[]")  # an IPv6 address stands in brackets
         self.port = int(port) if kind == "tcp" else 0
-
-    async def listen(self, handler: Handler, limit: int) -> asyncio.AbstractServer:
-        """Start a server whose lines may be as long as ``limit`` bytes."""
-        if self.kind == "unix":
-            return await asyncio.start_unix_server(handler, self.path, limit=limit)
-        return await asyncio.start_server(handler, self.host, self.port, limit=limit)
-
-    async def open(self, limit: int) -> Tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect once.
-
-        Raises:
-            OSError: Nobody listens there (yet).
-
-        """
-        if self.kind == "unix":
-            return await asyncio.open_unix_connection(self.path, limit=limit)
-        return await asyncio.open_connection(self.host, self.port, limit=limit)
 
     def connect(self) -> socket.socket:
         """Connect once, blocking.

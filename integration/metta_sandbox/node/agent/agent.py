@@ -21,7 +21,8 @@ from metta_sandbox.node.agent.forward import Forwarder, Tail
 from metta_sandbox.node.agent.group import Group
 from metta_sandbox.node.agent.outlet import Outlet
 from metta_sandbox.node.agent.processes import adopt_orphans, children, kill_all
-from metta_sandbox.node.agent.wire import LONGEST_LINE, decode
+from metta_sandbox.node.agent.streams import dial, listen
+from metta_sandbox.node.agent.wire import decode
 
 _POLL = 0.05
 #: The group of a command that the agent starts by itself, and ends with.
@@ -77,7 +78,7 @@ class Agent:
             loop.add_signal_handler(number, self._over.set)
         if os.path.exists(self._local):
             os.unlink(self._local)
-        server = await asyncio.start_unix_server(self._connected, self._local, limit=LONGEST_LINE)
+        server = await listen(Address(f"unix:{self._local}"), self._connected)
         reader = await self._unless_over(self._dial(patience))
         if reader is None:
             return 0 if self._over.is_set() else 1
@@ -113,7 +114,7 @@ class Agent:
         deadline = time.monotonic() + patience
         while True:
             try:
-                reader, writer = await self._hub_address.open(LONGEST_LINE)
+                reader, writer = await dial(self._hub_address)
                 break
             except OSError as error:
                 # The hub's container may start after this one; its name may not resolve yet.

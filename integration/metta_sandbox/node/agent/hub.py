@@ -15,7 +15,8 @@ from typing import Any, Dict, List, Optional, Set
 
 from metta_sandbox.node.agent.address import Address
 from metta_sandbox.node.agent.outlet import Outlet
-from metta_sandbox.node.agent.wire import LONGEST_LINE, decode, encode
+from metta_sandbox.node.agent.streams import listen
+from metta_sandbox.node.agent.wire import decode, encode
 
 #: Bytes kept for a first harness; then agents wait for it.
 BACKLOG = 1 << 24
@@ -50,7 +51,7 @@ class Hub:
         self._began = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._over.set)
-        server = await address.listen(self._connected, limit=LONGEST_LINE)
+        server = await listen(address, self._connected)
         giving_up = loop.call_later(self._patience, self._give_up)
         await self._over.wait()
         giving_up.cancel()
