@@ -12,6 +12,15 @@ LARGEST_FILE = 256 * 1024
 SUFFIXES = (".yaml", ".yml")
 
 
+def find_own(folder: Path) -> list[Path]:
+    """List a folder's own scenario files, but none below: those are played when they are named.
+
+    A folder without any stands for itself, so that ``find`` says what is missing.
+    """
+    own = sorted(file for file in folder.glob("*") if _is_played(file, folder))
+    return own or [folder]
+
+
 def find(paths: Iterable[Path]) -> list[Path]:
     """List the scenario files among paths: files as given, folders with all below them, sorted.
 
