@@ -69,9 +69,10 @@ def run(
     """Play scenarios, write artifacts, print verdicts."""
     from metta_sandbox.play import run as playing  # noqa: PLC0415 - --help must not wait for it
     from metta_sandbox.report.live import make_reporter  # noqa: PLC0415
+    from metta_sandbox.scenario.files import find_own  # noqa: PLC0415
 
     options = playing.Options(
-        paths=tuple(paths or [Path("scenarios")]),
+        paths=tuple(paths or find_own(Path("scenarios"))),
         engine=_engine(engine),
         artifacts=artifacts,
         filter=tuple(filter or ()),

@@ -14,6 +14,7 @@ from metta_sandbox.errors import StackError
 from metta_sandbox.interrupt import INTERRUPTED, interruptible, uninterrupted
 from metta_sandbox.play.play import Setting, play
 from metta_sandbox.play.standing import standing_engine
+from metta_sandbox.play.workspace import require_folders
 from metta_sandbox.report import environment, results
 from metta_sandbox.report.artifacts import create_run_folder, release, reserve, unwritable
 from metta_sandbox.report.console import Reporter
@@ -100,6 +101,7 @@ def run(options: Options, reporter: Reporter) -> int:
     try:
         with interruptible():
             scenarios = _chosen(options.given or load_all(list(options.paths)), options)
+            require_folders(scenarios)
             current = _Run(create_run_folder(options.artifacts))
             _play_and_write(current, scenarios, options, reporter)
     except KeyboardInterrupt:
