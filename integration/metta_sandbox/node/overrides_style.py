@@ -59,10 +59,10 @@ def variables(settings: Mapping[str, Value]) -> dict[str, str]:
 def nested(settings: Mapping[str, Value]) -> dict[str, Any]:
     """Write dotted keys as mappings in mappings.
 
-    A key that is also the beginning of another one stays dotted.
+    One that begins with another key, which has a value already, stays dotted.
     """
     tree: dict[str, Any] = {}
-    for key, value in settings.items():
+    for key, value in sorted(settings.items(), key=lambda pair: pair[0].count(".")):
         *path, leaf = key.split(".")
         branch: Any = tree
         for part in path:

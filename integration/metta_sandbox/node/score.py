@@ -125,4 +125,5 @@ def _number(value: Any, where: str) -> float:
             return float(value)
         except ValueError:
             raise NoScoreError(f"no score: {value!r} is no number ({where})") from None
-    raise NoScoreError(f"no score: expected {where}, saw {'none' if value is None else value!r}")
+    seen = "none" if value is None else repr(value)
+    raise NoScoreError(f"no score: expected {where}, saw {seen}")

@@ -1,0 +1,84 @@
+"""What a trial starts on a node, for each way of starting it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metta_sandbox.node.handoff import HandOff
+from metta_sandbox.node.launchers.plain import rank_environment, run_ranks
+from metta_sandbox.node.trial import BUNDLED, TrialPlan, group_spec
+from metta_sandbox.node.view import NodeView
+from metta_sandbox.scenario.workload import Workload
+
+HANDOFF = HandOff(trial=3, run="s.r.3", overrides={"opt.lr": 0.5}, wandb_run_id="w", port=4242)
+
+
+def spec(folder: Path, env: dict[str, str] | None = None, **trainer: Any) -> Any:
+    workload = Workload.model_validate({"trainer": trainer, "env": env or {}})
+    view = NodeView("sweep-worker", 1, 2, "master", 8008, folder, "/events", "/agent.pyz")
+    return group_spec(TrialPlan(workload, 42, "macbook"), HANDOFF, view)
+
+
+def test_the_bundled_trainer_gets_run_seed_and_hardware(tmp_path: Path) -> None:
+    words = ("run=s.r.3", "seed=42", "opt.lr=0.5", "+hardware=macbook")
+    assert spec(tmp_path).command == (*BUNDLED, *words)
+
+
+def test_anothers_trainer_gets_nothing_but_its_overrides(tmp_path: Path) -> None:
+    found = spec(tmp_path, command="python train.py run=$METTA_RUN_ID")
+
+    assert found.command == ("python", "train.py", "run=s.r.3", "opt.lr=0.5")
+    assert found.env["METTA_SEED"] == "42"
+    assert found.env["WANDB_DIR"] == str(tmp_path / "trials" / "s.r.3")
+
+
+def test_each_style_puts_them_elsewhere(tmp_path: Path) -> None:
+    flags = spec(tmp_path, command="t", overrides_style="flags")
+    env = spec(tmp_path, command="t", overrides_style="env", env={"OPT_LR": "9", "MINE": "1"})
+    file = spec(tmp_path, command="t {overrides_file}", overrides_style="file")
+
+    assert flags.command == ("t", "--opt.lr", "0.5")
+    assert (env.command, env.env["OPT_LR"], env.env["MINE"]) == (("t",), "0.5", "1")
+    assert file.command == ("t", str(tmp_path / "trials/s.r.3/overrides-file.json"))
+    assert env.env["METTA_OVERRIDES"] == '{"opt.lr": 0.5}'
+
+
+def test_a_ranks_own_variables_are_filled_in_only_where_they_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    command = "t $RANK $MASTER_PORT"
+
+    assert spec(tmp_path, command=command).command[1:3] == ("$RANK", "4242")
+    assert spec(tmp_path, command=command, launcher="own").command[1:3] == ("1", "4242")
+
+
+def test_ranks_are_numbered_over_all_nodes() -> None:
+    assert rank_environment(2, 1, 2, 1) == {
+        "RANK": "3",
+        "WORLD_SIZE": "4",
+        "LOCAL_RANK": "1",
+        "LOCAL_WORLD_SIZE": "2",
+    }
+
+
+def test_the_first_rank_to_fail_ends_the_others() -> None:
+    code = "import os, time; os.environ['RANK'] == '1' and os._exit(7); time.sleep(60)"
+    environments = [rank_environment(1, 0, 2, rank) for rank in range(2)]
+    script = (
+        "import sys; from metta_sandbox.node.launchers.plain import run_ranks; "
+        f"sys.exit(run_ranks({environments!r}, [sys.executable, '-c', {code!r}]))"
+    )
+    began = time.monotonic()
+
+    ended = subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
+
+    assert ended.returncode == 7
+    assert time.monotonic() - began < 30
+    assert run_ranks([], ["true"]) == 0

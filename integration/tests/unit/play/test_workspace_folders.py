@@ -1,0 +1,79 @@
+"""The folder that a scenario brings along, as its nodes get it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metta_sandbox.errors import InputError
+from metta_sandbox.play.workspace import place, require_folders, working_folder
+from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.stack.base import StackPlan
+
+HOSTS = ("sweep-master", "sweep-worker")
+
+
+def scenario(**workload: Any) -> Scenario:
+    return Scenario.model_validate({"version": 1, "name": "x", "workload": workload})
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> StackPlan:
+    plan = StackPlan("run", "x", HOSTS, tmp_path / "artifacts")
+    plan.run_folder.mkdir(parents=True)
+    return plan
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    for name in ("mine/train.py", "mine/.git/config", "mine/lib/.venv/big", "mine/lib/util.py"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return tmp_path / "x.yaml"
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_all_nodes_share_one_copy_without_what_belongs_to_this_machine(
+    plan: StackPlan, file: Path
+) -> None:
+    one = scenario(folder="mine")
+    place(one, file, plan)
+
+    assert files(plan.run_folder) == {"workspace/train.py", "workspace/lib/util.py"}
+    assert working_folder(one, plan, "/mnt", "sweep-worker") == "/mnt/workspace"
+
+
+def test_each_node_has_its_own_copy(plan: StackPlan, file: Path) -> None:
+    one = scenario(folder="mine", working_folder="private")
+    place(one, file, plan)
+
+    for host in HOSTS:
+        assert working_folder(one, plan, "/mnt", host) == f"/mnt/workspace-{host}"
+        assert "train.py" in files(plan.run_folder / f"workspace-{host}")
+
+
+def test_without_a_folder_nodes_work_where_they_did(plan: StackPlan, file: Path) -> None:
+    place(scenario(), file, plan)
+
+    assert list(plan.run_folder.iterdir()) == []
+    assert working_folder(scenario(), plan, "/mnt", "sweep-worker") == "/mnt"
+
+
+def test_a_live_working_copy_goes_over_it(plan: StackPlan, file: Path) -> None:
+    plan = replace(plan, source=file.parent)
+
+    assert working_folder(scenario(folder="mine"), plan, "/workspace", "a") == "/workspace"
+
+
+def test_every_missing_folder_is_told(file: Path) -> None:
+    require_folders([(file, scenario(folder="mine")), (file, scenario())])
+    with pytest.raises(InputError) as caught:
+        require_folders([(file, scenario(folder=name)) for name in ("gone", "lost")])
+    assert len(caught.value.problems) == 2
