@@ -33,6 +33,8 @@ _WANDB_PREFIX = "train/"
 _NO_NUMBERS = ("nan", "inf", "-inf", "NaN", "Infinity", "-Infinity")
 _LONGEST_TEXT = 240
 _MOST_METRICS = 40
+#: More ranks than this, of all trials together, and only each trial's first has its curves.
+_MOST_RANKS = 200
 _NUMBERS = frozenset((int, float))
 
 
@@ -56,7 +58,7 @@ class Limits:
     """
 
     marks: int = 8_000
-    points: int = 60_000
+    points: int = 100_000
     characters: int = 2_000_000
 
     def shared_by(self, scenarios: int) -> Limits:
@@ -146,6 +148,7 @@ class Story:
             **self._lanes.to_json(),
             "marks": self._marks_json(),
             "curves": self._curves_json(),
+            "fewer_curves": self._too_many_curves,
             "suggestions": self._suggestions,
             "logs": self._logs_json(),
             "unreadable": self._unreadable,
@@ -210,12 +213,26 @@ class Story:
             found.append({"lane": lane, "kind": kind, "points": points})
         return found
 
-    def _curves_json(self) -> dict[str, list[dict[str, Any]]]:
+    def _shown_curves(self) -> dict[tuple[_Who, str], Curve]:
+        """Give the curves by whose they are; of very many, those of each trial's first rank."""
         places = {
-            (who, metric): curve
-            for who, curves in self._curves.items()
-            for metric, curve in curves.items()
+            (who, metric): self._curves[who][metric]
+            for who in sorted(self._curves)
+            for metric in self._curves[who]
         }
+        if not self._too_many_curves:
+            return places
+        first: dict[tuple[int, str], tuple[_Who, str]] = {}
+        for who, metric in places:
+            first.setdefault((who.trial, metric), (who, metric))
+        return {place: places[place] for place in first.values()}
+
+    @property
+    def _too_many_curves(self) -> bool:
+        return len(self._curves) > _MOST_RANKS
+
+    def _curves_json(self) -> dict[str, list[dict[str, Any]]]:
+        places = self._shown_curves()
         most = self._limits.points // (2 * max(len(places), 1))
         found: dict[str, list[dict[str, Any]]] = {}
         for who, metric in sorted({*places, *self._broken}, key=lambda place: place[0]):

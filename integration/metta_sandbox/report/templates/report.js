@@ -46,8 +46,8 @@
     },
   });
   const legend = (more) => ({
-    type: "scroll", bottom: 0, left: 0, icon: "circle", itemWidth: 8, itemHeight: 8, itemGap: 16,
-    textStyle: { color: css("--soft"), fontSize: 12 }, inactiveColor: css("--line"),
+    type: "scroll", bottom: 0, left: 0, icon: "circle", itemWidth: 8, itemHeight: 14, itemGap: 16,
+    textStyle: { color: css("--soft"), fontSize: 12, lineHeight: 18 }, inactiveColor: css("--faint"),
     pageTextStyle: { color: css("--soft") }, pageIconColor: css("--soft"), pageIconInactiveColor: css("--line"), ...more,
   });
 
@@ -108,7 +108,11 @@
           handleStyle: { color: css("--paper"), borderColor: css("--soft") }, moveHandleSize: 0, showDataShadow: false,
         },
       ],
-      legend: legend({ icon: "inherit", itemWidth: 12, itemHeight: 10, data: byKind.map((series) => styles[series.kind].label) }),
+      legend: legend({
+        icon: "inherit", itemWidth: 12, itemHeight: 10, data: byKind.map((series) => styles[series.kind].label),
+        // Of many trials the bands say enough.
+        selected: data.trials.length > 20 ? { [styles.trainer.label]: false, [styles.output.label]: false } : {},
+      }),
       series: [
         {
           type: "custom", name: "bands", renderItem: drawBand, clip: true, z: 1,
@@ -215,7 +219,7 @@
     return {
       ...base(),
       parallel: { left: 50, right: 50, top: 34, bottom: 24, parallelAxisDefault: { ...axis(), nameTextStyle: { ...axis().nameTextStyle, width: 92, overflow: "truncate" }, nameLocation: "end", nameGap: 12, realtime: true, areaSelectStyle: { width: 12, color: css("--accent"), borderColor: css("--accent"), opacity: 0.2 } } },
-      parallelAxis: columns.map((column, dim) => ({ dim, name: column.name, type: isLog(column.values) ? "log" : "value", scale: true, axisLabel: { color: css("--soft"), fontSize: 11, showMinLabel: true, showMaxLabel: true, formatter: text } })),
+      parallelAxis: columns.map((column, dim) => ({ dim, name: column.name, type: isLog(column.values) ? "log" : "value", scale: true, axisLabel: { color: css("--soft"), fontSize: 11, showMinLabel: true, showMaxLabel: true, formatter: text, backgroundColor: css("--paper"), padding: [1, 2] }, splitNumber: 3, z: 5 })),
       visualMap: { show: false, dimension: last, min: Math.min(...found), max: Math.max(...found) + 1e-12, inRange: { color: [css("--faint"), css("--accent")] } },
       series: [{ type: "parallel", lineStyle: { width: 2, opacity: 0.85 }, data: rows.map((one, at) => columns.map((column) => column.values[at])),
         tooltip: { formatter: (hit) => tip(rows[hit.dataIndex].run, ...columns.map((column) => `${column.name} ${text(column.values[hit.dataIndex])}`)) } }],
@@ -228,7 +232,9 @@
     const [node, source, search] = ["node", "source", "text"].map((name) => root.querySelector(`.logs .${name}`));
     const [box, space, holder, count] = [".log", ".space", ".lines", ".count"].map((name) => root.querySelector(name));
     const lines = data.logs.lines;
-    const width = Math.max(0, ...lines.map((line) => line[1].length));
+    const most = (numbers) => numbers.reduce((top, one) => Math.max(top, one), 0);
+    const width = most(lines.map((line) => line[1].length));
+    const digits = most(lines.map((line) => line[0])).toFixed(3).length;
     const fill = (select, values) => values.forEach((value) => select.append(new Option(value)));
     fill(node, [...new Set(lines.map((line) => line[1]))].sort());
     fill(source, [...new Set(lines.map((line) => line[2]).filter((one) => one !== "cut"))].sort());
@@ -237,7 +243,7 @@
       const first = Math.max(0, Math.floor(box.scrollTop / ROW) - 20);
       const rows = matching.slice(first, first + Math.ceil(box.clientHeight / ROW) + 40).map(([at, where, by, said]) => {
         const row = element("div", `line ${by}`);
-        row.append(element("span", "at", `${at.toFixed(3).padStart(9)}  `), element("span", "by", `${where.padEnd(width)}  `), said);
+        row.append(element("span", "at", `${at.toFixed(3).padStart(digits)}  `), element("span", "by", `${where.padEnd(width)}  `), said);
         return row;
       });
       holder.style.top = `${first * ROW}px`;
@@ -288,6 +294,7 @@
       who.append(new Option("all", ""));
       fillSelect(who, [...new Set(Object.values(data.curves).flat().map((one) => one.who))], "");
       who.parentElement.hidden = who.options.length < 3;
+      find(".fewer").hidden = !data.fewer_curves;
       metric.onchange = who.onchange = add(".curve", () => curve(data, metric.value, who.value));
     } else find(".curve").parentElement.hidden = true;
     const scored = data.trials.some((one) => one.score !== null);

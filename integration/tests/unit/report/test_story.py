@@ -143,6 +143,19 @@ def test_curves_are_by_metric_trial_and_rank_and_say_where_they_broke() -> None:
     )
 
 
+def test_of_too_many_curves_those_of_each_trials_first_rank_are_kept() -> None:
+    found = told(*(trained(trial, 0, 1, step=1, loss=1.0) for trial in range(150)))
+    assert (len(found["curves"]["loss"]), found["fewer_curves"]) == (150, False)
+    both = (trained(trial, rank, 1, step=1, loss=1.0) for trial in range(150) for rank in (1, 0))
+    found = told(*both, trained(7, 1, 2, step=2, loss="NaN"))
+    assert found["fewer_curves"]
+    curves = [one for one in found["curves"]["loss"] if one["points"]]
+    assert [one["trial"] for one in curves] == list(range(150))
+    assert {one["who"] for one in curves} == {"rank 0"}
+    (broken,) = (one for one in found["curves"]["loss"] if one["broken"])
+    assert (broken["trial"], broken["who"]) == (7, "rank 1")
+
+
 def test_what_was_suggested_is_known_by_run_also_of_failed_trials() -> None:
     found = told(*trial(1, 0), *trial(2, 5, failed=True))
     assert found["suggestions"] == {"s.r.1": {"lr": 0.1}, "s.r.2": {"lr": 0.2}}
