@@ -49,6 +49,10 @@ Credentials = Annotated[
 Nodes = Annotated[int, typer.Option(min=1, max=64, help="How many nodes.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the outcome.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Every event, too.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Give a scenario file's variable a value."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
@@ -61,6 +65,7 @@ def run(
         list[str] | None, typer.Option(help="Only scenarios with this in their name or tags.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Goes over every scenario's own.")] = None,
+    settings: Settings = None,
     source: Source = None,
     credentials: Credentials = False,
     quiet: Quiet = False,
@@ -70,9 +75,11 @@ def run(
     from metta_sandbox.play import run as playing  # noqa: PLC0415 - --help must not wait for it
     from metta_sandbox.report.live import make_reporter  # noqa: PLC0415
     from metta_sandbox.scenario.files import find_own  # noqa: PLC0415
+    from metta_sandbox.scenario.loading import read_settings  # noqa: PLC0415
 
     options = playing.Options(
         paths=tuple(paths or find_own(Path("scenarios"))),
+        settings=read_settings(settings or ()),
         engine=_engine(engine),
         artifacts=artifacts,
         filter=tuple(filter or ()),
@@ -240,14 +247,26 @@ def shell(
 
 
 @app.command()
-def validate(paths: Paths = None) -> None:
+def validate(paths: Paths = None, settings: Settings = None) -> None:
     """Check scenario files without starting anything."""
-    from metta_sandbox.scenario.loading import load_all  # noqa: PLC0415
+    from metta_sandbox.scenario.loading import load_files, read_settings  # noqa: PLC0415
 
-    for path, scenario in load_all(paths or [Path("scenarios")]):
-        typer.echo(f"{path}: {scenario.name} is valid")
-        for caution in scenario.cautions:
-            typer.echo(f"{path}: {caution}")
+    for file in load_files(paths or [Path("scenarios")], read_settings(settings or ())):
+        ids = [scenario.id for scenario in file.scenarios]
+        if file.scenarios[0].cell is None:
+            typer.echo(f"{file.path}: {ids[0]} is valid")
+        else:
+            typer.echo("\n  ".join([f"{file.path}: {len(ids)} valid scenarios", *ids]))
+        for caution in dict.fromkeys(text for one in file.scenarios for text in one.cautions):
+            typer.echo(f"{file.path}: {caution}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of scenario files, for editors."""
+    from metta_sandbox.scenario.schema import schema_text  # noqa: PLC0415
+
+    typer.echo(schema_text(), nl=False)
 
 
 @app.command()

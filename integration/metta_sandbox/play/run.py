@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class Options:
         artifacts: Where runs leave their artifacts.
         filter: Words; a scenario is played if its name or a tag holds one of them.
         seed: Goes over every scenario's own, if given.
+        settings: Values of the files' variables, by name.
         source: A working copy that every node sees, or None.
         ci: Whether this is a CI job.
 
@@ -57,6 +58,7 @@ class Options:
     artifacts: Path = Path("artifacts")
     filter: tuple[str, ...] = ()
     seed: int | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
     source: Path | None = None
     ci: bool = False
 
@@ -100,7 +102,7 @@ def run(options: Options, reporter: Reporter) -> int:
     """
     try:
         with interruptible():
-            scenarios = _chosen(options.given or load_all(list(options.paths)), options)
+            scenarios = _chosen(options.given or load_all(options.paths, options.settings), options)
             require_folders(scenarios)
             current = _Run(create_run_folder(options.artifacts))
             _play_and_write(current, scenarios, options, reporter)
@@ -118,7 +120,10 @@ def _chosen(
         (path, scenario)
         for path, scenario in found
         if not options.filter
-        or any(word in scenario.name or word in scenario.tags for word in options.filter)
+        or any(
+            word in scenario.id or word in scenario.name or word in scenario.tags
+            for word in options.filter
+        )
     ]
     if options.seed is None:
         return scenarios

@@ -23,7 +23,7 @@ from metta_sandbox.scenario.variables import NAME
 MOST_CELLS = 256
 EXCLUDE = "exclude"
 #: What is one for all cells, or makes them.
-_FIXED = ("version", "name", "cell", "matrix", "extends", "variables")
+FIXED = ("version", "name", "cell", "matrix", "extends", "variables")
 
 
 @dataclass(frozen=True)
@@ -140,14 +140,14 @@ def _path(name: str, variables: tuple[str, ...]) -> tuple[str, ...] | str:
     parts = tuple(name.split("."))
     if parts[0] == "variables" and len(parts) > 1:
         return _variable(name.partition(".")[2], variables)
-    if parts[0] in _FIXED:
+    if parts[0] in FIXED:
         return "can't differ from cell to cell"
     for dotted in (OVERRIDES, PARAMETERS):
         if parts[: len(dotted)] == dotted and len(parts) > len(dotted):
             return (*dotted, ".".join(parts[len(dotted) :]))
     if parts[0] in Scenario.model_fields:
         return _misfit_below(parts) or parts
-    near = nearest(parts[0], [key for key in Scenario.model_fields if key not in _FIXED])
+    near = nearest(parts[0], [key for key in Scenario.model_fields if key not in FIXED])
     if len(parts) > 1 and is_key(name) and not (near and suggest_key(name)):
         return (*OVERRIDES, name)
     meant = ".".join([near, *parts[1:]]) if near else None
