@@ -270,6 +270,7 @@ def test_logs_on_a_terminal_and_into_a_closed_pipe(user: User) -> None:
     assert "BrokenPipe" not in done.stderr
 
 
+@pytest.mark.slow
 def test_logs_follow_until_ctrl_c(user: User, tmp_path: Path) -> None:
     following = tmp_path / "followed"
     with following.open("wb") as output:
