@@ -41,7 +41,7 @@ def render(run: RunResult, folder: Path, limits: Limits | None = None) -> str:
     share = (limits or Limits()).shared_by(len(run.scenarios))
     folders = scenario_folders(folder, [one.name for one in run.scenarios])
     pairs = list(zip(run.scenarios, folders, strict=True))
-    scripts = [_CHARTS.read_text(encoding="utf-8"), _source("report.js")]
+    scripts = [_charts(), _source("report.js")]
     template = _templates().get_template("report.html.j2")
     return template.render(
         run=run,
@@ -54,6 +54,11 @@ def render(run: RunResult, folder: Path, limits: Limits | None = None) -> str:
         scripts=scripts,
         policy=_policy(scripts),
     )
+
+
+def _charts() -> str:
+    """Return the charting library; nothing if it was not to be had when we were installed."""
+    return _CHARTS.read_text(encoding="utf-8") if _CHARTS.exists() else ""
 
 
 def _templates() -> jinja2.Environment:

@@ -277,6 +277,10 @@
     const add = (name, build) => {
       const holder = find(name);
       const draw = () => {
+        if (typeof echarts === "undefined") {
+          holder.textContent = "No chart: the charting library could not be fetched when metta-sandbox was installed.";
+          return;
+        }
         const option = build(holder);
         const chart = echarts.getInstanceByDom(holder) || echarts.init(holder, null, { renderer: "canvas" });
         chart.setOption(option, true);
