@@ -193,7 +193,7 @@ def _unknown_parameters(document: Document) -> Iterator[tuple[Place, str]]:
     """Check searched keys on their own: Pydantic gets to them only when the sweep is right."""
     sweep = document.data.get("sweep")
     given = sweep.get("parameters") if isinstance(sweep, dict) else None
-    if not isinstance(given, dict):
+    if not isinstance(given, dict) or document.has(("workload", "trainer", "command")):
         return
     try:
         keys = list(flatten_parameters(given))

@@ -82,3 +82,10 @@ def test_commands_calls_and_numbers_are_read_as_people_write_them() -> None:
 
 def test_a_key_becomes_a_variable() -> None:
     assert variable_of("trainer.learning-rate") == "TRAINER_LEARNING_RATE"
+
+
+def test_another_mistake_makes_no_stranger_of_ones_own_keys() -> None:
+    text = "nodes: a\nworkload: {trainer: {command: t}}\nsweep: {parameters: {lr: {values: [1]}}}"
+    with pytest.raises(InputError) as caught:
+        read(text)
+    assert len(caught.value.problems) == 1
