@@ -43,7 +43,7 @@ def test_a_container_killed_in_mid_training_ends_the_sweep_within_seconds(
 
     assert command.wait() == 1
 
-    assert time.monotonic() - killed < 25
+    assert time.monotonic() - killed < 45, "less than the default silence"
     (scenario,) = command.results().scenarios
     assert scenario.verdict == "failed"
     assert scenario.reason == "sweep-worker is lost: sweep-worker was killed by signal 9"

@@ -17,6 +17,9 @@ from metta_sandbox.report.results import ScenarioResult
 if TYPE_CHECKING:
     from conftest import Command, Start, Write
 
+#: Nobody waits for longer, on a busy machine either: less than the default silence of 60 s.
+SECONDS = 45
+
 #: A trainer that raises in its second step, on rank 1 in the first trial.
 RAISES = """\
 import os, sys
@@ -75,7 +78,7 @@ def test_a_trainer_that_raises_on_rank_1_fails_its_trial_and_the_next_one_runs(
         if entry.get("event") == "rank.exited" and (entry["rank"], entry["group"]) == (1, "trial-1")
     )
     over = command.event("observation.recorded", trial=1)["received"]
-    assert over - raised < 15
+    assert over - raised < SECONDS
 
 
 def test_a_port_that_is_taken_fails_its_trial_and_the_next_one_has_another(
@@ -140,13 +143,13 @@ def test_a_node_killed_from_outside_ends_the_sweep_within_seconds(cli: Start, ti
 
     scenario = played(command, 1)
 
-    assert time.monotonic() - killed < 25
+    assert time.monotonic() - killed < SECONDS
     assert scenario.verdict == "failed"
     assert scenario.reason == "sweep-worker is lost: sweep-worker was killed by signal 9"
 
 
 def test_a_rank_that_stands_still_is_ended_by_the_longest_silence(cli: Start, tiny: Write) -> None:
-    command = cli("run", tiny(steps=None, longest_silence="9s"), "--engine", "process")
+    command = cli("run", tiny(steps=None, longest_silence="15s"), "--engine", "process")
     command.event("train.step", rank=1)
     (trainer,) = [
         each
@@ -158,9 +161,9 @@ def test_a_rank_that_stands_still_is_ended_by_the_longest_silence(cli: Start, ti
 
     scenario = played(command, 1)
 
-    assert time.monotonic() - stopped < 35
+    assert time.monotonic() - stopped < 15 + SECONDS
     assert scenario.verdict == "failed"
-    assert "no event and no log line for 9 s" in scenario.reason
+    assert "no event and no log line for 15 s" in scenario.reason
     assert "sweep-worker: train.step" in scenario.reason
 
 
@@ -171,7 +174,7 @@ def test_a_sweep_is_ended_at_its_deadline(cli: Start, tiny: Write) -> None:
 
     assert scenario.verdict == "failed"
     assert scenario.reason == "the sweep was not over after its deadline of 8 s"
-    assert scenario.seconds < 30
+    assert scenario.seconds < 8 + SECONDS
 
 
 def test_a_control_plane_killed_in_mid_sweep_is_named(cli: Start, tiny: Write) -> None:
