@@ -87,6 +87,7 @@ class Leader:
         self._record = run_folder / "observations.jsonl"
         self._trial: _Trial | None = None
         self._finished = 0
+        self._spent = 0.0
         self.completed = 0
         self.failed = 0
         self._failed_in_a_row = 0
@@ -105,13 +106,24 @@ class Leader:
             )
         if self._record.exists():
             for line in self._record.read_text().splitlines():
-                self._strategy.observe(Observation(**json.loads(line)["observation"]))
-                self._finished += 1
+                self._observe(Observation(**json.loads(line)["observation"]))
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether the sweep has had its trials, spent its budget, or gave up."""
+        budget = self._spec.budget
+        spent = budget is not None and self._spent >= budget
+        return self.gave_up or spent or self._finished >= self._spec.trials
+
+    def _observe(self, observation: Observation) -> None:
+        self._strategy.observe(observation)
+        self._finished += 1
+        self._spent += observation.cost
 
     def propose(self) -> HandOff:
         """Prepare the next trial; one without a run name says that the sweep is over."""
         number = self._finished + 1
-        if self.gave_up or number > self._spec.trials:
+        if self._is_over:
             return HandOff(trial=number, run="", overrides={}, wandb_run_id="", port=0)
         started = time.perf_counter()
         try:
@@ -166,8 +178,7 @@ class Leader:
         cost = trial.agent_steps if by_steps else seconds
         observation = Observation(trial.suggestion, score, cost, failed=bool(reason))
         self._write(trial, observation, reason, seconds)
-        self._strategy.observe(observation)
-        self._finished += 1
+        self._observe(observation)
         self._count(failed=bool(reason))
         self._emitter.emit(
             "observation.recorded",

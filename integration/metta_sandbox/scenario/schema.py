@@ -20,6 +20,11 @@ FILE_KEYS: Mapping[str, str] = {
     "matrix": "Keys with lists of values, which may have dots: each combination becomes a "
     f"scenario of its own, {MOST_CELLS} at most.",
 }
+#: What a file that extends another may say a part of, and what one of its keys asks for.
+_PARTLY_SAID: Mapping[str, Mapping[str, list[str]]] = {
+    "Range": {"distribution": ["min", "max"]},
+    "Score": {},
+}
 _VARIABLE_KEYS = {
     "default": "The value, if neither the command line nor the environment gives one.",
     "env": "The environment's variable that goes over the default.",
@@ -33,6 +38,9 @@ def make_schema() -> dict[str, Any]:
     parts = schema["$defs"]
     for part in parts.values():
         _allow_references(part)
+    for name, needed in _PARTLY_SAID.items():
+        del parts[name]["required"]
+        parts[name]["dependentRequired"] = needed
     own = {key: _or_reference(value) for key, value in schema["properties"].items()}
     own["version"] = schema["properties"]["version"]
     parts["Reference"] = {

@@ -188,6 +188,12 @@ class Sweep(Part):
         gt=0,
         description="protein suggests nothing it expects to cost more. Default: no limit.",
     )
+    budget: float | None = Field(
+        default=None,
+        gt=0,
+        description="The sweep ends once its trials have cost this much together, those of a run "
+        "it resumes included. Default: no limit.",
+    )
     parameters: Parameters = Field(
         default_factory=dict,
         description="What is searched, by override key, nested or dotted: a distribution with min "

@@ -6,20 +6,22 @@ from pathlib import Path
 import pytest
 
 from metta_sandbox.scenario.expect import KINDS, Bounds, Log, Trials
-from metta_sandbox.scenario.loading import parse
+from metta_sandbox.scenario.loading import parse, parse_file
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import TRAINER_KEYS
 from metta_sandbox.scenario.search import Choice, Distribution, Range, Sweep
 from metta_sandbox.scenario.services import ScriptedAnswer, Services
 from metta_sandbox.scenario.workload import Score, Trainer, Workload
 
-DOCS = (Path(__file__).parents[4] / "docs" / "scenarios.md").read_text()
+DOCS_FILE = Path(__file__).parents[4] / "docs" / "scenarios.md"
+DOCS = DOCS_FILE.read_text()
 BLOCKS = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_every_example_is_a_scenario(block: str) -> None:
-    assert parse(block, Path("docs/scenarios.md")).name in block
+    for scenario in parse_file(block, DOCS_FILE).scenarios:
+        assert f"name: {scenario.id.partition('[')[0]}\n" in block
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from metta_sandbox.errors import InputError
-from metta_sandbox.scenario.loading import load, parse, to_yaml
+from metta_sandbox.scenario.files import read_text
+from metta_sandbox.scenario.loading import load, parse, parse_file, to_yaml
 
 HERE = Path(__file__).parent
 SHIPPED = sorted((HERE.parents[3] / "scenarios").glob("*.yaml"))
@@ -19,12 +20,12 @@ def name(path: Path) -> str:
 
 @pytest.mark.parametrize("path", [*SHIPPED, *VALID], ids=name)
 def test_a_valid_file_is_read_and_written_back_in_full(path: Path) -> None:
-    scenario = load(path)
-    written = to_yaml(scenario)
-    assert parse(written, path) == scenario
-    assert to_yaml(parse(written, path)) == written
-    for key in ("deadline:", "strategy:", "max_failures_in_a_row:", "overrides:"):
-        assert key in written
+    for scenario in parse_file(read_text(path), path).scenarios:
+        written = to_yaml(scenario)
+        assert parse(written, path) == scenario
+        assert to_yaml(parse(written, path)) == written
+        for key in ("deadline:", "strategy:", "max_failures_in_a_row:", "overrides:"):
+            assert key in written
 
 
 @pytest.mark.parametrize("path", INVALID, ids=name)
@@ -43,6 +44,6 @@ def test_an_invalid_file_is_refused_with_each_fault_at_its_line(path: Path) -> N
 
 
 def test_the_examples_are_there() -> None:
-    assert [path.stem for path in SHIPPED] == ["advanced", "basic", "intermediate"]
+    assert [path.stem for path in SHIPPED] == ["advanced", "basic", "batch-sizes", "intermediate"]
     assert len(VALID) >= 4
     assert len(INVALID) >= 25
