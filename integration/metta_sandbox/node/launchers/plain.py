@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from metta_sandbox.node.agent.client import AgentClient
 from metta_sandbox.node.launchers.base import GroupSpec, WorkerGroup
@@ -83,15 +84,17 @@ def rank_environment(
 def run_ranks(environments: Sequence[dict[str, str]], command: Sequence[str]) -> int:
     """Run a command once for each rank; returns the status of the first that failed, or 0."""
     ranks = [subprocess.Popen(command, env={**os.environ, **env}) for env in environments]
+    live = {rank.pid: rank for rank in ranks}
 
     def end(number: int, _frame: object) -> None:
-        for rank in ranks:
-            rank.send_signal(number)
+        # Popen's own way would reap one that the loop below waits for.
+        for pid in live:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     failed = 0
-    live = {rank.pid: rank for rank in ranks}
     while live and not failed:
         pid, status = os.wait()
         if rank := live.pop(pid, None):

@@ -54,7 +54,8 @@ class Scripted:
         return asyncio.run(call())
 
     def transcript(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self._folder / "requests.jsonl").read_text().splitlines()]
+        text = (self._folder / "requests.jsonl").read_text()
+        return [json.loads(line) for line in text.splitlines()]
 
     def events(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.mirror.getvalue().splitlines()]
