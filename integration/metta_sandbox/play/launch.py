@@ -28,6 +28,9 @@ _PARAMETERS = {
 }
 #: What a searched parameter is told by.
 _PARTS = {*Range.model_fields, *Choice.model_fields}
+#: Limits in seconds. Nodes share this machine's cores, and each imports torch three times a trial.
+_DEADLINE, _DEADLINE_A_NODE = 600.0, 60.0
+_SILENCE, _SILENCE_A_NODE = 60.0, 10.0
 _EXAMPLE = "metta-sandbox launch sweep run=test trainer.total_timesteps=50"
 
 
@@ -62,7 +65,14 @@ def _scenario(
     searched = any(override.key.startswith("sweep.parameters") for override in overrides)
     sweep: dict[str, Any] = {"parameters": {} if searched else _PARAMETERS}
     settings = []
-    data: dict[str, Any] = {"version": 1, "name": _slug(run), "nodes": nodes, "sweep": sweep}
+    data: dict[str, Any] = {
+        "version": 1,
+        "name": _slug(run),
+        "nodes": nodes,
+        "sweep": sweep,
+        "deadline": _DEADLINE + nodes * _DEADLINE_A_NODE,
+        "longest_silence": _SILENCE + nodes * _SILENCE_A_NODE,
+    }
     sweep["name"] = run
     for override in overrides:
         if override.key == "run":

@@ -112,3 +112,9 @@ def test_a_trainer_of_ones_own_takes_any_key() -> None:
     scenario = read_launch(words("model.depth=3"), 2, ["python", "train.py"])
     assert scenario.workload.trainer.command == ("python", "train.py")
     assert scenario.overrides == {"model.depth": 3}
+
+
+def test_many_nodes_on_one_machine_may_take_longer() -> None:
+    few, many = read_launch(words(""), 2), read_launch(words(""), 16)
+    assert many.longest_silence - few.longest_silence == 140
+    assert many.deadline > few.deadline
