@@ -115,7 +115,14 @@ def tests(session: nox.Session) -> None:
     """Test everything; with Docker wherever an engine answers, and in CI always."""
     _install(session, "torch==2.13.0")
     _install(session, "--editable", ".[node,api,dev]")
-    session.run("pytest", *(session.posargs or ["-m", "not slow"]), env={"WANDB_MODE": "offline"})
+    env = {"WANDB_MODE": "offline"}
+    if session.posargs:
+        session.run("pytest", *session.posargs, env=env)
+        return
+    tests = "integration/tests"
+    session.run("pytest", "-n", "auto", "-m", "not slow", f"{tests}/unit", env=env)
+    # One after another: real runs side by side would share two cores with their own deadlines.
+    session.run("pytest", "-m", "not slow", "--durations=25", f"{tests}/integration", env=env)
 
 
 @nox.session
