@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,7 @@ def two_at_once(start: Start, scenario: Path) -> tuple[Command, Command]:
         start("run", scenario, "--engine", "process"),
     )
     for command in pair:
-        assert command.wait() == 0, command.text
+        assert command.wait(300) == 0, command.text
     return pair
 
 
@@ -90,29 +90,38 @@ def on_containers(docker: DockerClient, start: Start, scenario: Path, folder: Pa
     label = [("label", f"dev.metta-sandbox.run={command.run}")]
     found = {each.config.hostname: each for each in docker.container.list(filters=label)}
     (network,) = docker.network.list(filters=label)
-    followers = []
-    logs = {host: folder / f"{host}.txt" for host in found}
-    for host, container in found.items():
-        with logs[host].open("wb") as output:
-            words = ["docker", "logs", "--follow", container.name]
-            followers.append(subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT))
-    image = found["sweep-master"].config.image
-    with docker.run(image, ["python3", "-m", "http.server", "8000"], detach=True) as outside:
-        address = (outside.network_settings.networks["bridge"].ip_address, 8000)
-        command.eventually(lambda: reaches(address), "a container outside of the stack")
-        probe = ["python3", "-c", PROBE, address[0], str(address[1])]
-        probes = {
-            host: json.loads(str(found[host].execute(probe)))
-            for host in ("sweep-master", "sweep-worker")
-        }
-        outside.kill()
     settings = {host: container.host_config for host, container in found.items()}
     ports = {host: container.network_settings.ports for host, container in found.items()}
     internal = network.internal
-    assert command.wait() == 0, command.text
-    for follower in followers:
-        follower.wait(20)
+    logs = {host: folder / f"{host}.txt" for host in found}
+    with ExitStack() as following:
+        for host, container in found.items():
+            output = following.enter_context(logs[host].open("wb"))
+            words = ["docker", "logs", "--follow", container.name]
+            process = subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT)
+            following.enter_context(process)
+        nodes = {host: found[host] for host in ("sweep-master", "sweep-worker")}
+        with outside(docker, command, nodes["sweep-master"].config.image) as address:
+            probe = ["python3", "-c", PROBE, address[0], str(address[1])]
+            probes = {host: json.loads(str(node.execute(probe))) for host, node in nodes.items()}
+        assert command.wait(300) == 0, command.text
     return Observed(command, settings, ports, internal, probes, logs)
+
+
+@contextmanager
+def outside(docker: DockerClient, command: Command, image: str) -> Iterator[tuple[str, int]]:
+    """Run a server in a container that does not belong to the stack; this host reaches it."""
+    name = f"metta-test-outside-{os.getpid()}"
+    serve = ["python3", "-m", "http.server", "8000"]
+    # Small, as the engine's own pools are soon used up.
+    with (
+        docker.network.create(name, subnet="10.212.211.0/29") as network,
+        docker.run(image, serve, detach=True, networks=[network]) as container,
+    ):
+        address = (container.network_settings.networks[name].ip_address, 8000)
+        command.eventually(lambda: reaches(address), "a container outside of the stack")
+        yield address
+        container.kill()
 
 
 def reaches(address: tuple[str, int]) -> bool:
