@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ruamel.yaml.nodes import MappingNode, Node
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
 from metta_sandbox.errors import InputError
 from metta_sandbox.scenario.files import read_text
@@ -17,6 +18,8 @@ from metta_sandbox.scenario.nodes import (
     is_null,
     leaves,
     overrides_as_mapping,
+    plant,
+    scalar,
     with_entries,
     without,
 )
@@ -88,7 +91,19 @@ def _read_base(named: Node, trail: list[Path]) -> tuple[MappingNode, tuple[Fault
     if not isinstance(document.root, MappingNode):
         fault = Fault(Place(1, 1, str(path)), "expected a mapping, as in `name: basic`")
         raise UnreadableError(fault)
-    return document.root, document.faults
+    return _with_folder_from(document.root, path.parent, trail[0].parent), document.faults
+
+
+def _with_folder_from(root: MappingNode, base: Path, own: Path) -> MappingNode:
+    """Write ``workload.folder``, which is from a file's own folder, as from another's."""
+    found = entry(root, "workload")
+    told = entry(found[1], "folder") if found else None
+    if told is None or not isinstance(told[1], ScalarNode) or is_null(told[1]):
+        return root
+    path = scalar(os.path.relpath(base / str(told[1].value), own), told[1])
+    planted = plant(root, ("workload", "folder"), told[0], path)
+    assert isinstance(planted, MappingNode)
+    return planted
 
 
 def _same(path: Path, other: Path) -> bool:

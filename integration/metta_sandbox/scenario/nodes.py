@@ -5,21 +5,15 @@ Nothing here changes a node in place, because an alias may have put it in two pl
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from metta_sandbox.scenario.compose import resolve
 from metta_sandbox.scenario.overrides import parse
 from metta_sandbox.scenario.values import Value
 
 TAG = "tag:yaml.org,2002:"
-_PLAIN = (
-    ("null", re.compile(r"~|null|Null|NULL|")),
-    ("bool", re.compile(r"true|True|TRUE|false|False|FALSE")),
-    ("int", re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")),
-    ("float", re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")),
-)
 #: A mapping's entry: the key's node and the value's.
 Entry = tuple[Node, Node]
 
@@ -54,8 +48,7 @@ def scalar(text: str, like: Node, kind: str = "str") -> ScalarNode:
 
 def plain(text: str, like: Node) -> ScalarNode:
     """Make the scalar that a file means when it says this text without quotes (YAML 1.2)."""
-    kind = next((kind for kind, shape in _PLAIN if shape.fullmatch(text)), "str")
-    return scalar(text, like, kind)
+    return scalar(text, like, resolve(text).removeprefix(TAG))
 
 
 def moved(node: Node, like: Node) -> Node:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
-from ruamel.yaml.reader import ReaderError
+
+from metta_sandbox.scenario.compose import DEEPEST, NotYamlError, compose
 
 #: More values than this, each use of an alias counted, or deeper ones, are refused.
 MOST_VALUES = 3_000
-_DEEPEST = 40
 _YAML = "tag:yaml.org,2002:"
 _LONGEST_NUMBER = 300
 
@@ -118,37 +114,12 @@ def document_of(root: Node) -> Document:
     return Document(data, root, tuple(builder.faults))
 
 
-class _NamedText(io.StringIO):
-    """A text whose nodes' marks name the file it came from."""
-
-    def __init__(self, text: str, name: str) -> None:
-        super().__init__(text)
-        self.name = name
-
-
 def _compose(text: str, file: str) -> Node | None:
-    yaml = YAML(typ="safe", pure=True)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an anchor may be given anew; YAML allows it
-            node: Node | None = yaml.compose(_NamedText(text, file))
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = Place(mark.line + 1, mark.column + 1, file) if mark else Place(1, 1, file)
-        said = " ".join(part for part in (error.context, error.problem) if part)
-        if "'\\t'" in said:
-            said += "; indent with spaces, YAML has no tabs"
-        raise UnreadableError(Fault(place, f"not YAML: {said}")) from error
-    except ReaderError as error:
-        before = text[: error.position]
-        place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"), file)
-        raise UnreadableError(Fault(place, f"not YAML: {error.reason}")) from error
-    except RecursionError as error:
-        raise UnreadableError(Fault(Place(1, 1, file), "nested too deeply")) from error
-    except Exception as error:
-        # ruamel.yaml lets some of Python's own errors out on malformed escapes and directives.
-        raise UnreadableError(Fault(Place(1, 1, file), f"not YAML: {error}")) from error
-    return node
+        return compose(text, file)
+    except NotYamlError as error:
+        place = Place(error.line + 1, error.column + 1, file)
+        raise UnreadableError(Fault(place, f"not YAML: {error}")) from error
 
 
 def place_of(node: Node) -> Place:
@@ -184,8 +155,8 @@ class _Builder:
             raise UnreadableError(
                 Fault(place_of(node), f"more than {MOST_VALUES} values, each alias counted")
             )
-        if depth > _DEEPEST:
-            raise UnreadableError(Fault(place_of(node), f"nested deeper than {_DEEPEST} levels"))
+        if depth > DEEPEST:
+            raise UnreadableError(Fault(place_of(node), f"nested deeper than {DEEPEST} levels"))
         if isinstance(node, MappingNode):
             return self._mapping(node, depth)
         if isinstance(node, SequenceNode):

@@ -106,7 +106,7 @@ def test_a_name_is_not_inherited(tmp_path: Path) -> None:
         ('extends: "\\0"', "base.yaml:1:10: extends: "),
         ("- 1", "base.yaml:1:1: expected a mapping"),
         ("", "base.yaml:1:1: expected a mapping"),
-        ("a: [", "base.yaml:1:5: not YAML"),
+        ("a: [", "base.yaml:2:1: not YAML"),
         ("version: 1\nversion: 1", "base.yaml:2:1: version is given twice"),
     ],
 )
@@ -135,6 +135,18 @@ def test_paths_are_from_the_file_that_names_them(tmp_path: Path) -> None:
     assert (top.nodes, top.seed) == (3, 7)
     # What begins with an underscore is there to be extended, not to be played.
     assert [one.name for _, one in load_all([tmp_path])] == ["middle", "top"]
+
+
+def test_a_working_folder_stays_where_the_base_says(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    text = "version: 1\nname: base\nworkload: {folder: mine}\n"
+    (tmp_path / "below" / "base.yaml").write_text(text)
+    (tmp_path / "own.yaml").write_text("extends: below/base.yaml\nname: own\n")
+    assert load(tmp_path / "own.yaml").workload.folder == "below/mine"
+    (tmp_path / "own.yaml").write_text(
+        "extends: below/base.yaml\nname: own\nworkload: {folder: my}"
+    )
+    assert load(tmp_path / "own.yaml").workload.folder == "my"
 
 
 def test_a_matrix_is_inherited_and_merged(tmp_path: Path) -> None:

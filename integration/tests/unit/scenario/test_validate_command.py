@@ -1,0 +1,84 @@
+"""``validate`` and ``schema``: what they print, how they end, what they cost."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from metta_sandbox.scenario.schema import schema_text
+
+ROOT = Path(__file__).parents[4]
+BASIC = ROOT / "scenarios" / "basic.yaml"
+
+
+def cli(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "metta_sandbox", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environ},
+    )
+
+
+def test_cells_and_cautions_are_listed(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(
+        "version: 1\nname: a\nvariables: {n: {default: 1, env: SANDBOX_N}}\n"
+        "matrix: {nodes: ['${n}', 3], seed: [1]}\n"
+    )
+    done = cli("validate", str(tmp_path), "--set", "n=2")
+    assert done.stdout.splitlines() == [
+        f"{file}: 2 valid scenarios",
+        "  a[nodes=2,seed=1]",
+        "  a[nodes=3,seed=1]",
+        f"{file}: expect: nothing is expected, so only a broken run can fail",
+    ]
+    assert done.returncode == 0
+    assert "a[nodes=4,seed=1]" in cli("validate", str(tmp_path), SANDBOX_N="4").stdout
+
+
+def test_problems_are_exit_status_2_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("version: 1\nname: a\nnodse: 1\nseed: x\n")
+    done = cli("validate", str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"{tmp_path}/a.yaml:3:1: nodse: unknown key; did you mean nodes?",
+        f"{tmp_path}/a.yaml:4:7: seed: expected a whole number, got 'x'",
+        "2 problems",
+    ]
+    done = cli("validate", str(BASIC), "--set", "n=2")
+    assert (done.returncode, "no scenario file has this variable" in done.stderr) == (2, True)
+
+
+def test_the_schema_is_printed() -> None:
+    assert cli("schema").stdout == schema_text()
+
+
+def test_a_hundred_files_take_less_than_a_second_of_cpu(tmp_path: Path) -> None:
+    text = (BASIC.with_name("advanced.yaml")).read_text()
+    for number in range(100):
+        (tmp_path / f"{number}.yaml").write_text(text.replace("name: advanced", f"name: s{number}"))
+    before = os.times()
+    done = cli("validate", str(tmp_path))
+    after = os.times()
+    assert len(done.stdout.splitlines()) == 100
+    # Processor time: a busy machine stretches the other kind.
+    used = after.children_user - before.children_user
+    assert used + after.children_system - before.children_system < 1
+
+
+def test_checking_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['metta-sandbox', *sys.argv[1:]]\n"
+        "from metta_sandbox.cli import app\n"
+        "try: app()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'wandb', 'numpy', 'sklearn', 'python_on_whales', 'docker', 'requests'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    for words in (["validate", str(BASIC)], ["schema"], ["--help"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.splitlines()[-1] == "[]"
