@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from python_on_whales import DockerClient
-from python_on_whales.exceptions import DockerException, NoSuchImage
+from python_on_whales.exceptions import DockerException, NoSuchContainer, NoSuchImage
 
 from metta_sandbox.errors import MachineError, StackError
 from metta_sandbox.stack import base_image, wheelhouse
@@ -194,7 +195,11 @@ def prune(docker: DockerClient, user: NodeUser, now: float | None = None) -> lis
         for tag in image.repo_tags
         if tag.startswith(f"{REPOSITORY}:")
     }
-    containers = [str(one.config.image) for one in docker.container.list(all=True)]
+    containers = []
+    for one in docker.container.list(all=True):
+        # Another run may remove it while we look.
+        with suppress(NoSuchContainer):
+            containers.append(str(one.config.image))
     removed = []
     for tag in unused_tags(images, containers, time.time() if now is None else now):
         try:

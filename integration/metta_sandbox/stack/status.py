@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -98,32 +99,42 @@ def stack_status(record: Record) -> StackStatus:
 def strangers() -> tuple[str, ...]:
     """Name the containers that bear a standing stack's names, but are not of ours."""
     from python_on_whales import DockerClient  # noqa: PLC0415 - not needed for local processes
-
-    from metta_sandbox.stack.lease import LABEL  # noqa: PLC0415
+    from python_on_whales.exceptions import NoSuchContainer  # noqa: PLC0415
 
     label = f"com.docker.compose.project={standing.PROJECT}"
-    found = DockerClient().container.list(all=True, filters=[("label", label)])
-    ours = standing.standing_run()
-    return tuple(
-        sorted(one.name for one in found if (one.config.labels or {}).get(f"{LABEL}.run") != ours)
-    )
+    names = []
+    for container in DockerClient().container.list(all=True, filters=[("label", label)]):
+        # It may be removed while we look.
+        with suppress(NoSuchContainer):
+            if not _is_ours(container):
+                names.append(container.name)
+    return tuple(sorted(names))
+
+
+def _is_ours(container: Container) -> bool:
+    from metta_sandbox.stack.lease import LABEL  # noqa: PLC0415
+
+    labels = container.config.labels or {}
+    return labels.get(f"{LABEL}.run") == standing.standing_run()
 
 
 def _containers(record: Record) -> list[Part]:
     from python_on_whales import DockerClient  # noqa: PLC0415
+    from python_on_whales.exceptions import NoSuchContainer  # noqa: PLC0415
 
-    from metta_sandbox.stack.lease import LABEL  # noqa: PLC0415
     from metta_sandbox.stack.request import HUB  # noqa: PLC0415
 
     find_compose()
-    label = [("label", f"{LABEL}.run={standing.standing_run()}")]
-    found = {one.name: one for one in DockerClient().container.list(all=True, filters=label)}
+    docker = DockerClient()
 
     def look(host: str) -> Part:
         name = f"{PROJECT}-{host}"
         rank = record.hosts.index(host) if host in record.hosts else None
-        container = found.get(name)
-        return _container(container, host, rank) if container else Part(name, host, rank, "missing")
+        with suppress(NoSuchContainer):
+            container = docker.container.inspect(name)
+            if _is_ours(container):
+                return _container(container, host, rank)
+        return Part(name, host, rank, "missing")
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(look, (*record.hosts, API, HUB)))
