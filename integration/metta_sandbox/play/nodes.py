@@ -149,6 +149,7 @@ class Nodes:
         self._statuses: dict[str, int] = {}
         self._set_up: set[str] = set()
         self._ending: Ending | None = None
+        self._gone = False
         self._last_events: dict[str, Event] = {}
         self._last_words: dict[str, str] = {}
 
@@ -261,14 +262,20 @@ class Nodes:
         return self._explained(self._ending)
 
     def stop(self) -> None:
-        """End the job on every node that still runs it, and take in its last words."""
+        """End the job on every node that still runs it, and take in its last words.
+
+        Raises:
+            StackError: Not a node alone was lost, as it first seemed, but the whole stack.
+
+        """
         replies = []
         for host in self._hosts:
             if host not in self._statuses and host in self._addresses:
                 try:
                     replies.append(self._link.ask(host, "stop", group=SWEEP, grace=GRACE))
                 except StackError:
-                    return
+                    self._gone = True
+                    break
         deadline = time.monotonic() + 3 * GRACE
         while any(reply.empty() for reply in replies) and time.monotonic() < deadline:
             message = self._link.receive(0.1)
@@ -276,6 +283,8 @@ class Nodes:
                 self._take(message)
         while (message := self._link.receive(0)) is not None:
             self._take(message)
+        if self._gone and self._ending and self._ending.end is End.NODE_LOST:
+            raise StackError("the connection to the stack is gone")
 
     def _awaited(self) -> list[str]:
         missing = [host for host in (*self._hosts, API) if host not in self._addresses]
@@ -320,6 +329,7 @@ class Nodes:
         elif kind == "refused":
             self._end(End.STACK_LOST, f"the stack is in use: {message['reason']}")
         elif kind == "gone":
+            self._gone = True
             self._timeline.step(f"the connection to the stack is gone: {message['reason']}")
             self._end(End.STACK_LOST, "the connection to the stack is gone", HUB)
 

@@ -25,7 +25,7 @@ from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.base import Progress
 from metta_sandbox.stack.engines import Engine, choose, remove_everywhere
 from metta_sandbox.stack.lease import Owner, lease, leased_engine, reap
-from metta_sandbox.stack.process import marked_clients
+from metta_sandbox.stack.process import belonging_to
 from metta_sandbox.verdict import Verdict, exit_status, worst
 
 
@@ -160,7 +160,7 @@ def _play_all(
     except StackError as error:
         reporter.warn(str(error))
     whose = Owner(current.folder.name, engine=engine.name)
-    with lease(whose, keep=lambda: current.left_behind) as owner, marked_clients(owner.run):
+    with lease(whose, keep=lambda: current.left_behind) as owner, belonging_to(owner.run):
         source = options.source.resolve() if options.source else None
         setting = Setting(
             engine=engine,

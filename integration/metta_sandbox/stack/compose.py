@@ -215,11 +215,16 @@ class ComposeStack:
         return ends
 
     def collect(self) -> None:
-        """Write every container's whole log; unless the stack is standing, once all have ended."""
+        """Write every container's whole log; unless the stack is standing, once all have ended.
+
+        Raises:
+            StackError: The engine was gone, for a while at least; the logs are written as far as
+                they could be had.
+
+        """
         if not self._file.exists():
             return
-        if not self._plan.standing:
-            self._stop()
+        outage = "" if self._plan.standing else self._stop()
         for service in (*self._plan.hosts, API, HUB):
             path = self._plan.folder / "logs" / f"{service}.log"
             try:
@@ -227,22 +232,29 @@ class ComposeStack:
             except DockerException as error:
                 text = f"[no log: {_words(error)}]\n"
             path.write_text(str(text))
+        if outage:
+            raise StackError(f"the Docker engine went away: {outage}")
 
-    def _stop(self) -> None:
+    def _stop(self) -> str:
         """Stop all containers, whose last words belong to the log; wait for an engine that is gone.
 
         All have been told to end. An engine that starts again still has their logs.
+
+        Returns:
+            What the engine said while it was gone; usually nothing.
+
         """
+        outage = ""
         deadline = time.monotonic() + _ENGINE_BACK
-        while True:
+        while time.monotonic() < deadline:
             try:
                 self._docker.compose.stop(timeout=2)
-            except DockerException:
-                if time.monotonic() > deadline:
-                    return
+            except DockerException as error:
+                outage = _words(error)
                 time.sleep(_LOOK)
             else:
-                return
+                break
+        return outage
 
     def down(self) -> None:
         """Stop and remove containers and network."""

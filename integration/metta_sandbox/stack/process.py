@@ -40,6 +40,8 @@ from metta_sandbox.stack.resources import package_folder
 #: Variables of the caller's that a node keeps; everything else stays outside.
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 _RUN_MARK = "METTA_STACK"
+#: Where runs have their folders. Found once, since a run's own temporary files lie in its folder.
+_TEMP = Path(tempfile.gettempdir())
 #: Carried by what a run's own process starts, so that it is found when that one was killed.
 _CLIENT_MARK = "METTA_SANDBOX_RUN"
 #: Seconds that processes get to end, at each step from patience to force.
@@ -270,17 +272,31 @@ class ProcessStack:
 
 def run_folder(run: str) -> Path:
     """Return where a run keeps sockets and homes; short, as paths of Unix sockets must be."""
-    return Path(tempfile.gettempdir()) / f"metta-{os.getuid()}" / run
+    return _TEMP / f"metta-{os.getuid()}" / run
 
 
 @contextmanager
-def marked_clients(run: str) -> Iterator[None]:
-    """Mark what this process starts meanwhile (an engine's client, pip) as the run's."""
-    os.environ[_CLIENT_MARK] = run
+def belonging_to(run: str) -> Iterator[None]:
+    """Let what this process starts meanwhile, and all temporary files, be found as the run's.
+
+    It starts clients of an engine, and pip; and W&B makes temporary folders when it is imported.
+    """
+    temp = run_folder(run) / "tmp"
+    temp.mkdir(parents=True, exist_ok=True)
+    before = {name: os.environ.get(name) for name in (_CLIENT_MARK, "TMPDIR")}
+    os.environ.update({_CLIENT_MARK: run, "TMPDIR": str(temp)})
+    tempfile.tempdir = None  # to be found anew
     try:
         yield
     finally:
-        os.environ.pop(_CLIENT_MARK, None)
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+        tempfile.tempdir = None
+        shutil.rmtree(temp, ignore_errors=True)
+        with suppress(OSError):
+            temp.parent.rmdir()
 
 
 def remove_run(run: str) -> None:
