@@ -339,6 +339,9 @@ def main() -> None:
             signal.signal(number, lambda *_: sys.exit(INTERRUPTED))
     try:
         app()
+    except KeyboardInterrupt:
+        # One that came where nothing else was listening any more.
+        sys.exit(INTERRUPTED)
     except SandboxError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(error.exit_status)

@@ -198,10 +198,10 @@ def read_packages(deadline: Deadline, key: str) -> Packages:
 def pip_sources(config: str) -> tuple[str, ...]:
     """Tell where pip looks, from ``pip config list``: hosts and folders, no paths, no passwords."""
     settings: dict[str, list[str]] = {}
-    for line in config.splitlines():
+    # Variables go over files; not every pip puts them first.
+    for line in sorted(config.splitlines(), key=lambda one: not one.startswith(":env:")):
         name, _, value = line.partition("=")
         option = name.rpartition(".")[2]
-        # Variables go over files; pip puts them first.
         settings.setdefault(option, str(ast.literal_eval(value)).split())
     sources = settings.get("find-links", [])
     if settings.get("no-index", ["0"])[0].lower() not in ("1", "true", "yes", "on"):

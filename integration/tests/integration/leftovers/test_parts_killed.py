@@ -1,0 +1,80 @@
+"""Parts of a live run killed from outside: it ends, says who is lost, and leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Ground
+    from running import Command
+
+#: Whom to kill, and what the reason then says.
+VICTIMS = [
+    (("hub",), "the connection to the stack is gone"),
+    (("relay",), "the connection to the stack is gone"),
+    (("sweep-worker",), "sweep-worker is lost"),
+    (("hub", "sweep-worker", "dummy-api"), "lost|gone"),
+]
+
+
+@pytest.mark.parametrize(("victims", "said"), VICTIMS)
+def test_local_processes(ground: Ground, victims: tuple[str, ...], said: str) -> None:
+    command = _training(ground)
+    for victim in victims:
+        if victim == "relay":
+            (part,) = _relays(command)
+        else:
+            word = victim if victim == "hub" else f"--node={victim}"
+            (part,) = [each.pid for each in ground.processes(command, word)]
+        os.kill(part, signal.SIGKILL)
+
+    _ends(ground, command, said)
+
+
+@pytest.mark.parametrize(("victims", "said"), VICTIMS[:2] + VICTIMS[3:])
+def test_containers(docker_ground: Ground, victims: tuple[str, ...], said: str) -> None:
+    command = _training(docker_ground)
+    assert docker_ground.docker
+    for victim in victims:
+        if victim == "relay":
+            # Of the client's two ends, this one dies as when Docker Desktop is quit.
+            (part,) = _relays(command)
+            os.kill(part, signal.SIGKILL)
+        else:
+            docker_ground.docker.container.kill(f"metta-{command.run.lower()}-tiny-{victim}")
+
+    _ends(docker_ground, command, said)
+
+
+def _training(ground: Ground) -> Command:
+    command = ground.run(ground.scenario(steps=None), "--credentials")
+    command.says("ready: ", patience=300)
+    command.event("train.step")
+    return command
+
+
+def _relays(command: Command) -> list[int]:
+    """Find the harness's own end of the connection."""
+    pid = command.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [
+        int(child)
+        for child in children
+        if b"relay" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+    ]
+
+
+def _ends(ground: Ground, command: Command, said: str) -> None:
+    assert command.wait(120) == 1, command.text
+    result = command.results()
+    assert any(word in result.scenarios[0].reason for word in said.split("|")), result
+    assert "sandbox itself" not in result.scenarios[0].reason
+    logs = command.folder / "tiny" / "logs"
+    assert "train.step" in (logs / "sweep-master.log").read_text()
+    assert ground.left(command.run) == []
+    assert "left behind" not in command.text
