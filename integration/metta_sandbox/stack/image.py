@@ -187,17 +187,17 @@ def _run_build(builder: DockerClient, tag: str, progress: Progress) -> None:
 def prune(docker: DockerClient, user: NodeUser, now: float | None = None) -> list[str]:
     """Remove this user's older node images that nothing uses, and return their tags."""
     asked = cache_folder("images")
-    images = {
-        tag: _last_asked(asked, tag, image.created.timestamp())
-        for image in docker.image.list(
-            filters=[("label", f"{KIND_LABEL}=image"), ("label", f"{UID_LABEL}={user.uid}")]
-        )
-        for tag in image.repo_tags
-        if tag.startswith(f"{REPOSITORY}:")
-    }
+    images = {}
+    for image in docker.image.list(
+        filters=[("label", f"{KIND_LABEL}=image"), ("label", f"{UID_LABEL}={user.uid}")]
+    ):
+        # Another run may remove it while we look; containers, too.
+        with suppress(NoSuchImage):
+            for tag in image.repo_tags:
+                if tag.startswith(f"{REPOSITORY}:"):
+                    images[tag] = _last_asked(asked, tag, image.created.timestamp())
     containers = []
     for one in docker.container.list(all=True):
-        # Another run may remove it while we look.
         with suppress(NoSuchContainer):
             containers.append(str(one.config.image))
     removed = []
