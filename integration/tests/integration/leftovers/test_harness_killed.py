@@ -65,8 +65,8 @@ class Figures:
             alone = f"{statistics.median(self.alone):.1f}, at most {max(self.alone):.1f}"
         return (
             f"{self.killed} killed, {self.ended_before} had ended; left right after the kill: "
-            f"{sum(map(bool, self.left))} times, {statistics.mean(self.left):.1f} on average, "
-            f"at most {max(self.left)}; all processes gone by themselves after {alone} s "
+            f"something {sum(map(bool, self.left))} times, {statistics.mean(self.left):.1f} things "
+            f"on average, at most {max(self.left)}; all processes gone by themselves after {alone} s "
             f"({self.not_alone} times not within 30 s); killed during {self.stages}"
         )
 
