@@ -44,6 +44,6 @@ def test_an_invalid_file_is_refused_with_each_fault_at_its_line(path: Path) -> N
 
 
 def test_the_examples_are_there() -> None:
-    assert [path.stem for path in SHIPPED] == ["advanced", "basic", "batch-sizes", "intermediate"]
+    assert [path.stem for path in SHIPPED] == ["advanced", "basic", "intermediate"]
     assert len(VALID) >= 4
     assert len(INVALID) >= 25
