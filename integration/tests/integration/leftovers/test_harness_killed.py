@@ -66,7 +66,7 @@ class Figures:
         return (
             f"{self.killed} killed, {self.ended_before} had ended; left right after the kill: "
             f"something {sum(map(bool, self.left))} times, {statistics.mean(self.left):.1f} things "
-            f"on average, at most {max(self.left)}; all processes gone by themselves after {alone} s "
+            f"on average, at most {max(self.left)}; all gone by themselves after {alone} s "
             f"({self.not_alone} times not within 30 s); killed during {self.stages}"
         )
 
