@@ -21,7 +21,7 @@ import pytest
 from filelock import FileLock
 
 #: Before any test has been kept from the engine.
-_ENVIRON = dict(os.environ)
+ENVIRON = dict(os.environ)
 PATIENCE = 120.0
 
 ENGINES = ["process", pytest.param("compose", marks=pytest.mark.docker)]
@@ -92,10 +92,10 @@ class User:
 
     @property
     def environ(self) -> dict[str, str]:
-        kept = {name: value for name, value in _ENVIRON.items() if name not in {"CI", "NO_COLOR"}}
+        kept = {name: value for name, value in ENVIRON.items() if name not in {"CI", "NO_COLOR"}}
         kept |= {"XDG_STATE_HOME": str(self.state), "HOME": str(self.home)}
         # Docker's plugins and the image's cache are where the tester's home has them.
-        home = Path(_ENVIRON.get("HOME", "/root"))
+        home = Path(ENVIRON.get("HOME", "/root"))
         kept.setdefault("DOCKER_CONFIG", str(home / ".docker"))
         kept.setdefault("XDG_CACHE_HOME", str(home / ".cache"))
         if self.engine == "process":
@@ -182,7 +182,7 @@ class User:
 def docker(*words: str) -> str:
     """Run ``docker`` as people do."""
     done = subprocess.run(
-        ["docker", *words], env=_ENVIRON, capture_output=True, text=True, check=False
+        ["docker", *words], env=ENVIRON, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -222,7 +222,7 @@ def _require_docker() -> None:
     try:
         docker("info")
     except AssertionError as error:
-        if _ENVIRON.get("CI", "").lower() == "true":
+        if ENVIRON.get("CI", "").lower() == "true":
             raise
         pytest.skip(f"no Docker engine answers ({error})")
 

@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 from .conftest import (
     ENDLESS,
     ENGINES,
+    ENVIRON,
     SECRET,
     SHORT,
     User,
@@ -346,7 +347,7 @@ def in_layers(image: str) -> list[str]:
     """Name the layers of an image that bear the mark."""
     found: list[str] = []
     with (
-        subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saving,
+        subprocess.Popen(["docker", "save", image], env=ENVIRON, stdout=subprocess.PIPE) as saving,
         tarfile.open(fileobj=saving.stdout, mode="r|") as layers,
     ):
         for layer in layers:
