@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from metta_sandbox.checks.wandb_file import WandbFileError, WandbRun, read_run
-from metta_sandbox.play.timeline import Event
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.timeline.recording import Event
+from metta_sandbox.wandb_file import WandbFileError, WandbRun, read_run
 
 _RANK_FILE = re.compile(r"rank-(\d+)\.digest")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from metta_sandbox.checks.evidence import Evidence
 from metta_sandbox.checks.judgement import Judgement, differences, flat, judge
-from metta_sandbox.play.timeline import Event
+from metta_sandbox.timeline.recording import Event
 
 
 def check(evidence: Evidence) -> Judgement:

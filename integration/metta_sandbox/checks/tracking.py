@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from metta_sandbox.checks.evidence import Evidence, TrialRecord
 from metta_sandbox.checks.judgement import Judgement, differences, flat, judge, same
-from metta_sandbox.checks.wandb_file import WandbRun
+from metta_sandbox.wandb_file import WandbRun
 
 
 def check(evidence: Evidence) -> Judgement:

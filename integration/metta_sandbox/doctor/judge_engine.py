@@ -10,8 +10,8 @@ from metta_sandbox.doctor.item import Item, Status, Unknown
 from metta_sandbox.doctor.read_engine import Engine, Failure, Images, Info, Inside, NoEngine
 from metta_sandbox.doctor.read_host import Host
 from metta_sandbox.errors import MachineError
-from metta_sandbox.stack.base_image import DEFAULT_BASE_IMAGE
-from metta_sandbox.stack.node_platform import NodePlatform
+from metta_sandbox.image.base_image import DEFAULT_BASE_IMAGE
+from metta_sandbox.image.node_platform import NodePlatform
 from metta_sandbox.stack.subnet import POOL, free_subnets
 
 GB = 10**9

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from metta_sandbox.doctor.read_engine import Failure
 from metta_sandbox.doctor.read_host import Host
-from metta_sandbox.stack.base_image import DEFAULT_BASE_IMAGE
+from metta_sandbox.image.base_image import DEFAULT_BASE_IMAGE
 
 _ENGINE_GUIDE = "https://docs.docker.com/engine/install"
 _COMPOSE_GUIDE = "https://docs.docker.com/compose/install/linux"

@@ -21,11 +21,11 @@ from typing import Any
 
 from metta_sandbox.doctor.probe import Deadline, ProbeError, SilentError
 from metta_sandbox.doctor.read_host import wheelhouse_key
-from metta_sandbox.stack.base_image import DEFAULT_BASE_IMAGE, BaseImage
-from metta_sandbox.stack.debian_base import DebianBase
-from metta_sandbox.stack.image import ImageSpec, build_inputs
+from metta_sandbox.image.base_image import DEFAULT_BASE_IMAGE, BaseImage
+from metta_sandbox.image.debian_base import DebianBase
+from metta_sandbox.image.node_image import ImageSpec, build_inputs
+from metta_sandbox.image.node_platform import NodePlatform
 from metta_sandbox.stack.lease import Owner, lease
-from metta_sandbox.stack.node_platform import NodePlatform
 from metta_sandbox.stack.subnet import host_routes
 
 #: Seconds after which an engine counts as silent; the rest of the time is for what follows.

@@ -19,11 +19,11 @@ from platformdirs import user_cache_path
 
 from metta_sandbox.doctor.probe import Deadline
 from metta_sandbox.errors import MachineError
-from metta_sandbox.stack.node_platform import NodePlatform
+from metta_sandbox.image.node_platform import NodePlatform
+from metta_sandbox.image.pip_client import find_pip
+from metta_sandbox.image.wheelhouse import WheelSpec
+from metta_sandbox.resources import compose_folder
 from metta_sandbox.stack.node_python import MODULES, suitable_python
-from metta_sandbox.stack.pip_client import find_pip
-from metta_sandbox.stack.resources import compose_folder
-from metta_sandbox.stack.wheelhouse import WheelSpec
 
 _PYPI = "https://pypi.org"
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")

@@ -10,9 +10,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from metta_sandbox.checks.wandb_file import WandbFileError, read_run
 from metta_sandbox.errors import SandboxError
 from metta_sandbox.scenario.workload import Score
+from metta_sandbox.wandb_file import WandbFileError, read_run
 
 
 class NoScoreError(SandboxError):

@@ -11,9 +11,10 @@ from ruamel.yaml import YAML
 from metta_sandbox.play.nodes import Job, job_command
 from metta_sandbox.play.play import sweep_words
 from metta_sandbox.play.run import Options
+from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.loading import to_yaml
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.stack.base import Progress, StackPlan
+from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.credentials import find_credentials
 from metta_sandbox.stack.engines import choose
 from metta_sandbox.stack.lease import Owner

@@ -10,7 +10,6 @@ from enum import Enum
 from typing import Any
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.play.timeline import Event, Timeline
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.ends import describe_end, is_worth_telling
 from metta_sandbox.stack.link import HubLink, Message
@@ -19,6 +18,7 @@ from metta_sandbox.stack.node_environment import (
     setup_command,
     setup_environment,
 )
+from metta_sandbox.timeline.recording import Event, Timeline
 
 #: The process group that runs the sweep's rollout on each node.
 SWEEP = "sweep"

@@ -18,17 +18,18 @@ from metta_sandbox.errors import SandboxError
 from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.play import workspace
 from metta_sandbox.play.nodes import End, Ending, Job, Limits, Nodes
-from metta_sandbox.play.timeline import Event, Timeline
+from metta_sandbox.progress import Progress
 from metta_sandbox.report.artifacts import create_scenario_folder
 from metta_sandbox.report.results import CheckResult, ScenarioResult, Timings, TrialResult
 from metta_sandbox.scenario.loading import to_yaml
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.services import ANSWERS
-from metta_sandbox.stack.base import Progress, Stack, StackPlan
+from metta_sandbox.stack.base import Stack, StackPlan
 from metta_sandbox.stack.credentials import find_credentials
 from metta_sandbox.stack.engines import Engine
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
+from metta_sandbox.timeline.recording import Event, Timeline
 from metta_sandbox.verdict import Verdict, worst
 
 #: Seconds that a stack gets from its start until every node is ready.

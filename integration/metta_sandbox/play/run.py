@@ -15,6 +15,7 @@ from metta_sandbox.interrupt import INTERRUPTED, interruptible, uninterrupted
 from metta_sandbox.play.play import Setting, play
 from metta_sandbox.play.standing import standing_engine
 from metta_sandbox.play.workspace import require_folders
+from metta_sandbox.progress import Progress
 from metta_sandbox.report import environment, results
 from metta_sandbox.report.artifacts import create_run_folder, release, reserve, unwritable
 from metta_sandbox.report.console import Reporter
@@ -22,7 +23,6 @@ from metta_sandbox.report.publishing import publish
 from metta_sandbox.report.results import RunResult, ScenarioResult
 from metta_sandbox.scenario.loading import load_all
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.stack.base import Progress
 from metta_sandbox.stack.engines import Engine, choose, remove_everywhere
 from metta_sandbox.stack.lease import Owner, lease, leased_engine, reap
 from metta_sandbox.stack.process import belonging_to

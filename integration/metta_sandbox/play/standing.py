@@ -12,15 +12,16 @@ from filelock import FileLock, Timeout
 from metta_sandbox.errors import MachineError, SandboxError, StackError
 from metta_sandbox.interrupt import interruptible, uninterrupted
 from metta_sandbox.play.nodes import Nodes
-from metta_sandbox.play.timeline import Timeline
+from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.names import node_host
 from metta_sandbox.stack import standing
-from metta_sandbox.stack.base import Progress, Stack
+from metta_sandbox.stack.base import Stack
 from metta_sandbox.stack.credentials import find_credentials
 from metta_sandbox.stack.engines import Engine, choose, remove_everywhere
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.standing import Record, StandingEngine
 from metta_sandbox.stack.status import stack_status, strangers
+from metta_sandbox.timeline.recording import Timeline
 
 _READY = 60.0
 #: Seconds that another `up` gets: it may have an image to build.

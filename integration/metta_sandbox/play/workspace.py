@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from metta_sandbox.errors import InputError, Problem
+from metta_sandbox.image.image_context import NodeUser
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.base import StackPlan
-from metta_sandbox.stack.image_context import NodeUser
 
 #: What stays behind: large, of this machine, or of an earlier run.
 LEFT_BEHIND = (".git", ".venv", "venv", "__pycache__", ".mypy_cache", "artifacts", "wandb")

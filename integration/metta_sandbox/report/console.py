@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import Self
 
-from metta_sandbox.play.timeline import Event, render
 from metta_sandbox.report.results import CheckResult, RunResult, ScenarioResult, TrialResult
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.timeline.recording import Event, render
 from metta_sandbox.verdict import Verdict
 
 STYLES = {

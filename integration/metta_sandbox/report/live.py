@@ -10,11 +10,11 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from typing_extensions import Self
 
-from metta_sandbox.play.timeline import Event
 from metta_sandbox.report.console import Reporter, plain_console
 from metta_sandbox.report.results import RunResult, ScenarioResult
 from metta_sandbox.report.scene import Scene
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.timeline.recording import Event
 
 #: Times a second. The view is drawn anew by a clock, not by events: they may be thousands a second.
 _REDRAWS = 4

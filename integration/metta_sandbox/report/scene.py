@@ -11,10 +11,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from metta_sandbox.play.timeline import Event, render
 from metta_sandbox.report.wording import figure, seconds
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import API
+from metta_sandbox.timeline.recording import Event, render
 
 _MOST_NODES = 12
 _MOST_TRIALS = 6

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
-from metta_sandbox.checks.wandb_file import WandbFileError, read_run
 from metta_sandbox.report.bounded import Curve, LogEnds, Marks
 from metta_sandbox.report.lanes import HARNESS, Lanes, kind_of
+from metta_sandbox.wandb_file import WandbFileError, read_run
 
 #: Fields of an event that its place in the page says already, or that say nothing to a reader.
 _PLACED = frozenset(

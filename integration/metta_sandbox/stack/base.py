@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from metta_sandbox.progress import Progress
 from metta_sandbox.stack.credentials import Credential
 from metta_sandbox.stack.link import HubLink
-
-#: Takes lines on what is being done, for whoever watches.
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,14 @@ from python_on_whales.exceptions import DockerException, NoSuchContainer
 from ruamel.yaml import YAML
 
 from metta_sandbox.errors import StackError
+from metta_sandbox.image.image_context import REPOSITORY
+from metta_sandbox.image.node_image import ImageSpec, ensure_image
 from metta_sandbox.interrupt import uninterrupted
+from metta_sandbox.progress import Progress
+from metta_sandbox.resources import compose_folder
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.agent_app import install
-from metta_sandbox.stack.base import Progress, StackPlan
+from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.credentials import (
     Credential,
     memory_folder,
@@ -28,8 +32,6 @@ from metta_sandbox.stack.credentials import (
     stage_credentials,
 )
 from metta_sandbox.stack.ends import container_status, describe_end, last_words
-from metta_sandbox.stack.image import ImageSpec, ensure_image
-from metta_sandbox.stack.image_context import REPOSITORY
 from metta_sandbox.stack.lease import LABEL, Owner
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.request import (
@@ -41,7 +43,6 @@ from metta_sandbox.stack.request import (
     compose_request,
     container_name,
 )
-from metta_sandbox.stack.resources import compose_folder
 from metta_sandbox.stack.subnet import POOL, free_subnets, host_routes
 
 #: The nodes' interpreter inside our image.

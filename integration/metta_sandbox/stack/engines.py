@@ -11,7 +11,8 @@ from typing import Protocol
 from platformdirs import user_cache_path
 
 from metta_sandbox.errors import MachineError, StackError
-from metta_sandbox.stack.base import Progress, Stack, StackPlan
+from metta_sandbox.progress import Progress
+from metta_sandbox.stack.base import Stack, StackPlan
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.process import ProcessStack, remove_run
 
@@ -82,8 +83,8 @@ class ComposeEngine:
 
     def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:  # noqa: ARG002
         """Give a stack for a scenario, as a Compose project of its own."""
+        from metta_sandbox.image.node_image import ImageSpec  # noqa: PLC0415
         from metta_sandbox.stack.compose import ComposeStack  # noqa: PLC0415
-        from metta_sandbox.stack.image import ImageSpec  # noqa: PLC0415
 
         project = "metta" if plan.standing else f"metta-{plan.run}-{plan.scenario}".lower()
         agents = Path(user_cache_path("metta-sandbox")) / "agents"

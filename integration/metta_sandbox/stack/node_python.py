@@ -13,11 +13,11 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from metta_sandbox.errors import MachineError
-from metta_sandbox.stack import wheelhouse
-from metta_sandbox.stack.base import Progress
-from metta_sandbox.stack.node_platform import NodePlatform
-from metta_sandbox.stack.resources import compose_folder
-from metta_sandbox.stack.wheel_metadata import own_requirements
+from metta_sandbox.image import wheelhouse
+from metta_sandbox.image.node_platform import NodePlatform
+from metta_sandbox.image.wheel_metadata import own_requirements
+from metta_sandbox.progress import Progress
+from metta_sandbox.resources import compose_folder
 
 #: What a node imports beyond what the host does.
 MODULES = ("torch", "mettagrid", "sklearn", "fastapi", "uvicorn")

@@ -22,9 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from metta_sandbox.errors import StackError
+from metta_sandbox.progress import Progress
+from metta_sandbox.resources import package_folder
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.agent_app import install, place
-from metta_sandbox.stack.base import Progress, StackPlan
+from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.credentials import (
     Credential,
     memory_folder,
@@ -35,7 +37,6 @@ from metta_sandbox.stack.credentials import (
 from metta_sandbox.stack.ends import describe_end, last_words
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.node_environment import NodeSpec, node_environment
-from metta_sandbox.stack.resources import package_folder
 
 #: Variables of the caller's that a node keeps; everything else stays outside.
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")

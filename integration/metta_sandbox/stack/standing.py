@@ -15,7 +15,8 @@ from typing import IO, Any
 from platformdirs import user_state_path
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.stack.base import Progress, Stack, StackPlan
+from metta_sandbox.progress import Progress
+from metta_sandbox.stack.base import Stack, StackPlan
 from metta_sandbox.stack.credentials import Credential
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from metta_sandbox.checks.wandb_file import read_run
+from metta_sandbox.wandb_file import read_run
 
 SCRIPT = """
 import os, signal, wandb

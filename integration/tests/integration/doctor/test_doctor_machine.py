@@ -16,7 +16,7 @@ from metta_sandbox.doctor import read_engine
 from metta_sandbox.doctor.item import NEEDS_AN_ENGINE, Item, Status
 from metta_sandbox.doctor.probe import Deadline
 from metta_sandbox.doctor.read_engine import Images
-from metta_sandbox.stack.image import ImageSpec, ensure_image
+from metta_sandbox.image.node_image import ImageSpec, ensure_image
 
 NAMES = [
     *("access", "engine", "architecture", "compose", "buildkit", "disk", "engine memory"),

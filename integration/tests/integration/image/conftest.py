@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from python_on_whales import DockerClient
 
-from metta_sandbox.stack.base_image import DEFAULT_BASE_IMAGE, BaseImage, ensure_base
-from metta_sandbox.stack.node_platform import NodePlatform
+from metta_sandbox.image.base_image import DEFAULT_BASE_IMAGE, BaseImage, ensure_base
+from metta_sandbox.image.node_platform import NodePlatform
 
 
 def lacking(what: str) -> None:

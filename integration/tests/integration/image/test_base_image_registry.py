@@ -13,10 +13,10 @@ import pytest
 from python_on_whales import DockerClient
 
 from metta_sandbox.errors import InputError, MachineError
-from metta_sandbox.stack import base_image
-from metta_sandbox.stack.base_image import BaseImage, ensure_base, find_base
-from metta_sandbox.stack.debian_base import DebianBase
-from metta_sandbox.stack.node_platform import NodePlatform
+from metta_sandbox.image import base_image
+from metta_sandbox.image.base_image import BaseImage, ensure_base, find_base
+from metta_sandbox.image.debian_base import DebianBase
+from metta_sandbox.image.node_platform import NodePlatform
 
 
 class Registry(Protocol):
@@ -87,7 +87,7 @@ def test_the_default_is_pulled_where_a_registry_answers(
 ) -> None:
     monkeypatch.setattr(base_image, "DEFAULT_BASE_IMAGE", pushed)
     # An engine on which no stand-in was ever made: its name would win over a pull.
-    monkeypatch.setattr("metta_sandbox.stack.debian_base.REPOSITORY", "metta-sandbox-test-base")
+    monkeypatch.setattr("metta_sandbox.image.debian_base.REPOSITORY", "metta-sandbox-test-base")
     assert ensure_base(docker, pushed, platform, print).origin == "pulled"
 
 
@@ -101,7 +101,7 @@ def test_a_stand_in_takes_the_defaults_place_by_itself(
     name = f"{registry.address}/library/python:3.11"
     registry.stop()
     monkeypatch.setattr(base_image, "DEFAULT_BASE_IMAGE", name)
-    monkeypatch.setattr("metta_sandbox.stack.debian_base.REPOSITORY", "metta-sandbox-test-base")
+    monkeypatch.setattr("metta_sandbox.image.debian_base.REPOSITORY", "metta-sandbox-test-base")
     asked: list[DebianBase] = []
 
     def instead(_docker: DockerClient, wanted: DebianBase) -> str:
@@ -133,7 +133,7 @@ def test_a_registry_that_never_says_anything_is_given_up(
 def test_a_base_from_packages_is_what_the_dockerfile_expects(
     docker: DockerClient, platform: NodePlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("metta_sandbox.stack.debian_base.REPOSITORY", "metta-sandbox-test-base")
+    monkeypatch.setattr("metta_sandbox.image.debian_base.REPOSITORY", "metta-sandbox-test-base")
     wanted = DebianBase(platform.debian_architecture)
     tag = base_image.make_base(docker, wanted)
     try:

@@ -12,9 +12,9 @@ import pytest
 from python_on_whales import DockerClient
 
 from metta_sandbox.errors import MachineError, StackError
-from metta_sandbox.stack.image import Image, ImageSpec, ensure_image, prune
-from metta_sandbox.stack.image_context import KIND_LABEL, REPOSITORY, UID_LABEL, NodeUser
-from metta_sandbox.stack.resources import package_folder
+from metta_sandbox.image.image_context import KIND_LABEL, REPOSITORY, UID_LABEL, NodeUser
+from metta_sandbox.image.node_image import Image, ImageSpec, ensure_image, prune
+from metta_sandbox.resources import package_folder
 
 
 @pytest.fixture(scope="module")

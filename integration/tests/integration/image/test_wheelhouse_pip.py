@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from metta_sandbox.errors import MachineError
-from metta_sandbox.stack.node_platform import NodePlatform
-from metta_sandbox.stack.wheelhouse import WheelSpec, ensure
+from metta_sandbox.image.node_platform import NodePlatform
+from metta_sandbox.image.wheelhouse import WheelSpec, ensure
 
 MakeWheel = Callable[..., Path]
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from python_on_whales import DockerClient
 
+from metta_sandbox.image.node_image import ImageSpec, ensure_image
 from metta_sandbox.stack.credentials import memory_root
-from metta_sandbox.stack.image import ImageSpec, ensure_image
 from metta_sandbox.stack.lease import LABEL
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ import pytest
 from python_on_whales import DockerClient
 from python_on_whales.components.container.models import ContainerHostConfig
 
-from metta_sandbox.play.timeline import render
 from metta_sandbox.scenario.loading import load
+from metta_sandbox.timeline.recording import render
 
 if TYPE_CHECKING:
     from conftest import Command, Start, Write

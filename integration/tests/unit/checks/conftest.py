@@ -15,8 +15,8 @@ import pytest
 
 from metta_sandbox.checks.evaluation import evaluate
 from metta_sandbox.checks.evidence import Evidence
-from metta_sandbox.play.timeline import Event
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.timeline.recording import Event
 
 BLOCK = 32 * 1024
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metta_sandbox.checks.wandb_file import BLOCK_SIZE, WandbFileError, log_records, read_run
+from metta_sandbox.wandb_file import BLOCK_SIZE, WandbFileError, log_records, read_run
 
 Framed = Callable[[Iterable[bytes]], bytes]
 
@@ -99,7 +99,7 @@ def test_a_config_that_changes_is_told_as_it_ends(tmp_path: Path, framed: Framed
 
 
 def test_wandb_is_imported_only_when_a_run_is_read() -> None:
-    code = "import metta_sandbox.checks.wandb_file, sys; print('wandb' in sys.modules)"
+    code = "import metta_sandbox.wandb_file, sys; print('wandb' in sys.modules)"
 
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from metta_sandbox.stack.base_image import refused
+from metta_sandbox.image.base_image import refused
 
 
 @pytest.mark.parametrize(

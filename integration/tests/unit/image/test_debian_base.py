@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from metta_sandbox.errors import MachineError
-from metta_sandbox.stack import debian_base
-from metta_sandbox.stack.debian_base import DebianBase, make_base, parse_sources
+from metta_sandbox.image import debian_base
+from metta_sandbox.image.debian_base import DebianBase, make_base, parse_sources
 
 BASE = DebianBase("amd64")
 TARGETS = (
@@ -96,7 +96,7 @@ def test_an_interrupted_bootstrap_undoes_its_mounts_first(tmp_path: Path) -> Non
         f"trap 'sleep 1; touch {cleaned}; exit 1' TERM; touch {started}; while :; do :; done"
     )
     script = (
-        "from metta_sandbox.stack.debian_base import _run_to_its_end;"
+        "from metta_sandbox.image.debian_base import _run_to_its_end;"
         f"_run_to_its_end(['sh', '-c', {bootstrap!r}])"
     )
     caller = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from metta_sandbox.stack.host_cache import cache_folder, locked
+from metta_sandbox.image.host_cache import cache_folder, locked
 
 
 def test_the_cache_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

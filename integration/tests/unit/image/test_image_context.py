@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from metta_sandbox.stack.image_context import (
+from metta_sandbox.image.image_context import (
     RESPITE_SECONDS,
     BuildInputs,
     NodeUser,
@@ -15,7 +15,7 @@ from metta_sandbox.stack.image_context import (
     stage,
     unused_tags,
 )
-from metta_sandbox.stack.resources import compose_folder
+from metta_sandbox.resources import compose_folder
 
 INPUTS = BuildInputs(
     base_image="base:1",

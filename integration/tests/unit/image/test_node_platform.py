@@ -6,7 +6,7 @@ import pytest
 from packaging.markers import Marker
 
 from metta_sandbox.errors import MachineError
-from metta_sandbox.stack.node_platform import NodePlatform
+from metta_sandbox.image.node_platform import NodePlatform
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from metta_sandbox.errors import MachineError
-from metta_sandbox.stack import pip_client
-from metta_sandbox.stack.node_platform import NodePlatform
-from metta_sandbox.stack.pip_client import Download, PipResult, cuda_in, find_pip, run_pip
+from metta_sandbox.image import pip_client
+from metta_sandbox.image.node_platform import NodePlatform
+from metta_sandbox.image.pip_client import Download, PipResult, cuda_in, find_pip, run_pip
 
 CUDA_LINES = {
     "Collecting nvidia-cuda-nvrtc-cu12==12.6.77 (from torch)": "nvidia-cuda-nvrtc-cu12",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from metta_sandbox.stack.node_platform import NodePlatform
-from metta_sandbox.stack.wheel_metadata import Wheel, closure, own_requirements, read_wheel
+from metta_sandbox.image.node_platform import NodePlatform
+from metta_sandbox.image.wheel_metadata import Wheel, closure, own_requirements, read_wheel
 
 NODE = NodePlatform("x86_64")
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from metta_sandbox.play.timeline import Event
 from metta_sandbox.report import live
 from metta_sandbox.report.console import Reporter
 from metta_sandbox.report.live import LiveReporter, make_reporter
 from metta_sandbox.report.scene import Scene
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.timeline.recording import Event
 
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 SCENARIO = Scenario.model_validate({"version": 1, "name": "basic", "sweep": {"trials": 4}})

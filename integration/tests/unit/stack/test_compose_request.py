@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from metta_sandbox.resources import compose_folder
 from metta_sandbox.scenario.names import node_host
 from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.credentials import Credential
 from metta_sandbox.stack.request import HOME, RUN_FOLDER, WORKSPACE, Placement, compose_request
-from metta_sandbox.stack.resources import compose_folder
 from metta_sandbox.stack.subnet import free_subnets
 
 CONTRACT = {

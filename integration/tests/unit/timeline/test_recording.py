@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from metta_sandbox.errors import MachineError
-from metta_sandbox.play.timeline import Timeline, render
+from metta_sandbox.timeline.recording import Timeline, render
 
 
 @pytest.fixture

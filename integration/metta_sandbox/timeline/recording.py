@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from metta_sandbox.errors import MachineError
-from metta_sandbox.play.timeline_order import Merge, needs_of
+from metta_sandbox.timeline.order import Merge, needs_of
 
 _IDENTITY = frozenset(
     ("event", "node", "node_rank", "rank", "local_rank", "group", "seq", "pid", "mono", "wall")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metta_sandbox.errors import MachineError
-from metta_sandbox.stack.node_platform import NodePlatform
+from metta_sandbox.image.node_platform import NodePlatform
 
 #: Distributions that only a CUDA build of torch needs. ``nvidia-ml-py`` is a small pure one.
 _CUDA = re.compile(

@@ -16,17 +16,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from metta_sandbox.errors import MachineError
-from metta_sandbox.stack.base import Progress
-from metta_sandbox.stack.host_cache import cache_folder, locked
-from metta_sandbox.stack.node_platform import NodePlatform
-from metta_sandbox.stack.pip_client import (
+from metta_sandbox.image.host_cache import cache_folder, locked
+from metta_sandbox.image.node_platform import NodePlatform
+from metta_sandbox.image.pip_client import (
     Download,
     PipResult,
     build_pure_wheel,
     find_pip,
     run_pip,
 )
-from metta_sandbox.stack.wheel_metadata import Wheel, closure, own_requirements, read_wheel
+from metta_sandbox.image.wheel_metadata import Wheel, closure, own_requirements, read_wheel
+from metta_sandbox.progress import Progress
 
 #: Where PyTorch publishes its CPU builds.
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"

@@ -12,10 +12,9 @@ from python_on_whales import DockerClient
 from python_on_whales.exceptions import DockerException, NoSuchContainer, NoSuchImage
 
 from metta_sandbox.errors import MachineError, StackError
-from metta_sandbox.stack import base_image, wheelhouse
-from metta_sandbox.stack.base import Progress
-from metta_sandbox.stack.host_cache import cache_folder, locked
-from metta_sandbox.stack.image_context import (
+from metta_sandbox.image import base_image, wheelhouse
+from metta_sandbox.image.host_cache import cache_folder, locked
+from metta_sandbox.image.image_context import (
     KIND_LABEL,
     REPOSITORY,
     UID_LABEL,
@@ -25,8 +24,9 @@ from metta_sandbox.stack.image_context import (
     stage,
     unused_tags,
 )
-from metta_sandbox.stack.node_platform import NodePlatform
-from metta_sandbox.stack.resources import compose_folder, package_folder
+from metta_sandbox.image.node_platform import NodePlatform
+from metta_sandbox.progress import Progress
+from metta_sandbox.resources import compose_folder, package_folder
 
 _KEPT_LINES = 30
 

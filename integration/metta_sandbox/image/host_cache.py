@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
-from metta_sandbox.stack.base import Progress
+from metta_sandbox.progress import Progress
 
 
 def cache_folder(*parts: str) -> Path:

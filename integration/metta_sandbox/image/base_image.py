@@ -14,9 +14,9 @@ from python_on_whales import DockerClient
 from python_on_whales.exceptions import DockerException, NoSuchImage
 
 from metta_sandbox.errors import InputError, MachineError
-from metta_sandbox.stack.base import Progress
-from metta_sandbox.stack.debian_base import DebianBase, make_base
-from metta_sandbox.stack.node_platform import NodePlatform
+from metta_sandbox.image.debian_base import DebianBase, make_base
+from metta_sandbox.image.node_platform import NodePlatform
+from metta_sandbox.progress import Progress
 
 DEFAULT_BASE_IMAGE = "python:3.11-slim-bookworm"
 

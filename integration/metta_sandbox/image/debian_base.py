@@ -13,7 +13,7 @@ from pathlib import Path
 from python_on_whales import DockerClient
 
 from metta_sandbox.errors import MachineError
-from metta_sandbox.stack.host_cache import cache_folder
+from metta_sandbox.image.host_cache import cache_folder
 
 #: The repository of the images made here.
 REPOSITORY = "metta-sandbox-base"

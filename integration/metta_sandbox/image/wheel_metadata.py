@@ -18,7 +18,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from metta_sandbox.stack.node_platform import NodePlatform
+from metta_sandbox.image.node_platform import NodePlatform
 
 
 @dataclass(frozen=True)

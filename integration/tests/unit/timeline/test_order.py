@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metta_sandbox.play.timeline_order import CAUSAL_PAIRS, Merge, needs_of
+from metta_sandbox.timeline.order import CAUSAL_PAIRS, Merge, needs_of
 
 Event: TypeAlias = dict[str, Any]
 
