@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from python_on_whales import DockerClient
 from python_on_whales.exceptions import DockerException
 
 _NO_ENGINE = "unix:///nonexistent/docker.sock"
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in a shell's background job, whose children nobody could interrupt then.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -101,9 +101,12 @@ def test_an_interrupted_bootstrap_undoes_its_mounts_first(tmp_path: Path) -> Non
     )
     caller = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
     with caller:
-        deadline = time.monotonic() + 20
-        while not started.exists():
-            assert time.monotonic() < deadline
-        caller.send_signal(signal.SIGINT)
-        assert caller.wait(20) != 0
-        assert cleaned.exists()
+        try:
+            deadline = time.monotonic() + 20
+            while not started.exists():
+                assert time.monotonic() < deadline
+            caller.send_signal(signal.SIGINT)
+            assert caller.wait(20) != 0
+            assert cleaned.exists()
+        finally:
+            caller.kill()
