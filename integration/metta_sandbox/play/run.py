@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,18 +64,49 @@ class Options:
     ci: bool = False
 
 
-class _Run:
-    """What has come of a run so far."""
+class Run:
+    """Scenarios played one after another: what they share, and what has come of them so far.
 
-    def __init__(self, folder: Path) -> None:
+    Made by ``opened``.
+
+    Args:
+        folder: Its artifacts.
+        reporter: Tells whoever watches.
+
+    """
+
+    def __init__(self, folder: Path, reporter: Reporter) -> None:
         self.folder = folder
         self.began = time.perf_counter()
+        self.reporter = reporter
         self.engine: Engine | None = None
+        self.setting: Setting | None = None
         self.results: list[ScenarioResult] = []
         self.stacks: dict[str, Any] = {}
         self.interrupted = False
         self.problem = ""
         self.left_behind = False
+
+    def play(self, file: Path, scenario: Scenario) -> ScenarioResult:
+        """Play one scenario of the run.
+
+        Args:
+            file: Where it was read from.
+            scenario: What to play.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C has ended it; its evidence is safe, and its result kept.
+
+        """
+        assert self.setting is not None
+        with belonging_to(self.folder.name):
+            played = play(scenario, file, self.setting)
+        self.results.append(played.result)
+        self.stacks[scenario.name] = played.stack
+        self.reporter.scenario(played.result)
+        if played.interrupted:
+            raise KeyboardInterrupt
+        return played.result
 
     def result(self) -> RunResult:
         """Say how it came out."""
@@ -104,13 +136,78 @@ def run(options: Options, reporter: Reporter) -> int:
         with interruptible():
             scenarios = _chosen(options.given or load_all(options.paths, options.settings), options)
             require_folders(scenarios)
-            current = _Run(create_run_folder(options.artifacts))
-            _play_and_write(current, scenarios, options, reporter)
+            with opened(options, reporter) as current:
+                for number, (file, scenario) in enumerate(scenarios, 1):
+                    reporter.begin(scenario, number, len(scenarios))
+                    current.play(file, scenario)
     except KeyboardInterrupt:
         return INTERRUPTED
-    if current.interrupted:
-        return INTERRUPTED
     return exit_status([one.verdict for one in current.results], ci=options.ci)
+
+
+@contextmanager
+def opened(options: Options, reporter: Reporter) -> Iterator[Run]:
+    """Begin a run: a folder, an engine, a lease. Whatever ends it, what came of it is written.
+
+    Args:
+        options: What the command line says. Which scenarios there are is the caller's business.
+        reporter: Tells whoever watches.
+
+    Raises:
+        SandboxError: Nothing can be played; ``results.json`` is written all the same.
+
+    """
+    current = Run(create_run_folder(options.artifacts), reporter)
+    try:
+        _begin(current)
+        with _staged(current, options):
+            yield current
+    except KeyboardInterrupt:
+        current.interrupted = True
+        raise
+    except Exception as error:
+        current.problem = str(error) or type(error).__name__
+        raise
+    finally:
+        with uninterrupted():
+            _write(current, reporter)
+
+
+@contextmanager
+def _staged(current: Run, options: Options) -> Iterator[None]:
+    """Hold what the run's scenarios share; at the end, remove what an unfinished one left."""
+    reporter = current.reporter
+    engine: Engine | None = None
+    if options.standing:
+        ((_, scenario),) = options.given
+        engine = standing_engine(scenario.sweep.name, options.words)
+    if engine is None:
+        engine = choose(options.engine, ci=options.ci, notice=reporter.warn)
+    current.engine = engine
+    try:
+        clean(engine, reporter.step)
+    except StackError as error:
+        reporter.warn(str(error))
+    whose = Owner(current.folder.name, engine=engine.name)
+    with lease(whose, keep=lambda: current.left_behind) as owner:
+        current.setting = Setting(
+            engine=engine,
+            owner=owner,
+            folder=current.folder,
+            progress=reporter.step,
+            watch=reporter.event,
+            source=options.source.resolve() if options.source else None,
+            words=options.words,
+            credentials=options.credentials,
+        )
+        whole = False
+        try:
+            yield
+            whole = True
+        finally:
+            if not whole or Verdict.ERROR in {one.verdict for one in current.results}:
+                with uninterrupted():
+                    _remove(engine, current, reporter)
 
 
 def _chosen(
@@ -130,66 +227,7 @@ def _chosen(
     return [(path, one.model_copy(update={"seed": options.seed})) for path, one in scenarios]
 
 
-def _play_and_write(
-    current: _Run, scenarios: list[tuple[Path, Scenario]], options: Options, reporter: Reporter
-) -> None:
-    try:
-        _begin(current)
-        _play_all(current, scenarios, options, reporter)
-    except KeyboardInterrupt:
-        current.interrupted = True
-    except Exception as error:
-        current.problem = str(error) or type(error).__name__
-        raise
-    finally:
-        with uninterrupted():
-            _write(current, reporter)
-
-
-def _play_all(
-    current: _Run, scenarios: list[tuple[Path, Scenario]], options: Options, reporter: Reporter
-) -> None:
-    engine: Engine | None = None
-    if options.standing:
-        engine = standing_engine(scenarios[0][1].sweep.name, options.words)
-    if engine is None:
-        engine = choose(options.engine, ci=options.ci, notice=reporter.warn)
-    current.engine = engine
-    try:
-        clean(engine, reporter.step)
-    except StackError as error:
-        reporter.warn(str(error))
-    whose = Owner(current.folder.name, engine=engine.name)
-    with lease(whose, keep=lambda: current.left_behind) as owner, belonging_to(owner.run):
-        source = options.source.resolve() if options.source else None
-        setting = Setting(
-            engine=engine,
-            owner=owner,
-            folder=current.folder,
-            progress=reporter.step,
-            watch=reporter.event,
-            source=source,
-            words=options.words,
-            credentials=options.credentials,
-        )
-        try:
-            for number, (path, scenario) in enumerate(scenarios, 1):
-                reporter.begin(scenario, number, len(scenarios))
-                played = play(scenario, path, setting)
-                current.results.append(played.result)
-                current.stacks[scenario.name] = played.stack
-                reporter.scenario(played.result)
-                if played.interrupted:
-                    current.interrupted = True
-                    return
-        finally:
-            verdicts = [one.verdict for one in current.results]
-            if len(verdicts) < len(scenarios) or Verdict.ERROR in verdicts:
-                with uninterrupted():
-                    _remove(engine, current, reporter)
-
-
-def _remove(engine: Engine, current: _Run, reporter: Reporter) -> None:
+def _remove(engine: Engine, current: Run, reporter: Reporter) -> None:
     try:
         engine.remove(current.folder.name)
     except StackError as error:
@@ -216,7 +254,7 @@ def clean(engine: Engine, tell: Progress) -> list[str]:
     return reap(remove)
 
 
-def _begin(current: _Run) -> None:
+def _begin(current: Run) -> None:
     """Find out whether there is room for artifacts before anything is started.
 
     Raises:
@@ -230,7 +268,7 @@ def _begin(current: _Run) -> None:
         raise unwritable(current.folder, error) from None
 
 
-def _describe(current: _Run) -> None:
+def _describe(current: Run) -> None:
     """Write what the run is on and with, as far as it is known."""
     engine = current.engine
     described = environment.describe(
@@ -242,7 +280,7 @@ def _describe(current: _Run) -> None:
     environment.write(described, current.folder)
 
 
-def _write(current: _Run, reporter: Reporter) -> None:
+def _write(current: Run, reporter: Reporter) -> None:
     """Write what must be there after every run. A full disk is told, and hides nothing."""
     result = current.result()
     try:
