@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from metta_sandbox.errors import InputError
 from metta_sandbox.scenario.files import read_text
@@ -18,18 +18,26 @@ from metta_sandbox.scenario.nodes import (
     is_null,
     leaves,
     overrides_as_mapping,
-    plant,
     scalar,
     with_entries,
     without,
 )
-from metta_sandbox.scenario.search import LEAF
+from metta_sandbox.scenario.search import LATEST, LEAF
 from metta_sandbox.scenario.tree import Fault, Place, UnreadableError, place_of, read
 
 #: Files in a row, each of which extends the next.
 MOST_FILES = 8
 OVERRIDES = ("workload", "trainer", "overrides")
 PARAMETERS = ("sweep", "parameters")
+RESUME = ("sweep", "resume")
+#: Paths, which are from the folder of the file that names them.
+_PATHS = (
+    ("workload", "folder"),
+    ("workload", "requirements"),
+    ("workload", "build"),
+    ("workload", "build", "context"),
+    ("workload", "mounts", "*", "source"),
+)
 #: What a file does not get from the one it extends: its name has to be its own.
 _OWN = ("extends", "name")
 
@@ -91,19 +99,54 @@ def _read_base(named: Node, trail: list[Path]) -> tuple[MappingNode, tuple[Fault
     if not isinstance(document.root, MappingNode):
         fault = Fault(Place(1, 1, str(path)), "expected a mapping, as in `name: basic`")
         raise UnreadableError(fault)
-    return _with_folder_from(document.root, path.parent, trail[0].parent), document.faults
+    return _with_paths_from(document.root, path.parent, trail[0].parent), document.faults
 
 
-def _with_folder_from(root: MappingNode, base: Path, own: Path) -> MappingNode:
-    """Write ``workload.folder``, which is from a file's own folder, as from another's."""
-    found = entry(root, "workload")
-    told = entry(found[1], "folder") if found else None
-    if told is None or not isinstance(told[1], ScalarNode) or is_null(told[1]):
-        return root
-    path = scalar(os.path.relpath(base / str(told[1].value), own), told[1])
-    planted = plant(root, ("workload", "folder"), told[0], path)
-    assert isinstance(planted, MappingNode)
-    return planted
+def _with_paths_from(root: MappingNode, base: Path, own: Path) -> MappingNode:
+    """Write the paths of a file, which are from its own folder, as from another's."""
+
+    def rebased(node: Node) -> Node:
+        if not isinstance(node, ScalarNode) or is_null(node) or not node.value:
+            return node
+        if str(node.value).startswith("~"):
+            return node
+        return scalar(os.path.relpath(base / str(node.value), own), node)
+
+    for path in _PATHS:
+        root = _changed(root, path, rebased)
+    if (found := _at(root, RESUME)) and found.value != LATEST:
+        root = _changed(root, RESUME, rebased)
+    return root
+
+
+def _at(node: Node | None, path: tuple[str, ...]) -> Node | None:
+    for key in path:
+        found = entry(node, key)
+        node = found[1] if found else None
+    return node
+
+
+def _changed(
+    root: MappingNode, path: tuple[str, ...], change: Callable[[Node], Node]
+) -> MappingNode:
+    """Change the scalar at a path, if there is one; ``*`` goes over the items of a list."""
+    head, rest = path[0], path[1:]
+    entries = []
+    for key, value in root.value:
+        new = value
+        if key.value == head:
+            if not rest:
+                new = change(value)
+            elif isinstance(value, MappingNode):
+                new = _changed(value, rest, change)
+            elif rest[0] == "*" and isinstance(value, SequenceNode):
+                items = [
+                    _changed(item, rest[1:], change) if isinstance(item, MappingNode) else item
+                    for item in value.value
+                ]
+                new = SequenceNode(value.tag, items, value.start_mark, value.end_mark)
+        entries.append((key, new))
+    return with_entries(root, entries)
 
 
 def _same(path: Path, other: Path) -> bool:

@@ -11,6 +11,7 @@ from typing_extensions import TypeAliasType
 
 from metta_sandbox.scenario.base import Fault, Part, misfit
 from metta_sandbox.scenario.overrides import is_key
+from metta_sandbox.scenario.units import Amount
 from metta_sandbox.scenario.values import Value
 
 Distribution = Literal["uniform", "int_uniform", "uniform_pow2", "log_normal", "logit_normal"]
@@ -101,6 +102,8 @@ class Choice(Part):
     )
 
 
+#: What ``resume`` says for the newest run of the same scenario.
+LATEST = "latest"
 #: Keys of a parameter.
 LEAF = frozenset({"distribution", "min", "max", "mean", "scale", "values"})
 
@@ -174,6 +177,19 @@ class Sweep(Part):
         ge=1,
         description="The sweep ends when this many trials failed one after another.",
     )
+    retries: int = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="How often a trial that failed is tried again, as a new run with the same "
+        "suggestion. Such a run counts as failed, and costs, but is no trial of its own.",
+    )
+    resume: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A sweep that goes on here: its folder, artifacts/<run>/<scenario>, or latest. "
+        "Its trials and their cost count; run names go on where they were.",
+    )
     metric: str = Field(default="reward", min_length=1, description="The score, by its W&B name.")
     goal: Literal["maximize", "minimize"] = Field(
         default="maximize", description="Whether a higher or a lower score is better."
@@ -183,12 +199,12 @@ class Sweep(Part):
         description="What a trial costs. With `seconds` the same seed no longer gives the same "
         "suggestions.",
     )
-    max_cost: float | None = Field(
+    max_cost: Amount | None = Field(
         default=None,
         gt=0,
         description="protein suggests nothing it expects to cost more. Default: no limit.",
     )
-    budget: float | None = Field(
+    budget: Amount | None = Field(
         default=None,
         gt=0,
         description="The sweep ends once its trials have cost this much together, those of a run "

@@ -1,9 +1,10 @@
-"""Durations as people write them, and the field types built on them."""
+"""Durations, sizes and amounts as people write them, and the field types built on them."""
 
 from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer
@@ -13,6 +14,7 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[dhms])")
 _SHAPE = re.compile(
     r"(?:\d+(?:\.\d+)?d)?(?:\d+(?:\.\d+)?h)?(?:\d+(?:\.\d+)?m)?(?:\d+(?:\.\d+)?s)?(?:\d+(?:\.\d+)?ms)?"
 )
+_LONGEST_NUMBER = 300
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
@@ -57,6 +59,68 @@ Duration = Annotated[
     Field(gt=0, le=30 * 86400.0),
     PlainSerializer(format_duration, return_type=str),
 ]
+
+
+_BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_BYTES |= {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?", re.IGNORECASE)
+
+
+def parse_size(value: object) -> int:
+    """Read a number of bytes: ``4096``, ``64MB``, ``2GiB``, ``1.5g``.
+
+    ``k``, ``m``, ``g`` and ``t`` are powers of 1000, with an ``i`` of 1024.
+
+    Raises:
+        ValueError: It is none of these, or no whole number of bytes.
+
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None or len(match[1]) > _LONGEST_NUMBER:
+        raise ValueError("expected a size such as 512MB or 2GiB")
+    return round(Decimal(match[1]) * _BYTES[(match[2] or "").lower()])
+
+
+def format_size(size: int) -> str:
+    """Write a size so that ``parse_size`` reads the same number back."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        share, rest = divmod(size, _BYTES[unit[:2].lower()])
+        if share and not rest:
+            return f"{share}{unit}"
+    return str(size)
+
+
+#: A number of bytes, written with or without a unit.
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size, json_schema_input_type=int | str),
+    Field(ge=1, le=2**50),
+    PlainSerializer(format_size, return_type=str),
+]
+
+_THOUSANDS = {"k": 10**3, "M": 10**6, "G": 10**9}
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG])")
+
+
+def parse_amount(value: object) -> object:
+    """Read a number that may have a unit: ``500k``, ``1.5M``; leave anything else as it is.
+
+    Raises:
+        ValueError: It is another text.
+
+    """
+    if not isinstance(value, str):
+        return value
+    match = _AMOUNT.fullmatch(value.strip())
+    if match is None or len(match[1]) > _LONGEST_NUMBER:
+        raise ValueError("expected a number such as 20000, 500k or 1.5M")
+    return float(Decimal(match[1]) * _THOUSANDS[match[2]])
+
+
+#: A number that may be written with a unit.
+Amount = Annotated[float, BeforeValidator(parse_amount, json_schema_input_type=float | str)]
 
 
 def _compiles(value: Any) -> Any:

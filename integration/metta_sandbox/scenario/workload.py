@@ -13,8 +13,15 @@ from typing_extensions import Self
 from metta_sandbox.scenario.base import Fault, Part, misfit
 from metta_sandbox.scenario.names import TRAINER_KEYS, suggest_key
 from metta_sandbox.scenario.overrides import flatten, split_key
+from metta_sandbox.scenario.provision import (
+    BuildOrFolder,
+    Environment,
+    Mount,
+    Requirements,
+    doubled_targets,
+)
 from metta_sandbox.scenario.search import WHOLE, Choice, Parameter
-from metta_sandbox.scenario.units import Pattern
+from metta_sandbox.scenario.units import Pattern, Size
 from metta_sandbox.scenario.values import Value
 
 #: Words of a trainer's command in whose place the path of a file with the overrides is put.
@@ -52,21 +59,7 @@ Command = Annotated[
 ]
 
 
-def _as_text(given: Any) -> Any:
-    if not isinstance(given, Mapping):
-        return given
-    return {
-        name: str(value)
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
-        else value
-        for name, value in given.items()
-    }
-
-
-Environment = Annotated[
-    dict[str, str],
-    BeforeValidator(_as_text, json_schema_input_type=dict[str, str | int | float]),
-]
+ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
 
 
 class Score(Part):
@@ -114,11 +107,16 @@ class Trainer(Part):
         description="What each rank runs: words, or a text that is split as a shell would. "
         "Variables of the node ($NAME) are filled in. Default: the bundled arena trainer.",
     )
-    launcher: Literal["torchrun", "plain", "own"] = Field(
+    launcher: Literal["torchrun", "warm", "plain", "own"] = Field(
         default="torchrun",
-        description="Who starts the ranks of a node: torchrun; nobody (plain: one process each, "
-        "with RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT set); or the command itself, "
-        "which is started once on each node (own).",
+        description="Who starts the ranks of a node: torchrun; a process that has imported torch "
+        "already and forks them, as torchrun would start them (warm); nobody (plain: one process "
+        "each, with RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT set); or the command "
+        "itself, which is started once on each node (own).",
+    )
+    preload: Annotated[tuple[ModuleName, ...], Field(strict=False)] = Field(
+        default=(),
+        description="Modules that a warm launcher imports beforehand, beside torch's.",
     )
     ranks_per_node: int = Field(default=1, ge=1, le=16, description="How many ranks on each node.")
     overrides_style: Literal["hydra", "flags", "env", "file"] = Field(
@@ -148,6 +146,13 @@ class Trainer(Part):
     def _has_a_command(cls, value: str, info: ValidationInfo) -> str:
         if value == "own" and "command" in info.data and not info.data["command"]:
             raise ValueError("own needs a command that starts the ranks")
+        return value
+
+    @field_validator("preload")
+    @classmethod
+    def _is_for_warm(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if value and info.data.get("launcher") not in {None, "warm"}:
+            raise ValueError("only launcher: warm imports anything beforehand")
         return value
 
     @field_validator("overrides_style")
@@ -196,6 +201,29 @@ class Workload(Part):
     env: Environment = Field(
         default_factory=dict, description="Variables of everything that runs on the nodes."
     )
+    requirements: Requirements | None = Field(
+        default=None,
+        description="What your trainer or command imports beyond torch, numpy and wandb: the path "
+        "of a requirements file, beside the scenario file, or a list of requirements.",
+    )
+    image: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$",
+        description="Your own image for the nodes, with Python 3.9 or later.",
+    )
+    build: BuildOrFolder | None = Field(
+        default=None,
+        description="Your own image for the nodes, built before they start: a folder with a "
+        "Dockerfile, beside the scenario file.",
+    )
+    mounts: Annotated[tuple[Mount, ...], Field(strict=False)] = Field(
+        default=(), description="Files and folders of this machine that every node sees."
+    )
+    shared_memory: Size = Field(
+        default=2 * 2**30,
+        ge=2**20,
+        description="The size of a container's /dev/shm, through which data-loader workers talk.",
+    )
     setup: str = Field(
         default="",
         description="Shell commands that every node runs before the sweep starts, as in a SkyPilot "
@@ -222,6 +250,37 @@ class Workload(Part):
         if faults:
             raise misfit(faults)
         return value
+
+    @field_validator("build")
+    @classmethod
+    def _is_the_only_image(cls, value: object, info: ValidationInfo) -> object:
+        if value is not None and info.data.get("image") is not None:
+            raise ValueError("expected either image or build")
+        return value
+
+    @field_validator("mounts")
+    @classmethod
+    def _are_in_places_of_their_own(cls, value: tuple[Mount, ...]) -> tuple[Mount, ...]:
+        if faults := doubled_targets(value):
+            raise misfit(faults)
+        return value
+
+    @model_validator(mode="after")
+    def _need_whom_they_are_for(self) -> Self:
+        if self.requirements is None:
+            return self
+        if self.own_image:
+            message = "an image of yours brings its own packages: install them in its Dockerfile"
+        elif self.run is None and self.trainer.bundled:
+            message = "the bundled trainer needs none; expected a trainer.command, or run"
+        else:
+            return self
+        raise misfit([(("requirements",), message)])
+
+    @property
+    def own_image(self) -> bool:
+        """Whether nodes are made of an image of the user's."""
+        return self.image is not None or self.build is not None
 
     @field_validator("trainer")
     @classmethod

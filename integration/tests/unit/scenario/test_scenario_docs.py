@@ -9,6 +9,7 @@ from metta_sandbox.scenario.expect import KINDS, Bounds, Log, Trials
 from metta_sandbox.scenario.loading import parse, parse_file
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import TRAINER_KEYS
+from metta_sandbox.scenario.provision import Build, Mount
 from metta_sandbox.scenario.search import Choice, Distribution, Range, Sweep
 from metta_sandbox.scenario.services import ScriptedAnswer, Services
 from metta_sandbox.scenario.workload import Score, Trainer, Workload
@@ -28,7 +29,7 @@ def test_every_example_is_a_scenario(block: str) -> None:
     "part",
     [
         *(Scenario, Sweep, Range, Choice, Bounds, Trials, Log),
-        *(Workload, Trainer, Score, Services, ScriptedAnswer),
+        *(Workload, Build, Mount, Trainer, Score, Services, ScriptedAnswer),
     ],
 )
 def test_every_key_is_documented(part: type[Scenario]) -> None:

@@ -149,6 +149,30 @@ def test_a_working_folder_stays_where_the_base_says(tmp_path: Path) -> None:
     assert load(tmp_path / "own.yaml").workload.folder == "my"
 
 
+def test_all_paths_stay_where_the_base_says(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    text = (
+        "version: 1\nname: base\nsweep: {resume: ../a}\nworkload:\n  run: x\n"
+        "  mounts: [{source: data, target: /a}, {source: ~/x, target: /b}]\n"
+    )
+    base, own = tmp_path / "below" / "base.yaml", tmp_path / "own.yaml"
+    own.write_text("extends: below/base.yaml\nname: own\n")
+
+    base.write_text(f"{text}  requirements: r.txt\n")
+    said = load(own)
+    assert said.workload.requirements == "below/r.txt"
+    assert [mount.source for mount in said.workload.mounts] == ["below/data", "~/x"]
+    assert said.sweep.resume == "a"
+    base.write_text(f"{text.replace('../a', 'latest')}  build: {{context: ../c}}\n")
+    said = load(own)
+    assert said.workload.build
+    assert (said.workload.build.context, said.sweep.resume) == ("c", "latest")
+    base.write_text(f"{text}  build: image\n")
+    assert str(load(own).workload.build).startswith("context='below/image'")
+    base.write_text(f"{text}  requirements: [einops]\n")
+    assert load(own).workload.requirements == ("einops",)
+
+
 def test_a_matrix_is_inherited_and_merged(tmp_path: Path) -> None:
     base = f"{BASE}matrix: {{nodes: [1, 2], seed: [1]}}\n"
     assert extend(tmp_path, "matrix: {nodes: [4]}", base).id == "own[nodes=4,seed=1]"

@@ -8,6 +8,10 @@ import pytest
 
 from metta_sandbox.errors import InputError
 from metta_sandbox.scenario.loading import parse
+from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.needs import lacking, needs
+from metta_sandbox.scenario.provision import Build, Mount
+from metta_sandbox.scenario.units import format_size, parse_size
 from metta_sandbox.scenario.workload import variable_of
 
 CLASH = """\
@@ -46,6 +50,32 @@ def read(text: str) -> object:
         ),
         ("workload: {trainer: {score: {source: none, key: a}}}", "expected no key with"),
         (CLASH, "a.b has the same variable, A_B"),
+        (
+            "workload: {requirements: [einops, 'a b'], run: a}",
+            "[1]: expected a requirement such as",
+        ),
+        ("workload: {requirements: 3, run: a}", "the path of a requirements file, or a list"),
+        ("workload: {requirements: [a]}", "the bundled trainer needs none"),
+        ("workload: {requirements: [a], image: i, run: a}", "brings its own packages"),
+        ("workload: {image: i, build: .}", "expected either image or build"),
+        ("workload: {image: ' i'}", "expected text that matches"),
+        ("workload: {build: 3}", "workload.build: expected a mapping, got 3"),
+        ("workload: {build: {contxt: .}}", "did you mean context?"),
+        ("workload: {mounts: [{source: a, target: data}]}", "expected a whole path"),
+        ("workload: {mounts: [{source: a, target: /data/../etc}]}", "expected a whole path"),
+        ("workload: {mounts: [{source: a, target: /}]}", "expected another place"),
+        ("workload: {mounts: [{source: a, target: /mnt}]}", "need their own /mnt/s3/train_dir"),
+        ("workload: {mounts: [{source: a, target: /workspace/a}]}", "is the sandbox's own"),
+        ("workload: {mounts: [{source: a, target: /home/metta/.ssh}]}", "need their own"),
+        (
+            "workload: {mounts: [{source: a, target: /d}, {source: b, target: /d/}]}",
+            "mounts[1].target: /d is given twice",
+        ),
+        ("workload: {shared_memory: 2 gallons}", "expected a size such as 512MB or 2GiB"),
+        ("workload: {shared_memory: 1k}", "expected 1048576 or more"),
+        ("sweep: {budget: 3m}", "expected a number such as 20000, 500k or 1.5M"),
+        ("sweep: {budget: -1k}", "expected a number such as"),
+        ("sweep: {retries: -1}", "expected 0 or more"),
         ("services: {api: [{route: 'GET /sweeps/{name}'}]}", "status, body, delay or drop"),
         (
             "services: {api: [{route: 'POST /sweeps/{name}/run/next', drop: true}]}",
@@ -78,6 +108,49 @@ def test_commands_calls_and_numbers_are_read_as_people_write_them() -> None:
     assert (rule.call, rule.delay) == ((2,), 2.0)
     assert (rule.takes("GET /whoami", 2), rule.takes("GET /whoami", 1)) == (True, False)
     assert str(rule) == "GET /whoami call 2: wait 2 s"
+
+
+def test_what_is_brought_along_is_read_as_people_write_it() -> None:
+    scenario = parse(
+        "version: 1\nname: x\nsweep: {budget: 1.5M, max_cost: 20}\nworkload:\n"
+        "  {build: mine, mounts: [{source: data, target: /data}], shared_memory: 64MB, run: a}\n",
+        Path("x.yaml"),
+    )
+
+    assert scenario.workload.build == Build(context="mine", dockerfile="Dockerfile")
+    assert scenario.workload.mounts == (Mount(source="data", target="/data", read_only=True),)
+    assert scenario.workload.shared_memory == 64_000_000
+    assert (scenario.sweep.budget, scenario.sweep.max_cost) == (1_500_000, 20)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), (4096, 4096), ("1.5k", 1500), ("2GiB", 2**31), ("3 mi", 3 * 2**20), ("1TB", 10**12)],
+)
+def test_sizes(text: object, size: int) -> None:
+    assert parse_size(text) == size
+    assert parse_size(format_size(size)) == size
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1 kk", True, None, 1.5, "1e3", "9" * 400])
+def test_what_is_no_size(text: object) -> None:
+    with pytest.raises(ValueError, match="expected a size"):
+        parse_size(text)
+
+
+def test_needs_are_inferred() -> None:
+    def read(text: str) -> Scenario:
+        return parse(f"version: 1\nname: x\n{text}", Path("x.yaml"))
+
+    plain, image = read(""), read("hardware: gpu\nworkload: {image: 'my/x:1'}")
+    mounted = read("workload: {build: ., mounts: [{source: a, target: /a}]}")
+
+    assert needs(plain) == ()
+    assert list(map(str, needs(image))) == ["containers (workload.image)", "GPUs (hardware)"]
+    assert lacking(mounted, "process") == (
+        "the engine process lacks containers (workload.build), containers (workload.mounts)"
+    )
+    assert lacking(mounted, "compose") == lacking(plain, "process") == ""
 
 
 def test_a_key_becomes_a_variable() -> None:
