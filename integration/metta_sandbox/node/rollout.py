@@ -24,8 +24,9 @@ from metta_sandbox.node.handoff import HandOff, SweepGroup
 from metta_sandbox.node.launchers.base import Launcher
 from metta_sandbox.node.launchers.plain import PlainLauncher
 from metta_sandbox.node.launchers.torchrun import TorchrunLauncher
+from metta_sandbox.node.launchers.warm import WarmLauncher
 from metta_sandbox.node.leader import Leader
-from metta_sandbox.node.trial import TrialPlan, group_spec, train
+from metta_sandbox.node.trial import BUNDLED, BUNDLED_MODULES, TrialPlan, group_spec, train
 from metta_sandbox.node.view import NodeView
 from metta_sandbox.scenario.loading import load
 from metta_sandbox.scenario.model import Scenario
@@ -93,8 +94,8 @@ def roll_out(scenario: Scenario, command: Command, view: NodeView, emitter: Emit
 
     """
     emitter.emit("rollout.started", host=view.host, num_nodes=view.num_nodes)
-    launcher = _launcher(scenario, view)
     plan = TrialPlan(scenario.workload, scenario.seed, command.hardware or scenario.hardware)
+    launcher = _launcher(plan, view)
     group = SweepGroup(view, scenario.longest_silence + _MARGIN)
     leader = _lead(scenario, command, view, emitter) if view.is_master else None
     for number in count(1):
@@ -114,11 +115,24 @@ def roll_out(scenario: Scenario, command: Command, view: NodeView, emitter: Emit
     return 1 if leader.gave_up else 0
 
 
-def _launcher(scenario: Scenario, view: NodeView) -> Launcher:
-    client, kind = AgentClient(view.events), scenario.workload.trainer.launcher
-    if kind == "torchrun":
-        return TorchrunLauncher(client, view.agent)
-    return PlainLauncher(client, view.agent, own=kind == "own")
+def _launcher(plan: TrialPlan, view: NodeView) -> Launcher:
+    client, trainer = AgentClient(view.events), plan.workload.trainer
+    torchrun = TorchrunLauncher(client, view.agent)
+    if trainer.launcher == "torchrun":
+        return torchrun
+    if trainer.launcher != "warm":
+        return PlainLauncher(client, view.agent, own=trainer.launcher == "own")
+    if plan.hardware == "gpu":
+        _say("not warm, so torchrun starts all trials: CUDA does not survive a fork")
+        return torchrun
+    preload = BUNDLED_MODULES if trainer.bundled else trainer.preload
+    warm = WarmLauncher(client, view.agent, cold=torchrun, preload=preload, tell=_say)
+    warm.prepare(trainer.command or BUNDLED, plan.workload.env)
+    return warm
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"sweep: {line}\n")
 
 
 def _lead(scenario: Scenario, command: Command, view: NodeView, emitter: Emitter) -> Leader:

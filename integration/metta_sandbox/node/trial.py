@@ -34,6 +34,8 @@ _LONGEST = 300
 
 #: The bundled trainer; overrides follow, Hydra-style.
 BUNDLED = (sys.executable, "-m", "metta_sandbox.node.arena")
+#: What it imports.
+BUNDLED_MODULES = ("metta_sandbox.node.arena.train", "metta_sandbox.node.arena.world")
 
 #: Variables that every rank has its own of.
 _OF_A_RANK = frozenset({"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"})

@@ -1,10 +1,10 @@
-"""``agent``, ``hub``, ``relay``, ``rank``, ``groups``: the programs that travel into a stack."""
+"""The programs that travel into a stack: agent, hub, relay, and what starts a node's ranks."""
 
 import argparse
 import json
 import os
 import sys
-from typing import List, Optional
+from typing import Callable, Dict, List, NoReturn, Optional
 
 from metta_sandbox.node.agent.address import Address
 
@@ -12,8 +12,7 @@ from metta_sandbox.node.agent.address import Address
 def main(arguments: Optional[List[str]] = None) -> int:
     """Run one of the programs and return its exit status."""
     options = _parser().parse_args(arguments)
-    program = {"relay": _relay, "groups": _groups, "rank": _rank, "hub": _hub, "agent": _agent}
-    return program[options.program](options)
+    return _PROGRAMS[options.program](options)
 
 
 # Each imports what it needs by itself: a rank's wrapper starts in half an agent's time.
@@ -38,6 +37,20 @@ def _rank(options: argparse.Namespace) -> int:
     from metta_sandbox.node.agent.rank import run_rank
 
     return run_rank(options.command, options.log_folder)
+
+
+def _warm(options: argparse.Namespace) -> NoReturn:
+    from metta_sandbox.node.agent.warm import serve
+
+    serve(options.listen, options.preload, options.preload_if_there)
+
+
+def _ranks(options: argparse.Namespace) -> int:
+    from metta_sandbox.node.agent.warm_client import run_ranks
+
+    return run_ranks(
+        options.warm, json.loads(options.group), options.log_folder, json.loads(options.run)
+    )
 
 
 def _hub(options: argparse.Namespace) -> int:
@@ -68,6 +81,17 @@ def _agent(options: argparse.Namespace) -> int:
     return asyncio.run(agent.serve(options.patience, options.command))
 
 
+_PROGRAMS: Dict[str, Callable[[argparse.Namespace], int]] = {
+    "agent": _agent,
+    "groups": _groups,
+    "hub": _hub,
+    "rank": _rank,
+    "ranks": _ranks,
+    "relay": _relay,
+    "warm": _warm,
+}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="agent.pyz", description=__doc__)
     programs = parser.add_subparsers(dest="program", required=True)
@@ -95,6 +119,17 @@ def _parser() -> argparse.ArgumentParser:
     rank = programs.add_parser("rank", help="runs one rank's trainer")
     rank.add_argument("--log-folder", required=True)
     rank.add_argument("command", nargs="+")
+
+    warm = programs.add_parser("warm", help="imports what trainers need, and forks their ranks")
+    warm.add_argument("--listen", required=True, help="the path of its socket")
+    warm.add_argument("--preload", action="append", default=[], help="a module that must be there")
+    warm.add_argument("--preload-if-there", action="append", default=[], metavar="MODULE")
+
+    ranks = programs.add_parser("ranks", help="runs a trial's ranks, forked from a warm process")
+    ranks.add_argument("--warm", required=True, help="the path of that process's socket")
+    ranks.add_argument("--log-folder", required=True)
+    ranks.add_argument("--group", required=True, help="place and rendezvous, as JSON")
+    ranks.add_argument("--run", required=True, help="what a rank runs, as JSON")
     return parser
 
 

@@ -65,10 +65,10 @@ def run_rank(command: List[str], log_folder: str) -> int:
             output.write(f"{command[0]}: {error.strerror}\n".encode())
             output.flush()
             status = _NOT_FOUND if error.errno == errno.ENOENT else _NOT_EXECUTABLE
-            _Report(about, 0).ended(status)
+            Report(about, 0).ended(status)
             return status
     signals.hand_on(child.pid)
-    report = _Report(about, child.pid)
+    report = Report(about, child.pid)
     report.started()
     status = child.wait()
     report.ended(status)
@@ -122,11 +122,16 @@ def _die_of(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-class _Report:
+class Report:
     """Tells the agent of the trainer; the trainer runs on if no agent was there from the start.
 
     If the agent goes away later, it was killed, and the trainer is killed too: what is between
     them may live on.
+
+    Args:
+        about: ``group``, ``rank``, ``local_rank``, ``log`` and ``start``, the log's length before.
+        pid: The trainer's, which is its process group's too; 0 if it could not be started.
+
     """
 
     def __init__(self, about: Dict[str, Any], pid: int) -> None:
@@ -137,6 +142,7 @@ class _Report:
             threading.Thread(target=self._watch, args=(self._channel,), daemon=True).start()
 
     def started(self) -> None:
+        """Tell the start."""
         self._tell("rank-started")
 
     def ended(self, status: int) -> None:

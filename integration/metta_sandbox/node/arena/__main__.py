@@ -29,7 +29,8 @@ def main(overrides: Sequence[str], environ: Mapping[str, str]) -> None:
 
     """
     config = parse_overrides(overrides)
-    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+    # By force: mettagrid sets the root logger up, and a warm process has imported it already.
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s", force=True)
     # Wrong overrides should be said at once, and not after seconds of importing torch.
     from metta_sandbox.node.arena.train import train  # noqa: PLC0415
     from metta_sandbox.node.arena.world import World  # noqa: PLC0415

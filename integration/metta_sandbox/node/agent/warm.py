@@ -1,0 +1,147 @@
+"""A process that has already imported what trainers need, and forks each trial's ranks.
+
+``import torch`` is most of what a short trial costs. A warm server pays it once: it imports, waits
+on a socket, and forks a launcher for every trial (see ``warm_launcher``), which forks the ranks as
+``torchrun`` would start them. The server itself stays without threads, since a fork carries only
+the thread that forks, and whatever lock another one holds then stays locked for ever.
+
+It runs in the trainer's interpreter, so it takes nothing of ours into the trainers' modules.
+"""
+
+import gc
+import importlib
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import Any, Dict, List, NoReturn, Optional, Tuple
+
+from metta_sandbox.node.agent.processes import dying_with_this
+from metta_sandbox.node.agent.warm_launcher import launch_ranks
+from metta_sandbox.node.agent.wire import LineReader, decode, encode
+
+#: More than a request ever has; each line of the protocol comes in one piece or in several.
+_CHUNK = 1 << 16
+#: Standard output and standard error of whoever asks.
+_STREAMS = 2
+
+
+def serve(address: str, preload: List[str], wanted: List[str]) -> NoReturn:
+    """Import, then fork a launcher for each request, until killed.
+
+    Args:
+        address: Path of the socket to listen on.
+        preload: Modules that must be there; one that can't be imported makes every trial cold.
+        wanted: Modules that are imported only if they are there.
+
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with suppress(FileNotFoundError):
+        os.unlink(address)
+    listener.bind(address)
+    listener.listen()
+    kept = _step_aside()
+    refusal = _import_all(preload, wanted) or _unforkable()
+    gc.collect()
+    # What is there now is never looked at again, so that forks share its pages.
+    gc.freeze()
+    _run(listener, refusal, kept)
+
+
+def _step_aside() -> List[Any]:
+    """Leave the interpreter as a trainer finds it: without our modules, and without our path."""
+    own = os.path.realpath(sys.argv[0])
+    sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) != own]
+    names = [name for name in sys.modules if name.split(".")[0] == "metta_sandbox"]
+    return [sys.modules.pop(name) for name in names]
+
+
+def _import_all(preload: List[str], wanted: List[str]) -> str:
+    """Import; returns why trials can't be warm, or an empty string."""
+    for name in (*wanted, *preload):
+        try:
+            importlib.import_module(name)
+        except BaseException as error:  # noqa: BLE001 - whatever a module does when imported
+            if name in preload:
+                return f"{name} can't be imported: {type(error).__name__}: {error}"
+    return ""
+
+
+def _unforkable() -> str:
+    """Say why this process must not be forked, or an empty string."""
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return "CUDA was initialised by an import, and does not survive a fork"
+    names = []
+    for task in os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else []:
+        if int(task) != os.getpid():
+            with open(f"/proc/self/task/{task}/comm") as comm:
+                names.append(comm.read().strip())
+    if names:
+        return f"an import left {len(names)} threads running ({', '.join(sorted(set(names)))})"
+    return ""
+
+
+def _run(listener: socket.socket, refusal: str, _kept: List[Any]) -> NoReturn:
+    """Answer whether this process is warm, and fork launchers.
+
+    Our modules are kept, as what runs here is in them.
+    """
+    # Nobody here waits for a launcher; whoever asked for it hears of its end.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        caller, _ = listener.accept()
+        with caller:
+            try:
+                _answer(caller, listener, refusal)
+            except (OSError, LookupError, ValueError) as error:
+                sys.stderr.write(f"warm: {type(error).__name__}: {error}\n")
+
+
+def _answer(caller: socket.socket, listener: socket.socket, refusal: str) -> None:
+    """Take one request. Whoever asks writes it at once, and it is short."""
+    request, streams = _receive(caller)
+    try:
+        if request is None:
+            return
+        if request["type"] == "ready":
+            caller.sendall(encode({"refusal": refusal}))
+        elif len(streams) == _STREAMS:
+            with_this = dying_with_this()
+            if os.fork() == 0:
+                listener.close()
+                with_this()
+                _become_launcher(caller, request, streams)
+    finally:
+        for stream in streams:
+            os.close(stream)
+
+
+def _receive(caller: socket.socket) -> Tuple[Optional[Dict[str, Any]], List[int]]:
+    reader, streams = LineReader(), []
+    while True:
+        data, received, _, _ = socket.recv_fds(caller, _CHUNK, _STREAMS)
+        streams += received
+        if not data:
+            return None, streams
+        for line in reader.feed(data):
+            return decode(line), streams
+
+
+def _become_launcher(
+    caller: socket.socket, request: Dict[str, Any], streams: List[int]
+) -> NoReturn:
+    """Go on, in a fork, as the launcher of one trial."""
+    status = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number, stream in enumerate(streams, 1):
+            os.dup2(stream, number)
+            os.close(stream)
+        status = launch_ranks(caller, request)
+        caller.sendall(encode({"status": status}))
+    except BaseException as error:  # noqa: BLE001 - it must never return into the server
+        os.write(2, f"warm: {type(error).__name__}: {error}\n".encode())
+    finally:
+        os._exit(status)

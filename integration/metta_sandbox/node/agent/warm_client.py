@@ -1,0 +1,87 @@
+"""A trial's process on its node while the ranks are a warm process's forks.
+
+It is what the agent starts, signals and waits for, and ends as the launcher of the ranks does.
+"""
+
+import os
+import signal
+import socket
+from contextlib import suppress
+from typing import Any, Dict, List
+
+from metta_sandbox.node.agent.wire import LineReader, decode, encode
+
+_HANDED_ON = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+#: When the launcher was killed, and so could not say how the trial ended.
+_LOST = 128 + signal.SIGKILL
+
+
+def run_ranks(address: str, group: Dict[str, Any], log_folder: str, program: Dict[str, Any]) -> int:
+    """Have a trial's ranks forked with this process's environment, folder and output, and wait.
+
+    Args:
+        address: Path of the warm server's socket.
+        group: See ``warm_launcher.rank_environment``.
+        log_folder: Where ``rank-<RANK>.log`` is written.
+        program: See ``warm_rank.become_rank``.
+
+    """
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    channel.connect(address)
+    for number in _HANDED_ON:
+        signal.signal(number, signal.SIG_IGN)
+    request = {
+        "type": "launch",
+        "group": group,
+        "log_folder": log_folder,
+        "program": program,
+        "env": dict(os.environ),
+        "cwd": os.getcwd(),
+    }
+    _send(channel, encode(request), [1, 2])
+
+    def hand_on(number: int, _frame: object) -> None:
+        with suppress(OSError):
+            channel.sendall(encode({"signal": number}))
+
+    for number in _HANDED_ON:
+        signal.signal(number, hand_on)
+    reader = LineReader()
+    while True:
+        data = channel.recv(4096)
+        if not data:
+            return _LOST
+        for line in reader.feed(data):
+            return int(decode(line)["status"])
+
+
+def _send(channel: socket.socket, message: bytes, streams: List[int]) -> None:
+    sent = socket.send_fds(channel, [message], streams)
+    channel.sendall(message[sent:])
+
+
+def ask(address: str, timeout: float) -> str:
+    """Ask a warm server, once it has imported, why it can't fork; an empty string if it can.
+
+    Raises:
+        OSError: Nobody listens there, or there was no answer in time.
+
+    """
+    reader = LineReader()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
+        channel.settimeout(timeout)
+        channel.connect(address)
+        channel.sendall(encode({"type": "ready"}))
+        while True:
+            data = channel.recv(4096)
+            if not data:
+                raise ConnectionError("the warm process ended")
+            for line in reader.feed(data):
+                return str(decode(line)["refusal"])

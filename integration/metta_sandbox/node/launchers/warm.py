@@ -1,0 +1,221 @@
+"""The launcher for many short trials: ranks are forked from a process that has imported torch.
+
+What a rank sees is what it sees under ``torchrun``, and where that can't be had, ``torchrun``
+takes the trial and a line says why. See ``metta_sandbox.node.agent.warm`` for the process.
+
+Some variables count when an interpreter starts or when a library is loaded, such as
+``PYTHONHASHSEED``, ``OMP_NUM_THREADS`` and ``LD_PRELOAD``: a warm process serves the trials that
+have the same ones as itself, and for others there is another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from metta_sandbox.node.agent.client import AgentClient, AgentError
+from metta_sandbox.node.agent.warm_client import ask
+from metta_sandbox.node.launchers.base import GroupSpec, Launcher, WorkerGroup
+
+#: What trainers mostly import, and what torch imports on the first step of an optimizer.
+USUAL = (
+    "torch",
+    "torch.distributed",
+    "torch.nn.parallel",
+    "torch.optim",
+    "torch._dynamo",
+    "torch.utils.data",
+)
+_PYTHON = re.compile(r"python(3(\.\d+)?)?")
+#: Variables that are read when an interpreter starts or a library is loaded.
+_AT_START = re.compile(
+    r"(PYTHON|LD_|MALLOC_|GLIBC_|OMP_|GOMP_|KMP_|MKL_|OPENBLAS_|TORCH|NCCL_|GLOO_|CUDA_).*"
+    r"|PATH|LANG|LC_.*|TZ"
+)
+#: Seconds that a warm process gets to import.
+_PATIENCE = 120.0
+
+
+@dataclass(frozen=True)
+class Program:
+    """A Python program as it would be started: ``python SCRIPT …`` or ``python -m MODULE …``.
+
+    Args:
+        interpreter: Path of the interpreter.
+        kind: Whether ``target`` is a script's path or a module's name.
+        target: What runs.
+        arguments: What it gets as ``sys.argv[1:]``.
+        command: The whole command as it was given.
+        unbuffered: Whether ``-u`` was.
+
+    """
+
+    interpreter: str
+    kind: Literal["script", "module"]
+    target: str
+    arguments: tuple[str, ...]
+    command: tuple[str, ...]
+    unbuffered: bool
+
+
+def read_program(command: Sequence[str], environ: Mapping[str, str]) -> Program | str:
+    """Find the Python program in a command, or say why it can't be forked.
+
+    Args:
+        command: As a rank would run it.
+        environ: Where its interpreter is looked up.
+
+    """
+    if not _PYTHON.fullmatch(Path(command[0]).name):
+        return f"{command[0]} is no Python interpreter"
+    interpreter = shutil.which(command[0], path=environ.get("PATH"))
+    if interpreter is None:
+        return f"{command[0]} is not there"
+    words, unbuffered = list(command[1:]), False
+    while words and words[0] == "-u":
+        unbuffered, words = True, words[1:]
+    if words[:1] == ["-m"] and len(words) > 1:
+        kind: Literal["script", "module"] = "module"
+        words = words[1:]
+    elif words and not words[0].startswith("-"):
+        kind = "script"
+    else:
+        given = words[0] if words else "nothing"
+        return f"only SCRIPT and -m MODULE can be forked, not {given}"
+    if kind == "script" and Path(words[0]).is_dir():
+        return f"{words[0]} is a folder"
+    return Program(interpreter, kind, words[0], tuple(words[1:]), tuple(command), unbuffered)
+
+
+def at_start(environ: Mapping[str, str]) -> dict[str, str]:
+    """Pick the variables that a process can't take over later."""
+    return {name: value for name, value in sorted(environ.items()) if _AT_START.fullmatch(name)}
+
+
+class WarmLauncher:
+    """Starts trainers as forks of a process that is warm.
+
+    Args:
+        client: This process's connection to the agent.
+        agent: Path of the agent's zipapp.
+        cold: Takes the trials that can't be warm.
+        preload: Modules that trainers import, beside ``USUAL``.
+        tell: Gets a line when a trial is not warm, and why.
+
+    """
+
+    def __init__(
+        self,
+        client: AgentClient,
+        agent: str,
+        *,
+        cold: Launcher,
+        preload: Sequence[str],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._client = client
+        self._agent = agent
+        self._cold = cold
+        self._preload = tuple(preload)
+        self._tell = tell
+        self._told: set[str] = set()
+        self._servers: dict[tuple[str, str], str] = {}
+
+    def prepare(self, command: Sequence[str], env: Mapping[str, str]) -> None:
+        """Begin to import what a trial's trainers need, before there is one."""
+        environ = {**os.environ, **env}
+        program = read_program(command, environ)
+        if isinstance(program, Program):
+            self._server(program.interpreter, environ)
+
+    def launch(self, spec: GroupSpec) -> WorkerGroup:
+        """Start the trainers of one trial on this node."""
+        environ = {**os.environ, **spec.env}
+        program = read_program(spec.command, environ)
+        if isinstance(program, str):
+            return self._launch_cold(spec, program)
+        server = self._server(program.interpreter, environ)
+        if refusal := self._refusal(server):
+            return self._launch_cold(spec, refusal)
+        self._client.start(
+            spec.group,
+            list(ranks_command(spec, program, self._agent, self._socket(server))),
+            spec.env,
+            None if spec.cwd is None else str(spec.cwd),
+            str(spec.launcher_log),
+        )
+        return WorkerGroup(self._client, spec)
+
+    def _launch_cold(self, spec: GroupSpec, reason: str) -> WorkerGroup:
+        if reason not in self._told:
+            self._told.add(reason)
+            self._tell(f"not warm, so torchrun starts it: {reason}")
+        return self._cold.launch(spec)
+
+    def _server(self, interpreter: str, environ: Mapping[str, str]) -> str:
+        """Return the group of the warm process for an interpreter and what counts at its start."""
+        key = (interpreter, json.dumps(at_start(environ)))
+        if key not in self._servers:
+            name = f"warm-{len(self._servers) + 1}"
+            command = [interpreter, self._agent, "warm", f"--listen={self._socket(name)}"]
+            command += [f"--preload-if-there={module}" for module in USUAL]
+            command += [f"--preload={module}" for module in self._preload]
+            self._servers[key] = name
+            self._client.start(name, command, dict(environ))
+        return self._servers[key]
+
+    def _socket(self, server: str) -> str:
+        return str(Path(os.environ["METTA_EVENTS"]).with_name(f"{server}.sock"))
+
+    def _refusal(self, server: str) -> str:
+        """Wait until a process is warm; say why it is not, or nothing."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return ask(self._socket(server), max(0.1, deadline - time.monotonic()))
+            except OSError as error:
+                try:
+                    end = self._client.next(server, time.monotonic() + 0.05)
+                except AgentError as gone:
+                    return str(gone)
+                if end is not None and end["type"] == "exit":
+                    return f"the warm process ended with status {end['status']}"
+                if time.monotonic() > deadline:
+                    return f"the warm process does not answer: {error}"
+
+
+def ranks_command(
+    spec: GroupSpec, program: Program, agent: str, address: str, python: str = sys.executable
+) -> tuple[str, ...]:
+    """Build the command line that has one node's trainers forked.
+
+    Args:
+        spec: What to start.
+        program: Its command, as read.
+        agent: Path of the agent's zipapp.
+        address: Path of the warm process's socket.
+        python: The interpreter for the process that waits.
+
+    """
+    group = {
+        "num_nodes": spec.num_nodes,
+        "node_rank": spec.node_rank,
+        "ranks_per_node": spec.ranks_per_node,
+        "master_addr": spec.master_addr,
+        "master_port": spec.master_port,
+    }
+    return (
+        *(python, "-I", "-S", agent, "ranks"),
+        f"--warm={address}",
+        f"--log-folder={spec.log_folder}",
+        f"--group={json.dumps(group)}",
+        f"--run={json.dumps(asdict(program))}",
+    )
