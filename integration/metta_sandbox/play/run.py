@@ -165,7 +165,7 @@ def opened(options: Options, reporter: Reporter) -> Iterator[Run]:
     except KeyboardInterrupt:
         current.interrupted = True
         raise
-    except Exception as error:
+    except BaseException as error:
         current.problem = str(error) or type(error).__name__
         raise
     finally:
@@ -289,7 +289,7 @@ def _write(current: Run, reporter: Reporter) -> None:
         _describe(current)
     except OSError as error:
         reporter.warn(f"{current.folder}: results could not be written: {error}")
-    shown = _shown(current.folder)
+    shown = as_seen(current.folder)
     publish(result, current.folder, shown, os.environ, reporter)
     reporter.finish(result, shown)
 
@@ -302,7 +302,8 @@ def _images(stacks: dict[str, Any]) -> dict[str, str]:
     return images
 
 
-def _shown(folder: Path) -> Path:
+def as_seen(folder: Path) -> Path:
+    """Write a path as people see it: from the working folder, where it is in there."""
     try:
         return folder.resolve().relative_to(Path.cwd())
     except ValueError:

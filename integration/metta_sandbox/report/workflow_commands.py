@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from metta_sandbox.report.results import RunResult, ScenarioResult
+from metta_sandbox.report.results import CheckResult, RunResult, ScenarioResult
 from metta_sandbox.scenario.tree import Document, UnreadableError, read
 from metta_sandbox.verdict import Verdict
 
@@ -32,15 +32,26 @@ def annotate(run: RunResult, workspace: Path) -> list[str]:
     return found[:_MOST]
 
 
+def unmet(scenario: ScenarioResult) -> list[tuple[int, CheckResult]]:
+    """List a scenario's checks that did not hold, each with the line of its file that asks for it.
+
+    Lines count from 1, which is also where what always has to hold is put.
+    """
+    document = _read(Path(scenario.file))
+    return [
+        (_line(document, at, len(scenario.checks)), check)
+        for at, check in enumerate(scenario.checks)
+        if check.verdict not in _GOOD
+    ]
+
+
 def _of_scenario(scenario: ScenarioResult, workspace: Path) -> Iterator[str]:
     if scenario.verdict in _GOOD:
         return
     file = Path(scenario.file)
-    document = _read(file)
-    place = _from(workspace, file) if document else None
-    bad = [(at, one) for at, one in enumerate(scenario.checks) if one.verdict not in _GOOD]
-    for at, check in bad:
-        line = _line(document, at, len(scenario.checks))
+    place = _from(workspace, file) if file.is_file() else None
+    bad = unmet(scenario)
+    for line, check in bad:
         title = f"{scenario.name}: {check.name} ({check.verdict})"
         yield _command(check.detail or check.verdict.value, file=place, line=line, title=title)
     if not bad:
