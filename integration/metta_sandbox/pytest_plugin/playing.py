@@ -90,12 +90,15 @@ class Playing:
         return result, as_seen(scenario_folders(run.folder, names)[-1])
 
     def pytest_collection_finish(self) -> None:
-        """Refuse a value for a variable that no file has, unless files were left out."""
+        """Refuse to play with a value for a variable that no file has, unless files were left out.
+
+        It is told by the scenarios: a worker of pytest-xdist has no other way.
+        """
         unknown = sorted(set(self.options.settings) - self.variables)
         if unknown and not self._config.getoption("lf", default=False):
             there = ", ".join(sorted(self.variables)) or "none"
             message = f"--sandbox-set {unknown[0]}: no scenario file has this variable"
-            raise pytest.UsageError(f"{message} (there are: {there})")
+            self._refusal = InputError(message, f"there are: {there}")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(

@@ -283,7 +283,6 @@ def test_options_are_those_of_the_command_line(
 @pytest.mark.parametrize(
     ("word", "told"),
     [
-        ("--sandbox-set=many=5", "*many: no scenario file has this variable*"),
         ("--sandbox-set=many", "*--set many: expected name=value*"),
         ("--sandbox-source=absent", "*--sandbox-source absent: no such folder*"),
         ("--sandbox-engine=swarm", "*invalid choice: 'swarm'*"),
@@ -299,6 +298,18 @@ def test_options_that_make_no_sense_are_refused(
     assert outcome.ret == pytest.ExitCode.USAGE_ERROR
     outcome.stderr.fnmatch_lines([told])
     outcome.stderr.no_fnmatch_line("*Traceback*")
+
+
+def test_a_value_for_a_variable_that_no_file_has_is_told_by_every_scenario(
+    case: pytest.Pytester,
+) -> None:
+    write(case, "basic.yaml")
+
+    outcome = run(case, "--sandbox-set=many=5")
+
+    outcome.assert_outcomes(failed=1)
+    outcome.stdout.fnmatch_lines(["--sandbox-set many: no scenario file has this variable"])
+    assert not (case.path / "artifacts").exists()
 
 
 def test_a_machine_that_can_play_nothing_fails_each_scenario_and_no_other_test(
