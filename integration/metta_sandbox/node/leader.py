@@ -41,6 +41,7 @@ class _Trial:
     folder: Path
     started: float
     training_run: str
+    attempt: int
     began: float = field(default_factory=time.time)
     agent_steps: float = 0.0
     step: int = 0
@@ -86,10 +87,13 @@ class Leader:
         self._strategy: Strategy = create(scenario.sweep, scenario.seed)
         self._record = run_folder / "observations.jsonl"
         self._trial: _Trial | None = None
+        self._runs = 0
         self._finished = 0
+        self._attempt = 1
         self._spent = 0.0
         self.completed = 0
         self.failed = 0
+        self.retried = 0
         self._failed_in_a_row = 0
 
     @property
@@ -98,15 +102,33 @@ class Leader:
         return self._failed_in_a_row >= self._spec.max_failures_in_a_row
 
     def begin(self) -> None:
-        """Register the sweep if it is new, and load what was observed before."""
+        """Register the sweep if it is new, and load what was observed before.
+
+        Raises:
+            InputError: What was observed before is not of this search.
+
+        """
         if not self._api.sweep(self._sweep).exists:
             digest = hashlib.sha256(f"{self._sweep} {self._seed}".encode()).hexdigest()
             self._api.create_sweep(
                 self._sweep, project=PROJECT, entity=ENTITY, wandb_sweep_id=digest[:8]
             )
-        if self._record.exists():
-            for line in self._record.read_text().splitlines():
-                self._observe(Observation(**json.loads(line)["observation"]))
+        if not self._record.exists():
+            return
+        for line in self._record.read_text().splitlines():
+            told = json.loads(line)
+            try:
+                observation = Observation(**told["observation"])
+                self._observe(observation, retried=told.get("retried", False))
+            except ValueError as error:
+                raise InputError(
+                    f"sweep.resume: {told.get('run', 'a trial')} is not of this search: {error}",
+                    "resume with the same parameters, or begin a sweep of another name",
+                ) from error
+        if self._runs:
+            self._emitter.emit(
+                "sweep.resumed", runs=self._runs, trials=self._finished, spent=self._spent
+            )
 
     @property
     def _is_over(self) -> bool:
@@ -115,14 +137,21 @@ class Leader:
         spent = budget is not None and self._spent >= budget
         return self.gave_up or spent or self._finished >= self._spec.trials
 
-    def _observe(self, observation: Observation) -> None:
+    def _observe(self, observation: Observation, *, retried: bool) -> None:
+        """Take in what came of a run. One that is tried again is not yet the trial's outcome."""
+        self._runs += 1
+        self._spent += observation.cost
+        if retried:
+            # Without an observation between, the strategy suggests the same again.
+            self._attempt += 1
+            return
+        self._attempt = 1
         self._strategy.observe(observation)
         self._finished += 1
-        self._spent += observation.cost
 
     def propose(self) -> HandOff:
         """Prepare the next trial; one without a run name says that the sweep is over."""
-        number = self._finished + 1
+        number = self._runs + 1
         if self._is_over:
             return HandOff(trial=number, run="", overrides={}, wandb_run_id="", port=0)
         started = time.perf_counter()
@@ -130,7 +159,8 @@ class Leader:
             suggestion = dict(self._strategy.suggest().overrides)
         except ExhaustedError:
             return HandOff(trial=number, run="", overrides={}, wandb_run_id="", port=0)
-        self._emitter.emit("suggestion.made", trial=number, suggestion=suggestion)
+        told = {"suggestion": suggestion, "attempt": self._attempt}
+        self._emitter.emit("suggestion.made", trial=number, **told)
         run = self._api.next_run(self._sweep)
         self._emitter.emit("run.named", trial=number, run=run)
         overrides = {**self._overrides, **suggestion}
@@ -140,8 +170,10 @@ class Leader:
         if self._trainer.overrides_style == "file":
             write_files(folder, overrides)
         tracked = TrackedRun(self._run_folder, self._sweep, run, overrides, PROJECT)
-        told = self._api.training_run(run, {"overrides": overrides, "trial": number})
-        self._trial = _Trial(number, run, suggestion, overrides, tracked, folder, started, told)
+        known = self._api.training_run(run, {"overrides": overrides, "trial": number})
+        self._trial = _Trial(
+            number, run, suggestion, overrides, tracked, folder, started, known, self._attempt
+        )
         return HandOff(number, run, overrides, tracked.id, free_port())
 
     def follow(self, record: Mapping[str, Any]) -> None:
@@ -177,23 +209,28 @@ class Leader:
         by_steps = self._spec.cost == "agent_steps" and (self._trainer.bundled or trial.agent_steps)
         cost = trial.agent_steps if by_steps else seconds
         observation = Observation(trial.suggestion, score, cost, failed=bool(reason))
-        self._write(trial, observation, reason, seconds)
-        self._observe(observation)
-        self._count(failed=bool(reason))
+        retried = observation.failed and trial.attempt <= self._spec.retries
+        self._write(trial, observation, reason, seconds, retried=retried)
+        self._observe(observation, retried=retried)
+        self._count(failed=observation.failed, retried=retried)
         self._emitter.emit(
             "observation.recorded",
             trial=trial.number,
             run=trial.run,
             score=score,
             cost=cost,
-            failed=bool(reason),
+            failed=observation.failed,
             reason=reason,
+            attempt=trial.attempt,
+            retried=retried,
         )
 
-    def _count(self, *, failed: bool) -> None:
+    def _count(self, *, failed: bool, retried: bool) -> None:
         self.failed += failed
         self.completed += not failed
-        self._failed_in_a_row = self._failed_in_a_row + 1 if failed else 0
+        self.retried += retried
+        if not retried:
+            self._failed_in_a_row = self._failed_in_a_row + 1 if failed else 0
 
     def _score(self, trial: _Trial) -> float:
         """Find a trial's score, tell it, and report it to the control plane.
@@ -238,7 +275,9 @@ class Leader:
         policy = self._api.policy(trial.run, url=url, epoch_id=epoch)
         self._api.episode(policy, {"0": {self._spec.metric: score}})
 
-    def _write(self, trial: _Trial, observation: Observation, reason: str, seconds: float) -> None:
+    def _write(
+        self, trial: _Trial, observation: Observation, reason: str, seconds: float, *, retried: bool
+    ) -> None:
         """Record an observation on disk, in W&B and in the trial's folder."""
         summary = {
             "trial": trial.number,
@@ -248,10 +287,18 @@ class Leader:
             "cost": observation.cost,
             "seconds": seconds,
             "reason": reason,
+            "attempt": trial.attempt,
+            "retried": retried,
         }
         trial.tracked.observe({**summary, self._spec.metric: observation.score})
         trial.tracked.finish(failed=observation.failed)
-        record = {"run": trial.run, "trial": trial.number, "observation": asdict(observation)}
+        record = {
+            "run": trial.run,
+            "trial": trial.number,
+            "attempt": trial.attempt,
+            "retried": retried,
+            "observation": asdict(observation),
+        }
         with self._record.open("a") as file:
             file.write(json.dumps(record) + "\n")
         whole = {**summary, "suggestion": trial.suggestion, "overrides": trial.overrides}

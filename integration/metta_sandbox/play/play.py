@@ -18,11 +18,13 @@ from metta_sandbox.errors import SandboxError
 from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.play import workspace
 from metta_sandbox.play.nodes import End, Ending, Job, Limits, Nodes
+from metta_sandbox.play.resume import resume
 from metta_sandbox.progress import Progress
 from metta_sandbox.report.artifacts import create_scenario_folder
 from metta_sandbox.report.results import CheckResult, ScenarioResult, Timings, TrialResult
 from metta_sandbox.scenario.loading import to_yaml
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.needs import lacking
 from metta_sandbox.scenario.services import ANSWERS
 from metta_sandbox.stack.base import Stack, StackPlan
 from metta_sandbox.stack.credentials import find_credentials
@@ -128,6 +130,8 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
         setting: What all scenarios of the run share.
 
     """
+    if reason := lacking(scenario, setting.engine.name):
+        return _skipped(scenario, file, setting, reason)
     course = _Course()
     try:
         _prepare(course, scenario, file, setting)
@@ -163,6 +167,19 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
     return Played(result, course.interrupted, description)
 
 
+def _skipped(scenario: Scenario, file: Path, setting: Setting, reason: str) -> Played:
+    result = ScenarioResult(
+        name=scenario.name,
+        file=str(file),
+        verdict=Verdict.SKIPPED,
+        reason=reason,
+        engine=setting.engine.name,
+        nodes=scenario.nodes,
+        seconds=0.0,
+    )
+    return Played(result, interrupted=False, stack={})
+
+
 def _prepare(course: _Course, scenario: Scenario, file: Path, setting: Setting) -> None:
     folder = create_scenario_folder(setting.folder, scenario.name)
     course.timeline = Timeline(folder / "timeline.jsonl")
@@ -186,9 +203,11 @@ def _plan(scenario: Scenario, file: Path, folder: Path, setting: Setting) -> Sta
     (folder / "scenario.yaml").write_text(text)
     plan.scenario_file.write_text(text)
     workspace.place(scenario, file, plan)
+    if scenario.sweep.resume:
+        resume(scenario, file, plan, setting.progress)
     if scenario.services.api:
         answers = folder / "api" / ANSWERS
-        answers.parent.mkdir()
+        answers.parent.mkdir(exist_ok=True)
         answers.write_text(scenario.services.model_dump_json(indent=2) + "\n")
     return plan
 

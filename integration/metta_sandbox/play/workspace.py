@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from metta_sandbox.errors import InputError, Problem
@@ -18,19 +18,41 @@ _NAME = "workspace"
 
 
 def require_folders(scenarios: Iterable[tuple[Path, Scenario]]) -> None:
-    """Make sure that every folder that scenarios name is there.
+    """Make sure that every folder and file that scenarios name is there.
 
     Raises:
         InputError: One is not; all of them are named.
 
     """
     problems = tuple(
-        Problem(file, 0, 0, f"workload.folder: {_source(scenario, file)} is no folder")
+        Problem(file, 0, 0, f"workload.{key}: {path} {lack}")
         for file, scenario in scenarios
-        if scenario.workload.folder and not _source(scenario, file).is_dir()
+        for key, path, lack in _missing(scenario, file)
     )
     if problems:
-        raise InputError("a folder is missing", "it is looked for beside the file", problems)
+        raise InputError("files are missing", "paths are from the scenario file", problems)
+
+
+def _missing(scenario: Scenario, file: Path) -> Iterator[tuple[str, Path, str]]:
+    workload = scenario.workload
+    if workload.folder and not (path := beside(file, workload.folder)).is_dir():
+        yield "folder", path, "is no folder"
+    if isinstance(workload.requirements, str):
+        path = beside(file, workload.requirements)
+        if not path.is_file():
+            yield "requirements", path, "is no file"
+    if workload.build:
+        path = beside(file, workload.build.context)
+        if not (path / workload.build.dockerfile).is_file():
+            yield "build", path / workload.build.dockerfile, "is no file"
+    for index, mount in enumerate(workload.mounts):
+        if not (path := beside(file, mount.source)).exists():
+            yield f"mounts[{index}].source", path, "is not there"
+
+
+def beside(file: Path, path: str) -> Path:
+    """Find what a scenario file names: from its own folder, or one's home."""
+    return (file.parent / Path(path).expanduser()).resolve()
 
 
 def place(scenario: Scenario, file: Path, plan: StackPlan) -> None:
@@ -40,10 +62,10 @@ def place(scenario: Scenario, file: Path, plan: StackPlan) -> None:
         target = plan.run_folder / name
         if workload.folder and not plan.source:
             ignore = shutil.ignore_patterns(*LEFT_BEHIND)
-            shutil.copytree(_source(scenario, file), target, symlinks=True, ignore=ignore)
+            shutil.copytree(beside(file, workload.folder), target, symlinks=True, ignore=ignore)
         else:
             target.mkdir()
-        _give(target)
+        give(target)
 
 
 def working_folder(scenario: Scenario, plan: StackPlan, base: str, host: str) -> str:
@@ -66,11 +88,7 @@ def _folder_name(scenario: Scenario, host: str) -> str:
     return _NAME if scenario.workload.folder else ""
 
 
-def _source(scenario: Scenario, file: Path) -> Path:
-    return (file.parent / (scenario.workload.folder or "")).resolve()
-
-
-def _give(folder: Path) -> None:
+def give(folder: Path) -> None:
     """Let the node user, who is not root, own what root has copied."""
     if os.geteuid() != 0:
         return

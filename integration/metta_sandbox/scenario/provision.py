@@ -115,7 +115,7 @@ class Mount(Part):
 def misfit_of_target(target: str) -> str | None:
     """Say why nothing can be mounted at a path, or None if it can."""
     path = PurePosixPath(target)
-    if not path.is_absolute() or ".." in path.parts or path != PurePosixPath(target):
+    if not target.startswith("/") or target.startswith("//") or ".." in path.parts:
         return "expected a whole path, as in /data"
     for needed in (*NEEDED, *CREDENTIALS):
         if path == PurePosixPath(needed) or path in PurePosixPath(needed).parents:

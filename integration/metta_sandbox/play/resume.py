@@ -1,0 +1,101 @@
+"""A sweep that goes on: what an earlier run observed, and what its control plane remembers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from metta_sandbox.errors import InputError
+from metta_sandbox.play.workspace import give
+from metta_sandbox.progress import Progress
+from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.search import LATEST
+from metta_sandbox.stack.base import StackPlan
+
+OBSERVATIONS = "observations.jsonl"
+_STATE = "state.sqlite3"
+
+
+def resume(scenario: Scenario, file: Path, plan: StackPlan, progress: Progress) -> None:
+    """Bring what a scenario resumes to where its nodes and its control plane look for it.
+
+    Args:
+        scenario: What is played.
+        file: Where it was read from.
+        plan: Where to.
+        progress: Gets a line on what is resumed.
+
+    Raises:
+        InputError: There is nothing to resume, or not all that is needed for it.
+
+    """
+    source = _find(scenario, file, plan)
+    if source is None:
+        if scenario.sweep.resume == LATEST:
+            progress(f"no earlier run has trials of {scenario.name}: the sweep begins anew")
+        return
+    lines = list(_whole_lines(source / "shared" / OBSERVATIONS))
+    states = sorted((source / "api").glob(f"{_STATE}*"))
+    if not states:
+        raise InputError(
+            f"sweep.resume: {source / 'api'} has no {_STATE}, and without it run names would begin "
+            "anew",
+            "keep the whole folder of a sweep that is to be resumed",
+        )
+    target = plan.run_folder / OBSERVATIONS
+    target.write_text("".join(lines))
+    give(target)
+    (plan.folder / "api").mkdir(exist_ok=True)
+    for state in states:
+        shutil.copyfile(state, plan.folder / "api" / state.name)
+        give(plan.folder / "api" / state.name)
+    progress(f"resuming after {len(lines)} trials: {source}")
+
+
+def named_folder(scenario: Scenario, file: Path) -> Path | None:
+    """Return the folder of artifacts that a scenario names, or None if it names none.
+
+    Raises:
+        InputError: It is not there, or no scenario was played in it.
+
+    """
+    named = scenario.sweep.resume
+    if named is None or named == LATEST:
+        return None
+    places = [base / Path(named).expanduser() for base in (file.parent, Path())]
+    for place in places:
+        for folder in (place, place / scenario.name):
+            if (folder / "scenario.yaml").is_file():
+                return folder.resolve()
+    raise InputError(
+        f"{file}: sweep.resume: {named} is no folder of a played scenario",
+        f"as in artifacts/RUN/{scenario.name}; it is looked for beside the file, and here",
+    )
+
+
+def _find(scenario: Scenario, file: Path, plan: StackPlan) -> Path | None:
+    if scenario.sweep.resume != LATEST:
+        return named_folder(scenario, file)
+    own = plan.folder.parent
+    runs = sorted(own.parent.glob("*"), key=lambda run: run.name, reverse=True)
+    for run in runs:
+        found = run / plan.scenario
+        if not run.is_symlink() and run != own and (found / "shared" / OBSERVATIONS).is_file():
+            return found
+    return None
+
+
+def _whole_lines(path: Path) -> Iterator[str]:
+    """Read the observations; the last may have been cut off when its writer was killed."""
+    if not path.is_file():
+        return
+    for number, line in enumerate(path.read_text().splitlines(keepends=True), 1):
+        if not line.endswith("\n"):
+            return
+        try:
+            json.loads(line)["observation"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"sweep.resume: {path}:{number}: no observation ({error})") from error
+        yield line

@@ -1,0 +1,82 @@
+"""What a run takes over from the sweep it resumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from metta_sandbox.errors import InputError
+from metta_sandbox.play.resume import resume
+from metta_sandbox.scenario.loading import parse
+from metta_sandbox.stack.base import StackPlan
+
+LINE = '{"run": "x.r.1", "observation": {"overrides": {}, "score": 1, "cost": 1}}\n'
+
+
+def earlier(root: Path, run: str, lines: str = LINE, scenario: str = "x") -> Path:
+    folder = root / "artifacts" / run / scenario
+    (folder / "shared").mkdir(parents=True)
+    (folder / "api").mkdir()
+    (folder / "scenario.yaml").write_text("")
+    (folder / "shared" / "observations.jsonl").write_text(lines)
+    (folder / "api" / "state.sqlite3").write_text(run)
+    (folder / "api" / "state.sqlite3-wal").write_text("")
+    (folder / "api" / "requests.jsonl").write_text("another run's")
+    return folder
+
+
+def resumed(root: Path, said: str) -> tuple[list[str], Path]:
+    """Resume in a new run; returns what is told, and the new scenario's folder."""
+    folder = root / "artifacts" / "9" / "x"
+    plan = StackPlan("9", "x", ("sweep-master",), folder)
+    plan.run_folder.mkdir(parents=True)
+    told: list[str] = []
+    file = root / "here" / "x.yaml"
+    file.parent.mkdir()
+    scenario = parse(f"version: 1\nname: x\nsweep: {{resume: {said}}}", file)
+    resume(scenario, file, plan, told.append)
+    return told, folder
+
+
+@pytest.mark.parametrize("said", ["../artifacts/1/x", "../artifacts/1", "latest"])
+def test_observations_and_the_control_planes_state_are_taken_over(
+    tmp_path: Path, said: str
+) -> None:
+    source = earlier(tmp_path, "1")
+    earlier(tmp_path, "2", scenario="another")
+    (tmp_path / "artifacts" / "latest").symlink_to("2")
+
+    told, folder = resumed(tmp_path, said)
+
+    assert told == [f"resuming after 1 trials: {source}"]
+    assert (folder / "shared" / "observations.jsonl").read_text() == LINE
+    assert (folder / "api" / "state.sqlite3").read_text() == "1"
+    assert sorted(path.name for path in (folder / "api").iterdir()) == [
+        *("state.sqlite3", "state.sqlite3-wal")
+    ]
+
+
+def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
+    earlier(tmp_path, "1", LINE + LINE[:20])
+    _, folder = resumed(tmp_path, "latest")
+    assert (folder / "shared" / "observations.jsonl").read_text() == LINE
+
+
+def test_the_first_of_all_runs_has_nothing_to_resume(tmp_path: Path) -> None:
+    told, folder = resumed(tmp_path, "latest")
+    assert told == ["no earlier run has trials of x: the sweep begins anew"]
+    assert not (folder / "api").exists()
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"\.\./gone is no folder of a played scenario"):
+        resumed(tmp_path / "a", "../gone")
+    source = earlier(tmp_path / "b", "1")
+    for path in (source / "api").iterdir():
+        path.unlink()
+    with pytest.raises(InputError, match="run names would begin anew"):
+        resumed(tmp_path / "b", "latest")
+    earlier(tmp_path / "c", "1", "nonsense\n")
+    with pytest.raises(InputError, match=r"observations\.jsonl:1: no observation"):
+        resumed(tmp_path / "c", "latest")
