@@ -111,7 +111,12 @@ def roll_out(scenario: Scenario, command: Command, view: NodeView, emitter: Emit
     if leader is None:
         emitter.emit("rollout.finished")
         return 0
-    emitter.emit("rollout.finished", completed=leader.completed, failed=leader.failed)
+    emitter.emit(
+        "rollout.finished",
+        completed=leader.completed,
+        failed=leader.failed,
+        retried=leader.retried,
+    )
     return 1 if leader.gave_up else 0
 
 
