@@ -2,21 +2,46 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from http import HTTPStatus
 
 from metta_sandbox.checks.evidence import ApiCall, Evidence
-from metta_sandbox.checks.judgement import Judgement, judge
+from metta_sandbox.checks.judgement import Finding, Judgement, judge, many, unclear
+from metta_sandbox.scenario.expect import Api
+
+RECORD = "api/requests.jsonl"
 
 
 def check(evidence: Evidence) -> Judgement:
     """Check that the sweep was registered once, each trial named once, and nothing broke."""
-    problems = [*_registration(evidence), *_names(evidence)]
+    problems: list[Finding | str] = [*_registration(evidence), *_names(evidence)]
     problems += [
-        f"the control plane broke: {call}"
+        Finding(f"the control plane broke: {call}", call.place)
         for call in evidence.api_calls
         if not call.scripted and (call.status or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR
     ]
-    return judge(problems, f"{len(evidence.api_calls)} calls, none broke")
+    return judge(problems, f"{len(evidence.api_calls)} calls, none broke", [RECORD])
+
+
+def expect(expected: Api, evidence: Evidence) -> Judgement:
+    """Check how often a route was called, and answered with a status if one is given."""
+    if not evidence.api_calls:
+        return unclear("the control plane recorded no call at all", RECORD)
+    routed = [
+        each for each in evidence.api_calls if f"{each.method} {each.route}" == expected.route
+    ]
+    calls = [each for each in routed if expected.status in (None, each.status)]
+    places = [each.place for each in calls]
+    seen = many(len(calls), "call")
+    if len(routed) > len(calls):
+        statuses = Counter(str(each.status) for each in routed)
+        told = ", ".join(f"{count} of {status}" for status, count in statuses.items())
+        seen += f" (all of that route: {told})"
+    if expected.calls.hold(len(calls)):
+        return judge([], seen, places or [RECORD])
+    found = [Finding(f"expected {expected.wanted}, saw {seen}", seen=seen)]
+    found += [Finding(str(each), each.place) for each in calls]
+    return judge(found or [seen], "")
 
 
 def given_names(evidence: Evidence) -> tuple[str, ...]:
@@ -43,7 +68,7 @@ def _registration(evidence: Evidence) -> list[str]:
     )
     if len(created) == 1 or (not created and existed):
         return []
-    seen = "; ".join(str(call) for call in calls) or "no such call in api/requests.jsonl"
+    seen = "; ".join(str(call) for call in calls) or f"no such call in {RECORD}"
     return [f"expected sweep {sweep} to be created once, saw {len(created)} times: {seen}"]
 
 

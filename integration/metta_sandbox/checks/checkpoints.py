@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from metta_sandbox.checks.evidence import Evidence
-from metta_sandbox.checks.judgement import Judgement, judge
+from metta_sandbox.checks.evidence import LOAD_PROOF, Evidence, TrialRecord
+from metta_sandbox.checks.judgement import Finding, Judgement, judge, unclear, unlike
+from metta_sandbox.checks.selection import across, title
+from metta_sandbox.scenario.expect import Checkpoint
+from metta_sandbox.verdict import Verdict
 
 
 def check(evidence: Evidence) -> Judgement:
@@ -20,8 +24,44 @@ def check(evidence: Evidence) -> Judgement:
     for trial in evidence.completed:
         path = evidence.folder / "trials" / trial.run / "checkpoint.pt"
         if problem := archive_problem(path):
-            problems.append(f"{evidence.where(path)}: {problem}")
+            problems.append(Finding(problem, evidence.where(path)))
     return judge(problems, f"{len(evidence.completed)} whole checkpoints")
+
+
+def expect(expected: Checkpoint, evidence: Evidence) -> Judgement:
+    """Check that trials left the file, and if so asked, that torch can load it.
+
+    The host may have no torch. So the first node is asked at the end of the sweep, while it is
+    still there (``play.proving``); what it said is kept in ``checkpoints.json``.
+    """
+    if expected.state == "loadable" and (problem := evidence.load_proof.problem):
+        return unclear(f"no node could be asked to load checkpoints: {problem}", LOAD_PROOF)
+    unasked: list[str] = []
+
+    def files(trial: TrialRecord) -> list[Path]:
+        found = (evidence.folder / "trials" / trial.run).glob(expected.file)
+        return sorted(path for path in found if path.is_file() and path.stat().st_size)
+
+    def look(trial: TrialRecord) -> Iterator[Finding]:
+        place = f"trials/{trial.run}"
+        if not files(trial):
+            yield unlike(f"{title(trial)}", f"a file {expected.file}", "none", place)
+        for path in files(trial) if expected.state == "loadable" else ():
+            name = evidence.where(path)
+            said = evidence.load_proof.files.get(name)
+            if said is None:
+                unasked.append(name)
+            elif said:
+                yield unlike(f"{title(trial)}: {path.name}", "one that torch loads", said, name)
+
+    def tell(trial: TrialRecord) -> Finding:
+        names = ", ".join(path.name for path in files(trial))
+        return Finding(f"{names} of {title(trial)}", evidence.where(files(trial)[0]))
+
+    judgement = across(evidence, expected.of, evidence.completed, look, tell)
+    if unasked and judgement.verdict is Verdict.PASSED:
+        return unclear(f"nobody tried to load {', '.join(unasked)}", LOAD_PROOF)
+    return judgement
 
 
 def archive_problem(path: Path) -> str:

@@ -6,9 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from metta_sandbox.checks.evidence import Evidence
-from metta_sandbox.checks.judgement import Judgement, judge, many
+from metta_sandbox.checks.evidence import Evidence, TrialRecord
+from metta_sandbox.checks.judgement import Finding, Judgement, judge, many, unclear, unlike
+from metta_sandbox.checks.selection import across, chosen, title
+from metta_sandbox.scenario.expect import Digests
 
+_SEVERAL = 2
 _SHA_256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -22,6 +25,40 @@ def check(evidence: Evidence) -> Judgement:
         return judge(problems, "the trainer tells no digests")
     ranks = evidence.scenario.ranks
     return judge(problems, f"equal on {ranks} ranks in {many(len(trials), 'trial')}")
+
+
+def expect(expected: Digests, evidence: Evidence) -> Judgement:
+    """Check how ranks' digests compare; a trainer that tells none leaves nothing to compare."""
+    picked = chosen(evidence, expected.of, evidence.completed)
+    if silent := [title(trial) for trial in picked if not _expects(evidence, trial.run)]:
+        return unclear(f"the trainer told no digests in {', '.join(silent)}", "trials")
+
+    def place(trial: TrialRecord) -> str:
+        return f"trials/{trial.run}/rank-0.digest"
+
+    def look(trial: TrialRecord) -> Iterator[Finding]:
+        problems = list(_of_run(evidence, trial.run))
+        if expected.are == "equal":
+            yield from (Finding(problem, place(trial)) for problem in problems)
+        elif len(digests := set(_all(evidence, trial.run).values())) < _SEVERAL:
+            seen = f"one, {next(iter(digests), 'none')[:12]}…"
+            yield unlike(title(trial), "different digests", seen, place(trial))
+
+    def tell(trial: TrialRecord) -> Finding:
+        told = _all(evidence, trial.run)
+        shown = ", ".join(sorted({f"{digest[:12]}…" for digest in told.values()}))
+        return Finding(f"{shown} on {many(len(told), 'rank')} of {title(trial)}", place(trial))
+
+    return across(evidence, expected.of, evidence.completed, look, tell)
+
+
+def _all(evidence: Evidence, run: str) -> dict[int, str]:
+    told = {
+        event.get("rank"): str(event.get("digest"))
+        for event in evidence.of("train.finished", run)
+        if isinstance(event.get("rank"), int) and event.get("digest")
+    }
+    return {**told, **evidence.digests(run)}
 
 
 def _expects(evidence: Evidence, run: str) -> bool:

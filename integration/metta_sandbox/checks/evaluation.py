@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from metta_sandbox.checks import (
     answers,
@@ -11,43 +14,113 @@ from metta_sandbox.checks import (
     checkpoints,
     commands,
     digests,
+    durations,
+    events,
+    exits,
     handoff,
+    levels,
     logs,
     run_names,
+    sameness,
     tracking,
     trials,
+    values,
 )
 from metta_sandbox.checks.evidence import Evidence, EvidenceError
-from metta_sandbox.checks.judgement import Judgement
+from metta_sandbox.checks.judgement import Judgement, unclear
 from metta_sandbox.report.results import CheckResult
-from metta_sandbox.scenario.expect import Expectation, TrialsExpectation
+from metta_sandbox.scenario.expect import (
+    Api,
+    Checkpoint,
+    CostLevel,
+    Digests,
+    DigestsExpectation,
+    Events,
+    Exits,
+    Kind,
+    Log,
+    Overrides,
+    RunNames,
+    RunNamesExpectation,
+    SameAs,
+    ScoreLevel,
+    Took,
+    Trials,
+    Wandb,
+)
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.verdict import Verdict
 
 Check = Callable[[Evidence], Judgement]
 
-#: What must hold after every sweep of our rollout.
-STANDING: dict[str, Check] = {
-    "sweep finished": trials.finished,
-    "hand-off": handoff.check,
-    "run names": run_names.check,
-    "digests": digests.check,
-    "W&B runs": tracking.check,
-    "checkpoints": checkpoints.check,
-    "API calls": api.check,
+
+@dataclass(frozen=True)
+class Standing:
+    """A check that no scenario need ask for, and what must hold, in words."""
+
+    check: Check
+    expected: str
+
+
+#: What evaluates each kind of expectation, which it is given with the evidence.
+EXPECTED: Mapping[type[Kind], Callable[[Any, Evidence], Judgement]] = {
+    Trials: trials.count,
+    RunNames: run_names.expect,
+    Overrides: values.overrides,
+    Digests: digests.expect,
+    ScoreLevel: levels.score,
+    CostLevel: levels.cost,
+    Wandb: values.wandb,
+    Api: api.expect,
+    Log: logs.check,
+    Events: events.check,
+    Checkpoint: checkpoints.expect,
+    Exits: exits.check,
+    Took: durations.check,
+    SameAs: sameness.check,
 }
 
+#: What must hold after every sweep of our rollout.
+STANDING: dict[str, Standing] = {
+    "sweep finished": Standing(
+        trials.finished, "rank 0's rollout comes to its end and counts what the trials say"
+    ),
+    "hand-off": Standing(
+        handoff.check, "every node receives the run, and the overrides, that rank 0 sent"
+    ),
+    "run names": Standing(
+        run_names.check, "each trial has a name of its own, in order, from the control plane"
+    ),
+    "digests": Standing(
+        digests.check, "parameters are equal on all ranks at the end of each completed trial"
+    ),
+    "W&B runs": Standing(
+        tracking.check, "each trial has one offline run, whole, written by rank 0 only"
+    ),
+    "checkpoints": Standing(checkpoints.check, "each completed trial leaves a whole checkpoint"),
+    "API calls": Standing(
+        api.check, "the sweep is created once, no name is wasted, no answer is a 5xx"
+    ),
+}
+_COMMANDS = Standing(commands.check, "the command exits with status 0 on every node")
+_ANSWERS = Standing(answers.check, "every answer that the scenario prescribes is given")
 
-def standing(scenario: Scenario) -> dict[str, Check]:
+
+def standing(scenario: Scenario) -> dict[str, Standing]:
     """Give the checks that no scenario of this kind need ask for."""
     own = scenario.workload.run is not None
-    checks: dict[str, Check] = {"commands": commands.check} if own else dict(STANDING)
+    checks = {"commands": _COMMANDS} if own else dict(STANDING)
     trainer = scenario.workload.trainer
     if not trainer.bundled and (trainer.score is None or trainer.score.source != "evaluate"):
         # Only the bundled trainer, and one that is scored by its checkpoint, must leave one.
         checks.pop("checkpoints", None)
+    for item in scenario.expect:
+        # What the file itself says of these goes over what is usual.
+        if isinstance(item, DigestsExpectation) and item.digests.are == "different":
+            checks.pop("digests", None)
+        if isinstance(item, RunNamesExpectation):
+            checks.pop("run names", None)
     if scenario.services.api:
-        checks["scripted answers"] = answers.check
+        checks["scripted answers"] = _ANSWERS
     return checks
 
 
@@ -56,28 +129,40 @@ def evaluate(evidence: Evidence) -> tuple[CheckResult, ...]:
 
     A check that breaks is inconclusive, and keeps no other from being evaluated.
     """
-    named = [*map(_expected, evidence.scenario.expect), *standing(evidence.scenario).items()]
-    return tuple(_evaluate(name, check, evidence) for name, check in named)
+    results = [
+        judged(
+            partial(EXPECTED[type(item.said)], item.said, evidence),
+            name=str(item.said),
+            expected=item.said.wanted,
+            asked_by=f"expect[{index}]",
+        )
+        for index, item in enumerate(evidence.scenario.expect)
+    ]
+    results += [
+        judged(partial(each.check, evidence), name=name, expected=each.expected)
+        for name, each in standing(evidence.scenario).items()
+    ]
+    return tuple(results)
 
 
-def _evaluate(name: str, check: Check, evidence: Evidence) -> CheckResult:
+def judged(
+    check: Callable[[], Judgement], *, name: str, expected: str, asked_by: str = ""
+) -> CheckResult:
+    """Judge one thing; what breaks meanwhile makes it inconclusive."""
+    began = time.perf_counter()
     try:
-        judgement = check(evidence)
+        judgement = check()
     except EvidenceError as error:
-        judgement = Judgement(Verdict.INCONCLUSIVE, str(error))
+        judgement = unclear(str(error), error.where)
     except Exception as error:  # noqa: BLE001 - a broken check says unknown, never passed
-        broken = f"the check itself broke: {type(error).__name__}: {error}"
-        judgement = Judgement(Verdict.INCONCLUSIVE, broken)
-    return CheckResult(name=name, verdict=judgement.verdict, detail=judgement.detail)
-
-
-def _expected(item: Expectation) -> tuple[str, Check]:
-    if isinstance(item, TrialsExpectation):
-        wanted = item.trials
-        parts = (("completed", wanted.completed), ("failed", wanted.failed))
-        said = ", ".join(f"{bounds} {what}" for what, bounds in parts if bounds is not None)
-        return f"trials: {said}", partial(trials.count, wanted)
-    log = item.log
-    verb, pattern = ("lacks", log.lacks) if log.contains is None else ("contains", log.contains)
-    place = f" on {log.on}" if log.on else ""
-    return f"log{place} {verb} '{pattern}'", partial(logs.check, log)
+        judgement = unclear(f"the check itself broke: {type(error).__name__}: {error}")
+    return CheckResult(
+        name=name,
+        verdict=judgement.verdict,
+        detail=judgement.detail,
+        expected=expected,
+        seen=judgement.seen or judgement.detail,
+        where=judgement.where,
+        asked_by=asked_by,
+        seconds=time.perf_counter() - began,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -16,11 +16,23 @@ from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.timeline.recording import Event
 from metta_sandbox.wandb_file import WandbFileError, WandbRun, read_run
 
+#: Where a scenario's folder keeps what a node said of its checkpoints.
+LOAD_PROOF = "checkpoints.json"
 _RANK_FILE = re.compile(r"rank-(\d+)\.digest")
 
 
 class EvidenceError(Exception):
-    """An artifact is missing or broken, so that nothing can be judged by it."""
+    """An artifact is missing or broken, so that nothing can be judged by it.
+
+    Args:
+        where: The artifact, and the line if one is to blame.
+        message: What is wrong with it.
+
+    """
+
+    def __init__(self, where: str, message: str) -> None:
+        super().__init__(f"{where}: {message}")
+        self.where = where
 
 
 class TrialRecord(BaseModel):
@@ -55,8 +67,36 @@ class ApiCall(BaseModel):
     dropped: bool = False
     rule: int | None = None
 
+    @property
+    def place(self) -> str:
+        """Where it is recorded."""
+        return f"api/requests.jsonl:{self.line}"
+
     def __str__(self) -> str:
-        return f"{self.method} {self.path} -> {self.status} (api/requests.jsonl:{self.line})"
+        return f"{self.method} {self.path} -> {self.status} ({self.place})"
+
+
+@dataclass(frozen=True)
+class Moment:
+    """An event at its place in the timeline."""
+
+    event: Event
+    line: int
+
+    @property
+    def place(self) -> str:
+        """Where it stands."""
+        return f"timeline.jsonl:{self.line}"
+
+
+class LoadProof(BaseModel):
+    """What a node said when it was asked to load checkpoints (``checkpoints.json``)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    problem: str = ""
+    #: By path in the scenario's folder: what torch says against it, or nothing.
+    files: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -70,12 +110,14 @@ class Evidence:
         folder: ``artifacts/<run>/<scenario>/``.
         scenario: As it was played.
         events: In order of receipt, or in the timeline's.
+        seconds: How long ``scenario``, ``up`` and ``sweep`` took, each if it came to its end.
 
     """
 
     folder: Path
     scenario: Scenario
     events: Sequence[Event]
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def trials(self) -> tuple[TrialRecord, ...]:
@@ -120,9 +162,38 @@ class Evidence:
                 calls.append(ApiCall.model_validate({**json.loads(line), "line": number}))
             except (ValueError, TypeError) as error:
                 raise EvidenceError(
-                    f"{self.where(path, number)}: not a recorded request: {_why(error)}"
+                    self.where(path, number), f"not a recorded request: {_why(error)}"
                 ) from error
         return tuple(calls)
+
+    @cached_property
+    def moments(self) -> tuple[Moment, ...]:
+        """The timeline's events in its order, with their lines."""
+        path = self.folder / "timeline.jsonl"
+        found = []
+        for number, line in self.lines(path):
+            if not line.startswith('{"event":'):
+                continue
+            try:
+                fields = json.loads(line)
+                found.append(Moment(Event(float(fields.pop("received")), fields), number))
+            except (ValueError, TypeError, KeyError) as error:
+                raise EvidenceError(self.where(path, number), f"not an event: {error}") from error
+        return tuple(found)
+
+    @cached_property
+    def load_proof(self) -> LoadProof:
+        """What the first node said of the checkpoints it was asked to load."""
+        path = self.folder / LOAD_PROOF
+        try:
+            return LoadProof.model_validate(self._json(path))
+        except ValidationError as error:
+            raise EvidenceError(self.where(path), f"not an answer: {_why(error)}") from error
+
+    def line_of(self, path: Path, text: str) -> str:
+        """Name the place of the first line of a file that holds a text; else the file."""
+        numbers = (number for number, line in self.lines(path) if text in line)
+        return self.where(path, next(numbers, None))
 
     def of(self, name: str, run: str | None = None) -> tuple[Event, ...]:
         """Give the events of one name, of one run if that is given."""
@@ -143,7 +214,7 @@ class Evidence:
         path = self.folder / "trials" / run / "overrides.json"
         overrides = self._json(path)
         if not isinstance(overrides, dict):
-            raise EvidenceError(f"{self.where(path)}: not a mapping of overrides")
+            raise EvidenceError(self.where(path), "not a mapping of overrides")
         return overrides
 
     def lines(self, path: Path) -> Iterator[tuple[int, str]]:
@@ -153,7 +224,7 @@ class Evidence:
                 for number, line in enumerate(file, 1):
                     yield number, line.rstrip("\n")
         except OSError as error:
-            raise EvidenceError(f"{self.where(path)}: {error.strerror}") from error
+            raise EvidenceError(self.where(path), f"{error.strerror}") from error
 
     def where(self, path: Path, line: int | None = None) -> str:
         """Name a place in the artifacts."""
@@ -170,28 +241,26 @@ class Evidence:
         try:
             trial = TrialRecord.model_validate(self._json(path))
         except ValidationError as error:
-            raise EvidenceError(f"{self.where(path)}: not a trial: {_why(error)}") from error
+            raise EvidenceError(self.where(path), f"not a trial: {_why(error)}") from error
         if trial.run != path.parent.name:
-            raise EvidenceError(f"{self.where(path)}: says it is of run {trial.run!r}")
+            raise EvidenceError(self.where(path), f"says it is of run {trial.run!r}")
         return trial
 
     def _wandb(self, path: Path) -> WandbRun:
         try:
             return read_run(path)
         except (WandbFileError, OSError) as error:
-            raise EvidenceError(f"{self.where(path)}: {error}") from error
+            raise EvidenceError(self.where(path), f"{error}") from error
 
     def _json(self, path: Path) -> Any:
         try:
             return json.loads(path.read_bytes())
         except OSError as error:
-            raise EvidenceError(f"{self.where(path)}: {error.strerror}") from error
+            raise EvidenceError(self.where(path), f"{error.strerror}") from error
         except json.JSONDecodeError as error:
-            raise EvidenceError(
-                f"{self.where(path, error.lineno)}: not JSON: {error.msg}"
-            ) from error
+            raise EvidenceError(self.where(path, error.lineno), f"not JSON: {error.msg}") from error
         except ValueError as error:
-            raise EvidenceError(f"{self.where(path)}: not JSON: {error}") from error
+            raise EvidenceError(self.where(path), f"not JSON: {error}") from error
 
 
 def _why(error: Exception) -> str:

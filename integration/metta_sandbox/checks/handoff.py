@@ -29,13 +29,41 @@ def check(evidence: Evidence) -> Judgement:
 
 
 def _of_trial(evidence: Evidence, sent: Event) -> Iterator[str]:
-    trial, run = sent.get("trial"), str(sent.get("run"))
-    title = f"trial {trial} ({run})"
-    received = [e for e in evidence.of("handoff.received") if e.get("trial") == trial]
+    title, received = _title(sent), _received(evidence, sent)
     reached = {event.get("node_rank") for event in received}
     for rank, host in enumerate(evidence.scenario.hosts):
         if rank not in reached:
             yield f"{title}: rank 0 sent it at +{sent.received:.3f}s; {host} never received it"
+    yield from _as_sent(sent, received, title)
+    yield from _as_written(evidence, sent, title)
+    yield from _without_suggestion(evidence, sent, title)
+
+
+def unequal(evidence: Evidence, sent: Event) -> Iterator[str]:
+    """Tell where overrides that nodes received, or the file of them, differ from what was sent."""
+    title = _title(sent)
+    received = _received(evidence, sent)
+    for rank, host in enumerate(evidence.scenario.hosts):
+        if rank not in {event.get("node_rank") for event in received}:
+            yield f"{title}: {host} never received what rank 0 sent"
+    yield from _as_sent(sent, received, title)
+    yield from _as_written(evidence, sent, title)
+
+
+def unlike_suggestion(evidence: Evidence, sent: Event) -> Iterator[str]:
+    """Tell what of a suggestion was not sent."""
+    return _without_suggestion(evidence, sent, _title(sent))
+
+
+def _title(sent: Event) -> str:
+    return f"trial {sent.get('trial')} ({sent.get('run')})"
+
+
+def _received(evidence: Evidence, sent: Event) -> list[Event]:
+    return [e for e in evidence.of("handoff.received") if e.get("trial") == sent.get("trial")]
+
+
+def _as_sent(sent: Event, received: list[Event], title: str) -> Iterator[str]:
     for event in received:
         for field in ("run", "wandb_run_id"):
             if event.get(field) != sent.get(field):
@@ -45,9 +73,12 @@ def _of_trial(evidence: Evidence, sent: Event) -> Iterator[str]:
                 )
         for difference in differences(_overrides(sent), _overrides(event)):
             yield f"{title}: {_place(event)} received another {difference}"
+
+
+def _as_written(evidence: Evidence, sent: Event, title: str) -> Iterator[str]:
+    run = str(sent.get("run"))
     for difference in differences(_overrides(sent), evidence.overrides(run)):
         yield f"{title}: trials/{run}/overrides.json has another {difference}"
-    yield from _without_suggestion(evidence, sent, title)
 
 
 def _without_suggestion(evidence: Evidence, sent: Event, title: str) -> Iterator[str]:

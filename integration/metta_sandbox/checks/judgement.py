@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,21 +13,71 @@ _MISSING = "nothing"
 
 
 @dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it must be.
+
+    Attributes:
+        text: What was expected and what was seen.
+        where: The place in the artifacts that shows it, ``file`` or ``file:line``; or empty.
+        seen: What was seen alone; the text, if it is not told apart.
+
+    """
+
+    text: str
+    where: str = ""
+    seen: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.text}" if self.where else self.text
+
+
+def unlike(about: str, expected: str, seen: str, where: str = "") -> Finding:
+    """Tell that something is not as it must be."""
+    return Finding(f"{about}: expected {expected}, saw {seen}", where, f"{about}: {seen}")
+
+
+@dataclass(frozen=True)
 class Judgement:
-    """A verdict, and in words what was expected, what was seen, and where."""
+    """A verdict, and in words what was expected, what was seen, and where.
+
+    Attributes:
+        verdict: How it came out.
+        detail: All that is worth telling, for reading.
+        seen: What was seen alone; empty if it is the detail.
+        where: The places in the artifacts that show it.
+
+    """
 
     verdict: Verdict
     detail: str
+    seen: str = ""
+    where: tuple[str, ...] = ()
 
 
-def judge(problems: Sequence[str], otherwise: str) -> Judgement:
-    """Fail for any problem, and pass with what was seen otherwise."""
+def judge(
+    problems: Sequence[Finding | str], otherwise: str, where: Iterable[str] = ()
+) -> Judgement:
+    """Fail for any problem; otherwise pass with what was seen, and where."""
     if not problems:
-        return Judgement(Verdict.PASSED, otherwise)
-    shown = list(problems[:_MOST_SHOWN])
-    if len(problems) > _MOST_SHOWN:
-        shown.append(f"and {len(problems) - _MOST_SHOWN} more")
-    return Judgement(Verdict.FAILED, "\n".join(shown))
+        return Judgement(Verdict.PASSED, otherwise, where=_few(where))
+    found = [each if isinstance(each, Finding) else Finding(each) for each in problems]
+    told = [str(each) for each in found[:_MOST_SHOWN]]
+    seen = [each.seen or each.text for each in found[:_MOST_SHOWN]]
+    if len(found) > _MOST_SHOWN:
+        more = f"and {len(found) - _MOST_SHOWN} more"
+        told.append(more)
+        seen.append(more)
+    places = _few(each.where for each in found)
+    return Judgement(Verdict.FAILED, "\n".join(told), "\n".join(seen), places)
+
+
+def unclear(reason: str, where: str = "") -> Judgement:
+    """Say that nothing can be told, and why: never a pass."""
+    return Judgement(Verdict.INCONCLUSIVE, reason, where=_few([where]))
+
+
+def _few(places: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(place for place in places if place))[:_MOST_SHOWN]
 
 
 def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

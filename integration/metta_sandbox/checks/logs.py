@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metta_sandbox.checks.evidence import Evidence
-from metta_sandbox.checks.judgement import Judgement, many
-from metta_sandbox.scenario.expect import Log
+from metta_sandbox.checks.judgement import Finding, Judgement, judge, many, unclear
+from metta_sandbox.scenario.expect import Bounds, Log
 from metta_sandbox.verdict import Verdict
 
 _LONGEST_QUOTE = 200
+_MOST_PLACES = 10
+#: How an agent marks what it did not forward into the log.
+_CUT = re.compile(r"\[\.\.\. \d+ (?:lines of \S+|bytes) not forwarded\]")
 _WORD = re.compile(r"[A-Za-z]{3,}")
 
 
@@ -22,11 +25,16 @@ class _Place:
     number: int
     line: str
 
-    def quote(self, evidence: Evidence) -> str:
+    def where(self, evidence: Evidence) -> str:
+        return evidence.where(self.path, self.number)
+
+    @property
+    def text(self) -> str:
         text = self.line.strip()
-        if len(text) > _LONGEST_QUOTE:
-            text = f"{text[:_LONGEST_QUOTE]} …"
-        return f"{evidence.where(self.path, self.number)}: {text}"
+        return f"{text[:_LONGEST_QUOTE]} …" if len(text) > _LONGEST_QUOTE else text
+
+    def quote(self, evidence: Evidence) -> str:
+        return f"{self.where(evidence)}: {self.text}"
 
 
 @dataclass(frozen=True)
@@ -37,32 +45,101 @@ class _Search:
 
 
 def check(expected: Log, evidence: Evidence) -> Judgement:
-    """Search the logs for a pattern that must, or must not, be in them.
+    """Search the logs for patterns that must, or must not, be in them.
 
     A host's log is what its container printed, and the files of its ranks, since what a container
-    prints of them is bounded.
+    prints of them is bounded. Lines are counted in the former alone, which has both.
     """
     hosts = (expected.on,) if expected.on else evidence.scenario.hosts
     logs = [evidence.folder / "logs" / f"{host}.log" for host in hosts]
+    if expected.times is not None:
+        return _count(expected, expected.times, evidence, logs)
+    files = [file for file in (*logs, *_rank_logs(evidence, hosts)) if file.is_file()]
+    if expected.in_order is not None:
+        return _in_order(expected.in_order, evidence, logs, files)
+    return _once(expected, evidence, logs, files)
+
+
+def _once(expected: Log, evidence: Evidence, logs: list[Path], files: list[Path]) -> Judgement:
+    """Look for one line."""
     pattern = expected.contains or expected.lacks or ""
     # Only what must be there has something nearest to it.
     hints = {word.lower() for word in _WORD.findall(expected.contains or "")}
-    files = [file for file in (*logs, *_rank_logs(evidence, hosts)) if file.is_file()]
     result = _search(evidence, pattern, hints, files)
     if result.found is not None:
-        seen = result.found.quote(evidence)
+        seen, place = result.found.quote(evidence), result.found.where(evidence)
         if expected.contains is not None:
-            return Judgement(Verdict.PASSED, seen)
-        return Judgement(Verdict.FAILED, f"expected no line to match '{pattern}', saw {seen}")
-    if gaps := [gap for log in logs if (gap := _gap(evidence, log))]:
-        return Judgement(Verdict.INCONCLUSIVE, f"'{pattern}' was not found, but {', '.join(gaps)}")
+            return Judgement(Verdict.PASSED, seen, result.found.text, (place,))
+        detail = f"expected no line to match '{pattern}', saw {seen}"
+        return Judgement(Verdict.FAILED, detail, result.found.text, (place,))
+    if unsure := _unsure(evidence, f"'{pattern}' was", logs):
+        return unsure
     searched = f"{many(result.lines, 'line')} of {many(len(files), 'file')}"
+    places = tuple(evidence.where(file) for file in files)
     if expected.lacks is not None:
-        return Judgement(Verdict.PASSED, f"no match in {searched}")
+        return Judgement(Verdict.PASSED, f"no match in {searched}", where=places)
     detail = f"expected a line to match '{pattern}', saw none in {searched}"
     if result.nearest is not None:
         detail += f"\nnearest: {result.nearest.quote(evidence)}"
-    return Judgement(Verdict.FAILED, detail)
+        places = (result.nearest.where(evidence),)
+    return Judgement(Verdict.FAILED, detail, f"no match in {searched}", places)
+
+
+def _unsure(evidence: Evidence, what: str, logs: list[Path]) -> Judgement | None:
+    """Say that what was not found means nothing while a log is not there."""
+    gaps = [gap for log in logs if (gap := _gap(evidence, log))]
+    if not gaps:
+        return None
+    return unclear(f"{what} not found, but {', '.join(gaps)}", evidence.where(logs[0].parent))
+
+
+def _count(expected: Log, times: Bounds, evidence: Evidence, logs: list[Path]) -> Judgement:
+    compiled = re.compile(expected.contains or "")
+    files = [log for log in logs if log.is_file()]
+    found: list[str] = []
+    count, cut = 0, ""
+    for path in files:
+        for number, line in evidence.lines(path):
+            if _CUT.search(line):
+                cut = evidence.where(path, number)
+            if compiled.search(line):
+                count += 1
+                found = [*found[: _MOST_PLACES - 1], evidence.where(path, number)]
+    seen = many(count, "line")
+    gaps = [gap for log in logs if (gap := _gap(evidence, log))]
+    enough = times.equals is None and times.at_most is None and times.hold(count)
+    if not enough and (cut or gaps):
+        why = f"the log was cut ({cut})" if cut else ", ".join(gaps)
+        return unclear(f"{seen} found, but {why}", cut)
+    if times.hold(count):
+        places = found or [evidence.where(file) for file in files]
+        return judge([], seen, places)
+    text = f"expected {times} lines to match '{expected.contains}', saw {seen}"
+    return judge([Finding(text, (found or [evidence.where(logs[0])])[-1], seen)], "")
+
+
+def _in_order(
+    patterns: tuple[str, ...], evidence: Evidence, logs: list[Path], files: list[Path]
+) -> Judgement:
+    """Look for one file that has lines which match one after another."""
+    compiled = [re.compile(pattern) for pattern in patterns]
+    longest: list[_Place] = []
+    for path in files:
+        places: list[_Place] = []
+        for number, line in evidence.lines(path):
+            if compiled[len(places)].search(line):
+                places.append(_Place(path, number, line))
+                if len(places) == len(patterns):
+                    seen = "; ".join(place.quote(evidence) for place in places)
+                    return judge([], seen, (place.where(evidence) for place in places))
+        longest = max(longest, places, key=len)
+    missing = patterns[len(longest)]
+    if unsure := _unsure(evidence, f"'{missing}' was", logs):
+        return unsure
+    after = f" after {longest[-1].quote(evidence)}" if longest else ""
+    text = f"expected a line to match '{missing}'{after}, saw none in {many(len(files), 'file')}"
+    places_seen = [place.where(evidence) for place in longest[-1:]] or [evidence.where(logs[0])]
+    return judge([Finding(text, places_seen[0], f"no '{missing}'{after}")], "")
 
 
 def _gap(evidence: Evidence, log: Path) -> str:

@@ -6,7 +6,10 @@ import re
 
 from metta_sandbox.checks.api import given_names
 from metta_sandbox.checks.evidence import Evidence
-from metta_sandbox.checks.judgement import Judgement, judge
+from metta_sandbox.checks.judgement import Finding, Judgement, judge, unlike
+from metta_sandbox.scenario.expect import RunNames
+
+_TAIL = re.compile(r"(\d+)$")
 
 
 def check(evidence: Evidence) -> Judgement:
@@ -14,11 +17,7 @@ def check(evidence: Evidence) -> Judgement:
     sweep = evidence.scenario.sweep.name
     if not evidence.named:
         return judge(["no trial ever got a run name: the timeline has no run.named"], "")
-    problems = [
-        f"{name!r} was given to {evidence.named.count(name)} trials"
-        for name in dict.fromkeys(evidence.named)
-        if evidence.named.count(name) > 1
-    ]
+    problems = _twice(evidence)
     shape = re.compile(rf"{re.escape(sweep)}\.r\.([1-9]\d*)")
     numbers: list[int] = []
     for name in evidence.named:
@@ -36,3 +35,38 @@ def check(evidence: Evidence) -> Judgement:
         if name not in given
     ]
     return judge(problems, ", ".join(evidence.named))
+
+
+def expect(expected: RunNames, evidence: Evidence) -> Judgement:
+    """Check what is asked of the names; of a command of the user's, those it was given."""
+    own = evidence.scenario.workload.run is not None
+    names = given_names(evidence) if own else evidence.named
+    source = "api/requests.jsonl" if own else "timeline.jsonl"
+    if not names:
+        return judge([Finding("no trial ever got a run name", source)], "")
+    problems: list[Finding] = []
+    if expected.unique and not own:
+        problems += (Finding(problem, source) for problem in _twice(evidence))
+    if expected.in_order:
+        numbers = [int(match[1]) if (match := _TAIL.search(name)) else -1 for name in names]
+        if -1 in numbers or numbers != sorted(numbers):
+            problems.append(unlike("run names", "rising numbers", ", ".join(names), source))
+    if expected.pattern is not None:
+        pattern = re.compile(expected.pattern)
+        problems += (
+            unlike("run name", f"one like '{expected.pattern}'", repr(name), source)
+            for name in names
+            if not pattern.fullmatch(name)
+        )
+    if expected.values is not None and expected.values != tuple(names):
+        wanted, seen = ", ".join(expected.values), ", ".join(names)
+        problems.append(unlike("run names", wanted, seen, source))
+    return judge(problems, ", ".join(names), [source])
+
+
+def _twice(evidence: Evidence) -> list[str]:
+    return [
+        f"{name!r} was given to {evidence.named.count(name)} trials"
+        for name in dict.fromkeys(evidence.named)
+        if evidence.named.count(name) > 1
+    ]

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from metta_sandbox.checks.evidence import Evidence, TrialRecord
-from metta_sandbox.checks.judgement import Judgement, differences, flat, judge, same
+from metta_sandbox.checks.judgement import Finding, Judgement, differences, flat, judge, same
 from metta_sandbox.wandb_file import WandbRun
 
 
@@ -15,22 +15,23 @@ def check(evidence: Evidence) -> Judgement:
     if not evidence.trials:
         return judge(["no trial finished, so no W&B run can be compared with one"], "")
     runs = evidence.wandb_runs
-    counts = Counter(_id(run) for run in runs)
+    counts = Counter(run_id(run) for run in runs)
     names = list(dict.fromkeys((*evidence.named, *(trial.run for trial in evidence.trials))))
     problems = [
-        f"expected one W&B run of {name}, saw {counts[name]} in wandb/"
+        Finding(f"expected one W&B run of {name}, saw {counts[name]} in wandb/", "wandb")
         for name in names
         if counts[name] != 1
     ]
     trials = {trial.run: trial for trial in evidence.trials}
     for run in runs:
         place = evidence.where(run.path)
-        if _id(run) not in names:
-            problems.append(f"{place}: belongs to no trial")
-        problems += [f"{place}: {problem}" for problem in _identity(evidence, run)]
-        if trial := trials.get(_id(run)):
-            problems += [f"{place}: {problem}" for problem in _content(evidence, trial, run)]
-    return judge(problems, f"{len(runs)} runs, written by rank 0 only")
+        if run_id(run) not in names:
+            problems.append(Finding("belongs to no trial", place))
+        problems += [Finding(problem, place) for problem in _identity(evidence, run)]
+        if trial := trials.get(run_id(run)):
+            problems += [Finding(problem, place) for problem in _content(evidence, trial, run)]
+    places = (evidence.where(run.path) for run in runs)
+    return judge(problems, f"{len(runs)} runs, written by rank 0 only", places)
 
 
 def _identity(evidence: Evidence, run: WandbRun) -> Iterator[str]:
@@ -64,6 +65,7 @@ def _content(evidence: Evidence, trial: TrialRecord, run: WandbRun) -> Iterator[
         )
 
 
-def _id(run: WandbRun) -> str:
+def run_id(run: WandbRun) -> str:
+    """Give the id of a run, which is its trial's name."""
     # A run that ends before it was opened says its id only by its file's name.
     return run.id or run.path.stem.removeprefix("run-")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from metta_sandbox.checks.evidence import Evidence, EvidenceError, TrialRecord
-from metta_sandbox.checks.judgement import Judgement, judge
+from metta_sandbox.checks.judgement import Finding, Judgement, judge
+from metta_sandbox.checks.selection import record
 from metta_sandbox.report.results import TrialResult
 from metta_sandbox.scenario.expect import Trials
 
@@ -16,19 +17,21 @@ def count(expected: Trials, evidence: Evidence) -> Judgement:
     completed = len(evidence.completed)
     failed = len(evidence.begun) - completed
     problems = [
-        f"expected {bounds} {what}, saw {number}"
+        Finding(f"expected {bounds} {what}, saw {number}", seen=f"{number} {what}")
         for what, bounds, number in (
             ("completed", expected.completed, completed),
             ("failed", expected.failed, failed),
+            ("pending", expected.pending, len(_unfinished(evidence))),
         )
         if bounds is not None and not bounds.hold(number)
     ]
     if not evidence.begun:
-        problems.append("no trial ever began")
+        problems.append(Finding("no trial ever began"))
     if problems:
         problems += [_told(trial) for trial in evidence.trials if trial.status != "completed"]
-        problems += _unfinished(evidence)
-    return judge(problems, f"{completed} completed, {failed} failed")
+        problems += map(Finding, _unfinished(evidence))
+    places = (evidence.where(record(evidence, trial)) for trial in evidence.trials)
+    return judge(problems, f"{completed} completed, {failed} failed", places)
 
 
 def finished(evidence: Evidence) -> Judgement:
@@ -77,8 +80,9 @@ def _result(trial: TrialRecord) -> TrialResult:
     return TrialResult(**kept)
 
 
-def _told(trial: TrialRecord) -> str:
-    return f"trials/{trial.run}/trial.json: {trial.status}: {trial.reason or 'no reason given'}"
+def _told(trial: TrialRecord) -> Finding:
+    text = f"{trial.status}: {trial.reason or 'no reason given'}"
+    return Finding(text, f"trials/{trial.run}/trial.json", f"{trial.run}: {text}")
 
 
 def _unfinished(evidence: Evidence) -> list[str]:

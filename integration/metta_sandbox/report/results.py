@@ -53,6 +53,17 @@ class CheckResult(_Result):
     name: str = Field(description="What was checked.")
     verdict: Verdict = Field(description="How it came out.")
     detail: str = Field(default="", description="What was expected, what was seen, and where.")
+    expected: str = Field(default="", description="What must hold.")
+    seen: str = Field(default="", description="What was seen, or why nothing could be told.")
+    where: tuple[str, ...] = Field(
+        default=(), description="What shows it: `file` or `file:line` in the scenario's folder."
+    )
+    asked_by: str = Field(
+        default="",
+        description="The scenario's key that asks for it, such as expect[0]; empty for what "
+        "always must hold.",
+    )
+    seconds: float = Field(default=0, ge=0, description="How long it took to judge.")
 
 
 class Timings(_Result):

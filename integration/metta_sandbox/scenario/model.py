@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from metta_sandbox.scenario.base import Fault, Part, misfit
-from metta_sandbox.scenario.expect import Expectation, LogExpectation
+from metta_sandbox.scenario.expect import Expectation, Item
 from metta_sandbox.scenario.names import API, node_host
 from metta_sandbox.scenario.overrides import split_key
 from metta_sandbox.scenario.search import Choice, Range, Sweep
 from metta_sandbox.scenario.services import Services
+from metta_sandbox.scenario.steady_state import State
 from metta_sandbox.scenario.units import Duration
 from metta_sandbox.scenario.values import Value
 from metta_sandbox.scenario.workload import Workload, misfit_of, variable_of
@@ -61,6 +62,10 @@ class Scenario(Part):
     sweep: Sweep = Field(default_factory=Sweep, description="The search.")
     services: Services = Field(
         default_factory=Services, description="What the stack's services answer."
+    )
+    steady_state: Annotated[tuple[State, ...], Field(strict=False)] = Field(
+        default=(),
+        description="What must hold before the sweep starts, and again when it is over.",
     )
     expect: Annotated[tuple[Expectation, ...], Field(strict=False)] = Field(
         default=(), description="What must hold afterwards, read from top to bottom."
@@ -140,8 +145,10 @@ class Scenario(Part):
         if workload is None:
             return value
         faults: list[Fault] = []
-        if workload.run is not None and value.parameters:
-            faults.append((("parameters",), "nobody suggests anything to workload.run"))
+        if workload.run is not None:
+            for key in ("parameters", "retries", "resume"):
+                if getattr(value, key):
+                    faults.append(((key,), "nobody suggests anything to workload.run"))
         elif workload.trainer.bundled:
             for key, parameter in value.parameters.items():
                 if message := misfit_of(key, parameter):
@@ -152,19 +159,20 @@ class Scenario(Part):
             raise misfit(faults)
         return value
 
-    @field_validator("expect")
+    @field_validator("expect", "steady_state")
     @classmethod
     def _are_on_hosts_there_are(
-        cls, value: tuple[Expectation, ...], info: ValidationInfo
-    ) -> tuple[Expectation, ...]:
+        cls, value: tuple[Item, ...], info: ValidationInfo
+    ) -> tuple[Item, ...]:
         nodes = info.data.get("nodes")
         if nodes is None:
             return value
         hosts = [*(node_host(rank) for rank in range(nodes)), API]
         faults: list[Fault] = [
-            ((index, "log", "on"), f"there is no {item.log.on} among {nodes} nodes")
+            ((index, item.key, *path), f"there is no {host} among {nodes} nodes")
             for index, item in enumerate(value)
-            if isinstance(item, LogExpectation) and item.log.on not in {None, *hosts}
+            for path, host in item.said.hosts
+            if host not in hosts
         ]
         if faults:
             raise misfit(faults)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
 from typing_extensions import Self
 
 from metta_sandbox.scenario.base import Part
@@ -36,6 +36,18 @@ ROUTES = (
 ANSWERS = "answers.json"
 
 
+def _known(value: str) -> str:
+    if value not in ROUTES:
+        near = nearest(value, ROUTES)
+        hint = f"did you mean {near}?" if near else f"such as {ROUTES[3]}"
+        raise ValueError(f"the control plane has no such route; {hint}")
+    return value
+
+
+#: One of the control plane's routes: method and template.
+Route = Annotated[str, AfterValidator(_known)]
+
+
 def _one_or_more(given: Any) -> Any:
     return [given] if isinstance(given, int) and not isinstance(given, bool) else given
 
@@ -50,7 +62,7 @@ Calls = Annotated[
 class ScriptedAnswer(Part):
     """What one route answers, at some of its calls or at every one."""
 
-    route: str = Field(description="Method and template: `POST /sweeps/{name}/runs/next`.")
+    route: Route = Field(description="Method and template: `POST /sweeps/{name}/runs/next`.")
     call: Calls | None = Field(
         default=None,
         description="The how-manieth calls of the route, from 1, repeated ones counted. Default: "
@@ -74,15 +86,6 @@ class ScriptedAnswer(Part):
         description="The service does what was asked, and the answer gets lost on its way: the "
         "connection is closed without one.",
     )
-
-    @field_validator("route")
-    @classmethod
-    def _is_known(cls, value: str) -> str:
-        if value not in ROUTES:
-            near = nearest(value, ROUTES)
-            hint = f"did you mean {near}?" if near else f"such as {ROUTES[3]}"
-            raise ValueError(f"the control plane has no such route; {hint}")
-        return value
 
     @model_validator(mode="after")
     def _say_something(self) -> Self:

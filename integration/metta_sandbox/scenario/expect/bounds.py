@@ -1,16 +1,30 @@
-"""What must hold after a sweep: one small model per kind of expectation."""
+"""How much of something there may be: counts, numbers with a tolerance, and which trials."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from typing_extensions import Self
 
 from metta_sandbox.scenario.base import Part
-from metta_sandbox.scenario.names import suggest_host
-from metta_sandbox.scenario.units import Pattern
+from metta_sandbox.scenario.values import Value
+
+
+class Kind(Part):
+    """What one kind of expectation says."""
+
+    @property
+    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+        """The hosts it names, each with the keys that lead to it."""
+        return ()
+
+    @property
+    def wanted(self) -> str:
+        """What must hold, in words, without what it is about."""
+        raise NotImplementedError
 
 
 class Bounds(Part):
@@ -45,78 +59,136 @@ class Bounds(Part):
         return " and ".join(f"{word} {number}" for word, number in parts if number is not None)
 
 
-def _plain(value: Any) -> Any:
+def _count(value: Any) -> Any:
     return {"equals": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-Count = Annotated[Bounds, BeforeValidator(_plain, json_schema_input_type=int | Bounds)]
+Count = Annotated[Bounds, BeforeValidator(_count, json_schema_input_type=int | Bounds)]
+"""Whole numbers: a plain one, or bounds."""
+
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?) ?%")
 
 
-class Trials(Part):
-    """How many trials end in which way."""
+def _tolerance(value: Any) -> Any:
+    if isinstance(value, str) and (match := _PERCENT.fullmatch(value)):
+        return f"{match[1]}%"
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+        raise ValueError("expected a tolerance: a share such as 10%, or a number from 0")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("expected a tolerance that is not that large") from None
 
-    completed: Count | None = Field(default=None, description="Trials that trained and scored.")
-    failed: Count | None = Field(default=None, description="Trials that did not.")
+
+Tolerance = Annotated[float | str, BeforeValidator(_tolerance, json_schema_input_type=float | str)]
+"""How far from a value another may be: ``10%`` of it, or a number in its unit."""
+
+
+def near(number: float, value: float, tolerance: float | str) -> bool:
+    """Tell whether a number is a value, give or take a tolerance. A NaN never is."""
+    if isinstance(tolerance, str):
+        tolerance = abs(value) * float(tolerance.removesuffix("%")) / 100
+    return abs(number - value) <= tolerance
+
+
+class Level(Part):
+    """Where a number may be."""
+
+    value: float | None = Field(default=None, description="The number itself.")
+    within: Tolerance | None = Field(
+        default=None,
+        description="How far from value it may be: `10%` of it, or a number. Default: not at all.",
+    )
+    at_least: float | None = Field(default=None, description="The lowest allowed.")
+    at_most: float | None = Field(default=None, description="The highest allowed.")
+    above: float | None = Field(default=None, description="It must be higher.")
+    below: float | None = Field(default=None, description="It must be lower.")
 
     @model_validator(mode="after")
     def _say_something(self) -> Self:
-        if self.completed is None and self.failed is None:
-            raise ValueError("expected completed or failed")
+        edges = (self.at_least, self.above, self.at_most, self.below)
+        if self.value is not None:
+            if any(edge is not None for edge in edges):
+                raise ValueError("expected either value, or at_least, at_most, above and below")
+            return self
+        if self.within is not None:
+            raise ValueError("expected value beside within")
+        lows = [low for low in edges[:2] if low is not None]
+        highs = [high for high in edges[2:] if high is not None]
+        if not lows and not highs:
+            raise ValueError("expected at_least, at_most, above, below or value")
+        if len(lows) > 1 or len(highs) > 1:
+            raise ValueError("expected one of at_least and above, and one of at_most and below")
+        if lows and highs and lows[0] > highs[0]:
+            raise ValueError("expected the lower bound to be no higher than the upper one")
         return self
 
+    def hold(self, number: float) -> bool:
+        """Tell whether a number is one of those allowed. A NaN never is."""
+        if self.value is not None:
+            return near(number, self.value, self.within or 0.0)
+        return (
+            number == number  # noqa: PLR0124 - which a NaN is not
+            and (self.at_least is None or number >= self.at_least)
+            and (self.at_most is None or number <= self.at_most)
+            and (self.above is None or number > self.above)
+            and (self.below is None or number < self.below)
+        )
 
-class Log(Part):
-    """A pattern that the lines of a host's log must, or must not, match."""
+    @property
+    def range(self) -> str:
+        """What is allowed, in words."""
+        if self.value is not None:
+            tolerance = self.within
+            given = f"{tolerance:g}" if isinstance(tolerance, float) else tolerance
+            return f"{self.value:g}" + (f" within {given}" if tolerance else "")
+        words = {"at least": self.at_least, "above": self.above}
+        words |= {"at most": self.at_most, "below": self.below}
+        told = (f"{word} {number:g}" for word, number in words.items() if number is not None)
+        return " and ".join(told)
 
-    contains: Pattern | None = Field(
-        default=None, description="Some line matches this regular expression (Python's re.search)."
-    )
-    lacks: Pattern | None = Field(
-        default=None, description="No line matches this regular expression."
-    )
-    on: str | None = Field(
-        default=None, description="The host whose log is read. Default: those of all nodes."
-    )
-
-    @field_validator("on")
-    @classmethod
-    def _is_host(cls, value: str | None) -> str | None:
-        if value is not None and (message := suggest_host(value)):
-            raise ValueError(message)
-        return value
-
-    @model_validator(mode="after")
-    def _say_one_thing(self) -> Self:
-        if (self.contains is None) == (self.lacks is None):
-            raise ValueError("expected either contains or lacks")
-        return self
-
-
-class TrialsExpectation(Part):
-    """``trials: …``."""
-
-    trials: Trials = Field(description="How many trials completed and failed.")
+    def __str__(self) -> str:
+        return self.range
 
 
-class LogExpectation(Part):
-    """``log: …``."""
-
-    log: Log = Field(description="What a log says, or doesn't.")
+def _form(value: Any) -> str:
+    return "bounds" if isinstance(value, (Level, Mapping)) else "plain"
 
 
-#: Each kind of expectation under the one key that names it.
-KINDS: Mapping[str, type[Part]] = {"trials": TrialsExpectation, "log": LogExpectation}
-
-
-def _kind(value: Any) -> str | None:
-    if isinstance(value, Part):
-        return next(iter(type(value).model_fields))
-    if isinstance(value, Mapping) and len(value) == 1:
-        return str(next(iter(value)))
-    return None
-
-
-Expectation = Annotated[
-    Annotated[TrialsExpectation, Tag("trials")] | Annotated[LogExpectation, Tag("log")],
-    Discriminator(_kind),
+Wanted = Annotated[
+    Annotated[Level, Tag("bounds")] | Annotated[Value, Tag("plain")], Discriminator(_form)
 ]
+"""A value as it must be, or the bounds of a number."""
+
+
+def tell(wanted: Level | Value) -> str:
+    """Write in words what a value must be."""
+    return str(wanted) if isinstance(wanted, Level) else repr(wanted)
+
+
+_WORDS = ("all", "any", "best", "first", "last")
+
+
+def _which(value: Any) -> Any:
+    number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if not number and value not in _WORDS:
+        raise ValueError(f"expected {', '.join(_WORDS)} or a trial's number from 1")
+    return value
+
+
+Which: TypeAlias = Annotated[
+    str | int,
+    BeforeValidator(
+        _which,
+        json_schema_input_type=Literal["all", "any", "best", "first", "last"]
+        | Annotated[int, Field(ge=1)],
+    ),
+]
+"""Which trials are meant."""
+
+
+def whose(of: str | int) -> str:
+    """Say of which trials something must hold."""
+    if isinstance(of, int):
+        return f"trial {of}"
+    return {"all": "every trial", "any": "some trial"}.get(of, f"the {of} trial")

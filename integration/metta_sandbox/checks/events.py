@@ -1,0 +1,131 @@
+"""Events that happen, never happen, or happen in an order and within a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from metta_sandbox.checks.evidence import Evidence, Moment
+from metta_sandbox.checks.judgement import Finding, Judgement, flat, judge, many, same, unclear
+from metta_sandbox.scenario.expect import Events
+from metta_sandbox.scenario.expect.records import conditions
+from metta_sandbox.scenario.values import Value
+
+#: Fields that say who emits; what must never come from somebody needs that somebody.
+_WHO = ("node", "node_rank", "rank", "local_rank", "trial", "run", "group")
+
+
+def check(expected: Events, evidence: Evidence) -> Judgement:
+    """Judge events by the timeline's order.
+
+    A time between two is that of their emitter's own clock, if one process emitted both; else the
+    time between their receipts by the harness, as clocks of different nodes do not agree.
+    """
+    if not evidence.moments:
+        return unclear("nobody told any event", "timeline.jsonl")
+    cases: list[Mapping[str, Value]] = [expected.where]
+    if expected.each == "trial":
+        if not evidence.begun:
+            return judge(["no trial ever began"], "")
+        cases = [{**expected.where, "trial": number} for number in sorted(evidence.begun)]
+    judgements = [_of(expected, evidence.moments, where) for where in cases]
+    for verdict in ("inconclusive", "failed"):
+        if bad := [each for each in judgements if each.verdict == verdict]:
+            return bad[0] if len(bad) == 1 else _together(bad)
+    return _together(judgements)
+
+
+def _together(judgements: Sequence[Judgement]) -> Judgement:
+    detail = "\n".join(each.detail for each in judgements)
+    seen = "\n".join(each.seen or each.detail for each in judgements)
+    where = tuple(place for each in judgements for place in each.where)
+    return Judgement(judgements[0].verdict, detail, seen, where)
+
+
+def _of(expected: Events, moments: Sequence[Moment], where: Mapping[str, Value]) -> Judgement:
+    if expected.in_order is not None:
+        return _in_order(expected, moments, where)
+    name = expected.never or expected.happens or ""
+    title = f"{name}{conditions(where)}"
+    found = list(_matching(moments, name, where))
+    if expected.never is not None:
+        if found:
+            wrong = [
+                Finding(
+                    f"expected {title} never, saw it {_at(each)}", each.place, f"{name} {_at(each)}"
+                )
+                for each in found
+            ]
+            return judge(wrong, "")
+        who = {key: value for key, value in where.items() if key in _WHO}
+        if not any(_has(each, who) for each in moments):
+            return unclear(f"{title} never happened, but nor did anything{conditions(who)}")
+        return judge([], f"none among {many(len(moments), 'event')}")
+    places = [each.place for each in found]
+    held = bool(found) if expected.times is None else expected.times.hold(len(found))
+    seen = many(len(found), "time")
+    if held:
+        return judge([], f"{title}: {seen}", places or ["timeline.jsonl"])
+    times = "at least once" if expected.times is None else f"{expected.times} times"
+    near = _last(moments, name)
+    text = f"expected {title} {times}, saw it {seen}{near}"
+    place = places[-1] if places else "timeline.jsonl"
+    return judge([Finding(text, place, f"{title}: {seen}{near}")], "")
+
+
+def _last(moments: Sequence[Moment], name: str) -> str:
+    others = [each for each in moments if each.event.name == name]
+    return f"; {name} as such {many(len(others), 'time')}" if others else ""
+
+
+def _in_order(expected: Events, moments: Sequence[Moment], where: Mapping[str, Value]) -> Judgement:
+    """Look for the first of the first, then the first of the next after it, and so on."""
+    path: list[Moment] = []
+    at = 0
+    for wanted in expected.in_order or ():
+        asked = {**where, **wanted.where}
+        title = f"{wanted.event}{conditions(asked)}"
+        later = next(_matching(moments[at:], wanted.event, asked), None)
+        if later is None:
+            before = next(_matching(moments[:at], wanted.event, asked), None)
+            after = f" after {path[-1].event.name} {_at(path[-1])}" if path else ""
+            seen = "none" if before is None else f"it {_at(before)} only"
+            place = (before or (path[-1] if path else moments[-1])).place
+            text = f"expected {title}{after}, saw {seen}"
+            return judge([Finding(text, place, f"{title}{after}: {seen}")], "")
+        path.append(later)
+        at = moments.index(later, at) + 1
+    seconds, clock = between(path[0], path[-1])
+    places = [each.place for each in path]
+    took = f"{seconds:.3f} s {clock}"
+    names = f"{path[0].event.name} to {path[-1].event.name}{conditions(where)}"
+    if expected.within is not None and seconds > expected.within:
+        text = f"expected {names} within {expected.within:g} s, saw {took} ({places[0]})"
+        return judge([Finding(text, places[-1], f"{names}: {took}")], "")
+    return judge([], f"{names}: {took}", places)
+
+
+def between(first: Moment, last: Moment) -> tuple[float, str]:
+    """Give the seconds between two events, and by which clock."""
+    one, other = first.event, last.event
+    emitter = (one.get("node"), one.get("pid"))
+    if None not in emitter and emitter == (other.get("node"), other.get("pid")):
+        monos = one.get("mono"), other.get("mono")
+        if all(isinstance(mono, (int, float)) for mono in monos):
+            return monos[1] - monos[0], f"by the clock of {emitter[0]}"
+    return other.received - one.received, "by receipt at the harness"
+
+
+def _matching(moments: Sequence[Moment], name: str, where: Mapping[str, Value]) -> Iterator[Moment]:
+    return (each for each in moments if each.event.name == name and _has(each, where))
+
+
+def _has(moment: Moment, where: Mapping[str, Value]) -> bool:
+    if not where:
+        return True
+    fields = moment.event.fields
+    inner = fields if all(key in fields for key in where) else {**flat(fields), **fields}
+    return all(key in inner and same(value, inner[key]) for key, value in where.items())
+
+
+def _at(moment: Moment) -> str:
+    return f"at +{moment.event.received:.3f}s ({moment.place})"

@@ -1,0 +1,124 @@
+"""Another scenario of the run did the same: suggestions, overrides, losses, scores, digests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+
+from metta_sandbox.checks.evidence import Evidence, TrialRecord
+from metta_sandbox.checks.judgement import (
+    Finding,
+    Judgement,
+    differences,
+    judge,
+    many,
+    unclear,
+    unlike,
+)
+from metta_sandbox.checks.selection import record, title
+from metta_sandbox.checks.tracking import run_id
+from metta_sandbox.errors import InputError
+from metta_sandbox.scenario.expect import SameAs
+from metta_sandbox.scenario.expect.bounds import near
+from metta_sandbox.scenario.loading import load
+
+
+def check(expected: SameAs, evidence: Evidence) -> Judgement:
+    """Compare trial by trial with a scenario that was played before in the same run."""
+    folder = evidence.folder.parent / expected.scenario
+    if folder == evidence.folder:
+        return unclear(f"{expected.scenario} is this scenario itself")
+    try:
+        scenario = load(folder / "scenario.yaml")
+    except InputError:
+        return unclear(f"{expected.scenario} was not played before this one in the same run")
+    if scenario.seed != evidence.scenario.seed:
+        seeds = f"seed {scenario.seed} there, {evidence.scenario.seed} here"
+        return unclear(f"nothing to compare with {expected.scenario}: {seeds}")
+    other = Evidence(folder, scenario, ())
+    if not other.completed or not evidence.completed:
+        who = expected.scenario if not other.completed else "this scenario"
+        return unclear(f"no trial of {who} completed, so there are no losses to compare")
+    problems: list[Finding] = []
+    if len(other.trials) != len(evidence.trials):
+        there, here = len(other.trials), len(evidence.trials)
+        problems.append(
+            unlike("trials", f"{there}, as {expected.scenario} had", str(here), "trials")
+        )
+    compared = 0
+    for mine, theirs in zip(evidence.trials, other.trials, strict=False):
+        found, losses = _compare(expected, (evidence, mine), (other, theirs))
+        problems += found
+        compared += losses
+    held = (
+        f"{many(len(evidence.trials), 'trial')} the same, {many(compared, 'loss value')} compared"
+    )
+    return judge(problems, held, (evidence.where(record(evidence, one)) for one in evidence.trials))
+
+
+def _compare(
+    expected: SameAs, mine: tuple[Evidence, TrialRecord], theirs: tuple[Evidence, TrialRecord]
+) -> tuple[list[Finding], int]:
+    """Compare two trials; give what differs, and how many losses were compared."""
+    (here, one), (there, other) = mine, theirs
+    place = here.where(record(here, one))
+    found = [
+        Finding(f"{title(one)}: {name} {difference}", place)
+        for name, was, now in (
+            ("suggestion", other.suggestion, one.suggestion),
+            ("override", other.overrides, one.overrides),
+            ("end", {"status": other.status}, {"status": one.status}),
+        )
+        for difference in differences(was, now)
+    ]
+    if not _close(one.score, other.score, expected.within):
+        at = here.line_of(record(here, one), '"score"')
+        found.append(unlike(f"{title(one)}: score", _shown(other.score), _shown(one.score), at))
+    if expected.digests:
+        was, now = there.digests(other.run), here.digests(one.run)
+        words = ({f"rank {k}": v for k, v in each.items()} for each in (was, now))
+        at = f"trials/{one.run}"
+        found += [Finding(f"{title(one)}: digest of {each}", at) for each in differences(*words)]
+    was_lost, now_lost = _losses(there, other.run), _losses(here, one.run)
+    for key in sorted(was_lost.keys() | now_lost.keys()):
+        was_row, now_row = was_lost.get(key, []), now_lost.get(key, [])
+        found += _rows(expected, f"{title(one)}: {key}", was_row, now_row, _wandb_place(here, one))
+    return found, sum(map(len, now_lost.values()))
+
+
+def _rows(
+    expected: SameAs, about: str, was: Sequence[float], now: Sequence[float], place: str
+) -> Iterator[Finding]:
+    """Tell the first difference of two curves."""
+    for row, (old, new) in enumerate(zip_longest(was, now), 1):
+        if not _close(new, old, expected.within):
+            yield unlike(f"{about}, row {row}", _shown(old), _shown(new), place)
+            return
+
+
+def _losses(evidence: Evidence, run: str) -> dict[str, list[float]]:
+    """Give the curves of a run's history that are losses by their name."""
+    found: dict[str, list[float]] = {}
+    for each in evidence.wandb_runs:
+        if run_id(each) == run:
+            for row in each.history:
+                for key, value in row.items():
+                    if "loss" in key.lower() and isinstance(value, (int, float)):
+                        found.setdefault(key, []).append(float(value))
+    return found
+
+
+def _wandb_place(evidence: Evidence, trial: TrialRecord) -> str:
+    places = (evidence.where(run.path) for run in evidence.wandb_runs if run_id(run) == trial.run)
+    return next(places, "wandb")
+
+
+def _close(one: float | None, other: float | None, within: float | str) -> bool:
+    if one is None or other is None:
+        return one is other
+    return near(one, other, within) or (math.isnan(one) and math.isnan(other))
+
+
+def _shown(number: float | None) -> str:
+    return "none" if number is None else repr(number)

@@ -1,0 +1,92 @@
+"""What must hold of a scenario as a whole: how long it takes, and that another did the same."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+from typing_extensions import Self
+
+from metta_sandbox.scenario.expect.bounds import Kind, Tolerance
+from metta_sandbox.scenario.units import Duration
+
+_PHASES = ("scenario", "up", "sweep", "trial")
+
+
+def _phase(value: Any) -> Any:
+    number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if not number and value not in _PHASES:
+        raise ValueError(f"expected {', '.join(_PHASES)} or a trial's number from 1")
+    return value
+
+
+class Took(Kind):
+    """How long something takes."""
+
+    of: Annotated[
+        str | int,
+        BeforeValidator(
+            _phase,
+            json_schema_input_type=Literal["scenario", "up", "sweep", "trial"]
+            | Annotated[int, Field(ge=1)],
+        ),
+    ] = Field(
+        default="scenario",
+        description="The scenario until its evidence is collected; the stack until it is up; the "
+        "sweep; every trial; or the trial with this number.",
+    )
+    at_least: Duration | None = Field(default=None, description="The shortest allowed.")
+    at_most: Duration | None = Field(default=None, description="The longest allowed.")
+
+    @model_validator(mode="after")
+    def _say_something(self) -> Self:
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("expected at_least or at_most")
+        if self.at_least and self.at_most and self.at_least > self.at_most:
+            raise ValueError("expected at_least to be no more than at_most")
+        return self
+
+    def hold(self, seconds: float) -> bool:
+        """Tell whether a time is one of those allowed."""
+        low, high = self.at_least or 0.0, self.at_most
+        return seconds >= low and (high is None or seconds <= high)
+
+    @property
+    def subject(self) -> str:
+        """What takes so long."""
+        if isinstance(self.of, int):
+            return f"trial {self.of}"
+        return {"up": "bringing the stack up", "trial": "every trial"}.get(
+            self.of, f"the {self.of}"
+        )
+
+    @property
+    def wanted(self) -> str:
+        """How long."""
+        parts = (("at least", self.at_least), ("at most", self.at_most))
+        return " and ".join(f"{word} {value:g} s" for word, value in parts if value is not None)
+
+    def __str__(self) -> str:
+        return f"{self.subject} takes {self.wanted}"
+
+
+class SameAs(Kind):
+    """Another scenario of the run, played before, whose trials are the same."""
+
+    scenario: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9-]*$", description="Its name; of a matrix's cell, its folder's."
+    )
+    within: Tolerance = Field(
+        default=0.0, description="How far losses and scores may be apart: `1%`, or a number."
+    )
+    digests: bool = Field(default=True, description="Whether parameters' digests are the same too.")
+
+    @property
+    def wanted(self) -> str:
+        """What is the same."""
+        more = ", digests" if self.digests else ""
+        close = "" if not self.within else f", losses within {self.within}"
+        return f"suggestions, overrides, losses, scores{more} as {self.scenario}{close}"
+
+    def __str__(self) -> str:
+        return f"the same {self.wanted}"

@@ -1,0 +1,132 @@
+"""What must hold before a sweep starts, and again when it is over."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import Discriminator, Field, Tag, field_validator
+
+from metta_sandbox.scenario.expect import Item
+from metta_sandbox.scenario.expect.bounds import Kind
+from metta_sandbox.scenario.names import API, suggest_host
+from metta_sandbox.scenario.units import Duration, Pattern
+
+
+class NodesState(Kind):
+    """All nodes answer, and know the others by name."""
+
+    names: bool = Field(
+        default=True,
+        description="Every node resolves every node's name. Local processes share the machine's "
+        "names, so it is left out there.",
+    )
+
+    @property
+    def wanted(self) -> str:
+        """What they do."""
+        return "ready" + (" and resolve each other's names" if self.names else "")
+
+    def __str__(self) -> str:
+        return f"all nodes are {self.wanted}"
+
+
+class ApiState(Kind):
+    """A route of the control plane answers."""
+
+    route: str = Field(default="GET /health", description="`GET` and a path.")
+    status: int = Field(default=200, ge=100, le=599, description="The answer's status.")
+    within: Duration = Field(default=5.0, description="The longest the answer may take.")
+
+    @field_validator("route")
+    @classmethod
+    def _is_asked_for(cls, value: str) -> str:
+        if not re.fullmatch(r"GET /[!-~]*", value) or "{" in value:
+            raise ValueError("expected GET and a path, such as GET /health or GET /whoami")
+        return value
+
+    @property
+    def wanted(self) -> str:
+        """Which answer."""
+        return f"{self.status} within {self.within:g} s"
+
+    def __str__(self) -> str:
+        return f"{self.route} answers {self.wanted}"
+
+
+class CommandState(Kind):
+    """A shell command ends well on nodes."""
+
+    run: str = Field(min_length=1, description="Shell commands.")
+    on: str | None = Field(default=None, description="The node. Default: every one.")
+    status: int = Field(default=0, ge=0, le=255, description="Its exit status.")
+    prints: Pattern | None = Field(
+        default=None, description="Some line it prints matches this regular expression."
+    )
+    within: Duration = Field(default=30.0, description="The longest it may take.")
+
+    @field_validator("on")
+    @classmethod
+    def _is_node(cls, value: str | None) -> str | None:
+        if value == API:
+            raise ValueError(f"expected a node; {API} is none")
+        if value is not None and (message := suggest_host(value)):
+            raise ValueError(message)
+        return value
+
+    @property
+    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+        """The node, if one is named."""
+        return () if self.on is None else ((("on",), self.on),)
+
+    @property
+    def wanted(self) -> str:
+        """How it ends."""
+        more = "" if self.prints is None else f" and prints '{self.prints}'"
+        return f"exits with {self.status}{more} within {self.within:g} s"
+
+    def __str__(self) -> str:
+        first, *rest = self.run.strip().splitlines() or [""]
+        return f"`{first}{' …' if rest else ''}` on {self.on or 'every node'} {self.wanted}"
+
+
+class NodesItem(Item):
+    """``nodes: …``."""
+
+    nodes: NodesState = Field(description="The nodes are ready and know each other.")
+
+
+class ApiItem(Item):
+    """``api: …``."""
+
+    api: ApiState = Field(description="The control plane answers.")
+
+
+class CommandItem(Item):
+    """``command: …``."""
+
+    command: CommandState = Field(description="A shell command ends well on nodes.")
+
+
+#: Each kind under the one key that names it.
+STATES: Mapping[str, type[Item]] = {
+    next(iter(kind.model_fields)): kind for kind in (NodesItem, ApiItem, CommandItem)
+}
+
+
+def _kind(value: Any) -> str | None:
+    if isinstance(value, Item):
+        return value.key
+    if isinstance(value, Mapping) and len(value) == 1:
+        return str(next(iter(value)))
+    return None
+
+
+State: TypeAlias = Annotated[
+    Annotated[NodesItem, Tag("nodes")]
+    | Annotated[ApiItem, Tag("api")]
+    | Annotated[CommandItem, Tag("command")],
+    Discriminator(_kind),
+]
+"""What must hold before a sweep starts."""
