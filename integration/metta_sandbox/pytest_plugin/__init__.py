@@ -22,6 +22,8 @@ _SUFFIXES = (".yaml", ".yml")
 _VERSION = re.compile(rb"^version\s*:\s*1\s*(#.*)?$", re.MULTILINE)
 _NAME = re.compile(rb"^name\s*:", re.MULTILINE)
 _EXTENDS = re.compile(rb"^extends\s*:.*\.ya?ml\b", re.MULTILINE)
+#: How the folder of a run is called.
+_RUN = re.compile(r"\d{8}T\d{6}-[0-9a-f]{4}|latest")
 #: What a session's runs came to, as lines: told at its end, and by a worker to its controller.
 LINES = pytest.StashKey[list[str]]()
 #: Under which a worker of pytest-xdist sends them.
@@ -63,6 +65,13 @@ def pytest_configure(config: pytest.Config) -> None:
         from metta_sandbox.pytest_plugin.playing import Playing  # noqa: PLC0415 - see above
 
         Playing.of(config)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Pass over what runs have left: the files in there are copies."""
+    if _RUN.fullmatch(collection_path.name) and (collection_path / "environment.json").is_file():
+        return True
+    return None
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ScenarioFile | None:

@@ -21,7 +21,7 @@ from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.verdict import Verdict
 
 
-class NotPassedError(Exception):
+class NotPassedError(SandboxError):
     """A scenario did not pass.
 
     Args:
@@ -32,9 +32,12 @@ class NotPassedError(Exception):
     """
 
     def __init__(self, headline: str, line: int, told: str) -> None:
-        super().__init__(told)
-        self.headline = headline
+        super().__init__(headline)
         self.line = line
+        self.told = told
+
+    def __str__(self) -> str:
+        return self.told
 
 
 class ScenarioFile(pytest.File):
@@ -96,13 +99,13 @@ class ScenarioItem(pytest.Item):
         A fault of the plugin itself keeps its traceback.
         """
         error = excinfo.value
-        if not isinstance(error, (NotPassedError, SandboxError)):
+        if not isinstance(error, SandboxError):
             return super().repr_failure(excinfo, style)
         told = excinfo.getrepr(style="value", chain=False)
-        if told.reprcrash and isinstance(error, NotPassedError):
-            told.reprcrash.message = error.headline
+        if told.reprcrash:
+            told.reprcrash.message = error.message
             told.reprcrash.path = str(self.path)
-            told.reprcrash.lineno = error.line
+            told.reprcrash.lineno = error.line if isinstance(error, NotPassedError) else 1
         return told
 
     def reportinfo(self) -> tuple[Path, int, str]:

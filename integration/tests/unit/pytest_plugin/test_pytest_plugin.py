@@ -256,6 +256,17 @@ def test_what_is_there_to_be_extended_is_played_only_when_it_is_named(
     run(case, "_parts").assert_outcomes(passed=1)
 
 
+def test_what_runs_left_is_passed_over_unless_it_is_named(case: pytest.Pytester) -> None:
+    write(case, "basic.yaml")
+    run(case).assert_outcomes(passed=1)
+    (folder,) = (case.path / "artifacts").glob("2*")
+    write(case, f"artifacts/{folder.name}/basic/scenario.yaml")
+    (folder / "basic" / "test_copy.py").write_text("def test_copy(): pass\n")
+
+    run(case).assert_outcomes(passed=1)
+    run(case, str(folder / "basic" / "scenario.yaml")).assert_outcomes(passed=1)
+
+
 def test_options_are_those_of_the_command_line(
     case: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -329,7 +340,13 @@ def test_a_machine_that_can_play_nothing_fails_each_scenario_and_no_other_test(
     outcome = run(case)
 
     outcome.assert_outcomes(passed=1, failed=2)
-    outcome.stdout.fnmatch_lines(["no Docker engine answers", "  -> start it"])
+    outcome.stdout.fnmatch_lines(
+        [
+            "no Docker engine answers",
+            "  -> start it",
+            "FAILED one.yaml::one - no Docker engine answers",
+        ]
+    )
     outcome.stdout.no_fnmatch_line("*metta_sandbox/*.py*")
     assert asked == [1]
 
