@@ -19,8 +19,9 @@ _OWN = os.path.dirname(os.path.abspath(__file__))
 def become_rank(program: Dict[str, Any]) -> NoReturn:
     """Run a Python program in this process and end it as the interpreter would.
 
-    The one difference at the end: objects are not torn down. Their order differs in a fork, and
-    one of torch's destructors waits for a thread that wants the interpreter's lock, held here.
+    What differs is the end of objects: the program's own globals are not torn down, and a DDP
+    module's reducer lives as long as the process. Its destructor joins a Gloo thread while it holds
+    the interpreter's lock, for which that thread may wait; in forks that hung one rank in eight.
 
     Args:
         program: ``kind`` (``script`` or ``module``), ``target`` (its path or name), ``arguments``,
@@ -28,6 +29,7 @@ def become_rank(program: Dict[str, Any]) -> NoReturn:
 
     """
     _start_over(program)
+    _hold_reducers()
     status = 1
     try:
         if program["kind"] == "module":
@@ -51,8 +53,8 @@ def become_rank(program: Dict[str, Any]) -> NoReturn:
     os._exit(status)
 
 
-#: Errors with their frames, so that what these hold is not torn down either.
-_KEPT: List[BaseException] = []
+#: What is not torn down: reducers, and errors with all that their frames hold.
+_KEPT: List[Any] = []
 
 
 def _start_over(program: Dict[str, Any]) -> None:
@@ -80,6 +82,19 @@ def _start_over(program: Dict[str, Any]) -> None:
     main.__dict__.update(__builtins__=builtins, __annotations__={})
     _MAIN.append(sys.modules["__main__"])
     sys.modules["__main__"] = main
+
+
+def _hold_reducers() -> None:
+    distributed: Any = sys.modules.get("torch.distributed")
+    make = getattr(distributed, "Reducer", None)
+    if make is None:
+        return
+
+    def make_and_hold(*args: Any, **kwargs: Any) -> Any:
+        _KEPT.append(make(*args, **kwargs))
+        return _KEPT[-1]
+
+    distributed.Reducer = make_and_hold
 
 
 #: The server's own main module, whose globals must not be torn down under it.
