@@ -134,8 +134,18 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check")
     session.run("mypy")
     session.run("metta-sandbox", "validate", "scenarios")
-    workflows = sorted(str(path) for path in Path(".github/workflows").glob("*.yml"))
+    _lint_workflows(session)
+
+
+def _lint_workflows(session: nox.Session) -> None:
+    """Check our workflows, our action, and the workflow that ``metta-sandbox init`` writes."""
+    given = Path("integration/metta_sandbox/init/workflow.yml")
+    workflows = [*map(str, sorted(Path(".github/workflows").glob("*.yml"))), str(given)]
+    actions = [*map(str, sorted(Path(".github/actions").glob("*/action.yml")))]
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-actions", *actions)
+    rules = ["--offline", "--config", ".github/zizmor.yml"]
+    session.run("zizmor", *rules, *workflows, *actions)
 
 
 if __name__ == "__main__":

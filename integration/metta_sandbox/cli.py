@@ -247,6 +247,22 @@ def shell(
 
 
 @app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="The root of your repository.")] = Path(),
+) -> None:
+    """Write a first scenario and a GitHub workflow; what is there already is left as it is."""
+    from metta_sandbox import init as beginning  # noqa: PLC0415
+
+    written = beginning.write(folder)
+    for path in written.new:
+        typer.echo(f"wrote {path}")
+    for path in written.kept:
+        typer.echo(f"{path} is there already, and was left as it is")
+    scenario = shlex.quote(str(folder / beginning.SCENARIO))
+    typer.echo(f"next:\n  metta-sandbox validate {scenario}\n  metta-sandbox run {scenario}")
+
+
+@app.command()
 def validate(paths: Paths = None, settings: Settings = None) -> None:
     """Check scenario files without starting anything."""
     from metta_sandbox.scenario.loading import load_files, read_settings  # noqa: PLC0415
