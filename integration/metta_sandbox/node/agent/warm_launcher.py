@@ -59,11 +59,13 @@ def launch_ranks(caller: socket.socket, request: Dict[str, Any]) -> int:
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
     errors = tempfile.mkdtemp(prefix="torchelastic_")
+    # Ranks that connect before the store is there would wait for half a second.
+    store_socket = _listen(request["group"])
     # Before a rank is forked, so that none of their ends is missed.
     wake, woken = socket.socketpair()
     for end in (wake, woken):
         end.setblocking(False)
-    ours = [caller, wake, woken]
+    ours = [caller, wake, woken, *([] if store_socket is None else [store_socket])]
     ranks = [
         _fork_rank(request, local_rank, os.path.join(errors, f"{local_rank}.json"), ours)
         for local_rank in range(request["group"]["ranks_per_node"])
@@ -75,7 +77,7 @@ def launch_ranks(caller: socket.socket, request: Dict[str, Any]) -> int:
         rank.report = Report(rank.about, rank.pid)
         rank.report.started()
     try:
-        store = _open_store(request["group"])
+        store = _open_store(request["group"], store_socket)
         status = _Watch(caller, wake, ranks).wait()
         if status == 0:
             _wait_for_other_nodes(store, request["group"])
@@ -150,9 +152,25 @@ def _fork_rank(
             os._exit(_FAILED)
 
 
-def _open_store(group: Dict[str, Any]) -> Any:
-    """Serve the store that all ranks connect to, on node 0; without torch there is none."""
+def _listen(group: Dict[str, Any]) -> Optional[socket.socket]:
+    """Listen where all ranks meet, on node 0; not for programs without torch.
+
+    Raises:
+        OSError: The port is taken.
+
+    """
     if group["node_rank"] != 0 or "torch" not in sys.modules:
+        return None
+    with suppress(OSError):
+        return socket.create_server(
+            ("", group["master_port"]), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128
+        )
+    return socket.create_server(("", group["master_port"]), backlog=128)
+
+
+def _open_store(group: Dict[str, Any], listener: Optional[socket.socket]) -> Any:
+    """Serve the store that all ranks connect to, on node 0."""
+    if listener is None:
         return None
     import torch.distributed as dist  # noqa: PLC0415 - as the server has imported it
 
@@ -163,6 +181,7 @@ def _open_store(group: Dict[str, Any]) -> Any:
         is_master=True,
         wait_for_workers=False,
         multi_tenant=True,
+        master_listen_fd=listener.detach(),
     )
 
 
