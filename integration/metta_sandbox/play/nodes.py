@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any
 
 from metta_sandbox.errors import StackError
+from metta_sandbox.play.beside import Beside, Executed
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.ends import describe_end, is_worth_telling
 from metta_sandbox.stack.link import HubLink, Message
@@ -150,6 +151,7 @@ class Nodes:
         self._set_up: set[str] = set()
         self._ending: Ending | None = None
         self._gone = False
+        self._beside: Beside | None = None
         self._last_events: dict[str, Event] = {}
         self._last_words: dict[str, str] = {}
 
@@ -238,6 +240,50 @@ class Nodes:
         for host, reply in replies:
             self._link.result(reply, host, "start", patience=30)
 
+    def execute(
+        self, group: str, commands: Mapping[str, Sequence[str]], job: Job, patience: float
+    ) -> Mapping[str, Executed]:
+        """Run a command on some nodes, beside whatever runs there, and wait for its ends.
+
+        Args:
+            group: Names it in logs and in the timeline.
+            commands: By host.
+            job: The sweep's, whose folder and variables it sees.
+            patience: Seconds until it is stopped where it still runs.
+
+        """
+        beside = self._beside = Beside(group, commands)
+        deadline = time.monotonic() + patience
+        try:
+            for host, command in commands.items():
+                self._start_beside(beside, group, host, command, job)
+            while beside.missing and (left := deadline - time.monotonic()) > 0:
+                message = self._link.receive(min(left, _LOOK))
+                if message is not None:
+                    self._take(message)
+            for host in beside.missing:
+                with suppress(StackError):
+                    self._link.request(host, "stop", group=group, grace=1.0, patience=GRACE)
+                beside.fail(host, f"not done within {patience:g} s")
+        finally:
+            self._beside = None
+        return beside.ends()
+
+    def _start_beside(
+        self, beside: Beside, group: str, host: str, command: Sequence[str], job: Job
+    ) -> None:
+        if host not in self._addresses:
+            beside.fail(host, f"{host} is lost")
+            return
+        addresses = [self._addresses.get(each, each) for each in self._hosts]
+        env = job.environment(self._hosts.index(host), addresses)
+        cwd = job.folders.get(host, job.cwd)
+        told = {"group": group, "command": list(command), "env": env, "cwd": cwd}
+        try:
+            self._link.request(host, "start", patience=GRACE, **told)
+        except StackError as error:
+            beside.fail(host, str(error))
+
     def follow(self, limits: Limits) -> Ending:
         """Take in what the nodes report until the sweep has ended or must be ended.
 
@@ -303,6 +349,8 @@ class Nodes:
         return replace(ending, reason=f"{ending.reason}: {how}")
 
     def _take(self, message: Message) -> None:
+        if self._beside:
+            self._beside.take(message)
         kind = message["type"]
         node = message.get("node", "")
         if kind == "event":

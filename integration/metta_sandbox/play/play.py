@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,11 +14,15 @@ from typing import Any
 from metta_sandbox.checks import trials
 from metta_sandbox.checks.evaluation import evaluate
 from metta_sandbox.checks.evidence import Evidence
+from metta_sandbox.checks.judgement import Judgement
 from metta_sandbox.errors import SandboxError
 from metta_sandbox.interrupt import uninterrupted
-from metta_sandbox.play import workspace
+from metta_sandbox.play import steady, workspace
+from metta_sandbox.play.beside import Executed
 from metta_sandbox.play.nodes import End, Ending, Job, Limits, Nodes
+from metta_sandbox.play.proving import prove
 from metta_sandbox.play.resume import resume
+from metta_sandbox.play.steady import Execute
 from metta_sandbox.progress import Progress
 from metta_sandbox.report.artifacts import create_scenario_folder
 from metta_sandbox.report.results import CheckResult, ScenarioResult, Timings, TrialResult
@@ -74,6 +78,10 @@ class _Course:
     stack: Stack | None = None
     link: HubLink | None = None
     nodes: Nodes | None = None
+    job: Job | None = None
+    before: tuple[Judgement, ...] = ()
+    after: tuple[Judgement, ...] = ()
+    unsteady: tuple[Verdict, str] = (Verdict.PASSED, "")
     ending: Ending | None = None
     problems: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -82,6 +90,7 @@ class _Course:
     up: float | None = None
     started: float | None = None
     first_trial: float | None = None
+    swept: float | None = None
     down: float | None = None
 
     def note(self, error: BaseException) -> None:
@@ -121,7 +130,8 @@ class Played:
 def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
     """Play one scenario.
 
-    Plan, lease a stack, prove it ready, start the sweep, wait, collect, check, return the stack.
+    Plan, lease a stack, prove it ready and steady, start the sweep, wait, look again, collect,
+    check, return the stack.
     Whatever happens, what was started is collected and ended.
 
     Args:
@@ -136,8 +146,11 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
     try:
         _prepare(course, scenario, file, setting)
         _bring_up(course, setting)
-        _start(course, scenario, setting)
-        _wait(course, scenario)
+        course.job = _job(course, scenario, setting)
+        if _is_steady(course, scenario, setting):
+            _start(course, scenario, setting)
+            _wait(course, scenario)
+            _look_again(course, scenario)
     except Exception as error:  # noqa: BLE001 - whatever it was, the evidence must be kept
         course.note(error)
     except KeyboardInterrupt:
@@ -195,6 +208,7 @@ def _plan(scenario: Scenario, file: Path, folder: Path, setting: Setting) -> Sta
         hardware=scenario.hardware,
         source=setting.source,
         credentials=find_credentials() if scenario.credentials or setting.credentials else (),
+        provision=workspace.provision(scenario, file),
     )
     for each in plan.credentials:
         setting.progress(f"nodes see ~/{each.name}, read-only")
@@ -237,12 +251,12 @@ def _bring_up(course: _Course, setting: Setting) -> None:
     progress(f"ready: {', '.join(plan.hosts)} after {course.up:.1f} s")
 
 
-def _start(course: _Course, scenario: Scenario, setting: Setting) -> None:
+def _job(course: _Course, scenario: Scenario, setting: Setting) -> Job:
     assert course.plan is not None
     assert course.stack is not None
     assert course.nodes is not None
     base = course.stack.working_folder()
-    job = Job(
+    return Job(
         python=course.stack.python,
         run=scenario.sweep.name,
         words=setting.words or sweep_words(scenario),
@@ -256,6 +270,60 @@ def _start(course: _Course, scenario: Scenario, setting: Setting) -> None:
         variables=scenario.workload.env,
         script=scenario.workload.run,
     )
+
+
+def _execute(course: _Course) -> Execute:
+    """Give what runs commands on nodes beside the sweep."""
+    assert course.nodes is not None
+    assert course.job is not None
+    return partial(_execute_as, course.nodes, course.job)
+
+
+def _execute_as(
+    nodes: Nodes, job: Job, group: str, commands: Mapping[str, Sequence[str]], patience: float
+) -> Mapping[str, Executed]:
+    return nodes.execute(group, commands, job, patience)
+
+
+def _observe(course: _Course, scenario: Scenario) -> tuple[Judgement, ...]:
+    assert course.stack is not None
+    observer = steady.Observer(
+        hosts=scenario.hosts,
+        python=course.stack.python,
+        local=course.stack.engine == "process",
+        execute=_execute(course),
+    )
+    return tuple(observer.look(item) for item in scenario.steady_state)
+
+
+def _is_steady(course: _Course, scenario: Scenario, setting: Setting) -> bool:
+    """Look at the steady state; where it does not hold, nothing is started."""
+    assert course.timeline is not None
+    if not scenario.steady_state:
+        return True
+    setting.progress("looking at the steady state")
+    course.before = _observe(course, scenario)
+    course.unsteady = steady.fault_of(scenario, course.before)
+    course.timeline.step(course.unsteady[1] or "steady state holds")
+    return course.unsteady[0] is Verdict.PASSED
+
+
+def _look_again(course: _Course, scenario: Scenario) -> None:
+    """See what only nodes can show, once the sweep is over and while they are still there."""
+    assert course.ending is not None
+    assert course.plan is not None
+    assert course.stack is not None
+    if course.ending.end not in (End.FINISHED, End.NODE_FAILED, End.NODE_LOST):
+        return
+    if scenario.steady_state:
+        course.after = _observe(course, scenario)
+    prove(scenario, course.stack.python, _execute(course), course.plan.folder)
+
+
+def _start(course: _Course, scenario: Scenario, setting: Setting) -> None:
+    assert course.nodes is not None
+    assert course.job is not None
+    job = course.job
     if scenario.workload.setup:
         setting.progress("running setup on every node")
         course.nodes.set_up(job, scenario.workload.setup, scenario.deadline)
@@ -271,7 +339,10 @@ def sweep_words(scenario: Scenario) -> tuple[str, ...]:
 def _wait(course: _Course, scenario: Scenario) -> None:
     assert course.nodes is not None
     assert course.timeline is not None
+    assert course.started is not None
     course.ending = course.nodes.follow(Limits(scenario.deadline, scenario.longest_silence))
+    if course.ending.end is End.FINISHED:
+        course.swept = time.perf_counter() - course.started
     course.timeline.step(f"sweep: {course.ending.end.value} {course.ending.reason}".rstrip())
 
 
@@ -296,10 +367,19 @@ def _evaluate(
     course: _Course, scenario: Scenario
 ) -> tuple[tuple[TrialResult, ...], tuple[CheckResult, ...]]:
     """Judge what was left; of a sweep that we broke off ourselves, only its trials are told."""
+    why_not = course.ending.reason if course.ending else ""
+    states = steady.results(scenario, course.before, course.after, why_not)
     if course.plan is None or course.timeline is None or course.started is None:
-        return (), ()
-    evidence = Evidence(course.plan.folder, scenario, course.timeline.events)
-    return trials.results(evidence), evaluate(evidence) if course.ending else ()
+        return (), states
+    took = {
+        "scenario": time.perf_counter() - course.began,
+        "up": course.up,
+        "sweep": course.swept,
+    }
+    seconds = {name: value for name, value in took.items() if value is not None}
+    evidence = Evidence(course.plan.folder, scenario, course.timeline.events, seconds)
+    checks = evaluate(evidence) if course.ending else ()
+    return trials.results(evidence), (*checks, *states)
 
 
 def _move_evidence(plan: StackPlan) -> None:
@@ -320,6 +400,8 @@ def _return(course: _Course, setting: Setting) -> None:
 
 def _judge(course: _Course, checks: tuple[CheckResult, ...]) -> tuple[Verdict, str]:
     """Say how a scenario came out, and why, worst cause first."""
+    if course.unsteady[0] is not Verdict.PASSED and not course.problems:
+        return course.unsteady
     if course.problems or course.ending is None or course.ending.end is End.STACK_LOST:
         reasons = [course.ending.reason] if course.ending and course.ending.reason else []
         return Verdict.ERROR, "; ".join([*course.problems, *reasons])

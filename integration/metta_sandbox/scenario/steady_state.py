@@ -56,7 +56,7 @@ class ApiState(Kind):
 
 
 class CommandState(Kind):
-    """A shell command ends well on nodes."""
+    """Shell commands on nodes, and how they must end."""
 
     run: str = Field(min_length=1, description="Shell commands.")
     on: str | None = Field(default=None, description="The node. Default: every one.")

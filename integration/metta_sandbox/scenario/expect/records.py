@@ -73,7 +73,8 @@ class Log(Kind):
     def wanted(self) -> str:
         """Which lines."""
         if self.in_order is not None:
-            return f"contains in order {', '.join(repr(each) for each in self.in_order)}"
+            quoted = (f"'{each}'" for each in self.in_order)
+            return f"contains in order {', '.join(quoted)}"
         if self.contains is None:
             return f"lacks '{self.lacks}'"
         times = "" if self.times is None else f" {self.times} times"
@@ -84,7 +85,7 @@ class Log(Kind):
 
 
 class Api(Kind):
-    """How often a route of the control plane is called."""
+    """A route of the control plane, and how many calls it has."""
 
     route: Route = Field(description="Method and template: `POST /sweeps/{name}/runs/next`.")
     calls: Count = Field(description="How many calls.")

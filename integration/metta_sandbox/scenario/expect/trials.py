@@ -78,7 +78,7 @@ class RunNames(Kind):
 
 
 class Overrides(Kind):
-    """The settings that trials train with."""
+    """What settings trials train with, and on which nodes."""
 
     of: Which = Field(default="all", description=_OF)
     equal: bool = Field(default=True, description="The same on all nodes as rank 0 sent them.")
@@ -122,7 +122,7 @@ class Digests(Kind):
 
 
 class ScoreLevel(Level, Kind):
-    """The scores of completed trials."""
+    """Where the scores of completed trials must be."""
 
     of: Which = Field(default="all", description=_OF)
 

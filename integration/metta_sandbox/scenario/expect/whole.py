@@ -21,7 +21,7 @@ def _phase(value: Any) -> Any:
 
 
 class Took(Kind):
-    """How long something takes."""
+    """What takes time, and how much of it may."""
 
     of: Annotated[
         str | int,
