@@ -12,6 +12,8 @@ from pathlib import Path
 
 #: The repository of node images, and the labels by which they are found again.
 REPOSITORY = "metta-sandbox-node"
+#: And of those with a trainer's packages over them.
+TRAINER_REPOSITORY = "metta-sandbox-trainer"
 KIND_LABEL = "dev.metta-sandbox.kind"
 UID_LABEL = "dev.metta-sandbox.uid"
 
@@ -55,6 +57,7 @@ class BuildInputs:
         user: Who runs there.
         sources: The package's own files: path under the package, and content.
         dockerfile: Its text.
+        interpreter: The base's own Python, where that is not ours to choose.
 
     """
 
@@ -65,6 +68,7 @@ class BuildInputs:
     user: NodeUser
     sources: tuple[tuple[str, bytes], ...]
     dockerfile: str
+    interpreter: str = ""
 
     @property
     def tag(self) -> str:
@@ -77,20 +81,24 @@ class BuildInputs:
             self.user.gid,
             [(name, hashlib.sha256(content).hexdigest()) for name, content in self.sources],
             self.dockerfile,
+            *([self.interpreter] if self.interpreter else []),
         ]
         return f"{REPOSITORY}:{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]}"
 
     def compose_file(self) -> dict[str, object]:
         """Return the Compose file that builds it. Compose has BuildKit where Buildx is missing."""
-        build = {
-            "context": ".",
-            "network": "none",
-            "args": {
+        args = {"BASE_IMAGE": self.base_image, "PYTHON": self.interpreter}
+        if not self.interpreter:
+            args = {
                 "BASE_IMAGE": self.base_image,
                 "PYTHON_VERSION": self.python,
                 "NODE_UID": str(self.user.uid),
                 "NODE_GID": str(self.user.gid),
-            },
+            }
+        build = {
+            "context": ".",
+            "network": "none",
+            "args": args,
             "labels": {KIND_LABEL: "image", UID_LABEL: str(self.user.uid)},
         }
         return {"services": {"node": {"image": self.tag, "build": build}}}
@@ -112,7 +120,7 @@ def stage(folder: Path, inputs: BuildInputs, wheelhouse: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "Dockerfile").write_text(inputs.dockerfile)
-    _link_all(wheelhouse, folder / "wheelhouse")
+    link_all(wheelhouse, folder / "wheelhouse")
     for name, content in inputs.sources:
         target = folder / "lib" / "metta_sandbox" / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -145,7 +153,8 @@ def _left_out(relative: Path) -> bool:
     return "__pycache__" in relative.parts or relative.parts[0] == "_compose"
 
 
-def _link_all(source: Path, target: Path) -> None:
+def link_all(source: Path, target: Path) -> None:
+    """Make a folder of links to all files of another, or of copies."""
     target.mkdir()
     for path in source.iterdir():
         _link(path, target / path.name)

@@ -17,6 +17,7 @@ from metta_sandbox.image.host_cache import cache_folder, locked
 from metta_sandbox.image.image_context import (
     KIND_LABEL,
     REPOSITORY,
+    TRAINER_REPOSITORY,
     UID_LABEL,
     BuildInputs,
     NodeUser,
@@ -45,6 +46,8 @@ class ImageSpec:
         python: The nodes' Python, major and minor.
         user: Who runs in a node.
         package: The folder of our own sources.
+        interpreter: The Python of a base image that is the user's, beside whose own environment
+            ours is put; empty: the image is ours.
 
     """
 
@@ -54,6 +57,21 @@ class ImageSpec:
     python: str = "3.11"
     user: NodeUser = field(default_factory=NodeUser.of_caller)
     package: Path = field(default_factory=package_folder)
+    interpreter: str = ""
+
+    @property
+    def dockerfile(self) -> Path:
+        """What it is built by."""
+        return compose_folder() / ("foreign.Dockerfile" if self.interpreter else "Dockerfile")
+
+    def wheels(self, platform: NodePlatform) -> wheelhouse.WheelSpec:
+        """Say what packages it has."""
+        return wheelhouse.WheelSpec.for_nodes(
+            platform,
+            compose_folder() / "constraints.txt",
+            further=self.requirements,
+            gpu=self.gpu,
+        )
 
 
 @dataclass(frozen=True)
@@ -89,13 +107,8 @@ def ensure_image(spec: ImageSpec, progress: Progress, docker: DockerClient | Non
     """
     docker = DockerClient() if docker is None else docker
     started = time.perf_counter()
-    platform = NodePlatform.of_engine(_architecture(docker), spec.python)
-    wheels = wheelhouse.WheelSpec.for_nodes(
-        platform,
-        compose_folder() / "constraints.txt",
-        further=spec.requirements,
-        gpu=spec.gpu,
-    )
+    platform = node_platform(docker, spec)
+    wheels = spec.wheels(platform)
     base = base_image.find_base(docker, spec.base_image, platform)
     seconds = {"look": time.perf_counter() - started}
     if base is None:
@@ -103,7 +116,7 @@ def ensure_image(spec: ImageSpec, progress: Progress, docker: DockerClient | Non
         seconds["base"] = base.seconds
     inputs = build_inputs(spec, base, wheels.key)
     (cache_folder("images") / inputs.tag.rpartition(":")[2]).touch()
-    found = _find(docker, inputs.tag)
+    found = find_image(docker, inputs.tag)
     if found is None:
         house = wheelhouse.ensure(wheels, progress)
         seconds["wheelhouse"] = house.seconds
@@ -112,6 +125,16 @@ def ensure_image(spec: ImageSpec, progress: Progress, docker: DockerClient | Non
         seconds["build"] = time.perf_counter() - building
         prune(docker, spec.user)
     return Image(inputs.tag, found, base.name, wheels.key, "build" in seconds, seconds)
+
+
+def node_platform(docker: DockerClient, spec: ImageSpec) -> NodePlatform:
+    """Return what the nodes of an engine are.
+
+    Raises:
+        MachineError: No engine answers, or it is on a machine that nothing is for.
+
+    """
+    return NodePlatform.of_engine(_architecture(docker), spec.python)
 
 
 def _architecture(docker: DockerClient) -> str:
@@ -140,11 +163,13 @@ def build_inputs(spec: ImageSpec, base: base_image.BaseImage, key: str) -> Build
         python=spec.python,
         user=spec.user,
         sources=tuple(read_sources(spec.package)),
-        dockerfile=(compose_folder() / "Dockerfile").read_text(),
+        dockerfile=spec.dockerfile.read_text(),
+        interpreter=spec.interpreter,
     )
 
 
-def _find(docker: DockerClient, tag: str) -> str | None:
+def find_image(docker: DockerClient, tag: str) -> str | None:
+    """Return the id of an image that is on the engine, or None."""
     try:
         return docker.image.inspect(tag).id
     except NoSuchImage:
@@ -155,23 +180,29 @@ def _build(docker: DockerClient, inputs: BuildInputs, wheels: Path, progress: Pr
     cache = cache_folder()
     # One folder for all builds: BuildKit then sends only what has changed in it.
     with locked(cache / "build.lock", progress, "image: another run is building one"):
-        found = _find(docker, inputs.tag)
+        found = find_image(docker, inputs.tag)
         if found is not None:
             return found
         progress(f"image: building {inputs.tag}")
         compose_file = stage(cache / "build", inputs, wheels)
-        builder = DockerClient(
-            client_call=docker.client_config.client_call,
-            context=docker.client_config.context,
-            host=docker.client_config.host,
-            compose_files=[compose_file],
-            compose_project_name="metta-sandbox-build",
-        )
-        _run_build(builder, inputs.tag, progress)
+        run_build(docker, compose_file, inputs.tag, progress)
     return docker.image.inspect(inputs.tag).id
 
 
-def _run_build(builder: DockerClient, tag: str, progress: Progress) -> None:
+def run_build(docker: DockerClient, compose_file: Path, tag: str, progress: Progress) -> None:
+    """Build the service ``node`` of a Compose file; Compose has BuildKit where Buildx is missing.
+
+    Raises:
+        StackError: It failed; its last lines are in the message.
+
+    """
+    builder = DockerClient(
+        client_call=docker.client_config.client_call,
+        context=docker.client_config.context,
+        host=docker.client_config.host,
+        compose_files=[compose_file],
+        compose_project_name="metta-sandbox-build",
+    )
     tail: list[str] = []
     try:
         for _, raw in builder.compose.build(services=["node"], stream_logs=True):
@@ -181,7 +212,7 @@ def _run_build(builder: DockerClient, tag: str, progress: Progress) -> None:
                 progress(f"image: step {step[1]} {step[2]}")
     except DockerException as error:
         lines = "\n".join(f"  {line}" for line in tail)
-        raise StackError(f"The node image {tag} could not be built:\n{lines}") from error
+        raise StackError(f"The image {tag} could not be built:\n{lines}") from error
 
 
 def prune(docker: DockerClient, user: NodeUser, now: float | None = None) -> list[str]:
@@ -194,7 +225,7 @@ def prune(docker: DockerClient, user: NodeUser, now: float | None = None) -> lis
         # Another run may remove it while we look; containers, too.
         with suppress(NoSuchImage):
             for tag in image.repo_tags:
-                if tag.startswith(f"{REPOSITORY}:"):
+                if tag.startswith((f"{REPOSITORY}:", f"{TRAINER_REPOSITORY}:")):
                     images[tag] = _last_asked(asked, tag, image.created.timestamp())
     containers = []
     for one in docker.container.list(all=True):

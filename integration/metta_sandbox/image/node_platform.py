@@ -9,6 +9,10 @@ from metta_sandbox.errors import MachineError
 #: The newest C library a wheel may ask for: that of Debian bookworm (PEP 600).
 NEWEST_GLIBC_MINOR = 36
 
+#: What our rollout runs on: mettagrid has wheels for these Pythons and for this C library.
+ROLLOUT_PYTHONS = ("3.11", "3.12")
+ROLLOUT_GLIBC = (2, 34)
+
 #: Names that engines and kernels give to an architecture, and the one wheels use.
 _ARCHITECTURES = {
     "x86_64": "x86_64",

@@ -39,15 +39,7 @@ def read_wheel(path: Path) -> Wheel:
         ValueError: It has none.
 
     """
-    with zipfile.ZipFile(path) as archive:
-        names = [
-            name
-            for name in archive.namelist()
-            if name.count("/") == 1 and name.endswith(".dist-info/METADATA")
-        ]
-        if not names:
-            raise ValueError(f"{path.name} has no METADATA")
-        fields = HeaderParser().parsestr(archive.read(names[0]).decode())
+    fields = HeaderParser().parsestr(read_metadata(path))
     with path.open("rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
@@ -59,6 +51,30 @@ def read_wheel(path: Path) -> Wheel:
         requires=tuple(fields.get_all("Requires-Dist") or ()),
         sha256=digest.hexdigest(),
     )
+
+
+def read_metadata(path: Path) -> str:
+    """Read the text of a wheel's metadata.
+
+    Raises:
+        ValueError: It has none.
+
+    """
+    with zipfile.ZipFile(path) as archive:
+        names = [
+            name
+            for name in archive.namelist()
+            if name.count("/") == 1 and name.endswith(".dist-info/METADATA")
+        ]
+        if not names:
+            raise ValueError(f"{path.name} has no METADATA")
+        return archive.read(names[0]).decode()
+
+
+def applicable(requirements: Iterable[str], platform: NodePlatform) -> tuple[str, ...]:
+    """Return the requirements that apply on a node, without their markers."""
+    chosen = _applicable(requirements, frozenset(), platform.markers())
+    return tuple(_plain(requirement) for requirement in chosen)
 
 
 def own_requirements(

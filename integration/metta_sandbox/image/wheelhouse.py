@@ -25,6 +25,7 @@ from metta_sandbox.image.pip_client import (
     find_pip,
     run_pip,
 )
+from metta_sandbox.image.present import Present, is_stub, pins, write_stubs
 from metta_sandbox.image.wheel_metadata import Wheel, closure, own_requirements, read_wheel
 from metta_sandbox.progress import Progress
 
@@ -41,6 +42,22 @@ _ROUNDS = 20
 _LARGE = re.compile(r"\s*Downloading \S+ \((?:\d{2,}(?:\.\d+)? MB|\S+ GB)\)")
 
 
+#: What pip says when requirements exclude each other.
+_CONFLICT = re.compile(r"ResolutionImpossible|conflicting dependencies")
+
+
+class RequirementError(MachineError):
+    """A package can't be had for the nodes; ``requirement`` says which."""
+
+    def __init__(self, message: str, hint: str, requirement: str) -> None:
+        super().__init__(message, hint)
+        self.requirement = requirement
+
+
+class ConflictError(MachineError):
+    """Requirements exclude each other."""
+
+
 @dataclass(frozen=True)
 class WheelSpec:
     """What a wheelhouse is for.
@@ -51,6 +68,7 @@ class WheelSpec:
         constraints: The text of a constraints file.
         gpu: Whether CUDA builds are wanted (``+hardware=gpu``).
         torch_cpu_index: Where CPU builds of torch are looked for if pip comes up with CUDA.
+        present: What there is already where the wheels go, and is left out of them.
 
     """
 
@@ -59,6 +77,7 @@ class WheelSpec:
     constraints: str = ""
     gpu: bool = False
     torch_cpu_index: str = TORCH_CPU_INDEX
+    present: tuple[Present, ...] = ()
 
     @classmethod
     def for_nodes(
@@ -84,6 +103,8 @@ class WheelSpec:
             "constraints": self.constraints,
             "gpu": self.gpu,
         }
+        if self.present:
+            parts["present"] = sorted([one.name, one.version] for one in self.present)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -130,6 +151,7 @@ def _make(spec: WheelSpec, path: Path, progress: Progress) -> None:
     progress(f"packages: fetching {len(spec.requirements)} requirements and what they need")
     with tempfile.TemporaryDirectory(prefix=f"{spec.key}-", dir=path.parent) as scratch:
         wheels = _fetch_closure(spec, Path(scratch), progress)
+        wheels = [(source, wheel) for source, wheel in wheels if not is_stub(wheel.file)]
         finished = Path(scratch) / "finished"
         finished.mkdir()
         for source, wheel in wheels:
@@ -143,9 +165,28 @@ def _make(spec: WheelSpec, path: Path, progress: Progress) -> None:
 
 
 def _fetch_closure(spec: WheelSpec, scratch: Path, progress: Progress) -> list[tuple[Path, Wheel]]:
-    """Download in rounds until nothing is missing on a node."""
+    """Download what is needed, keeping what is present unless that can't be."""
     constraints = scratch / "constraints.txt"
+    present = scratch / "present"
+    present.mkdir()
+    write_stubs(spec.present, present, spec.platform)
+    if spec.present:
+        constraints.write_text(spec.constraints + pins(spec.present, spec.requirements))
+        kept = scratch / "kept"
+        kept.mkdir()
+        try:
+            return _fetch_rounds(spec, kept, (constraints, present), progress)
+        except ConflictError:
+            progress("packages: some need other versions than nodes have; fetching those, too")
     constraints.write_text(spec.constraints)
+    return _fetch_rounds(spec, scratch, (constraints, present), progress)
+
+
+def _fetch_rounds(
+    spec: WheelSpec, scratch: Path, given: tuple[Path, Path], progress: Progress
+) -> list[tuple[Path, Wheel]]:
+    """Download in rounds until nothing is missing on a node."""
+    constraints, present = given
     pip = find_pip()
     built = scratch / "built"
     built.mkdir()
@@ -156,9 +197,8 @@ def _fetch_closure(spec: WheelSpec, scratch: Path, progress: Progress) -> list[t
     for number in range(_ROUNDS):
         folder = scratch / f"round-{number}"
         folder.mkdir()
-        download = Download(
-            asked, constraints, folder, spec.platform, (built, *previous), extra_index
-        )
+        links = (built, present, *previous)
+        download = Download(asked, constraints, folder, spec.platform, links, extra_index)
         result = run_pip(
             [*pip, *download.arguments()], _telling(progress), refuse_cuda=not spec.gpu
         )
@@ -200,10 +240,11 @@ def _build(
     if result.status == 0 and new and all(path.name.endswith("-none-any.whl") for path in new):
         return
     lines = "\n".join(f"  {line}" for line in result.tail[-8:])
-    raise MachineError(
+    raise RequirementError(
         f"There is no wheel of {requirement} for the nodes' Python and platform, "
         f"and a portable one can't be built here:\n{lines}",
         "put a wheel of it into a folder of yours: pip config set global.find-links FOLDER",
+        requirement,
     )
 
 
@@ -218,7 +259,8 @@ def _only_cuda(found: str) -> MachineError:
 
 def _pip_failed(result: PipResult) -> MachineError:
     lines = "\n".join(f"  {line}" for line in result.tail[-15:])
-    return MachineError(
+    conflict = any(_CONFLICT.search(line) for line in result.tail)
+    return (ConflictError if conflict else MachineError)(
         f"pip could not fetch the nodes' packages (status {result.status}):\n{lines}",
         "see that `pip download` works here: `pip config list` shows its indexes and certificates",
     )

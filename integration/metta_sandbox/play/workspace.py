@@ -8,9 +8,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from metta_sandbox.errors import InputError, Problem
+from metta_sandbox.image.build import Build
 from metta_sandbox.image.image_context import NodeUser
+from metta_sandbox.image.requirements import Required, read_requirements
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.base import StackPlan
+from metta_sandbox.stack.provision import MountSpec, Provision
 
 #: What stays behind: large, of this machine, or of an earlier run.
 LEFT_BEHIND = (".git", ".venv", "venv", "__pycache__", ".mypy_cache", "artifacts", "wandb")
@@ -18,19 +21,27 @@ _NAME = "workspace"
 
 
 def require_folders(scenarios: Iterable[tuple[Path, Scenario]]) -> None:
-    """Make sure that every folder and file that scenarios name is there.
+    """Make sure that every folder and file that scenarios name is there, and can be read.
 
     Raises:
         InputError: One is not; all of them are named.
 
     """
-    problems = tuple(
-        Problem(file, 0, 0, f"workload.{key}: {path} {lack}")
-        for file, scenario in scenarios
-        for key, path, lack in _missing(scenario, file)
-    )
+    problems: list[Problem] = []
+    for file, scenario in scenarios:
+        missing = [
+            Problem(file, 0, 0, f"workload.{key}: {path} {lack}")
+            for key, path, lack in _missing(scenario, file)
+        ]
+        problems += missing
+        if not missing:
+            try:
+                provision(scenario, file)
+            except InputError as error:
+                problems += error.problems
     if problems:
-        raise InputError("files are missing", "paths are from the scenario file", problems)
+        hint = "paths are from the file that names them"
+        raise InputError("files are missing or wrong", hint, tuple(dict.fromkeys(problems)))
 
 
 def _missing(scenario: Scenario, file: Path) -> Iterator[tuple[str, Path, str]]:
@@ -53,6 +64,37 @@ def _missing(scenario: Scenario, file: Path) -> Iterator[tuple[str, Path, str]]:
 def beside(file: Path, path: str) -> Path:
     """Find what a scenario file names: from its own folder, or one's home."""
     return (file.parent / Path(path).expanduser()).resolve()
+
+
+def provision(scenario: Scenario, file: Path) -> Provision:
+    """Find all that a scenario brings along for its nodes.
+
+    Raises:
+        InputError: Its requirements file is wrong.
+
+    """
+    workload = scenario.workload
+    build = None
+    if said := workload.build:
+        args = tuple(said.args.items())
+        build = Build(beside(file, said.context), said.dockerfile, args, said.target)
+    return Provision(
+        requirements=_requirements(workload.requirements, file),
+        image=workload.image,
+        build=build,
+        bundled_rollout=workload.run is None,
+        mounts=tuple(
+            MountSpec(beside(file, mount.source), mount.target, mount.read_only)
+            for mount in workload.mounts
+        ),
+        shared_memory=workload.shared_memory,
+    )
+
+
+def _requirements(said: str | tuple[str, ...] | None, file: Path) -> tuple[Required, ...]:
+    if isinstance(said, str):
+        return read_requirements(beside(file, said))
+    return tuple(Required(text, file, index=index) for index, text in enumerate(said or ()))
 
 
 def place(scenario: Scenario, file: Path, plan: StackPlan) -> None:

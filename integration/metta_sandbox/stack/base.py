@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from metta_sandbox.progress import Progress
 from metta_sandbox.stack.credentials import Credential
 from metta_sandbox.stack.link import HubLink
+from metta_sandbox.stack.provision import Provision
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class StackPlan:
         env: Variables for every node.
         credentials: What of the caller's home every node sees, read-only.
         standing: Whether it outlives the run that makes it.
+        provision: What nodes are to have beyond what all have.
 
     """
 
@@ -38,6 +40,7 @@ class StackPlan:
     env: Mapping[str, str] = field(default_factory=dict)
     credentials: tuple[Credential, ...] = ()
     standing: bool = False
+    provision: Provision = field(default_factory=Provision)
 
     @property
     def num_gpus(self) -> int:

@@ -34,6 +34,7 @@ from metta_sandbox.stack.credentials import (
 from metta_sandbox.stack.ends import container_status, describe_end, last_words
 from metta_sandbox.stack.lease import LABEL, Owner
 from metta_sandbox.stack.link import HubLink
+from metta_sandbox.stack.node_of import node_image
 from metta_sandbox.stack.request import (
     AGENT,
     HUB,
@@ -96,20 +97,23 @@ class ComposeStack:
     def up(self, progress: Progress) -> None:
         """Make the image if it is not there, and start all containers."""
         plan = self._plan
-        image = ensure_image(self._spec, progress, DockerClient())
+        docker = DockerClient()
+        image = ensure_image(self._spec, progress, docker)
+        nodes = node_image(docker, image, self._spec, plan.provision, progress)
         self._image = {
             "tag": image.tag,
             "id": image.id,
             "base": image.base,
             "built": image.built,
             "seconds": image.seconds,
+            **({"nodes": nodes.tag} if nodes else {}),
         }
         uid, gid = self._spec.user.uid, self._spec.user.gid
         for folder in (plan.run_folder, plan.folder / "api", plan.folder / "logs"):
             folder.mkdir(parents=True, exist_ok=True)
             if os.geteuid() == 0:
                 os.chown(folder, uid, gid)
-        place = self._place(image.tag, self._credentials())
+        place = replace(self._place(image.tag, self._credentials()), nodes=nodes)
         progress(f"starting {len(plan.hosts)} nodes as containers of project {self._project}")
         taken = [*_engine_subnets(), *host_routes()]
         for subnet in free_subnets(self._project, len(plan.hosts), taken):

@@ -64,6 +64,7 @@ class ProcessStack:
     def __init__(self, plan: StackPlan, python: str = sys.executable) -> None:
         self._plan = plan
         self._python = python
+        self._bins = [str(Path(python).parent)]
         self.folder = run_folder(plan.run) / _short(plan.scenario)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         hosts = [*plan.hosts, API]
@@ -83,6 +84,12 @@ class ProcessStack:
     def up(self, progress: Progress) -> None:
         """Start hub, control plane and nodes."""
         plan = self._plan
+        if plan.provision.requirements:
+            # What fetches packages is not needed otherwise.
+            from metta_sandbox.stack.trainer_python import ensure_trainer_bin  # noqa: PLC0415
+
+            bin_folder = ensure_trainer_bin(self._python, plan.provision.requirements, progress)
+            self._bins[:0] = [str(bin_folder)] if bin_folder else []
         (plan.folder / "logs").mkdir(parents=True, exist_ok=True)
         (plan.folder / "api").mkdir(exist_ok=True)
         agent = install(self.folder)
@@ -260,8 +267,8 @@ class ProcessStack:
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         return {
             **kept,
-            # As in a container, `python` is the nodes'.
-            "PATH": f"{Path(self._python).parent}{os.pathsep}{kept.get('PATH', os.defpath)}",
+            # As in a container, `python` is the nodes', or the trainer's own.
+            "PATH": os.pathsep.join([*self._bins, kept.get("PATH", os.defpath)]),
             "HOME": str(home),
             "TMPDIR": str(home / "tmp"),
             "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",

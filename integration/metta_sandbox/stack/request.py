@@ -26,6 +26,22 @@ HUB = "hub"
 
 
 @dataclass(frozen=True)
+class NodeImage:
+    """What nodes are made of.
+
+    Args:
+        tag: The image.
+        interpreter: Its Python that runs the agent.
+        foreign: Whether it is the user's, which knows no node user and has no home for one.
+
+    """
+
+    tag: str
+    interpreter: str = "python3"
+    foreign: bool = False
+
+
+@dataclass(frozen=True)
 class Placement:
     """Where and as what a stack is made.
 
@@ -37,6 +53,7 @@ class Placement:
         labels: Labels of everything that is made.
         subnet: The network's subnet, or None for one of the engine's choice.
         credentials: What nodes see under their home; copies, when the caller is root.
+        nodes: What nodes are made of, if not of the image that hub and control plane are.
 
     """
 
@@ -47,6 +64,7 @@ class Placement:
     labels: Mapping[str, str] = field(default_factory=dict)
     subnet: str | None = None
     credentials: tuple[Credential, ...] = ()
+    nodes: NodeImage | None = None
 
 
 def container_name(project: str, service: str) -> str:
@@ -79,6 +97,8 @@ def compose_request(base: Mapping[str, Any], plan: StackPlan, place: Placement) 
             service["command"] = [program, "--standing", *rest]
     for rank, host in enumerate(plan.hosts):
         _make_node(services[host], rank, plan)
+        if place.nodes:
+            _make_of(services[host], place.nodes, place.user)
         services[host]["volumes"] += [
             _mount(each.source, f"{HOME}/{each.name}", read_only=True) for each in place.credentials
         ]
@@ -128,12 +148,26 @@ def _make_node(service: dict[str, Any], rank: int, plan: StackPlan) -> None:
     control_plane = {"OBSERVATORY_URL": f"http://{API}:8080", "COGWEB_URL": f"http://{API}:8081"}
     service["environment"] = {**node_environment(node), **control_plane, **plan.env}
     service["working_dir"] = WORKSPACE if plan.source else RUN_FOLDER
+    service["shm_size"] = plan.provision.shared_memory
     service["volumes"].append(_mount(plan.run_folder, RUN_FOLDER))
+    service["volumes"] += [
+        _mount(each.source, each.target, read_only=each.read_only) for each in plan.provision.mounts
+    ]
     if plan.source:
         service["volumes"].append(_mount(plan.source, WORKSPACE))
     if plan.hardware == "gpu":
         devices = [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]
         service["deploy"] = {"resources": {"reservations": {"devices": devices}}}
+
+
+def _make_of(service: dict[str, Any], image: NodeImage, user: str) -> None:
+    service["image"] = image.tag
+    service["entrypoint"] = [image.interpreter, AGENT]
+    if image.foreign:
+        # Nobody there has the caller's numbers, so what is usually looked up is said.
+        service["environment"] |= {"HOME": HOME, "USER": "metta", "LOGNAME": "metta"}
+        uid, _, gid = user.partition(":")
+        service["tmpfs"] = [f"{HOME}:exec,mode=0700,uid={uid},gid={gid}"]
 
 
 def _command(command: list[str], host: str) -> list[str]:

@@ -1,0 +1,123 @@
+"""A requirements file, read so that each requirement knows its line.
+
+See https://pip.pypa.io/en/stable/reference/requirements-file-format/. Where packages come from is
+the business of pip's own configuration, which nodes never see, so options for that are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from metta_sandbox.errors import InputError, Problem
+from metta_sandbox.image.node_platform import NodePlatform
+from metta_sandbox.image.wheel_metadata import applicable
+
+_MOST_FILES = 8
+_COMMENT = re.compile(r"(^|\s)#.*$")
+_INCLUDE = re.compile(r"(?:-r|--requirement)[ =]?\s*(\S+)")
+
+
+@dataclass(frozen=True)
+class Required:
+    """One requirement, and where it was said.
+
+    Args:
+        text: As pip writes it (PEP 508).
+        file: A requirements file, or a scenario file.
+        line: Its line, from 1; 0: as the ``index``-th of a scenario's list.
+        index: Its place among those that were said together, from 0.
+
+    """
+
+    text: str
+    file: Path
+    line: int = 0
+    index: int = 0
+
+    @property
+    def name(self) -> str:
+        """The package's name, normalised."""
+        return canonicalize_name(Requirement(self.text).name)
+
+
+def read_requirements(path: Path) -> tuple[Required, ...]:
+    """Read a requirements file and those it includes with ``-r``.
+
+    Raises:
+        InputError: Lines are no requirements, or can't be honoured here; all are listed.
+
+    """
+    problems: list[Problem] = []
+    found = list(_read(path, (path,), problems))
+    if problems:
+        raise InputError(_count(problems), problems=tuple(problems))
+    return tuple(
+        Required(each.text, each.file, each.line, index) for index, each in enumerate(found)
+    )
+
+
+def on_node(required: tuple[Required, ...], platform: NodePlatform) -> Mapping[str, Required]:
+    """Give the requirements that apply on a node, without markers, each with where it was said."""
+    told: dict[str, Required] = {}
+    for each in required:
+        for text in applicable([each.text], platform):
+            told[text] = each
+    return told
+
+
+def _read(path: Path, trail: tuple[Path, ...], problems: list[Problem]) -> Iterator[Required]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(Problem(path, 0, 0, f"can't be read: {error}"))
+        return
+    for number, line in _joined(text):
+        if include := _INCLUDE.fullmatch(line):
+            named = path.parent / include[1]
+            if named in trail or len(trail) == _MOST_FILES:
+                problems.append(Problem(path, number, 1, f"{line}: files include each other"))
+            else:
+                yield from _read(named, (*trail, named), problems)
+        elif message := _misfit(line):
+            problems.append(Problem(path, number, 1, message))
+        else:
+            yield Required(line, path, number)
+
+
+def _joined(text: str) -> Iterator[tuple[int, str]]:
+    """Join lines that end in a backslash, and leave out comments and empty ones."""
+    began, kept = 0, ""
+    for number, line in enumerate(text.splitlines(), 1):
+        began = began or number
+        if line.endswith("\\"):
+            kept += f"{line[:-1]} "
+            continue
+        if whole := _COMMENT.sub("", f"{kept}{line}").strip():
+            yield began, whole
+        began, kept = 0, ""
+    if kept.strip():
+        yield began, kept.strip()
+
+
+def _misfit(line: str) -> str:
+    if line.startswith(("-e", "--editable", ".", "/", "file:")):
+        return f"{line}: a package of yours goes into workload.folder, not among requirements"
+    if line.startswith("-"):
+        return f"{line}: an option; say it to pip itself: pip config set global.…, or PIP_…"
+    if "--hash" in line:
+        return "hashes can't be checked here; leave them out: pip-compile --no-generate-hashes"
+    try:
+        Requirement(line)
+    except InvalidRequirement:
+        return f"expected a requirement such as einops>=0.8, got {line[:60]!r}"
+    return ""
+
+
+def _count(problems: list[Problem]) -> str:
+    return "1 problem" if len(problems) == 1 else f"{len(problems)} problems"

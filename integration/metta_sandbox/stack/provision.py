@@ -1,0 +1,40 @@
+"""What a scenario brings along for its nodes, with every path found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from metta_sandbox.image.build import Build
+from metta_sandbox.image.requirements import Required
+
+
+@dataclass(frozen=True)
+class MountSpec:
+    """A file or folder of this machine, and where nodes see it."""
+
+    source: Path
+    target: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True)
+class Provision:
+    """What nodes are to have beyond what all have.
+
+    Args:
+        requirements: Packages for the trainer, or the command, alone.
+        image: The user's image, or None.
+        build: What the user's image is built from, or None.
+        bundled_rollout: Whether our rollout must run on the nodes.
+        mounts: What of this machine nodes see.
+        shared_memory: The size of ``/dev/shm``, in bytes, where nodes are containers.
+
+    """
+
+    requirements: tuple[Required, ...] = ()
+    image: str | None = None
+    build: Build | None = None
+    bundled_rollout: bool = True
+    mounts: tuple[MountSpec, ...] = ()
+    shared_memory: int = 2 * 2**30

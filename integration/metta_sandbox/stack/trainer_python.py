@@ -1,0 +1,84 @@
+"""The environment of a trainer's own on nodes that are local processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+from metta_sandbox.errors import MachineError
+from metta_sandbox.image import overlay
+from metta_sandbox.image.node_platform import NodePlatform
+from metta_sandbox.image.pip_client import find_pip
+from metta_sandbox.image.present import Present
+from metta_sandbox.image.requirements import Required
+from metta_sandbox.image.trainer_packages import fetch
+from metta_sandbox.progress import Progress
+
+#: Printed by an interpreter: its version, and the core metadata of all its packages.
+_LOOK = """\
+import importlib.metadata, json, sys
+texts = [one.read_text("METADATA") or "" for one in importlib.metadata.distributions()]
+print(json.dumps({"python": "%d.%d" % sys.version_info[:2], "packages": texts}))
+"""
+
+
+def ensure_trainer_bin(
+    python: str, required: tuple[Required, ...], progress: Progress
+) -> Path | None:
+    """Return the commands' folder of an environment over the nodes' that has what is required.
+
+    Args:
+        python: The nodes' interpreter.
+        required: What the trainer imports.
+        progress: Gets a line for each step.
+
+    Returns:
+        The folder, or None if nodes have all that is required.
+
+    Raises:
+        InputError: pip finds no package for a requirement.
+        MachineError: The packages can't be had or installed.
+
+    """
+    told = json.loads(_run([python, "-c", _LOOK]))
+    # Of a package that is there twice, the one that comes first is imported.
+    present = {one.name: one for one in map(Present.of, filter(None, reversed(told["packages"])))}
+    nodes = NodePlatform.of_engine(platform.machine(), told["python"])
+    house = fetch(required, tuple(sorted(present.values())), nodes, progress)
+    if house is None:
+        return None
+    parts = json.dumps([python, house.key, Path(overlay.__file__).read_text()])
+    key = hashlib.sha256(parts.encode()).hexdigest()[:16]
+    folder = Path(user_cache_path("metta-sandbox")) / "trainers" / key
+    ready = folder / "ready"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not ready.exists():
+            progress(f"making the trainer's environment, once: {folder}")
+            _make(python, folder, house.path)
+            ready.touch()
+    return folder / "bin"
+
+
+def _make(python: str, folder: Path, house: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    _run([python, overlay.__file__, str(folder)])
+    pip = [*find_pip(), "--python", str(folder / "bin" / "python"), "install", "--quiet"]
+    links = ["--no-index", "--find-links", str(house), "--no-deps"]
+    _run([*pip, *links, "--requirement", str(house / "requirements.txt")])
+    _run([python, overlay.__file__, str(folder), "--scripts"])
+
+
+def _run(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = "\n".join((done.stderr or done.stdout).splitlines()[-15:])
+        raise MachineError(f"{' '.join(command[:5])} … failed:\n{said}", "try again, or use Docker")
+    return done.stdout
