@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 from typing_extensions import Self
 
 from metta_sandbox.scenario.base import Part
@@ -156,7 +156,13 @@ def _form(value: Any) -> str:
 
 
 Wanted = Annotated[
-    Annotated[Level, Tag("bounds")] | Annotated[Value, Tag("plain")], Discriminator(_form)
+    Annotated[Level, Tag("bounds")]
+    | Annotated[
+        Value,
+        WithJsonSchema({"type": ["string", "number", "boolean", "null", "array"]}),
+        Tag("plain"),
+    ],
+    Discriminator(_form),
 ]
 """A value as it must be, or the bounds of a number."""
 

@@ -5,17 +5,25 @@ from pathlib import Path
 
 import pytest
 
-from metta_sandbox.scenario.expect import KINDS, Bounds, Log, Trials
+from metta_sandbox.scenario.expect import KINDS, Bounds, Level, Moment
+from metta_sandbox.scenario.expect.records import EVENTS
 from metta_sandbox.scenario.loading import parse, parse_file
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import TRAINER_KEYS
 from metta_sandbox.scenario.provision import Build, Mount
 from metta_sandbox.scenario.search import Choice, Distribution, Range, Sweep
 from metta_sandbox.scenario.services import ScriptedAnswer, Services
+from metta_sandbox.scenario.steady_state import STATES
 from metta_sandbox.scenario.workload import Score, Trainer, Workload
 
 DOCS_FILE = Path(__file__).parents[4] / "docs" / "scenarios.md"
 DOCS = DOCS_FILE.read_text()
+#: What each kind of expectation, and of steady state, says.
+SAID = [
+    next(iter(item.model_fields.values())).annotation
+    for item in (*KINDS.values(), *STATES.values())
+]
+EXAMPLES = re.findall(r"^\| `\w+` \|.*\| `(\w+: .*)` \|$", DOCS, re.MULTILINE)
 BLOCKS = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
 
 
@@ -28,7 +36,8 @@ def test_every_example_is_a_scenario(block: str) -> None:
 @pytest.mark.parametrize(
     "part",
     [
-        *(Scenario, Sweep, Range, Choice, Bounds, Trials, Log),
+        *(Scenario, Sweep, Range, Choice, Bounds, Level, Moment),
+        *SAID,
         *(Workload, Build, Mount, Trainer, Score, Services, ScriptedAnswer),
     ],
 )
@@ -37,8 +46,14 @@ def test_every_key_is_documented(part: type[Scenario]) -> None:
         assert re.search(rf"`(?:workload\.)?{key}`", DOCS), key
 
 
+def test_every_kind_has_an_example_that_is_one() -> None:
+    assert [example.partition(":")[0] for example in EXAMPLES] == list(KINDS)
+    for example in EXAMPLES:
+        parse(f"version: 1\nname: x\nexpect:\n  - {example}\n", DOCS_FILE)
+
+
 def test_every_word_is_documented() -> None:
-    for word in (*KINDS, *TRAINER_KEYS, *Distribution.__args__):  # type: ignore[attr-defined]
+    for word in (*KINDS, *STATES, *EVENTS, *TRAINER_KEYS, *Distribution.__args__):  # type: ignore[attr-defined]
         assert f"`{word}`" in DOCS, word
 
 

@@ -22,6 +22,7 @@ INVALID = sorted((HERE / "invalid").glob("*.yaml"))
 #: What is wrong with these is no matter of keys, types and bounds.
 BEYOND_A_SCHEMA = {
     "durations",
+    "expectation-hosts",
     "fractions",
     "grid",
     "hosts",
