@@ -83,14 +83,11 @@ class Job:
         )
 
     @property
-    def output(self) -> str:
-        path = self.temp / "output"
-        return path.read_text() if path.exists() else ""
-
-    @property
     def artifacts(self) -> Path:
-        (told,) = re.findall(r"^artifacts=(.+)$", self.output, re.MULTILINE)
-        return Path(told)
+        """The folder that the step names in its outputs."""
+        name, _, folder = (self.temp / "output").read_text().strip().partition("=")
+        assert name == "artifacts"
+        return Path(folder)
 
     @property
     def summary(self) -> str:
@@ -144,8 +141,8 @@ def test_the_workflow_of_init_plays_the_scenario_of_init(job: Job) -> None:
     assert said.returncode == 0, said.stdout
     assert "PASSED first" in said.stdout
     assert job.summary.startswith("## ✅ 1 scenario passed")
-    assert results.read(job.artifacts).verdict == "passed"
-    assert (job.artifacts / "report.html").exists()
+    assert results.read(job.artifacts / "latest").verdict == "passed"
+    assert (job.artifacts / "latest" / "report.html").exists()
 
 
 def test_a_failure_ends_in_its_status_with_summary_annotation_and_artifacts(
@@ -167,7 +164,7 @@ def test_a_failure_ends_in_its_status_with_summary_annotation_and_artifacts(
     assert said.returncode == 1, said.stdout
     assert "::error file=scenarios/one.yaml,line=8," in said.stdout
     assert "❌" in job.summary
-    run = results.read(job.artifacts)
+    run = results.read(job.artifacts / "latest")
     assert [(one.name, one.verdict) for one in run.scenarios] == [
         ("one", "failed"),
         ("two", "failed"),
@@ -182,7 +179,7 @@ def test_what_is_given_is_never_taken_for_a_command(job: Job) -> None:
 
     assert said.returncode == 2, said.stdout
     assert evil in said.stdout
-    assert job.output == "", "nothing is there to be uploaded"
+    assert not list(job.artifacts.iterdir()), "nothing is there to be uploaded"
     assert not list(job.workspace.iterdir())
 
 
@@ -195,5 +192,5 @@ def test_artifacts_are_uploaded_whatever_came_of_the_run() -> None:
     step = steps()["Keep the artifacts"]
 
     assert step["if"].startswith("${{ always() ")
-    assert step["with"]["path"] == "${{ steps.play.outputs.artifacts }}"
+    assert step["with"]["path"].splitlines()[0] == "${{ steps.play.outputs.artifacts }}"
     assert steps()["Play"]["id"] == "play"

@@ -55,7 +55,8 @@ def pretend(scenario: Scenario, file: Path, setting: Setting) -> Played:
     checks = [CheckResult(name="trials", verdict=Verdict.PASSED)]
     if verdict in (Verdict.FAILED, Verdict.INCONCLUSIVE):
         detail = "expected 2 completed, saw 1\ntimeline.jsonl:7"
-        checks = [CheckResult(name="trials", verdict=verdict, detail=detail)]
+        asked = "expect[0]"
+        checks = [CheckResult(name="trials", verdict=verdict, detail=detail, asked_by=asked)]
     result = ScenarioResult(
         name=scenario.name,
         file=str(file),
@@ -351,17 +352,21 @@ def test_a_machine_that_can_play_nothing_fails_each_scenario_and_no_other_test(
     assert asked == [1]
 
 
-def test_a_time_limit_of_another_plugin_ends_the_run_and_the_next_one_begins(
-    case: pytest.Pytester, engine: Engine
+@pytest.mark.parametrize(
+    ("said", "reason"), [("limit", "over its time limit"), ("raise", "a fault of ours")]
+)
+def test_what_breaks_off_a_scenario_ends_the_run_and_the_next_one_begins(
+    case: pytest.Pytester, engine: Engine, said: str, reason: str
 ) -> None:
-    write(case, "a.yaml", "limit")
+    """Another plugin's time limit does, and so does a fault of the sandbox itself."""
+    write(case, "a.yaml", said)
     write(case, "b.yaml")
 
     run(case).assert_outcomes(passed=1, failed=1)
 
     cut, whole = sorted((case.path / "artifacts").glob("2*"), key=lambda one: one.stat().st_mtime)
     assert engine.removed == [cut.name]
-    assert results.read(cut).reason == "over its time limit"
+    assert results.read(cut).reason == reason
     assert results.read(whole).verdict is Verdict.PASSED
 
 
