@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -17,7 +19,7 @@ from metta_sandbox.node.control_plane import ControlPlane
 from metta_sandbox.node.handoff import HandOff, Outcome, free_port
 from metta_sandbox.node.overrides_style import write_files
 from metta_sandbox.node.score import Leavings, NoScoreError, find_score
-from metta_sandbox.node.tracking import TrackedRun
+from metta_sandbox.node.tracking import TrackedRun, start_tracker
 from metta_sandbox.node.trial import trial_folder
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.values import Value
@@ -108,6 +110,7 @@ class Leader:
             InputError: What was observed before is not of this search.
 
         """
+        threading.Thread(target=self._import_ahead, daemon=True).start()
         if not self._api.sweep(self._sweep).exists:
             digest = hashlib.sha256(f"{self._sweep} {self._seed}".encode()).hexdigest()
             self._api.create_sweep(
@@ -224,6 +227,13 @@ class Leader:
             attempt=trial.attempt,
             retried=retried,
         )
+
+    def _import_ahead(self) -> None:
+        """Import what each trial needs, while trainers are started and waited for anyway."""
+        with suppress(Exception):  # it is told where it is needed
+            start_tracker()
+            if self._trainer.bundled:
+                import metta_sandbox.node.arena.evaluate  # noqa: F401, PLC0415 - slow to import
 
     def _count(self, *, failed: bool, retried: bool) -> None:
         self.failed += failed

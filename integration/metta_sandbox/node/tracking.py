@@ -34,6 +34,17 @@ class WandbRun(Protocol):
         ...
 
 
+def start_tracker() -> None:
+    """Import W&B and start its service, which the first run would wait for."""
+    import wandb  # noqa: PLC0415 - only rank 0 needs it, and it is slow to import
+
+    wandb.setup(settings=_settings(wandb))
+
+
+def _settings(wandb: Any) -> Any:
+    return wandb.Settings(console="off", silent=True, disable_git=True)
+
+
 class TrackedRun:
     """One W&B run.
 
@@ -61,7 +72,7 @@ class TrackedRun:
             config=dict(overrides),
             mode="offline",
             reinit="finish_previous",
-            settings=wandb.Settings(console="off", silent=True, disable_git=True),
+            settings=_settings(wandb),
         )
 
     def log_step(self, record: Mapping[str, Any]) -> None:

@@ -1,0 +1,97 @@
+"""What can be forked, and what is started for it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from metta_sandbox.node.agent.warm_launcher import rank_environment
+from metta_sandbox.node.launchers.base import GroupSpec
+from metta_sandbox.node.launchers.warm import Program, at_start, ranks_command, read_program
+
+ENVIRON = {"PATH": str(Path(sys.executable).parent)}
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "target", "arguments", "unbuffered"),
+    [
+        ("train.py", "script", "train.py", (), False),
+        ("-u train.py --lr 1", "script", "train.py", ("--lr", "1"), True),
+        ("-m mine.train -m x", "module", "mine.train", ("-m", "x"), False),
+        ("-u -m mine.train a=1", "module", "mine.train", ("a=1",), True),
+    ],
+)
+def test_scripts_and_modules_are_read_as_python_reads_them(
+    words: str, kind: str, target: str, arguments: tuple[str, ...], unbuffered: bool
+) -> None:
+    command = (sys.executable, *words.split())
+    program = read_program(command, {})
+    expected = Program(sys.executable, kind, target, arguments, command, unbuffered)  # type: ignore[arg-type]
+    assert program == expected
+
+
+def test_an_interpreter_is_looked_up_where_the_trial_looks() -> None:
+    program = read_program(("python", "train.py"), ENVIRON)
+    assert isinstance(program, Program)
+    assert Path(program.interpreter).parent == Path(sys.executable).parent
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (("bash", "train.sh"), "bash is no Python interpreter"),
+        (("./train.py",), "./train.py is no Python interpreter"),
+        (("python4", "train.py"), "python4 is no Python interpreter"),
+        (("python", "-c", "print()"), "only SCRIPT and -m MODULE can be forked, not -c"),
+        (("python", "-O", "train.py"), "not -O"),
+        (("python",), "not nothing"),
+        (("python", "-m"), "not -m"),
+        (("python", "/"), "/ is a folder"),
+    ],
+)
+def test_what_can_t_be_forked_is_told(command: tuple[str, ...], reason: str) -> None:
+    said = read_program(command, ENVIRON)
+    assert isinstance(said, str)
+    assert reason in said
+
+
+def test_an_interpreter_that_is_not_there_is_told() -> None:
+    assert read_program(("python3", "train.py"), {"PATH": "/nowhere"}) == "python3 is not there"
+
+
+def test_variables_that_count_at_start_tell_warm_processes_apart() -> None:
+    counting = {
+        "PYTHONHASHSEED": "0",
+        "PYTHONPATH": "/x",
+        "OMP_NUM_THREADS": "2",
+        "LD_PRELOAD": "/y",
+        "TORCH_FR_BUFFER_SIZE": "8",
+        "PATH": "/bin",
+    }
+    others = {"METTA_TRIAL": "3", "LR": "0.1", "MY_TORCH": "1", "WANDB_DIR": "/z"}
+    assert at_start({**others, **counting}) == dict(sorted(counting.items()))
+
+
+def test_the_command_carries_place_and_program() -> None:
+    spec = GroupSpec(
+        group="trial-1",
+        command=("python", "train.py"),
+        num_nodes=2,
+        node_rank=1,
+        master_addr="sweep-master",
+        master_port=1234,
+        log_folder=Path("/run/trials/x"),
+        ranks_per_node=2,
+    )
+    program = Program("/bin/python", "script", "train.py", (), spec.command, unbuffered=False)
+    *start, warm, folder, group, run = ranks_command(spec, program, "a.pyz", "/w.sock", "/py")
+    assert start == ["/py", "-I", "-S", "a.pyz", "ranks"]
+    assert (warm, folder) == ("--warm=/w.sock", "--log-folder=/run/trials/x")
+    place = json.loads(group.removeprefix("--group="))
+    assert json.loads(run.removeprefix("--run="))["target"] == "train.py"
+    environ = rank_environment(place, 1, "/e.json")
+    assert (environ["RANK"], environ["LOCAL_RANK"], environ["GROUP_RANK"]) == ("3", "1", "1")
+    assert (environ["WORLD_SIZE"], environ["MASTER_PORT"]) == ("4", "1234")
