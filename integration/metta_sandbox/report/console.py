@@ -10,6 +10,7 @@ from rich.text import Text
 from typing_extensions import Self
 
 from metta_sandbox.report.results import CheckResult, RunResult, ScenarioResult, TrialResult
+from metta_sandbox.report.wording import explain
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.timeline.recording import Event, render
 from metta_sandbox.verdict import Verdict
@@ -119,7 +120,7 @@ def _badge(verdict: Verdict) -> Text:
 
 def _check(check: CheckResult) -> Text:
     text = Text.assemble("  ", (check.verdict.value, STYLES[check.verdict]), f" {check.name}")
-    for line in check.detail.splitlines():
+    for line in explain(check).splitlines():
         text.append(f"\n      {line}")
     return text
 

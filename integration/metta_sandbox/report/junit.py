@@ -8,6 +8,7 @@ from datetime import datetime
 from xml.etree import ElementTree as ET
 
 from metta_sandbox.report.results import CheckResult, RunResult, ScenarioResult
+from metta_sandbox.report.wording import explain
 from metta_sandbox.verdict import Verdict
 
 FILE_NAME = "junit.xml"
@@ -65,11 +66,12 @@ def _suite(name: str, checks: list[CheckResult], seconds: float, began: str) -> 
     }
     suite = _element("testsuite", about, seconds)
     for check, outcome in zip(checks, outcomes, strict=True):
-        case = _element("testcase", {"name": check.name, "classname": f"metta-sandbox.{name}"}, 0)
+        about = {"name": check.name, "classname": f"metta-sandbox.{name}"}
+        case = _element("testcase", about, check.seconds)
         if outcome:
             message = check.detail.partition("\n")[0] or check.verdict.value
             told = ET.SubElement(case, outcome, {"message": _clean(message)})
-            told.text = _clean(check.detail)
+            told.text = _clean(explain(check))
             if outcome != "skipped":
                 told.set("type", check.verdict.value)
         suite.append(case)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from metta_sandbox.report.results import CheckResult, RunResult, ScenarioResult, TrialResult
-from metta_sandbox.report.wording import figure, headline, many, seconds
+from metta_sandbox.report.wording import explain, figure, headline, many, seconds
 from metta_sandbox.verdict import Verdict
 
 FILE_NAME = "summary.md"
@@ -73,7 +73,7 @@ def _failures(run: RunResult) -> Iterator[str]:
 
 
 def _fenced(check: CheckResult) -> Iterator[str]:
-    detail = check.detail or check.verdict.value
+    detail = explain(check) or check.verdict.value
     if len(detail) > _LONGEST_DETAIL:
         detail = f"{detail[:_LONGEST_DETAIL]} …"
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", detail)), default=0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metta_sandbox.report.results import RunResult
+from metta_sandbox.report.results import CheckResult, RunResult
 from metta_sandbox.verdict import Verdict
 
 _MINUTE = 60
@@ -62,3 +62,12 @@ def figure(value: float | None) -> str:
 def _sentence(text: str) -> str:
     text = text.strip()
     return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def explain(check: CheckResult) -> str:
+    """Write what a check expected, what it saw, and where."""
+    lines = [f"expected: {check.expected}"] if check.expected else []
+    lines += [check.detail] if check.detail else []
+    if places := [place for place in check.where if place not in check.detail]:
+        lines.append(f"where: {', '.join(places)}")
+    return "\n".join(lines)

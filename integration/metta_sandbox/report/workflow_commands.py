@@ -6,14 +6,18 @@ https://docs.github.com/actions/reference/workflow-commands-for-github-actions
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from metta_sandbox.report.results import CheckResult, RunResult, ScenarioResult
+from metta_sandbox.report.wording import explain
 from metta_sandbox.scenario.tree import Document, UnreadableError, read
 from metta_sandbox.verdict import Verdict
 
 _GOOD = (Verdict.PASSED, Verdict.SKIPPED)
+#: An item of one of the scenario's lists.
+_ITEM = re.compile(r"(\w+)\[(\d+)\]")
 #: GitHub shows that many errors of a step.
 _MOST = 10
 
@@ -39,9 +43,7 @@ def unmet(scenario: ScenarioResult) -> list[tuple[int, CheckResult]]:
     """
     document = _read(Path(scenario.file))
     return [
-        (_line(document, at, len(scenario.checks)), check)
-        for at, check in enumerate(scenario.checks)
-        if check.verdict not in _GOOD
+        (_line(document, check), check) for check in scenario.checks if check.verdict not in _GOOD
     ]
 
 
@@ -53,19 +55,17 @@ def _of_scenario(scenario: ScenarioResult, workspace: Path) -> Iterator[str]:
     bad = unmet(scenario)
     for line, check in bad:
         title = f"{scenario.name}: {check.name} ({check.verdict})"
-        yield _command(check.detail or check.verdict.value, file=place, line=line, title=title)
+        yield _command(explain(check) or check.verdict.value, file=place, line=line, title=title)
     if not bad:
         title = f"{scenario.name}: {scenario.verdict}"
         yield _command(scenario.reason or title, file=place, line=1, title=title)
 
 
-def _line(document: Document | None, at: int, checks: int) -> int:
-    """Find the line of the expectation behind a check; 1 for what always has to hold.
-
-    A scenario's own expectations are judged first, in the order of its file.
-    """
-    path = ("expect", at)
-    if document is None or at >= checks or not document.has(path):
+def _line(document: Document | None, check: CheckResult) -> int:
+    """Find the line of what asks for a check; 1 for what always has to hold."""
+    asked = _ITEM.fullmatch(check.asked_by)
+    path = (asked[1], int(asked[2])) if asked else ()
+    if document is None or not path or not document.has(path):
         return 1
     return document.locate(path).line
 

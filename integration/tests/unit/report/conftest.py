@@ -44,7 +44,18 @@ def mixed() -> RunResult:
     scenarios = (
         scenario_result("good", passed),
         scenario_result(
-            "bad", passed, check_result(f"log {HOSTILE}", Verdict.FAILED, f"expected\n{HOSTILE}")
+            "bad",
+            passed,
+            CheckResult(
+                name=f"log {HOSTILE}",
+                verdict=Verdict.FAILED,
+                detail=f"expected\n{HOSTILE}",
+                expected=f"lacks {HOSTILE}",
+                seen=f"seen {HOSTILE}",
+                where=("logs/sweep-master.log:7",),
+                asked_by="expect[1]",
+                seconds=0.25,
+            ),
         ),
         scenario_result(
             "unsure", check_result("W&B runs", Verdict.INCONCLUSIVE, "torn"), faults=(fault,)

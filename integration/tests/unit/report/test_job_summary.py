@@ -33,7 +33,11 @@ def test_a_name_cannot_break_out_of_its_cell_or_heading(mixed: RunResult) -> Non
 
 
 def test_a_detail_cannot_close_its_fence(mixed: RunResult) -> None:
-    check = mixed.scenarios[1].checks[1].model_copy(update={"detail": "a\n````\n# b"})
+    check = (
+        mixed.scenarios[1]
+        .checks[1]
+        .model_copy(update={"detail": "a\n````\n# b", "expected": "", "where": ()})
+    )
     bad = mixed.scenarios[1].model_copy(update={"checks": (check,)})
     text = summary.render(mixed.model_copy(update={"scenarios": (bad,)}), FOLDER)
     assert "`````text\na\n````\n# b\n`````\n" in text

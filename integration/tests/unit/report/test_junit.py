@@ -48,6 +48,16 @@ def test_what_no_check_says_has_a_case_of_its_own(mixed: RunResult) -> None:
     assert lost.text == "sweep-worker is lost"
 
 
+def test_a_case_says_what_was_expected_what_was_seen_where_and_how_long_it_took(
+    mixed: RunResult,
+) -> None:
+    (case,) = (case for case in ET.fromstring(junit.render(mixed))[1].iter("testcase") if len(case))
+    assert case.get("time") == "0.250"
+    lines = (case[0].text or "").splitlines()
+    assert lines[0].startswith("expected: lacks ")
+    assert lines[-1] == "where: logs/sweep-master.log:7"
+
+
 def test_suites_tell_what_was_played_and_when(mixed: RunResult) -> None:
     suite = ET.fromstring(junit.render(mixed))[2]
     assert suite.get("timestamp") == "2026-11-22T18:35:12"

@@ -42,7 +42,8 @@ def test_a_standing_check_is_shown_at_the_first_line(
     mixed: RunResult, bad: ScenarioResult, tmp_path: Path
 ) -> None:
     passed, failed = bad.checks
-    shifted = bad.model_copy(update={"checks": (passed, passed, failed)})
+    standing = failed.model_copy(update={"asked_by": ""})
+    shifted = bad.model_copy(update={"checks": (passed, standing)})
     (command,) = annotate(of(mixed, shifted), tmp_path)
     assert ",line=1," in command
 
@@ -51,7 +52,12 @@ def test_text_cannot_end_the_command_or_begin_another(
     mixed: RunResult, bad: ScenarioResult, tmp_path: Path
 ) -> None:
     check = bad.checks[1].model_copy(
-        update={"name": "a:b,c::d\r\n::e%0A", "detail": "1%\r\n::stop-commands::x"}
+        update={
+            "name": "a:b,c::d\r\n::e%0A",
+            "detail": "1%\r\n::stop-commands::x",
+            "expected": "",
+            "where": (),
+        }
     )
     (command,) = annotate(of(mixed, bad.model_copy(update={"checks": (check,)})), tmp_path)
     title, _, message = command.partition("title=")[2].partition("::")
