@@ -14,6 +14,7 @@ from metta_sandbox.play.run import as_seen
 from metta_sandbox.play.workspace import require_folders
 from metta_sandbox.pytest_plugin.playing import Playing
 from metta_sandbox.report.results import CheckResult, ScenarioResult
+from metta_sandbox.report.wording import explain
 from metta_sandbox.report.workflow_commands import unmet
 from metta_sandbox.scenario.files import read_text
 from metta_sandbox.scenario.loading import parse_file
@@ -129,7 +130,7 @@ def _told(
     for line, check in bad:
         yield ""
         yield f"{result.file}:{line}: {check.verdict} {check.name}"
-        for detail in check.detail.splitlines():
+        for detail in explain(check).splitlines():
             yield f"    {detail}"
     yield ""
     yield f"artifacts in {folder}"
