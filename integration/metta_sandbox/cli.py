@@ -266,6 +266,7 @@ def init(
 def validate(paths: Paths = None, settings: Settings = None) -> None:
     """Check scenario files without starting anything."""
     from metta_sandbox.scenario.loading import load_files, read_settings  # noqa: PLC0415
+    from metta_sandbox.scenario.needs import needs  # noqa: PLC0415
 
     for file in load_files(paths or [Path("scenarios")], read_settings(settings or ())):
         ids = [scenario.id for scenario in file.scenarios]
@@ -273,6 +274,8 @@ def validate(paths: Paths = None, settings: Settings = None) -> None:
             typer.echo(f"{file.path}: {ids[0]} is valid")
         else:
             typer.echo("\n  ".join([f"{file.path}: {len(ids)} valid scenarios", *ids]))
+        if wanted := dict.fromkeys(str(need) for one in file.scenarios for need in needs(one)):
+            typer.echo(f"{file.path}: needs {', '.join(wanted)}")
         for caution in dict.fromkeys(text for one in file.scenarios for text in one.cautions):
             typer.echo(f"{file.path}: {caution}")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import asdict, dataclass
 
 from python_on_whales import DockerClient
-from python_on_whales.exceptions import DockerException
 
 from metta_sandbox.errors import InputError, MachineError, StackError
 from metta_sandbox.image.base_image import pull, refused
@@ -117,23 +117,21 @@ def _look_into(docker: DockerClient, tag: str, image: str) -> UserImage:
         return UserImage(**{**json.loads(kept.read_text()), "tag": tag})
     said = ""
     for name in _NAMES:
-        try:
-            answer = docker.run(
-                image,
-                ["-I", "-c", _LOOK],
-                entrypoint=name,
-                networks=["none"],
-                remove=True,
-                user="65534:65534",
-            )
-        except DockerException as error:
-            said = (error.stderr or str(error)).strip().splitlines()[-1]
-            continue
-        found = UserImage(tag=tag, id=image, **json.loads(str(answer).splitlines()[-1]))
-        kept.write_text(json.dumps(asdict(found)))
-        return found
+        # Not through python-on-whales, which lets the engine's complaints through to the terminal.
+        options = ["--rm", "--network=none", "--user=65534:65534", f"--entrypoint={name}"]
+        asked = subprocess.run(
+            [*map(str, docker.docker_cmd), "run", *options, image, "-I", "-c", _LOOK],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if asked.returncode == 0:
+            found = UserImage(tag=tag, id=image, **json.loads(asked.stdout.splitlines()[-1]))
+            kept.write_text(json.dumps(asdict(found)))
+            return found
+        said = next((line for line in asked.stderr.splitlines() if line.strip()), "")
     raise InputError(
-        f"the image {tag} has no Python that runs: {said}",
+        f"the image {tag} has no Python that runs: {said.removeprefix('docker: ')}",
         "nodes need Python 3.9 or later for the sandbox's agent, which needs nothing else; "
         "install python3 in it",
     )

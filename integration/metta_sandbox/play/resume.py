@@ -12,9 +12,8 @@ from metta_sandbox.play.workspace import give
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.search import LATEST
-from metta_sandbox.stack.base import StackPlan
+from metta_sandbox.stack.base import OBSERVATIONS, StackPlan
 
-OBSERVATIONS = "observations.jsonl"
 _STATE = "state.sqlite3"
 
 

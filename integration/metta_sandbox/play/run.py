@@ -15,7 +15,7 @@ from metta_sandbox.errors import StackError
 from metta_sandbox.interrupt import INTERRUPTED, interruptible, uninterrupted
 from metta_sandbox.play.play import Setting, play
 from metta_sandbox.play.standing import standing_engine
-from metta_sandbox.play.workspace import require_folders
+from metta_sandbox.play.workspace import provision, require_folders
 from metta_sandbox.progress import Progress
 from metta_sandbox.report import environment, results
 from metta_sandbox.report.artifacts import create_run_folder, release, reserve, unwritable
@@ -24,6 +24,7 @@ from metta_sandbox.report.publishing import publish
 from metta_sandbox.report.results import RunResult, ScenarioResult
 from metta_sandbox.scenario.loading import load_all
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.needs import lacking
 from metta_sandbox.stack.engines import Engine, choose, remove_everywhere
 from metta_sandbox.stack.lease import Owner, lease, leased_engine, reap
 from metta_sandbox.stack.process import belonging_to
@@ -87,6 +88,21 @@ class Run:
         self.problem = ""
         self.left_behind = False
 
+    def prepare(self, scenarios: Sequence[tuple[Path, Scenario]]) -> None:
+        """Have the packages and images that scenarios bring along, before any is played.
+
+        Raises:
+            SandboxError: Something can't be had.
+
+        """
+        assert self.engine is not None
+        for file, scenario in scenarios:
+            wanted = provision(scenario, file)
+            if wanted.takes_time and not lacking(scenario, self.engine.name):
+                with belonging_to(self.folder.name):
+                    gpu = scenario.hardware == "gpu"
+                    self.engine.prepare(wanted, self.reporter.step, gpu=gpu)
+
     def play(self, file: Path, scenario: Scenario) -> ScenarioResult:
         """Play one scenario of the run.
 
@@ -137,6 +153,7 @@ def run(options: Options, reporter: Reporter) -> int:
             scenarios = _chosen(options.given or load_all(options.paths, options.settings), options)
             require_folders(scenarios)
             with opened(options, reporter) as current:
+                current.prepare(scenarios)
                 for number, (file, scenario) in enumerate(scenarios, 1):
                     reporter.begin(scenario, number, len(scenarios))
                     current.play(file, scenario)

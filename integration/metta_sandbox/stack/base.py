@@ -12,6 +12,9 @@ from metta_sandbox.stack.credentials import Credential
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.provision import Provision
 
+#: The file of the run folder that holds what a sweep observed.
+OBSERVATIONS = "observations.jsonl"
+
 
 @dataclass(frozen=True)
 class StackPlan:

@@ -15,6 +15,7 @@ from metta_sandbox.progress import Progress
 from metta_sandbox.stack.base import Stack, StackPlan
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.process import ProcessStack, remove_run
+from metta_sandbox.stack.provision import Provision
 
 #: Seconds within which an engine must answer.
 _PATIENCE = 15.0
@@ -30,6 +31,22 @@ class Engine(Protocol):
 
     name: str
     versions: dict[str, str]
+
+    def prepare(self, provision: Provision, progress: Progress, *, gpu: bool) -> None:
+        """Have what a scenario brings along, so that stacks find it.
+
+        Args:
+            provision: What it brings along.
+            progress: Gets a line for each step.
+            gpu: Whether its nodes have GPUs.
+
+        Raises:
+            InputError: A requirement or an image can't be had, or nodes can't be made of it.
+            MachineError: Indexes or registries do not answer, or have nothing that fits.
+            StackError: An image could not be built.
+
+        """
+        ...
 
     def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:
         """Give a stack for a scenario. It is not up yet."""
@@ -51,6 +68,14 @@ class ProcessEngine:
 
     def __init__(self) -> None:
         self.versions: dict[str, str] = {}
+
+    def prepare(self, provision: Provision, progress: Progress, *, gpu: bool) -> None:  # noqa: ARG002
+        """Have the packages of a trainer's own; for images there is no use here."""
+        from metta_sandbox.stack.node_python import find_python  # noqa: PLC0415
+        from metta_sandbox.stack.trainer_python import ensure_trainer_bin  # noqa: PLC0415
+
+        if provision.requirements:
+            ensure_trainer_bin(find_python(progress), provision.requirements, progress)
 
     def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:  # noqa: ARG002
         """Give a stack for a scenario."""
@@ -80,6 +105,16 @@ class ComposeEngine:
 
     def __init__(self, versions: dict[str, str]) -> None:
         self.versions = versions
+
+    def prepare(self, provision: Provision, progress: Progress, *, gpu: bool) -> None:
+        """Have the images that nodes are made of."""
+        from python_on_whales import DockerClient  # noqa: PLC0415
+
+        from metta_sandbox.image.node_image import ImageSpec, ensure_image  # noqa: PLC0415
+        from metta_sandbox.stack.node_of import node_image  # noqa: PLC0415
+
+        docker, spec = DockerClient(), ImageSpec(gpu=gpu)
+        node_image(docker, ensure_image(spec, progress, docker), spec, provision, progress)
 
     def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:  # noqa: ARG002
         """Give a stack for a scenario, as a Compose project of its own."""

@@ -38,3 +38,8 @@ class Provision:
     bundled_rollout: bool = True
     mounts: tuple[MountSpec, ...] = ()
     shared_memory: int = 2 * 2**30
+
+    @property
+    def takes_time(self) -> bool:
+        """Whether it must be fetched or built."""
+        return bool(self.requirements or self.image or self.build)

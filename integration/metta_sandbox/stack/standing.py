@@ -14,12 +14,13 @@ from typing import IO, Any
 
 from platformdirs import user_state_path
 
-from metta_sandbox.errors import StackError
+from metta_sandbox.errors import InputError, StackError
 from metta_sandbox.progress import Progress
-from metta_sandbox.stack.base import Stack, StackPlan
+from metta_sandbox.stack.base import OBSERVATIONS, Stack, StackPlan
 from metta_sandbox.stack.credentials import Credential
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
+from metta_sandbox.stack.provision import Provision
 
 #: The Compose project that makes a standing stack, and so what its containers' names begin with.
 PROJECT = "metta"
@@ -335,13 +336,28 @@ class StandingEngine:
         self.name = record.engine
         self.versions = versions
 
+    def prepare(self, provision: Provision, progress: Progress, *, gpu: bool) -> None:  # noqa: ARG002
+        """Refuse what a stack that is up already can't be given.
+
+        Raises:
+            InputError: Always.
+
+        """
+        raise InputError("the standing stack has no requirements or images of a scenario's")
+
     def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:  # noqa: ARG002
         """Give the standing stack.
 
         Raises:
             StackError: Another sweep is on it.
+            InputError: The sweep resumes another, whose control plane this stack has not.
 
         """
+        if (plan.run_folder / OBSERVATIONS).exists():
+            raise InputError(
+                "a sweep can't be resumed on the standing stack, which has its own control plane",
+                "metta-sandbox stop, and launch it again",
+            )
         use = _take(Use(owner.run, self._sweep, self._words))
         return StandingStack(plan, self._record, self._stack, use)
 
