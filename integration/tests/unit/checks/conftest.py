@@ -106,6 +106,7 @@ class Played:
         self.scenario: dict[str, Any] = {"version": 1, "name": "basic"}
         self.events: list[dict[str, Any]] = []
         self.calls: list[dict[str, Any]] = []
+        self.seconds = {"scenario": 20.0, "up": 1.5, "sweep": 15.0}
         self.call("GET", "/sweeps/basic", {"exists": False, "wandb_sweep_id": ""})
         self.call("POST", "/sweeps/basic/create_sweep", {"created": True, "sweep_id": "u"})
         for node in (0, 1):
@@ -132,12 +133,14 @@ class Played:
             self.emit("train.finished", node, **who, rank=node, digest=digest)
             self.write(f"trials/{run}/rank-{node}.digest", f"{digest}\n")
             self.write(f"trials/{run}/rank-{node}.log", f"training on rank {node}\n")
+            self.emit("rank.exited", node, group=f"trial-{trial}", rank=node, status=0)
         self.emit("eval.finished", 0, **who, score=1.5)
         self.emit("observation.recorded", 0, **who, score=1.5, cost=512, failed=False)
         self.write(f"trials/{run}/overrides.json", json.dumps(OVERRIDES))
         record = {"status": "completed", "score": 1.5, "cost": 512.0, "seconds": 3.0, "reason": ""}
         about = {"suggestion": SUGGESTION, "overrides": OVERRIDES}
-        self.write(f"trials/{run}/trial.json", json.dumps({**who, **record, **about}))
+        whole = json.dumps({**who, **record, **about}, indent=2)
+        self.write(f"trials/{run}/trial.json", whole)
         with zipfile.ZipFile(self.folder / f"trials/{run}/checkpoint.pt", "w") as archive:
             archive.writestr("checkpoint/data.pkl", pickle.dumps({"step": 3}, protocol=2))
             archive.writestr("checkpoint/version", "3\n")
@@ -146,7 +149,7 @@ class Played:
 
     def wandb(self, run: str, *, stamp: str = "20261122_184202", **said: Any) -> Path:
         """Write a run's W&B file; what is said replaces what is right."""
-        history = [{"_step": step, "reward": step / 2} for step in range(3)]
+        history = [{"_step": s, "train/loss": 1 / (s + 1), "reward": s / 2} for s in range(3)]
         right = {"config": OVERRIDES, "history": history, "summary": {"reward": 1.5}}
         file = self.folder / "wandb" / f"offline-run-{stamp}-{run}" / f"run-{run}.wandb"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -169,7 +172,7 @@ class Played:
     def change(self, name: str, **fields: Any) -> None:
         """Change fields of a file of JSON."""
         kept = json.loads((self.folder / name).read_text())
-        self.write(name, json.dumps({**kept, **fields}))
+        self.write(name, json.dumps({**kept, **fields}, indent=2))
 
     def events_of(self, name: str, **fields: Any) -> list[dict[str, Any]]:
         """Find events by name and fields, to be changed."""
@@ -187,7 +190,11 @@ class Played:
         path.write_text("".join(json.dumps(call) + "\n" for call in self.calls))
         scenario = Scenario.model_validate({**self.scenario, "expect": list(expect)})
         events = [Event(float(number), event) for number, event in enumerate(self.events)]
-        return Evidence(self.folder, scenario, events)
+        # As in real ones, other things stand between the events.
+        lines = [json.dumps({"step": "ready", "received": 0.0})]
+        lines += [json.dumps(event.to_json()) for event in events]
+        (self.folder / "timeline.jsonl").write_text("".join(f"{line}\n" for line in lines))
+        return Evidence(self.folder, scenario, events, self.seconds)
 
     def judged(self, name: str, *expect: Mapping[str, Any]) -> tuple[str, str]:
         """Evaluate all checks and give one's verdict and detail."""

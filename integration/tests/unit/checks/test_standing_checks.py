@@ -97,7 +97,7 @@ SPOILT: list[tuple[str, Spoil, str]] = [
     (
         "hand-off",
         lambda p: p.drop("handoff.received", node_rank=1, trial=2),
-        "trial 2 (basic.r.2): rank 0 sent it at +13.000s; sweep-worker never received it",
+        "trial 2 (basic.r.2): rank 0 sent it at +15.000s; sweep-worker never received it",
     ),
     (
         "hand-off",
