@@ -13,7 +13,7 @@ from metta_sandbox.play.play import Played, Setting, play
 from metta_sandbox.report import results
 from metta_sandbox.report.artifacts import create_run_folder
 from metta_sandbox.report.console import Reporter
-from metta_sandbox.scenario.loading import load
+from metta_sandbox.scenario.loading import load, parse
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.lease import Owner
 
@@ -66,12 +66,12 @@ class Engine:
         self.log.append(f"remove {run}")
 
 
-def played(tmp_path: Path, engine: Engine) -> Played:
+def played(tmp_path: Path, engine: Engine, scenario: Scenario | None = None) -> Played:
     def ignore(_: object) -> None:
         """Nobody watches."""
 
     setting = Setting(engine, Owner("run"), create_run_folder(tmp_path), ignore, ignore)
-    return play(load(FILE), FILE, setting)
+    return play(scenario or load(FILE), FILE, setting)
 
 
 def test_what_came_first_is_the_reason_and_the_stack_goes_back_all_the_same(
@@ -104,6 +104,18 @@ def test_ctrl_c_collects_and_gives_back(tmp_path: Path) -> None:
 
     assert engine.log == ["up", "collect", "down"]
     assert (outcome.interrupted, outcome.result.reason) == (True, "interrupted")
+
+
+def test_what_the_engine_lacks_skips_a_scenario_untouched(tmp_path: Path) -> None:
+    engine = Engine()
+    engine.name = "process"
+    text = "version: 1\nname: x\nworkload: {image: mine}"
+
+    result = played(tmp_path, engine, parse(text, FILE)).result
+
+    assert engine.log == []
+    assert result.verdict == "skipped"
+    assert result.reason == "the engine process lacks containers (workload.image)"
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_of_its_scenario(

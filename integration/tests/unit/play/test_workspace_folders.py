@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from metta_sandbox.errors import InputError
-from metta_sandbox.play.workspace import place, require_folders, working_folder
+from metta_sandbox.play.workspace import place, provision, require_folders, working_folder
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.base import StackPlan
 
@@ -77,3 +77,51 @@ def test_every_missing_folder_is_told(file: Path) -> None:
     with pytest.raises(InputError) as caught:
         require_folders([(file, scenario(folder=name)) for name in ("gone", "lost")])
     assert len(caught.value.problems) == 2
+
+
+def test_everything_that_is_missing_or_wrong_is_told_at_once(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "r.txt").write_text("einops\n-e .\n")
+    (tmp_path / "image").mkdir()
+    mounts = [{"source": "gone", "target": "/a"}, {"source": "mine", "target": "/b"}]
+    with pytest.raises(InputError) as caught:
+        require_folders(
+            [
+                (file, scenario(requirements="none.txt", run="x", mounts=mounts)),
+                (file, scenario(requirements="r.txt", run="x")),
+                (file, scenario(build="image")),
+            ]
+        )
+    assert [str(problem).removeprefix(f"{tmp_path}/") for problem in caught.value.problems] == [
+        f"x.yaml: workload.requirements: {tmp_path}/none.txt is no file",
+        f"x.yaml: workload.mounts[0].source: {tmp_path}/gone is not there",
+        "r.txt:2:1: -e .: a package of yours goes into workload.folder, not among requirements",
+        f"x.yaml: workload.build: {tmp_path}/image/Dockerfile is no file",
+    ]
+
+
+def test_what_is_brought_along_is_found_beside_the_file(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    (tmp_path / "r.txt").write_text("einops\n")
+    one = scenario(requirements="r.txt", run="x", shared_memory="1MiB")
+    two = scenario(
+        build={"context": "mine", "args": {"A": 1}, "target": "t"},
+        mounts=[{"source": "~/data", "target": "/data"}],
+    )
+
+    found = provision(one, file)
+    assert [(one.text, one.file, one.line) for one in found.requirements] == [
+        ("einops", tmp_path / "r.txt", 1)
+    ]
+    assert (found.bundled_rollout, found.shared_memory) == (False, 2**20)
+    found = provision(two, file)
+    assert found.bundled_rollout
+    assert found.build
+    assert (found.build.context, found.build.args) == (tmp_path / "mine", (("A", "1"),))
+    assert found.mounts[0].source == Path("/home/me/data")
+    listed = provision(scenario(requirements=["a", "b>=1"], run="x"), file).requirements
+    assert [(one.text, one.index, one.file) for one in listed] == [
+        ("a", 0, file),
+        ("b>=1", 1, file),
+    ]

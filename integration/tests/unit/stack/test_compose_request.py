@@ -13,7 +13,15 @@ from metta_sandbox.resources import compose_folder
 from metta_sandbox.scenario.names import node_host
 from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.credentials import Credential
-from metta_sandbox.stack.request import HOME, RUN_FOLDER, WORKSPACE, Placement, compose_request
+from metta_sandbox.stack.provision import MountSpec, Provision
+from metta_sandbox.stack.request import (
+    HOME,
+    RUN_FOLDER,
+    WORKSPACE,
+    NodeImage,
+    Placement,
+    compose_request,
+)
 from metta_sandbox.stack.subnet import free_subnets
 
 CONTRACT = {
@@ -116,6 +124,47 @@ def test_credentials_are_mounted_read_only_and_the_api_gets_its_token_alone(
     assert not any(target.startswith(HOME) for target in api)
     assert "secret" not in str(asked)
     assert not any(HOME in target for target in targets(request()["services"]["sweep-worker"]))
+
+
+def test_what_a_scenario_mounts_is_seen_by_nodes_alone() -> None:
+    mounts = (MountSpec(Path("/x/data"), "/data"), MountSpec(Path("/y"), "/y", read_only=False))
+    asked = request(provision=Provision(mounts=mounts, shared_memory=2**20))
+    for host in ("sweep-master", "sweep-worker"):
+        service = asked["services"][host]
+        assert service["shm_size"] == 2**20
+        assert targets(service)["/data"]["source"] == "/x/data"
+        assert (targets(service)["/data"]["read_only"], targets(service)["/y"]["read_only"]) == (
+            True,
+            False,
+        )
+    for host in ("hub", "dummy-api"):
+        assert "/data" not in targets(asked["services"][host])
+    assert request()["services"]["sweep-master"]["shm_size"] == 2**31
+
+
+def test_only_nodes_are_made_of_an_image_of_the_users() -> None:
+    nodes = NodeImage("my/trainer:1", "/usr/bin/python3.9", foreign=True)
+    place = Placement("p", "image:tag", "7:8", Path("/agent.pyz"), nodes=nodes)
+    services = request(place=place)["services"]
+    for host in ("hub", "dummy-api"):
+        assert services[host]["image"] == "image:tag"
+        assert services[host]["entrypoint"][0] == "python3"
+    for host in ("sweep-master", "sweep-worker"):
+        assert services[host]["image"] == "my/trainer:1"
+        assert services[host]["entrypoint"] == ["/usr/bin/python3.9", "/opt/metta/agent.pyz"]
+        assert services[host]["user"] == "7:8"
+        # The image knows nobody of that number.
+        assert services[host]["environment"]["HOME"] == "/home/metta"
+        assert services[host]["environment"]["USER"] == "metta"
+        assert services[host]["tmpfs"] == ["/home/metta:exec,mode=0700,uid=7,gid=8"]
+
+
+def test_an_image_with_a_trainers_packages_is_ours_otherwise() -> None:
+    place = Placement("p", "image:tag", "7:8", Path("/agent.pyz"), nodes=NodeImage("more:1"))
+    service = request(place=place)["services"]["sweep-worker"]
+    assert (service["image"], service["entrypoint"][0]) == ("more:1", "python3")
+    assert "tmpfs" not in service
+    assert "HOME" not in service["environment"]
 
 
 def test_gpus_are_asked_for_and_told() -> None:
