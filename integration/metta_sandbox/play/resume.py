@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from metta_sandbox.errors import InputError
-from metta_sandbox.play.workspace import give
+from metta_sandbox.play.workspace import earlier_folder, give
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.search import LATEST
@@ -32,8 +32,9 @@ def resume(scenario: Scenario, file: Path, plan: StackPlan, progress: Progress) 
     """
     source = _find(scenario, file, plan)
     if source is None:
-        if scenario.sweep.resume == LATEST:
-            progress(f"no earlier run has trials of {scenario.name}: the sweep begins anew")
+        if scenario.sweep.resume != LATEST:
+            raise InputError(f"sweep.resume: {scenario.sweep.resume} is no longer there")
+        progress(f"no earlier run has trials of {scenario.name}: the sweep begins anew")
         return
     lines = list(_whole_lines(source / "shared" / OBSERVATIONS))
     states = sorted((source / "api").glob(f"{_STATE}*"))
@@ -53,30 +54,9 @@ def resume(scenario: Scenario, file: Path, plan: StackPlan, progress: Progress) 
     progress(f"resuming after {len(lines)} trials: {source}")
 
 
-def named_folder(scenario: Scenario, file: Path) -> Path | None:
-    """Return the folder of artifacts that a scenario names, or None if it names none.
-
-    Raises:
-        InputError: It is not there, or no scenario was played in it.
-
-    """
-    named = scenario.sweep.resume
-    if named is None or named == LATEST:
-        return None
-    places = [base / Path(named).expanduser() for base in (file.parent, Path())]
-    for place in places:
-        for folder in (place, place / scenario.name):
-            if (folder / "scenario.yaml").is_file():
-                return folder.resolve()
-    raise InputError(
-        f"{file}: sweep.resume: {named} is no folder of a played scenario",
-        f"as in artifacts/RUN/{scenario.name}; it is looked for beside the file, and here",
-    )
-
-
 def _find(scenario: Scenario, file: Path, plan: StackPlan) -> Path | None:
     if scenario.sweep.resume != LATEST:
-        return named_folder(scenario, file)
+        return earlier_folder(scenario, file)
     own = plan.folder.parent
     runs = sorted(own.parent.glob("*"), key=lambda run: run.name, reverse=True)
     for run in runs:

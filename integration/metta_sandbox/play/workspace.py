@@ -12,6 +12,7 @@ from metta_sandbox.image.build import Build
 from metta_sandbox.image.image_context import NodeUser
 from metta_sandbox.image.requirements import Required, read_requirements
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.search import LATEST
 from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.provision import MountSpec, Provision
 
@@ -30,7 +31,7 @@ def require_folders(scenarios: Iterable[tuple[Path, Scenario]]) -> None:
     problems: list[Problem] = []
     for file, scenario in scenarios:
         missing = [
-            Problem(file, 0, 0, f"workload.{key}: {path} {lack}")
+            Problem(file, 0, 0, f"{key}: {path} {lack}")
             for key, path, lack in _missing(scenario, file)
         ]
         problems += missing
@@ -45,20 +46,33 @@ def require_folders(scenarios: Iterable[tuple[Path, Scenario]]) -> None:
 
 
 def _missing(scenario: Scenario, file: Path) -> Iterator[tuple[str, Path, str]]:
-    workload = scenario.workload
+    workload, earlier = scenario.workload, scenario.sweep.resume
+    if earlier and earlier != LATEST and not earlier_folder(scenario, file):
+        yield "sweep.resume", Path(earlier), f"has no scenario {scenario.name} that was played"
     if workload.folder and not (path := beside(file, workload.folder)).is_dir():
-        yield "folder", path, "is no folder"
+        yield "workload.folder", path, "is no folder"
     if isinstance(workload.requirements, str):
         path = beside(file, workload.requirements)
         if not path.is_file():
-            yield "requirements", path, "is no file"
+            yield "workload.requirements", path, "is no file"
     if workload.build:
         path = beside(file, workload.build.context)
         if not (path / workload.build.dockerfile).is_file():
-            yield "build", path / workload.build.dockerfile, "is no file"
+            yield "workload.build", path / workload.build.dockerfile, "is no file"
     for index, mount in enumerate(workload.mounts):
         if not (path := beside(file, mount.source)).exists():
-            yield f"mounts[{index}].source", path, "is not there"
+            yield f"workload.mounts[{index}].source", path, "is not there"
+
+
+def earlier_folder(scenario: Scenario, file: Path) -> Path | None:
+    """Find the artifacts of the sweep that a scenario resumes; None if they are not there.
+
+    The path is from the file, or else from where the command runs; of a run, or of a scenario.
+    """
+    named = Path(scenario.sweep.resume or "").expanduser()
+    places = [base / named for base in (file.parent, Path())]
+    found = [folder for place in places for folder in (place, place / scenario.name)]
+    return next((path.resolve() for path in found if (path / "scenario.yaml").is_file()), None)
 
 
 def beside(file: Path, path: str) -> Path:

@@ -70,7 +70,7 @@ def test_the_first_of_all_runs_has_nothing_to_resume(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"\.\./gone is no folder of a played scenario"):
+    with pytest.raises(InputError, match=r"sweep\.resume: \.\./gone is no longer there"):
         resumed(tmp_path / "a", "../gone")
     source = earlier(tmp_path / "b", "1")
     for path in (source / "api").iterdir():

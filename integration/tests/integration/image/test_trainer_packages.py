@@ -1,0 +1,103 @@
+"""A trainer's packages with a real pip: only what nodes lack, and each fault at its line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from metta_sandbox.errors import InputError
+from metta_sandbox.image.node_platform import NodePlatform
+from metta_sandbox.image.present import Present, in_wheelhouse
+from metta_sandbox.image.requirements import Required
+from metta_sandbox.image.trainer_packages import fetch
+
+MakeWheel = Callable[..., Path]
+
+NODE = NodePlatform("x86_64")
+HERE = Path("scenario.yaml")
+
+
+@pytest.fixture
+def links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that the user's own configuration names, instead of any index."""
+    folder = tmp_path / "links"
+    folder.mkdir()
+    config = tmp_path / "pip.conf"
+    config.write_text(f"[global]\nno-index = true\nfind-links = {folder}\n")
+    for variable in ("PIP_FIND_LINKS", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return folder
+
+
+@pytest.fixture
+def present(tmp_path: Path, make_wheel: MakeWheel) -> tuple[Present, ...]:
+    """What nodes have: torch, which no index here has, and numpy and what needs it."""
+    folder = tmp_path / "nodes"
+    make_wheel(folder, "torch", "2.13.0+cpu", "numpy>=2")
+    make_wheel(folder, "numpy", "2.3")
+    make_wheel(folder, "scikit-learn", "1.9", "numpy>=2")
+    return in_wheelhouse(folder)
+
+
+def names(house: Path) -> list[str]:
+    return (house / "requirements.txt").read_text().split()
+
+
+def test_what_nodes_have_is_not_fetched_again(
+    links: Path, present: tuple[Present, ...], tmp_path: Path, make_wheel: MakeWheel
+) -> None:
+    make_wheel(links, "mine", "1.0", "torch>=2", "numpy", "leaf")
+    make_wheel(links, "leaf", "3.0")
+    make_wheel(links, "numpy", "2.3", tag="cp311-cp311-manylinux_2_36_x86_64")
+    make_wheel(links, "numpy", "2.4")
+    required = (Required("mine", HERE), Required("numpy", HERE, index=1))
+
+    house = fetch(required, present, NODE, print, cache=tmp_path / "cache")
+
+    assert house
+    assert names(house.path) == ["leaf==3.0", "mine==1.0"]
+    again = fetch(required, present, NODE, print, cache=tmp_path / "cache")
+    assert again
+    assert not again.made
+    enough = (Required("torch", HERE), Required("scikit-learn>=1", HERE))
+    assert fetch(enough, present, NODE, print, cache=tmp_path / "cache") is None
+
+
+@pytest.mark.parametrize("asked", ["numpy==1.26", "old"])
+def test_another_version_goes_over_the_nodes(
+    links: Path,
+    present: tuple[Present, ...],
+    tmp_path: Path,
+    make_wheel: MakeWheel,
+    asked: str,
+) -> None:
+    make_wheel(links, "numpy", "1.26")
+    make_wheel(links, "old", "1.0", "numpy<2")
+
+    house = fetch((Required(asked, HERE),), present, NODE, print, cache=tmp_path / "cache")
+
+    assert house
+    assert "numpy==1.26" in names(house.path)
+
+
+def test_a_requirement_that_cannot_be_found_is_told_at_its_line(
+    links: Path, present: tuple[Present, ...], tmp_path: Path, make_wheel: MakeWheel
+) -> None:
+    make_wheel(links, "mine", "1.0", "leaf")
+    file = tmp_path / "r.txt"
+    for required, place in (
+        ((Required("numpy", file, 1), Required("gone==3", file, 4)), f"{file}:4:1: gone==3: There"),
+        ((Required("gone", HERE, 0, 2),), "scenario.yaml: workload.requirements[2]: gone: There"),
+    ):
+        with pytest.raises(InputError) as caught:
+            fetch(required, present, NODE, print, cache=tmp_path / "cache")
+        assert str(caught.value).startswith(f"{place} is no wheel of gone")
+        assert "No matching distribution found for gone" in str(caught.value)
+    with pytest.raises(InputError, match=r"no wheel of leaf .*\n.*needed by one of the require"):
+        fetch((Required("mine", file, 1),), present, NODE, print, cache=tmp_path / "cache")
+    assert links.exists()
