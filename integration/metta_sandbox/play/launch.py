@@ -28,9 +28,6 @@ _PARAMETERS = {
 }
 #: What a searched parameter is told by.
 _PARTS = {*Range.model_fields, *Choice.model_fields}
-#: Limits in seconds. Nodes share this machine's cores, and each imports torch three times a trial.
-_DEADLINE, _DEADLINE_A_NODE = 600.0, 60.0
-_SILENCE, _SILENCE_A_NODE = 60.0, 10.0
 _EXAMPLE = "metta-sandbox launch sweep run=test trainer.total_timesteps=50"
 
 
@@ -70,8 +67,6 @@ def _scenario(
         "name": _slug(run),
         "nodes": nodes,
         "sweep": sweep,
-        "deadline": _DEADLINE + nodes * _DEADLINE_A_NODE,
-        "longest_silence": _SILENCE + nodes * _SILENCE_A_NODE,
     }
     sweep["name"] = run
     for override in overrides:

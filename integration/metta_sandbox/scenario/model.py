@@ -26,6 +26,10 @@ class Cell(Part):
     values: dict[str, Value] = Field(description="What makes it differ, by the matrix's keys.")
 
 
+#: By limit: its default in seconds for two nodes, and what each further one adds.
+_LIMITS = {"deadline": (600.0, 60.0), "longest_silence": (60.0, 10.0)}
+
+
 class Scenario(Part):
     """A scenario: who takes part, what is swept, what must hold afterwards."""
 
@@ -46,9 +50,15 @@ class Scenario(Part):
     seed: int = Field(
         default=42, ge=0, lt=2**32, description="Fixes suggestions, environments and parameters."
     )
-    deadline: Duration = Field(default=600.0, description="The longest the sweep may take.")
+    deadline: Duration = Field(
+        default=_LIMITS["deadline"][0],
+        description="The longest the sweep may take. Default: 10m, and 1m more for each node above "
+        "two.",
+    )
     longest_silence: Duration = Field(
-        default=60.0, description="The run ends after this long without an event or a log line."
+        default=_LIMITS["longest_silence"][0],
+        description="The run ends after this long without an event or a log line. Default: 1m, and "
+        "10s more for each node above two, since all of them import torch at once.",
     )
     on_node_failure: Literal["end_job", "rejoin"] = Field(
         default="end_job", description="What follows when a node is lost: the job ends (SkyPilot)."
@@ -123,6 +133,15 @@ class Scenario(Part):
         if isinstance(sweep, Mapping) and "name" not in sweep:
             return {**data, "sweep": {**sweep, "name": data["name"]}}
         return data
+
+    @model_validator(mode="before")
+    @classmethod
+    def _give_many_nodes_time(cls, data: Any) -> Any:
+        nodes = data.get("nodes") if isinstance(data, Mapping) else None
+        if not isinstance(nodes, int) or nodes <= 2:  # noqa: PLR2004 - what the defaults are for
+            return data
+        more = {name: two + each * (nodes - 2) for name, (two, each) in _LIMITS.items()}
+        return {**more, **data}
 
     @field_validator("version", mode="before")
     @classmethod

@@ -294,3 +294,13 @@ def test_loading_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "deadline", "silence"), [(1, 600, 60), (2, 600, 60), (8, 960, 120), (64, 4320, 680)]
+)
+def test_limits_grow_with_the_nodes(nodes: int, deadline: float, silence: float) -> None:
+    text = f"version: 1\nname: many\nnodes: {nodes}\n"
+    scenario = parse(text, Path("many.yaml"))
+    assert (scenario.deadline, scenario.longest_silence) == (deadline, silence)
+    assert parse(f"{text}deadline: 90\n", Path("many.yaml")).deadline == 90
