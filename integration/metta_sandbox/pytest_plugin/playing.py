@@ -71,7 +71,8 @@ class Playing:
         """Play a scenario; returns its result, and the folder of its artifacts as people see it.
 
         Raises:
-            SandboxError: Nothing can be played here. It is found out once, and told each time.
+            SandboxError: What the scenario brings along can't be had, or nothing can be played here
+                at all; that is found out once, and told each time.
             KeyboardInterrupt: Ctrl-C has ended it, and with it the run.
 
         """
@@ -80,9 +81,11 @@ class Playing:
             # What the session makes of warnings must not decide how a scenario comes out.
             with interruptible(), warnings.catch_warnings():
                 warnings.simplefilter("default")
+                run.prepare([(file, scenario)])
                 result = run.play(file, scenario)
         except BaseException:
-            # Ctrl-C, or another plugin's time limit: nothing may be left running.
+            # Ctrl-C, another plugin's time limit, a package that can't be had: the run says so,
+            # and nothing may be left running.
             self._run = None
             self._held.__exit__(*sys.exc_info())
             raise

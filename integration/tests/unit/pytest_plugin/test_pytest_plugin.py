@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import wandb  # noqa: F401 - sessions within this one forget what they import, which NumPy can't bear
 
-from metta_sandbox.errors import MachineError
+from metta_sandbox.errors import MachineError, StackError
 from metta_sandbox.play import run as running
 from metta_sandbox.play.play import Played, Setting
 from metta_sandbox.report import results
 from metta_sandbox.report.results import CheckResult, ScenarioResult
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.stack.provision import Provision
 from metta_sandbox.verdict import Verdict
 
 pytest_plugins = ["pytester"]
@@ -31,7 +32,7 @@ expect:
 
 
 class Engine:
-    name = "pretended"
+    name = "process"
     versions: dict[str, str] = {}  # noqa: RUF012 - an engine has them as an attribute
 
     def __init__(self) -> None:
@@ -39,6 +40,9 @@ class Engine:
 
     def remove(self, run: str) -> None:
         self.removed.append(run)
+
+    def prepare(self, provision: Provision, *_: object, **__: object) -> None:
+        raise StackError(f"{provision.requirements[0].text} can't be had", "is the name right?")
 
 
 def pretend(scenario: Scenario, file: Path, setting: Setting) -> Played:
@@ -62,7 +66,7 @@ def pretend(scenario: Scenario, file: Path, setting: Setting) -> Played:
         file=str(file),
         verdict=verdict,
         reason="" if verdict is Verdict.PASSED else f"it is {said}",
-        engine="pretended",
+        engine="process",
         nodes=scenario.nodes,
         seconds=1.0,
         checks=() if verdict is Verdict.ERROR else tuple(checks),
@@ -118,7 +122,7 @@ def test_each_cell_of_a_matrix_is_a_test_with_a_readable_id(case: pytest.Pyteste
             "scenarios/basic.yaml::basic PASSED*",
             "scenarios/scaling.yml::scaling[[]nodes=1[]] PASSED*",
             "scenarios/scaling.yml::scaling[[]nodes=2[]] PASSED*",
-            "PASSED on pretended in *: 3 scenarios passed*Artifacts in artifacts/2*",
+            "PASSED on process in *: 3 scenarios passed*Artifacts in artifacts/2*",
         ]
     )
     (folder,) = (case.path / "artifacts").glob("2*")
@@ -370,6 +374,22 @@ def test_what_breaks_off_a_scenario_ends_the_run_and_the_next_one_begins(
     assert results.read(whole).verdict is Verdict.PASSED
 
 
+def test_what_a_scenario_brings_along_and_cannot_be_had_is_told_in_a_line(
+    case: pytest.Pytester,
+) -> None:
+    text = "version: 1\nname: a\nworkload: {run: ls, requirements: [absent-one]}\n"
+    write(case, "a.yaml", text=text)
+    write(case, "b.yaml")
+
+    outcome = run(case)
+
+    outcome.assert_outcomes(passed=1, failed=1)
+    outcome.stdout.fnmatch_lines(
+        ["  -> is the name right?", "FAILED a.yaml::a - absent-one can't be had"]
+    )
+    outcome.stdout.no_fnmatch_line("*metta_sandbox/*.py*")
+
+
 def test_ctrl_c_ends_the_session_once_the_evidence_is_safe(case: pytest.Pytester) -> None:
     write(case, "a.yaml", "interrupt")
     write(case, "b.yaml")
@@ -380,7 +400,7 @@ def test_ctrl_c_ends_the_session_once_the_evidence_is_safe(case: pytest.Pytester
     (folder,) = (case.path / "artifacts").glob("2*")
     written = results.read(folder)
     assert (written.reason, [one.name for one in written.scenarios]) == ("interrupted", ["a"])
-    outcome.stdout.fnmatch_lines(["ERROR on pretended*Interrupted.*Artifacts in *"])
+    outcome.stdout.fnmatch_lines(["ERROR on process*Interrupted.*Artifacts in *"])
 
 
 def test_the_last_failures_are_played_again(case: pytest.Pytester) -> None:
