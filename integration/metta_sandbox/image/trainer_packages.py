@@ -13,7 +13,7 @@ from metta_sandbox.image import wheelhouse
 from metta_sandbox.image.node_platform import NodePlatform
 from metta_sandbox.image.present import Present
 from metta_sandbox.image.requirements import Required, on_node
-from metta_sandbox.image.wheelhouse import RequirementError, Wheelhouse, WheelSpec
+from metta_sandbox.image.wheelhouse import ConflictError, RequirementError, Wheelhouse, WheelSpec
 from metta_sandbox.progress import Progress
 
 
@@ -29,7 +29,8 @@ def fetch(
     """Return a wheelhouse of what nodes lack, or None if they have all that is required.
 
     Raises:
-        InputError: pip finds no package for a requirement; says which line it is.
+        InputError: pip finds no package for a requirement, and its line is told; or requirements
+            exclude each other.
         MachineError: pip found only CUDA builds of torch, or failed, or is missing.
 
     """
@@ -39,6 +40,9 @@ def fetch(
         house = wheelhouse.ensure(spec, progress, cache)
     except RequirementError as error:
         raise _not_found(error, tuple(told.values())) from error
+    except ConflictError as error:
+        files = ", ".join(dict.fromkeys(str(each.file) for each in required))
+        raise InputError(f"{files}: requirements exclude each other: {error.message}") from error
     return house if any(house.path.glob("*.whl")) else None
 
 

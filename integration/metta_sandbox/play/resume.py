@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from metta_sandbox.errors import InputError
 from metta_sandbox.play.workspace import earlier_folder, give
@@ -37,6 +38,7 @@ def resume(scenario: Scenario, file: Path, plan: StackPlan, progress: Progress) 
         progress(f"no earlier run has trials of {scenario.name}: the sweep begins anew")
         return
     lines = list(_whole_lines(source / "shared" / OBSERVATIONS))
+    _require_more(scenario, [json.loads(line) for line in lines], source)
     states = sorted((source / "api").glob(f"{_STATE}*"))
     if not states:
         raise InputError(
@@ -52,6 +54,24 @@ def resume(scenario: Scenario, file: Path, plan: StackPlan, progress: Progress) 
         shutil.copyfile(state, plan.folder / "api" / state.name)
         give(plan.folder / "api" / state.name)
     progress(f"resuming after {len(lines)} trials: {source}")
+
+
+def _require_more(scenario: Scenario, records: list[dict[str, Any]], source: Path) -> None:
+    sweep = scenario.sweep
+    over = sum(not record.get("retried") for record in records)
+    spent = sum(record["observation"]["cost"] for record in records)
+    if over >= sweep.trials:
+        raise InputError(
+            f"sweep.resume: {source} has had {over} trials already, and sweep.trials is "
+            f"{sweep.trials}",
+            "ask for more trials, or for another sweep",
+        )
+    if sweep.budget is not None and spent >= sweep.budget:
+        raise InputError(
+            f"sweep.resume: {source} has cost {spent:g} already, and sweep.budget is "
+            f"{sweep.budget:g}",
+            "give it a larger one",
+        )
 
 
 def _find(scenario: Scenario, file: Path, plan: StackPlan) -> Path | None:
@@ -74,7 +94,7 @@ def _whole_lines(path: Path) -> Iterator[str]:
         if not line.endswith("\n"):
             return
         try:
-            json.loads(line)["observation"]
+            float(json.loads(line)["observation"]["cost"])
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"sweep.resume: {path}:{number}: no observation ({error})") from error
         yield line

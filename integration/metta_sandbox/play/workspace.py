@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from metta_sandbox.errors import InputError, Problem
@@ -49,19 +49,27 @@ def _missing(scenario: Scenario, file: Path) -> Iterator[tuple[str, Path, str]]:
     workload, earlier = scenario.workload, scenario.sweep.resume
     if earlier and earlier != LATEST and not earlier_folder(scenario, file):
         yield "sweep.resume", Path(earlier), f"has no scenario {scenario.name} that was played"
-    if workload.folder and not (path := beside(file, workload.folder)).is_dir():
+    if workload.folder and not _is(Path.is_dir, path := beside(file, workload.folder)):
         yield "workload.folder", path, "is no folder"
     if isinstance(workload.requirements, str):
         path = beside(file, workload.requirements)
-        if not path.is_file():
+        if not _is(Path.is_file, path):
             yield "workload.requirements", path, "is no file"
     if workload.build:
-        path = beside(file, workload.build.context)
-        if not (path / workload.build.dockerfile).is_file():
-            yield "workload.build", path / workload.build.dockerfile, "is no file"
+        path = beside(file, workload.build.context) / workload.build.dockerfile
+        if not _is(Path.is_file, path):
+            yield "workload.build", path, "is no file"
     for index, mount in enumerate(workload.mounts):
-        if not (path := beside(file, mount.source)).exists():
+        if not _is(Path.exists, path := beside(file, mount.source)):
             yield f"workload.mounts[{index}].source", path, "is not there"
+
+
+def _is(test: Callable[[Path], bool], path: Path) -> bool:
+    """Ask something of a path that may be too long for one, or hold a zero byte."""
+    try:
+        return test(path)
+    except (OSError, ValueError):
+        return False
 
 
 def earlier_folder(scenario: Scenario, file: Path) -> Path | None:
@@ -69,15 +77,16 @@ def earlier_folder(scenario: Scenario, file: Path) -> Path | None:
 
     The path is from the file, or else from where the command runs; of a run, or of a scenario.
     """
-    named = Path(scenario.sweep.resume or "").expanduser()
-    places = [base / named for base in (file.parent, Path())]
+    named = scenario.sweep.resume or ""
+    places = [beside(file, named), beside(Path(), named)]
     found = [folder for place in places for folder in (place, place / scenario.name)]
-    return next((path.resolve() for path in found if (path / "scenario.yaml").is_file()), None)
+    played = (path for path in found if _is(Path.is_file, path / "scenario.yaml"))
+    return next((path.resolve() for path in played), None)
 
 
 def beside(file: Path, path: str) -> Path:
     """Find what a scenario file names: from its own folder, or one's home."""
-    return (file.parent / Path(path).expanduser()).resolve()
+    return Path(os.path.abspath(file.parent / os.path.expanduser(path)))  # noqa: PTH100, PTH111 - never raise
 
 
 def provision(scenario: Scenario, file: Path) -> Provision:

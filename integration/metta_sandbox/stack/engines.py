@@ -69,13 +69,14 @@ class ProcessEngine:
     def __init__(self) -> None:
         self.versions: dict[str, str] = {}
 
-    def prepare(self, provision: Provision, progress: Progress, *, gpu: bool) -> None:  # noqa: ARG002
+    def prepare(self, provision: Provision, progress: Progress, *, gpu: bool) -> None:
         """Have the packages of a trainer's own; for images there is no use here."""
         from metta_sandbox.stack.node_python import find_python  # noqa: PLC0415
         from metta_sandbox.stack.trainer_python import ensure_trainer_bin  # noqa: PLC0415
 
         if provision.requirements:
-            ensure_trainer_bin(find_python(progress), provision.requirements, progress)
+            python = find_python(progress)
+            ensure_trainer_bin(python, provision.requirements, progress, gpu=gpu)
 
     def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:  # noqa: ARG002
         """Give a stack for a scenario."""

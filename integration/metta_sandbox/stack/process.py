@@ -88,7 +88,8 @@ class ProcessStack:
             # What fetches packages is not needed otherwise.
             from metta_sandbox.stack.trainer_python import ensure_trainer_bin  # noqa: PLC0415
 
-            bin_folder = ensure_trainer_bin(self._python, plan.provision.requirements, progress)
+            required, gpu = plan.provision.requirements, plan.hardware == "gpu"
+            bin_folder = ensure_trainer_bin(self._python, required, progress, gpu=gpu)
             self._bins[:0] = [str(bin_folder)] if bin_folder else []
         (plan.folder / "logs").mkdir(parents=True, exist_ok=True)
         (plan.folder / "api").mkdir(exist_ok=True)

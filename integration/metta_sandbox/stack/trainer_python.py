@@ -30,7 +30,7 @@ print(json.dumps({"python": "%d.%d" % sys.version_info[:2], "packages": texts}))
 
 
 def ensure_trainer_bin(
-    python: str, required: tuple[Required, ...], progress: Progress
+    python: str, required: tuple[Required, ...], progress: Progress, *, gpu: bool
 ) -> Path | None:
     """Return the commands' folder of an environment over the nodes' that has what is required.
 
@@ -38,6 +38,7 @@ def ensure_trainer_bin(
         python: The nodes' interpreter.
         required: What the trainer imports.
         progress: Gets a line for each step.
+        gpu: Whether CUDA builds are wanted.
 
     Returns:
         The folder, or None if nodes have all that is required.
@@ -51,7 +52,7 @@ def ensure_trainer_bin(
     # Of a package that is there twice, the one that comes first is imported.
     present = {one.name: one for one in map(Present.of, filter(None, reversed(told["packages"])))}
     nodes = NodePlatform.of_engine(platform.machine(), told["python"])
-    house = fetch(required, tuple(sorted(present.values())), nodes, progress)
+    house = fetch(required, tuple(sorted(present.values())), nodes, progress, gpu=gpu)
     if house is None:
         return None
     parts = json.dumps([python, house.key, Path(overlay.__file__).read_text()])

@@ -85,6 +85,18 @@ def test_another_version_goes_over_the_nodes(
     assert "numpy==1.26" in names(house.path)
 
 
+def test_requirements_that_exclude_each_other_are_told(
+    links: Path, present: tuple[Present, ...], tmp_path: Path, make_wheel: MakeWheel
+) -> None:
+    make_wheel(links, "old", "1.0", "leaf<2")
+    make_wheel(links, "new", "1.0", "leaf>=2")
+    for version in ("1.0", "2.0"):
+        make_wheel(links, "leaf", version)
+    required = (Required("old", HERE), Required("new", HERE, index=1))
+    with pytest.raises(InputError, match=r"scenario\.yaml: requirements exclude each other"):
+        fetch(required, present, NODE, print, cache=tmp_path / "cache")
+
+
 def test_a_requirement_that_cannot_be_found_is_told_at_its_line(
     links: Path, present: tuple[Present, ...], tmp_path: Path, make_wheel: MakeWheel
 ) -> None:

@@ -26,7 +26,7 @@ def earlier(root: Path, run: str, lines: str = LINE, scenario: str = "x") -> Pat
     return folder
 
 
-def resumed(root: Path, said: str) -> tuple[list[str], Path]:
+def resumed(root: Path, said: str, limits: str = "trials: 4") -> tuple[list[str], Path]:
     """Resume in a new run; returns what is told, and the new scenario's folder."""
     folder = root / "artifacts" / "9" / "x"
     plan = StackPlan("9", "x", ("sweep-master",), folder)
@@ -34,7 +34,7 @@ def resumed(root: Path, said: str) -> tuple[list[str], Path]:
     told: list[str] = []
     file = root / "here" / "x.yaml"
     file.parent.mkdir()
-    scenario = parse(f"version: 1\nname: x\nsweep: {{resume: {said}}}", file)
+    scenario = parse(f"version: 1\nname: x\nsweep: {{resume: {said}, {limits}}}", file)
     resume(scenario, file, plan, told.append)
     return told, folder
 
@@ -61,6 +61,17 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
     earlier(tmp_path, "1", LINE + LINE[:20])
     _, folder = resumed(tmp_path, "latest")
     assert (folder / "shared" / "observations.jsonl").read_text() == LINE
+
+
+def test_a_sweep_that_is_over_is_not_resumed(tmp_path: Path) -> None:
+    source = earlier(
+        tmp_path / "a", "1", 2 * LINE + LINE.replace('"run"', '"retried": true, "run"')
+    )
+    with pytest.raises(InputError, match=f"{source} has had 2 trials already, .* is 2"):
+        resumed(tmp_path / "a", "latest", "trials: 2")
+    earlier(tmp_path / "b", "1", 3 * LINE)
+    with pytest.raises(InputError, match=r"has cost 3 already, and sweep\.budget is 3"):
+        resumed(tmp_path / "b", "latest", "trials: 4, budget: 3")
 
 
 def test_the_first_of_all_runs_has_nothing_to_resume(tmp_path: Path) -> None:

@@ -99,6 +99,17 @@ def test_everything_that_is_missing_or_wrong_is_told_at_once(file: Path, tmp_pat
     ]
 
 
+@pytest.mark.parametrize("path", ["\0", "x" * 5000, "~nobody-of-this-name/x", "a/../../../.."])
+def test_what_is_no_path_is_missing(file: Path, path: str) -> None:
+    workload = scenario(
+        folder=path, requirements=path, run="x", mounts=[{"source": path, "target": "/a"}]
+    )
+    resumed = Scenario.model_validate({"version": 1, "name": "x", "sweep": {"resume": path}})
+    for one in (workload, resumed, scenario(build=path)):
+        with pytest.raises(InputError):
+            require_folders([(file, one)])
+
+
 def test_what_is_brought_along_is_found_beside_the_file(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from metta_sandbox.errors import InputError
+from metta_sandbox.errors import InputError, Problem
 from metta_sandbox.scenario.files import LARGEST_FILE, find
 from metta_sandbox.scenario.loading import load, load_all, parse, parse_file, to_yaml
 from metta_sandbox.scenario.model import Scenario
@@ -84,12 +84,14 @@ def mutate(text: str, source: random.Random) -> str:
 def check(text: str) -> None:
     """A text is scenarios, which are written back, or refused with places, in no time at all."""
     began = time.process_time()
+    problems: tuple[Problem, ...] = ()
+    scenarios: tuple[Scenario, ...] = ()
     try:
         scenarios = parse_file(text, HERE / "valid" / "mutated.yaml").scenarios
     except InputError as error:
         problems = error.problems
-        assert time.process_time() - began < 1
-    else:
+    assert time.process_time() - began < 1
+    if scenarios:
         for scenario in scenarios[:2]:
             assert parse(to_yaml(scenario), Path("again.yaml")) == scenario
         return
