@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from metta_sandbox.checks.evidence import LOAD_PROOF, Evidence, TrialRecord
-from metta_sandbox.checks.judgement import Finding, Judgement, judge, unclear, unlike
+from metta_sandbox.checks.judgement import Finding, Judgement, judge, many, unclear, unlike
 from metta_sandbox.checks.selection import across, title
 from metta_sandbox.scenario.expect import Checkpoint
 from metta_sandbox.verdict import Verdict
@@ -25,7 +25,8 @@ def check(evidence: Evidence) -> Judgement:
         path = evidence.folder / "trials" / trial.run / "checkpoint.pt"
         if problem := archive_problem(path):
             problems.append(Finding(problem, evidence.where(path)))
-    return judge(problems, f"{len(evidence.completed)} whole checkpoints")
+    places = (f"trials/{trial.run}/checkpoint.pt" for trial in evidence.completed)
+    return judge(problems, many(len(evidence.completed), "whole checkpoint"), places)
 
 
 def expect(expected: Checkpoint, evidence: Evidence) -> Judgement:

@@ -19,12 +19,17 @@ def check(evidence: Evidence) -> Judgement:
     """Compare the digests of all ranks, in events and in files, for each completed trial."""
     if not evidence.completed:
         return judge(["no trial completed, so no rank's parameters can be compared"], "")
-    problems = [problem for trial in evidence.completed for problem in _of_run(evidence, trial.run)]
+    problems = [
+        Finding(problem, _place(evidence, trial))
+        for trial in evidence.completed
+        for problem in _of_run(evidence, trial.run)
+    ]
     trials = [trial for trial in evidence.completed if _expects(evidence, trial.run)]
     if not trials:
         return judge(problems, "the trainer tells no digests")
     ranks = evidence.scenario.ranks
-    return judge(problems, f"equal on {ranks} ranks in {many(len(trials), 'trial')}")
+    places = (_place(evidence, trial) for trial in trials)
+    return judge(problems, f"equal on {ranks} ranks in {many(len(trials), 'trial')}", places)
 
 
 def expect(expected: Digests, evidence: Evidence) -> Judgement:
@@ -33,23 +38,27 @@ def expect(expected: Digests, evidence: Evidence) -> Judgement:
     if silent := [title(trial) for trial in picked if not _expects(evidence, trial.run)]:
         return unclear(f"the trainer told no digests in {', '.join(silent)}", "trials")
 
-    def place(trial: TrialRecord) -> str:
-        return f"trials/{trial.run}/rank-0.digest"
-
     def look(trial: TrialRecord) -> Iterator[Finding]:
         problems = list(_of_run(evidence, trial.run))
         if expected.are == "equal":
-            yield from (Finding(problem, place(trial)) for problem in problems)
+            yield from (Finding(problem, _place(evidence, trial)) for problem in problems)
         elif len(digests := set(_all(evidence, trial.run).values())) < _SEVERAL:
             seen = f"one, {next(iter(digests), 'none')[:12]}…"
-            yield unlike(title(trial), "different digests", seen, place(trial))
+            yield unlike(title(trial), "different digests", seen, _place(evidence, trial))
 
     def tell(trial: TrialRecord) -> Finding:
         told = _all(evidence, trial.run)
         shown = ", ".join(sorted({f"{digest[:12]}…" for digest in told.values()}))
-        return Finding(f"{shown} on {many(len(told), 'rank')} of {title(trial)}", place(trial))
+        return Finding(
+            f"{shown} on {many(len(told), 'rank')} of {title(trial)}", _place(evidence, trial)
+        )
 
     return across(evidence, expected.of, evidence.completed, look, tell)
+
+
+def _place(evidence: Evidence, trial: TrialRecord) -> str:
+    path = evidence.folder / "trials" / trial.run / "rank-0.digest"
+    return evidence.where(path) if path.is_file() else "timeline.jsonl"
 
 
 def _all(evidence: Evidence, run: str) -> dict[int, str]:

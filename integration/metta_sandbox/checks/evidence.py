@@ -190,6 +190,17 @@ class Evidence:
         except ValidationError as error:
             raise EvidenceError(self.where(path), f"not an answer: {_why(error)}") from error
 
+    def place_of(self, event: Event) -> str:
+        """Name the place of an event in the timeline; the timeline, if it can't be told."""
+        try:
+            return self._places.get(_identity(event), "timeline.jsonl")
+        except EvidenceError:
+            return "timeline.jsonl"
+
+    @cached_property
+    def _places(self) -> Mapping[tuple[object, ...], str]:
+        return {_identity(moment.event): moment.place for moment in self.moments}
+
     def line_of(self, path: Path, text: str) -> str:
         """Name the place of the first line of a file that holds a text; else the file."""
         numbers = (number for number, line in self.lines(path) if text in line)
@@ -261,6 +272,11 @@ class Evidence:
             raise EvidenceError(self.where(path, error.lineno), f"not JSON: {error.msg}") from error
         except ValueError as error:
             raise EvidenceError(self.where(path), f"not JSON: {error}") from error
+
+
+def _identity(event: Event) -> tuple[object, ...]:
+    # Two of one name at one moment from one process differ by their number.
+    return (event.name, event.received, str(event.get("node")), event.get("pid"), event.get("seq"))
 
 
 def _why(error: Exception) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from metta_sandbox.checks.evidence import Evidence
-from metta_sandbox.checks.judgement import Judgement, differences, flat, judge
+from metta_sandbox.checks.judgement import Finding, Judgement, differences, flat, judge, many
 from metta_sandbox.timeline.recording import Event
 
 
@@ -14,18 +14,29 @@ def check(evidence: Evidence) -> Judgement:
     sent = {event.get("trial"): event for event in evidence.of("handoff.sent")}
     if not sent:
         return judge(["rank 0 never sent a hand-off: the timeline has no handoff.sent"], "")
-    problems = [problem for event in sent.values() for problem in _of_trial(evidence, event)]
+    problems = [
+        Finding(problem, evidence.place_of(event))
+        for event in sent.values()
+        for problem in _of_trial(evidence, event)
+    ]
     problems += [
-        f"{_place(event)} got a hand-off of trial {event.get('trial')} that rank 0 never sent"
+        Finding(
+            f"{_place(event)} got a hand-off of trial {event.get('trial')} that rank 0 never sent",
+            evidence.place_of(event),
+        )
         for event in evidence.of("handoff.received")
         if event.get("trial") not in sent
     ]
     problems += [
-        f"trial {trial} was named {run}, and never handed off"
-        for trial, run in ((e.get("trial"), e.get("run")) for e in evidence.of("run.named"))
-        if trial not in sent
+        Finding(
+            f"trial {event.get('trial')} was named {event.get('run')}, and never handed off",
+            evidence.place_of(event),
+        )
+        for event in evidence.of("run.named")
+        if event.get("trial") not in sent
     ]
-    return judge(problems, f"{len(sent)} trials, the same on {evidence.scenario.nodes} nodes")
+    held = f"{many(len(sent), 'trial')}, the same on {many(evidence.scenario.nodes, 'node')}"
+    return judge(problems, held, (evidence.place_of(event) for event in sent.values()))
 
 
 def _of_trial(evidence: Evidence, sent: Event) -> Iterator[str]:

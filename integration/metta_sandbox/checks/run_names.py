@@ -34,7 +34,9 @@ def check(evidence: Evidence) -> Judgement:
         for name in dict.fromkeys(evidence.named)
         if name not in given
     ]
-    return judge(problems, ", ".join(evidence.named))
+    places = [evidence.place_of(event) for event in evidence.of("run.named")]
+    found = [Finding(problem, "timeline.jsonl") for problem in problems]
+    return judge(found, ", ".join(evidence.named), places)
 
 
 def expect(expected: RunNames, evidence: Evidence) -> Judgement:
@@ -61,7 +63,8 @@ def expect(expected: RunNames, evidence: Evidence) -> Judgement:
     if expected.values is not None and expected.values != tuple(names):
         wanted, seen = ", ".join(expected.values), ", ".join(names)
         problems.append(unlike("run names", wanted, seen, source))
-    return judge(problems, ", ".join(names), [source])
+    named = [] if own else [evidence.place_of(event) for event in evidence.of("run.named")]
+    return judge(problems, ", ".join(names), named or [source])
 
 
 def _twice(evidence: Evidence) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from metta_sandbox.checks.evidence import Evidence, EvidenceError, TrialRecord
-from metta_sandbox.checks.judgement import Finding, Judgement, judge
+from metta_sandbox.checks.judgement import Finding, Judgement, judge, many
 from metta_sandbox.checks.selection import record
 from metta_sandbox.report.results import TrialResult
 from metta_sandbox.scenario.expect import Trials
@@ -44,16 +44,20 @@ def finished(evidence: Evidence) -> Judgement:
         )
     if not evidence.trials:
         return judge(["the sweep ended without one trial: trials/*/trial.json is not there"], "")
+    place = evidence.place_of(ends[-1])
     told = (ends[-1].get("completed"), ends[-1].get("failed"))
     written = (len(evidence.completed), len(evidence.trials) - len(evidence.completed))
-    problems = []
+    problems: list[Finding | str] = []
     if told != written:
         problems.append(
-            f"rollout.finished says {told[0]} completed and {told[1]} failed, "
-            f"but trials/*/trial.json say {written[0]} and {written[1]}"
+            Finding(
+                f"rollout.finished says {told[0]} completed and {told[1]} failed, "
+                f"but trials/*/trial.json say {written[0]} and {written[1]}",
+                place,
+            )
         )
     problems += _unfinished(evidence)
-    return judge(problems, f"after {len(evidence.trials)} trials")
+    return judge(problems, f"after {many(len(evidence.trials), 'trial')}", [place])
 
 
 def results(evidence: Evidence) -> tuple[TrialResult, ...]:

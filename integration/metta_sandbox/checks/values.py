@@ -39,9 +39,11 @@ def overrides(expected: Overrides, evidence: Evidence) -> Judgement:
             yield unlike(title(trial), "a hand-off", "no handoff.sent", "timeline.jsonl")
             return
         if event is not None and expected.equal:
-            yield from map(Finding, handoff.unequal(evidence, event))
+            place = evidence.place_of(event)
+            yield from (Finding(each, place) for each in handoff.unequal(evidence, event))
         if event is not None and expected.as_suggested:
-            yield from map(Finding, handoff.unlike_suggestion(evidence, event))
+            place = evidence.place_of(event)
+            yield from (Finding(each, place) for each in handoff.unlike_suggestion(evidence, event))
         if expected.values:
             path = evidence.folder / "trials" / trial.run / "overrides.json"
             seen = flat(evidence.overrides(trial.run))

@@ -112,13 +112,14 @@ def results(
 
     Args:
         scenario: Whose items these are.
-        before: How each was before the sweep.
+        before: How each was before the sweep; empty if nobody looked.
         after: The same when it was over; empty if nobody looked again.
         why_not: Why nobody did.
 
     """
     found = []
-    for index, (item, first, again) in enumerate(zip_longest(scenario.steady_state, before, after)):
+    looked = zip(scenario.steady_state, before, strict=False)
+    for index, ((item, first), again) in enumerate(zip_longest(looked, after)):
         later = f"not looked at: {why_not or 'the sweep did not start'}"
         seen = f"before: {first.seen or first.detail}\nafter: "
         detail = f"before: {first.detail}\nafter: "

@@ -279,7 +279,17 @@ def test_what_does_not_hold_fails_and_says_what_was_seen_and_where(
     assert detail in result.detail
     assert any(where in place for place in result.where or ("",))
     assert result.seen
-    assert "expected" not in result.seen or result.where == ()
+
+
+def test_what_was_expected_and_what_was_seen_are_told_apart(played: Played) -> None:
+    result = judged(played, {"score": {"of": 1, "value": 1.0, "within": "10%"}})
+
+    assert result.name == "score of trial 1 is 1 within 10%"
+    assert (result.expected, result.seen) == ("1 within 10%", "trial 1 (basic.r.1): 1.5")
+    assert result.where == ("trials/basic.r.1/trial.json:5",)
+    assert result.detail == (
+        "trials/basic.r.1/trial.json:5: trial 1 (basic.r.1): expected 1 within 10%, saw 1.5"
+    )
 
 
 def remove(name: str) -> Spoil:

@@ -27,6 +27,11 @@ def test_all_pass_where_all_is_well(played: Played) -> None:
 
     assert [result.name for result in found] == list(STANDING)
     assert {result.name: result.detail for result in found if result.verdict != "passed"} == {}
+    for result in found:
+        assert result.expected
+        assert result.where, result.name
+        for place in result.where:
+            assert (played.folder / place.partition(":")[0]).exists(), place
 
 
 def test_none_passes_where_no_trial_was_played(unplayed: Played) -> None:
