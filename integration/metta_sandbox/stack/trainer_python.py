@@ -7,6 +7,7 @@ import json
 import platform
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from filelock import FileLock
@@ -51,11 +52,31 @@ def ensure_trainer_bin(
     told = json.loads(_run([python, "-c", _LOOK]))
     # Of a package that is there twice, the one that comes first is imported.
     present = {one.name: one for one in map(Present.of, filter(None, reversed(told["packages"])))}
+    if sys.platform != "linux":
+        # Elsewhere PyPI's builds of torch have no CUDA, so pip may fetch them by itself.
+        texts = [each.text for each in required]
+        versions = sorted(f"{one.name}=={one.version}" for one in present.values())
+        return _environment(python, texts, json.dumps([texts, versions]), progress)
     nodes = NodePlatform.of_engine(platform.machine(), told["python"])
     house = fetch(required, tuple(sorted(present.values())), nodes, progress, gpu=gpu)
     if house is None:
         return None
-    parts = json.dumps([python, house.key, Path(overlay.__file__).read_text()])
+    links = ["--no-index", "--find-links", str(house.path), "--no-deps"]
+    pins = ["--requirement", str(house.path / "requirements.txt")]
+    return _environment(python, [*links, *pins], house.key, progress)
+
+
+def _environment(python: str, asked: list[str], contents: str, progress: Progress) -> Path:
+    """Return the commands' folder of an environment, made if it is not there.
+
+    Args:
+        python: What it lies over.
+        asked: What pip is asked to install.
+        contents: Differs when what it comes to have does.
+        progress: Gets a line if it is made.
+
+    """
+    parts = json.dumps([python, contents, Path(overlay.__file__).read_text()])
     key = hashlib.sha256(parts.encode()).hexdigest()[:16]
     folder = Path(user_cache_path("metta-sandbox")) / "trainers" / key
     ready = folder / "ready"
@@ -63,18 +84,13 @@ def ensure_trainer_bin(
     with FileLock(f"{folder}.lock"):
         if not ready.exists():
             progress(f"making the trainer's environment, once: {folder}")
-            _make(python, folder, house.path)
+            shutil.rmtree(folder, ignore_errors=True)
+            _run([python, overlay.__file__, str(folder)])
+            pip = [*find_pip(), "--python", str(folder / "bin" / "python")]
+            _run([*pip, "install", "--quiet", *asked])
+            _run([python, overlay.__file__, str(folder), "--scripts"])
             ready.touch()
     return folder / "bin"
-
-
-def _make(python: str, folder: Path, house: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    _run([python, overlay.__file__, str(folder)])
-    pip = [*find_pip(), "--python", str(folder / "bin" / "python"), "install", "--quiet"]
-    links = ["--no-index", "--find-links", str(house), "--no-deps"]
-    _run([*pip, *links, "--requirement", str(house / "requirements.txt")])
-    _run([python, overlay.__file__, str(folder), "--scripts"])
 
 
 def _run(command: list[str]) -> str:

@@ -44,6 +44,7 @@ def test_root_gets_a_user_of_its_own_and_others_their_numbers() -> None:
         replace(INPUTS, sources=(("node/a.py", b"2"),)),
         replace(INPUTS, sources=(("node/b.py", b"1"),)),
         replace(INPUTS, dockerfile="FROM y\n"),
+        replace(INPUTS, interpreter="/usr/bin/python3"),
     ],
 )
 def test_whatever_changes_the_content_changes_the_tag(other: BuildInputs) -> None:
@@ -52,6 +53,14 @@ def test_whatever_changes_the_content_changes_the_tag(other: BuildInputs) -> Non
 
 def test_a_base_known_by_another_name_is_the_same_image() -> None:
     assert replace(INPUTS, base_image="mirror/base:1").tag == INPUTS.tag
+
+
+def test_an_image_of_the_users_is_told_its_own_python() -> None:
+    asked = replace(INPUTS, interpreter="/usr/bin/python3").compose_file()
+    assert asked["services"]["node"]["build"]["args"] == {  # type: ignore[index]
+        "BASE_IMAGE": "base:1",
+        "PYTHON": "/usr/bin/python3",
+    }
 
 
 def test_the_build_as_compose_gets_it() -> None:

@@ -38,6 +38,16 @@ def test_cells_and_cautions_are_listed(tmp_path: Path) -> None:
     assert "a[nodes=4,seed=1]" in cli("validate", str(tmp_path), SANDBOX_N="4").stdout
 
 
+def test_what_a_file_needs_is_listed(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(
+        "version: 1\nname: a\nmatrix: {nodes: [1, 2]}\nworkload: {image: mine, run: x}\n"
+        "expect: [{log: {contains: x}}]\n"
+    )
+    done = cli("validate", str(tmp_path))
+    assert f"{file}: needs containers (workload.image)" in done.stdout.splitlines()
+
+
 def test_problems_are_exit_status_2_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("version: 1\nname: a\nnodse: 1\nseed: x\n")
     done = cli("validate", str(tmp_path))
