@@ -241,14 +241,14 @@ class Nodes:
             self._link.result(reply, host, "start", patience=30)
 
     def execute(
-        self, group: str, commands: Mapping[str, Sequence[str]], job: Job, patience: float
+        self, job: Job, group: str, commands: Mapping[str, Sequence[str]], patience: float
     ) -> Mapping[str, Executed]:
         """Run a command on some nodes, beside whatever runs there, and wait for its ends.
 
         Args:
+            job: The sweep's, whose folder and variables it sees.
             group: Names it in logs and in the timeline.
             commands: By host.
-            job: The sweep's, whose folder and variables it sees.
             patience: Seconds until it is stopped where it still runs.
 
         """

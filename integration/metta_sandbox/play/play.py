@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,6 @@ from metta_sandbox.checks.judgement import Judgement
 from metta_sandbox.errors import SandboxError
 from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.play import steady, workspace
-from metta_sandbox.play.beside import Executed
 from metta_sandbox.play.nodes import End, Ending, Job, Limits, Nodes
 from metta_sandbox.play.proving import prove
 from metta_sandbox.play.resume import resume
@@ -276,13 +275,7 @@ def _execute(course: _Course) -> Execute:
     """Give what runs commands on nodes beside the sweep."""
     assert course.nodes is not None
     assert course.job is not None
-    return partial(_execute_as, course.nodes, course.job)
-
-
-def _execute_as(
-    nodes: Nodes, job: Job, group: str, commands: Mapping[str, Sequence[str]], patience: float
-) -> Mapping[str, Executed]:
-    return nodes.execute(group, commands, job, patience)
+    return partial(course.nodes.execute, course.job)
 
 
 def _observe(course: _Course, scenario: Scenario) -> tuple[Judgement, ...]:
