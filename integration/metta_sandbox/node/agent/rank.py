@@ -21,7 +21,8 @@ from typing import Any, Callable, Dict, List, Optional
 from metta_sandbox.node.agent.processes import die_with_parent, dying_with_this
 from metta_sandbox.node.agent.wire import encode
 
-_HANDED_ON = (
+#: Signals that a launcher or a shell sends on purpose.
+HANDED_ON = (
     signal.SIGTERM,
     signal.SIGINT,
     signal.SIGHUP,
@@ -87,7 +88,7 @@ class _Signals:
     def __init__(self) -> None:
         self._group = 0
         self._early: List[int] = []
-        for number in _HANDED_ON:
+        for number in HANDED_ON:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._take)
 

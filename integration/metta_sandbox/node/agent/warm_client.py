@@ -9,16 +9,9 @@ import socket
 from contextlib import suppress
 from typing import Any, Dict, List
 
+from metta_sandbox.node.agent.rank import HANDED_ON
 from metta_sandbox.node.agent.wire import LineReader, decode, encode
 
-_HANDED_ON = (
-    signal.SIGTERM,
-    signal.SIGINT,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-)
 #: When the launcher was killed, and so could not say how the trial ended.
 _LOST = 128 + signal.SIGKILL
 
@@ -35,7 +28,7 @@ def run_ranks(address: str, group: Dict[str, Any], log_folder: str, program: Dic
     """
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     channel.connect(address)
-    for number in _HANDED_ON:
+    for number in HANDED_ON:
         signal.signal(number, signal.SIG_IGN)
     request = {
         "type": "launch",
@@ -51,7 +44,7 @@ def run_ranks(address: str, group: Dict[str, Any], log_folder: str, program: Dic
         with suppress(OSError):
             channel.sendall(encode({"signal": number}))
 
-    for number in _HANDED_ON:
+    for number in HANDED_ON:
         signal.signal(number, hand_on)
     reader = LineReader()
     while True:
