@@ -157,9 +157,7 @@ class _Notes(Reporter):
 
 
 def _is_scenario(item: pytest.Item) -> bool:
-    from metta_sandbox.pytest_plugin.items import ScenarioItem  # noqa: PLC0415 - it imports this
-
-    return isinstance(item, ScenarioItem)
+    return isinstance(getattr(item, "scenario", None), Scenario)
 
 
 def _options(config: pytest.Config) -> Options:
