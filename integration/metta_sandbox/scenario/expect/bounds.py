@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema,
 from typing_extensions import Self
 
 from metta_sandbox.scenario.base import Part
+from metta_sandbox.scenario.units import Amount
 from metta_sandbox.scenario.values import Value
 
 
@@ -94,15 +95,15 @@ def near(number: float, value: float, tolerance: float | str) -> bool:
 class Level(Part):
     """Where a number may be."""
 
-    value: float | None = Field(default=None, description="The number itself.")
+    value: Amount | None = Field(default=None, description="The number itself.")
     within: Tolerance | None = Field(
         default=None,
         description="How far from value it may be: `10%` of it, or a number. Default: not at all.",
     )
-    at_least: float | None = Field(default=None, description="The lowest allowed.")
-    at_most: float | None = Field(default=None, description="The highest allowed.")
-    above: float | None = Field(default=None, description="It must be higher.")
-    below: float | None = Field(default=None, description="It must be lower.")
+    at_least: Amount | None = Field(default=None, description="The lowest allowed.")
+    at_most: Amount | None = Field(default=None, description="The highest allowed.")
+    above: Amount | None = Field(default=None, description="It must be higher.")
+    below: Amount | None = Field(default=None, description="It must be lower.")
 
     @model_validator(mode="after")
     def _say_something(self) -> Self:

@@ -21,7 +21,7 @@ from metta_sandbox.scenario.values import Value
 EVENTS = (
     *("rollout.started", "suggestion.made", "run.named", "handoff.sent", "handoff.received"),
     *("train.started", "train.step", "checkpoint.saved", "train.finished"),
-    *("eval.finished", "observation.recorded", "rollout.finished"),
+    *("eval.finished", "observation.recorded", "rollout.finished", "sweep.resumed"),
     *("rank.started", "rank.exited", "command.exited", "api.ready", "api.request"),
 )
 #: Things that have an order.

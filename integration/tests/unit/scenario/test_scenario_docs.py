@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from metta_sandbox.scenario.expect import KINDS, Bounds, Level, Moment
+from metta_sandbox.scenario.expect import KINDS, Bounds, Level, Moment, records
 from metta_sandbox.scenario.expect.records import EVENTS
 from metta_sandbox.scenario.loading import parse, parse_file
 from metta_sandbox.scenario.model import Scenario
@@ -68,3 +68,14 @@ def test_documented_defaults_are_the_defaults() -> None:
     assert "| `longest_silence` | duration | `1m` |" in DOCS
     scenario = parse("version: 1\nname: x", Path("x"))
     assert (scenario.deadline, scenario.longest_silence) == (600, 60)
+
+
+def test_every_event_that_is_emitted_is_known() -> None:
+    code = Path(records.__file__).parents[2]
+    emitted = {
+        name
+        for file in code.rglob("*.py")
+        for name in re.findall(r"""emit\(\s*"([a-z]+\.[a-z]+)\"""", file.read_text())
+    }
+    told = {"rank.started", "rank.exited", "command.exited"}  # by the harness, of what agents say
+    assert emitted | told == set(EVENTS)
