@@ -30,15 +30,15 @@ class Required:
     Args:
         text: As pip writes it (PEP 508).
         file: A requirements file, or a scenario file.
-        line: Its line, from 1; 0: as the ``index``-th of a scenario's list.
-        index: Its place among those that were said together, from 0.
+        line: Its line, from 1.
+        column: Where it begins there, from 1.
 
     """
 
     text: str
     file: Path
-    line: int = 0
-    index: int = 0
+    line: int
+    column: int = 1
 
     @property
     def name(self) -> str:
@@ -54,12 +54,10 @@ def read_requirements(path: Path) -> tuple[Required, ...]:
 
     """
     problems: list[Problem] = []
-    found = list(_read(path, (path,), problems))
+    found = tuple(_read(path, (path,), problems))
     if problems:
         raise InputError(_count(problems), problems=tuple(problems))
-    return tuple(
-        Required(each.text, each.file, each.line, index) for index, each in enumerate(found)
-    )
+    return found
 
 
 def on_node(required: tuple[Required, ...], platform: NodePlatform) -> Mapping[str, Required]:

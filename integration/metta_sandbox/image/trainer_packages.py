@@ -56,11 +56,7 @@ def _not_found(error: RequirementError, required: tuple[Required, ...]) -> Input
     if not said:
         return InputError(f"{message}\nIt is needed by one of the requirements.", error.hint)
     problems = tuple(
-        Problem(each.file, each.line, int(each.line > 0), _text(each, message)) for each in said
+        Problem(each.file, each.line, each.column, f"{each.text}: {message.rstrip(':')}")
+        for each in said
     )
     return InputError("\n".join(["pip said:", *details]), error.hint, problems)
-
-
-def _text(each: Required, message: str) -> str:
-    where = "" if each.line else f"workload.requirements[{each.index}]: "
-    return f"{where}{each.text}: {message.rstrip(':')}"

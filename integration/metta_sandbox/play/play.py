@@ -18,6 +18,7 @@ from metta_sandbox.checks.judgement import Judgement
 from metta_sandbox.errors import SandboxError
 from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.play import steady, workspace
+from metta_sandbox.play.brought import provision
 from metta_sandbox.play.nodes import End, Ending, Job, Limits, Nodes
 from metta_sandbox.play.proving import prove
 from metta_sandbox.play.resume import resume
@@ -207,7 +208,7 @@ def _plan(scenario: Scenario, file: Path, folder: Path, setting: Setting) -> Sta
         hardware=scenario.hardware,
         source=setting.source,
         credentials=find_credentials() if scenario.credentials or setting.credentials else (),
-        provision=workspace.provision(scenario, file),
+        provision=provision(scenario, file),
     )
     for each in plan.credentials:
         setting.progress(f"nodes see ~/{each.name}, read-only")

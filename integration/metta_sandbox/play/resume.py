@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from metta_sandbox.errors import InputError
-from metta_sandbox.play.workspace import earlier_folder, give
+from metta_sandbox.play.brought import earlier_folder
+from metta_sandbox.play.workspace import give
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.search import LATEST

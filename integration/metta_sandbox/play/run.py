@@ -13,9 +13,9 @@ from typing import Any
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.interrupt import INTERRUPTED, interruptible, uninterrupted
+from metta_sandbox.play.brought import provision, require_folders
 from metta_sandbox.play.play import Setting, play
 from metta_sandbox.play.standing import standing_engine
-from metta_sandbox.play.workspace import provision, require_folders
 from metta_sandbox.progress import Progress
 from metta_sandbox.report import environment, results
 from metta_sandbox.report.artifacts import create_run_folder, release, reserve, unwritable

@@ -17,6 +17,7 @@ from metta_sandbox.report.results import CheckResult
 from metta_sandbox.scenario.expect import Item, Kind
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.steady_state import ApiState, CommandState, NodesState
+from metta_sandbox.scenario.units import format_size
 from metta_sandbox.verdict import Verdict, worst
 
 #: Seconds for a probe of ours, which takes a fraction of one on an idle machine.
@@ -62,16 +63,22 @@ class Observer:
 
     def _nodes(self, said: NodesState) -> Judgement:
         names = () if self.local or not said.names else self.hosts
-        command = [self.python, "-c", source("resolve"), *names]
+        command = [self.python, "-c", source("look_at_node"), *names]
         ends = self.execute("steady-state", dict.fromkeys(self.hosts, command), _PATIENCE)
         problems = []
         for host, end in ends.items():
             answer = next(iter(end.answers), None)
             if answer is None:
                 problems.append(unlike(host, "it to be ready", _told(end)))
-            elif answer["unresolved"]:
+                continue
+            if answer["unresolved"]:
                 seen = f"it does not resolve {', '.join(answer['unresolved'])}"
                 problems.append(unlike(host, "it to resolve every node's name", seen))
+            for what, least in (("disk", said.disk), ("memory", said.memory)):
+                if least is not None and not (has := answer[what] or 0) >= least:
+                    expected = f"{format_size(least)} of {what}"
+                    seen = format_size(has) if answer[what] is not None else "nobody says"
+                    problems.append(unlike(host, expected, seen))
         resolved = ", all names resolve" if names else ""
         if said.names and self.local:
             resolved = ", names left out: nodes are local processes"

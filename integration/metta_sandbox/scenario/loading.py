@@ -107,6 +107,22 @@ def parse_file(text: str, path: Path, given: Mapping[str, str] = _NOTHING) -> Sc
     return ScenarioFile(path, tuple(scenarios), expansion.variables)
 
 
+def find_place(path: Path, keys: Sequence[str | int]) -> Place:
+    """Say where a file, or one that it extends, says something; line 0 if that is not to be had.
+
+    Args:
+        path: A file that was read before.
+        keys: What leads to it, as in ``("workload", "mounts", 0, "source")``.
+
+    """
+    try:
+        root = read(read_text(path), str(path)).root
+        cells = expand(root, path, {}, os.environ).cells if isinstance(root, MappingNode) else ()
+    except (InputError, UnreadableError):
+        cells = ()
+    return cells[0].locate(keys) if cells else Place(0, 0, str(path))
+
+
 def load_files(
     paths: Iterable[Path], given: Mapping[str, str] = _NOTHING
 ) -> tuple[ScenarioFile, ...]:

@@ -54,13 +54,13 @@ def describe(
         if error["type"] == "misfit":
             for path, message in error["ctx"]["faults"]:
                 inner = (*location, *path)
-                yield document.locate(inner, key=True), f"{_dotted(inner)}: {message}"
+                yield document.locate(inner, key=True), f"{dotted(inner)}: {message}"
             continue
         unknown = error["type"] in {"extra_forbidden", "union_tag_invalid"}
         if error["type"] == "union_tag_invalid":
             location = (*location, error["ctx"]["tag"])
         place = document.locate(location, key=unknown)
-        yield place, f"{_dotted(location)}: {_message(model, error)}"
+        yield place, f"{dotted(location)}: {_message(model, error)}"
 
 
 def _message(model: type[BaseModel], error: ErrorDetails) -> str:
@@ -107,7 +107,8 @@ def _quote(value: Any) -> str:
     return repr(short) if isinstance(value, str) else short
 
 
-def _dotted(location: Location) -> str:
+def dotted(location: Location) -> str:
+    """Write what leads to a value as people do: ``workload.mounts[0].source``."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
     return text.removeprefix(".") or "the file"
 

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from metta_sandbox.errors import InputError
-from metta_sandbox.play.workspace import place, provision, require_folders, working_folder
+from metta_sandbox.play.brought import provision, require_folders
+from metta_sandbox.play.workspace import place, working_folder
+from metta_sandbox.scenario.loading import load
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.base import StackPlan
 
@@ -132,7 +134,24 @@ def test_what_is_brought_along_is_found_beside_the_file(
     assert (found.build.context, found.build.args) == (tmp_path / "mine", (("A", "1"),))
     assert found.mounts[0].source == Path("/home/me/data")
     listed = provision(scenario(requirements=["a", "b>=1"], run="x"), file).requirements
-    assert [(one.text, one.index, one.file) for one in listed] == [
-        ("a", 0, file),
-        ("b>=1", 1, file),
+    assert [(one.text, one.file, one.line) for one in listed] == [
+        ("a", file, 0),
+        ("b>=1", file, 0),
     ]
+
+
+def test_what_is_missing_is_told_at_its_line(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(
+        "version: 1\nname: base\nworkload:\n  run: x\n  requirements:\n    - einops\n"
+        "  mounts:\n    - {source: gone, target: /a}\n"
+    )
+    file.write_text("extends: base.yaml\nname: x\nworkload:\n  folder: lost\n")
+    one = load(file)
+    with pytest.raises(InputError) as caught:
+        require_folders([(file, one)])
+    assert [str(problem).partition(" ")[0] for problem in caught.value.problems] == [
+        f"{file}:4:11:",
+        f"{tmp_path}/base.yaml:8:16:",
+    ]
+    (required,) = provision(one, file).requirements
+    assert (required.file, required.line, required.column) == (tmp_path / "base.yaml", 6, 7)

@@ -152,7 +152,7 @@ def test_a_working_folder_stays_where_the_base_says(tmp_path: Path) -> None:
 def test_all_paths_stay_where_the_base_says(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
     text = (
-        "version: 1\nname: base\nsweep: {resume: ../a}\nworkload:\n  run: x\n"
+        "version: 1\nname: base\nsweep: {resume: ../a}\nworkload:\n  trainer: {command: x}\n"
         "  mounts: [{source: data, target: /a}, {source: ~/x, target: /b}]\n"
     )
     base, own = tmp_path / "below" / "base.yaml", tmp_path / "own.yaml"

@@ -23,7 +23,7 @@ from metta_sandbox.scenario.units import format_duration, parse_duration
 
 HERE = Path(__file__).parent
 SHIPPED = HERE.parents[3] / "scenarios"
-FILES = [*sorted(SHIPPED.rglob("*.yaml")), *sorted(HERE.glob("valid/*.yaml"))]
+FILES = [*find([SHIPPED]), *sorted(HERE.glob("valid/*.yaml"))]
 DOCS = sorted((SHIPPED.parent / "docs").glob("*.md"))
 BLOCKS = [
     block
