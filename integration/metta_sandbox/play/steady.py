@@ -16,8 +16,12 @@ from metta_sandbox.probes import source
 from metta_sandbox.report.results import CheckResult
 from metta_sandbox.scenario.expect import Item, Kind
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.scenario.steady_state import ApiState, CommandState, NodesState
-from metta_sandbox.scenario.units import format_size
+from metta_sandbox.scenario.steady_state import (
+    ApiState,
+    CommandState,
+    NodesState,
+    megabytes,
+)
 from metta_sandbox.verdict import Verdict, worst
 
 #: Seconds for a probe of ours, which takes a fraction of one on an idle machine.
@@ -76,8 +80,8 @@ class Observer:
                 problems.append(unlike(host, "it to resolve every node's name", seen))
             for what, least in (("disk", said.disk), ("memory", said.memory)):
                 if least is not None and not (has := answer[what] or 0) >= least:
-                    expected = f"{format_size(least)} of {what}"
-                    seen = format_size(has) if answer[what] is not None else "nobody says"
+                    expected = f"{megabytes(least)} of {what}"
+                    seen = megabytes(has) if answer[what] is not None else "nobody says"
                     problems.append(unlike(host, expected, seen))
         resolved = ", all names resolve" if names else ""
         if said.names and self.local:

@@ -11,7 +11,12 @@ from pydantic import Discriminator, Field, Tag, field_validator
 from metta_sandbox.scenario.expect import Item
 from metta_sandbox.scenario.expect.bounds import Kind
 from metta_sandbox.scenario.names import API, suggest_host
-from metta_sandbox.scenario.units import Duration, Pattern
+from metta_sandbox.scenario.units import Duration, Pattern, Size
+
+
+def megabytes(size: int) -> str:
+    """Write a size for people."""
+    return f"{size / 1e6:,.0f} MB"
 
 
 class NodesState(Kind):
@@ -22,11 +27,20 @@ class NodesState(Kind):
         description="Every node resolves every node's name. Local processes share the machine's "
         "names, so it is left out there.",
     )
+    disk: Size | None = Field(
+        default=None, description="Free at least in the working folder of every node."
+    )
+    memory: Size | None = Field(default=None, description="Available at least on every node.")
 
     @property
     def wanted(self) -> str:
         """What they do."""
-        return "ready" + (" and resolve each other's names" if self.names else "")
+        words = ["ready"] + ["resolving each other's names"] * self.names
+        if self.disk is not None:
+            words.append(f"with {megabytes(self.disk)} of disk free")
+        if self.memory is not None:
+            words.append(f"with {megabytes(self.memory)} of memory available")
+        return ", ".join(words)
 
     def __str__(self) -> str:
         return f"all nodes are {self.wanted}"

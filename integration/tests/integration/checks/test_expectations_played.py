@@ -63,7 +63,7 @@ def test_a_steady_state_is_looked_at_before_and_after_from_the_nodes(play: Play)
         {
             "name": "steady",
             "steady_state": [
-                {"nodes": {}},
+                {"nodes": {"disk": "1MB", "memory": "1MiB"}},
                 {"api": {"route": "GET /whoami", "within": "20s"}},
                 {"api": {"route": "GET /nowhere", "status": 404, "within": "20s"}},
                 # Only before, nothing has run there yet.

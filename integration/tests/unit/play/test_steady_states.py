@@ -19,7 +19,7 @@ from metta_sandbox.probes import source
 from metta_sandbox.scenario.model import Scenario
 
 HOSTS = ("sweep-master", "sweep-worker")
-RESOLVED = ('{"unresolved": []}',)
+RESOLVED = ('{"unresolved": [], "disk": 2000000000, "memory": null}',)
 
 
 def scenario(*states: dict[str, Any], **keys: Any) -> Scenario:
@@ -70,6 +70,14 @@ MUTE = Executed(None, (), "sweep-worker is lost")
             "failed",
             "saw it does not resolve sweep-master",
         ),
+        ({"nodes": {"disk": "2GB"}}, both(GOOD), "passed", "2 ready, all names resolve"),
+        (
+            {"nodes": {"disk": "2.1GB"}},
+            both(GOOD),
+            "failed",
+            "sweep-worker: expected 2,100 MB of disk, saw 2,000 MB",
+        ),
+        ({"nodes": {"memory": 1}}, both(GOOD), "failed", "of memory, saw nobody says"),
         ({"api": {}}, both(ANSWER), "passed", "200 in 0.250 s"),
         ({"api": {"status": 401}}, both(ANSWER), "failed", "expected 401 within 5 s, saw 200 in"),
         ({"api": {"within": "100ms"}}, both(ANSWER), "failed", "200 within 0.1 s, saw 200 in 0.25"),
@@ -101,7 +109,7 @@ def test_names_are_asked_for_where_nodes_have_some(tmp_path: Path) -> None:
     assert tmp_path
     judgement, asked = look({"nodes": {}}, both(GOOD), local=True)
     assert judgement.detail == "2 ready, names left out: nodes are local processes"
-    assert asked["sweep-worker"][-1] == source("resolve")
+    assert asked["sweep-worker"][-1] == source("look_at_node")
 
     _, asked = look({"nodes": {}}, both(GOOD))
     assert tuple(asked["sweep-worker"][-2:]) == HOSTS
@@ -208,8 +216,11 @@ def run(name: str, *words: str, **env: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_a_node_says_which_names_it_cannot_resolve() -> None:
-    assert run("resolve", "127.0.0.1", "nobody.invalid") == [{"unresolved": ["nobody.invalid"]}]
+def test_a_node_says_which_names_it_cannot_resolve_and_what_it_has() -> None:
+    (answer,) = run("look_at_node", "127.0.0.1", "nobody.invalid")
+    assert answer["unresolved"] == ["nobody.invalid"]
+    assert answer["disk"] > 0
+    assert answer["memory"] > 0
 
 
 def test_a_node_says_that_nobody_answers_it() -> None:
