@@ -28,8 +28,8 @@ def run_ranks(address: str, group: Dict[str, Any], log_folder: str, program: Dic
     """
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     channel.connect(address)
-    for number in HANDED_ON:
-        signal.signal(number, signal.SIG_IGN)
+    # One that comes before the ranks are asked for waits until they are.
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDED_ON)
     request = {
         "type": "launch",
         "group": group,
@@ -46,6 +46,7 @@ def run_ranks(address: str, group: Dict[str, Any], log_folder: str, program: Dic
 
     for number in HANDED_ON:
         signal.signal(number, hand_on)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDED_ON)
     reader = LineReader()
     while True:
         data = channel.recv(4096)

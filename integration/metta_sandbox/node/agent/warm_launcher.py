@@ -153,6 +153,11 @@ def _fork_rank(
             os._exit(_FAILED)
 
 
+def _distributed() -> Any:
+    """Return ``torch.distributed``, if the warm process has imported it."""
+    return sys.modules.get("torch.distributed")
+
+
 def _listen(group: Dict[str, Any]) -> Optional[socket.socket]:
     """Listen where all ranks meet, on node 0; not for programs without torch.
 
@@ -160,7 +165,7 @@ def _listen(group: Dict[str, Any]) -> Optional[socket.socket]:
         OSError: The port is taken.
 
     """
-    if group["node_rank"] != 0 or "torch" not in sys.modules:
+    if group["node_rank"] != 0 or _distributed() is None:
         return None
     with suppress(OSError):
         return socket.create_server(
@@ -173,9 +178,7 @@ def _open_store(group: Dict[str, Any], listener: Optional[socket.socket]) -> Any
     """Serve the store that all ranks connect to, on node 0."""
     if listener is None:
         return None
-    import torch.distributed as dist  # noqa: PLC0415 - as the server has imported it
-
-    return dist.TCPStore(  # type: ignore[attr-defined]
+    return _distributed().TCPStore(
         group["master_addr"],
         group["master_port"],
         group["num_nodes"],
@@ -191,13 +194,11 @@ def _wait_for_other_nodes(store: Any, group: Dict[str, Any]) -> None:
 
     Only a node that succeeded waits, and none that waits in vain fails for it, as under torchrun.
     """
-    if group["num_nodes"] == 1 or "torch" not in sys.modules:
+    if group["num_nodes"] == 1 or _distributed() is None:
         return
     with suppress(RuntimeError):  # torch's own, when the other side is gone or late
         if store is None:
-            import torch.distributed as dist  # noqa: PLC0415
-
-            store = dist.TCPStore(  # type: ignore[attr-defined]
+            store = _distributed().TCPStore(
                 group["master_addr"],
                 group["master_port"],
                 group["num_nodes"],

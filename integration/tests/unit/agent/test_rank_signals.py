@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from metta_sandbox.node.agent.rank import _HANDED_ON, _Signals
+from metta_sandbox.node.agent.rank import HANDED_ON, _Signals
 
 
 @pytest.fixture
 def handlers() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in _HANDED_ON}
+    before = {number: signal.getsignal(number) for number in HANDED_ON}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
