@@ -15,6 +15,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+
 from metta_sandbox.errors import MachineError
 from metta_sandbox.image.host_cache import cache_folder, locked
 from metta_sandbox.image.node_platform import NodePlatform
@@ -44,6 +46,8 @@ _LARGE = re.compile(r"\s*Downloading \S+ \((?:\d{2,}(?:\.\d+)? MB|\S+ GB)\)")
 
 #: What pip says when requirements exclude each other.
 _CONFLICT = re.compile(r"ResolutionImpossible|conflicting dependencies")
+#: And which of them are constraints.
+_CONSTRAINED = re.compile(r"The user requested \(constraint\) ([A-Za-z0-9._-]+?)==")
 
 
 class RequirementError(MachineError):
@@ -55,7 +59,11 @@ class RequirementError(MachineError):
 
 
 class ConflictError(MachineError):
-    """Requirements exclude each other."""
+    """Requirements exclude each other; ``kept`` names what constraints have a part in it."""
+
+    def __init__(self, message: str, hint: str, kept: frozenset[str]) -> None:
+        super().__init__(message, hint)
+        self.kept = kept
 
 
 @dataclass(frozen=True)
@@ -165,21 +173,23 @@ def _make(spec: WheelSpec, path: Path, progress: Progress) -> None:
 
 
 def _fetch_closure(spec: WheelSpec, scratch: Path, progress: Progress) -> list[tuple[Path, Wheel]]:
-    """Download what is needed, keeping what is present unless that can't be."""
-    constraints = scratch / "constraints.txt"
-    present = scratch / "present"
+    """Download what is needed, keeping what is present as far as that can be."""
+    constraints, present = scratch / "constraints.txt", scratch / "present"
     present.mkdir()
     write_stubs(spec.present, present, spec.platform)
-    if spec.present:
-        constraints.write_text(spec.constraints + pins(spec.present, spec.requirements))
-        kept = scratch / "kept"
-        kept.mkdir()
+    kept = spec.present
+    while True:
+        constraints.write_text(spec.constraints + pins(kept, spec.requirements))
         try:
-            return _fetch_rounds(spec, kept, (constraints, present), progress)
-        except ConflictError:
-            progress("packages: some need other versions than nodes have; fetching those, too")
-    constraints.write_text(spec.constraints)
-    return _fetch_rounds(spec, scratch, (constraints, present), progress)
+            folder = Path(tempfile.mkdtemp(dir=scratch))
+            return _fetch_rounds(spec, folder, (constraints, present), progress)
+        except ConflictError as error:
+            left = tuple(one for one in kept if one.name not in error.kept)
+            if left == kept:
+                raise
+            names = ", ".join(sorted(one.name for one in {*kept} - {*left}))
+            progress(f"packages: other versions than the nodes' are needed: {names}")
+            kept = left
 
 
 def _fetch_rounds(
@@ -259,11 +269,15 @@ def _only_cuda(found: str) -> MachineError:
 
 def _pip_failed(result: PipResult) -> MachineError:
     lines = "\n".join(f"  {line}" for line in result.tail[-15:])
-    conflict = any(_CONFLICT.search(line) for line in result.tail)
-    return (ConflictError if conflict else MachineError)(
-        f"pip could not fetch the nodes' packages (status {result.status}):\n{lines}",
-        "see that `pip download` works here: `pip config list` shows its indexes and certificates",
+    message = f"pip could not fetch the nodes' packages (status {result.status}):\n{lines}"
+    hint = (
+        "see that `pip download` works here: `pip config list` shows its indexes and certificates"
     )
+    if any(_CONFLICT.search(line) for line in result.tail):
+        matches = (_CONSTRAINED.search(line) for line in result.tail)
+        kept = frozenset(canonicalize_name(match[1]) for match in matches if match)
+        return ConflictError(message, hint, kept)
+    return MachineError(message, hint)
 
 
 def _telling(progress: Progress) -> Progress:

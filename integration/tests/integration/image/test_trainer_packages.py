@@ -38,7 +38,7 @@ def links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def present(tmp_path: Path, make_wheel: MakeWheel) -> tuple[Present, ...]:
     """What nodes have: torch, which no index here has, and numpy and what needs it."""
     folder = tmp_path / "nodes"
-    make_wheel(folder, "torch", "2.13.0+cpu", "numpy>=2")
+    make_wheel(folder, "torch", "2.13.0+cpu")
     make_wheel(folder, "numpy", "2.3")
     make_wheel(folder, "scikit-learn", "1.9", "numpy>=2")
     return in_wheelhouse(folder)
@@ -77,12 +77,15 @@ def test_another_version_goes_over_the_nodes(
     asked: str,
 ) -> None:
     make_wheel(links, "numpy", "1.26")
-    make_wheel(links, "old", "1.0", "numpy<2")
+    make_wheel(links, "old", "1.0", "numpy<2", "torch")
+    # What there is no need to change stays, also when there is something newer.
+    make_wheel(links, "torch", "2.14.0")
 
     house = fetch((Required(asked, HERE, 1),), present, NODE, print, cache=tmp_path / "cache")
 
     assert house
     assert "numpy==1.26" in names(house.path)
+    assert not any(name.startswith("torch") for name in names(house.path))
 
 
 def test_requirements_that_exclude_each_other_are_told(
