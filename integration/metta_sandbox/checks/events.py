@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from metta_sandbox.checks.evidence import Evidence, Moment
+from metta_sandbox.checks.evidence import Evidence, Moment, trial_of
 from metta_sandbox.checks.judgement import Finding, Judgement, flat, judge, many, same, unclear
 from metta_sandbox.scenario.expect import Events
 from metta_sandbox.scenario.expect.records import conditions
@@ -12,6 +12,8 @@ from metta_sandbox.scenario.values import Value
 
 #: Fields that say who emits; what must never come from somebody needs that somebody.
 _WHO = ("node", "node_rank", "rank", "local_rank", "trial", "run", "group")
+#: Trials that are told one by one.
+_MOST_SHOWN = 10
 
 
 def check(expected: Events, evidence: Evidence) -> Judgement:
@@ -28,16 +30,19 @@ def check(expected: Events, evidence: Evidence) -> Judgement:
             return judge(["no trial ever began"], "")
         cases = [{**expected.where, "trial": number} for number in sorted(evidence.begun)]
     judgements = [_of(expected, evidence.moments, where) for where in cases]
-    for verdict in ("inconclusive", "failed"):
+    for verdict in ("failed", "inconclusive"):
         if bad := [each for each in judgements if each.verdict == verdict]:
             return bad[0] if len(bad) == 1 else _together(bad)
     return _together(judgements)
 
 
 def _together(judgements: Sequence[Judgement]) -> Judgement:
-    detail = "\n".join(each.detail for each in judgements)
-    seen = "\n".join(each.seen or each.detail for each in judgements)
-    where = tuple(place for each in judgements for place in each.where)
+    shown = judgements[:_MOST_SHOWN]
+    more = len(judgements) - len(shown)
+    rest = [f"and {more} more"] if more else []
+    detail = "\n".join([*(each.detail for each in shown), *rest])
+    seen = "\n".join([*(each.seen or each.detail for each in shown), *rest])
+    where = tuple(place for each in shown for place in each.where)
     return Judgement(judgements[0].verdict, detail, seen, where)
 
 
@@ -56,20 +61,27 @@ def _of(expected: Events, moments: Sequence[Moment], where: Mapping[str, Value])
                 for each in found
             ]
             return judge(wrong, "")
-        who = {key: value for key, value in where.items() if key in _WHO}
-        if not any(_has(each, who) for each in moments):
-            return unclear(f"{title} never happened, but nor did anything{conditions(who)}")
-        return judge([], f"none among {many(len(moments), 'event')}")
+        return _none(title, moments, where)
     places = [each.place for each in found]
     held = bool(found) if expected.times is None else expected.times.hold(len(found))
     seen = many(len(found), "time")
+    if held and not found:
+        return _none(title, moments, where)
     if held:
-        return judge([], f"{title}: {seen}", places or ["timeline.jsonl"])
+        return judge([], f"{title}: {seen}", places)
     times = "at least once" if expected.times is None else f"{expected.times} times"
     near = _last(moments, name)
     text = f"expected {title} {times}, saw it {seen}{near}"
     place = places[-1] if places else "timeline.jsonl"
     return judge([Finding(text, place, f"{title}: {seen}{near}")], "")
+
+
+def _none(title: str, moments: Sequence[Moment], where: Mapping[str, Value]) -> Judgement:
+    """Pass what did not happen, if whoever it might have happened to told anything at all."""
+    who = {key: value for key, value in where.items() if key in _WHO}
+    if not any(_has(each, who) for each in moments):
+        return unclear(f"{title} never happened, but nor did anything{conditions(who)}")
+    return judge([], f"none among {many(len(moments), 'event')}", ["timeline.jsonl"])
 
 
 def _last(moments: Sequence[Moment], name: str) -> str:
@@ -123,6 +135,8 @@ def _has(moment: Moment, where: Mapping[str, Value]) -> bool:
     if not where:
         return True
     fields = moment.event.fields
+    if "trial" not in fields and (trial := trial_of(moment.event)) is not None:
+        fields = {**fields, "trial": trial}
     inner = fields if all(key in fields for key in where) else {**flat(fields), **fields}
     return all(key in inner and same(value, inner[key]) for key, value in where.items())
 

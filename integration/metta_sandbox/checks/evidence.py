@@ -18,6 +18,7 @@ from metta_sandbox.wandb_file import WandbFileError, WandbRun, read_run
 
 #: Where a scenario's folder keeps what a node said of its checkpoints.
 LOAD_PROOF = "checkpoints.json"
+_TRIAL_GROUP = re.compile(r"trial-(\d+)")
 _RANK_FILE = re.compile(r"rank-(\d+)\.digest")
 
 
@@ -74,6 +75,12 @@ class ApiCall(BaseModel):
 
     def __str__(self) -> str:
         return f"{self.method} {self.path} -> {self.status} ({self.place})"
+
+
+def trial_of(event: Event) -> int | None:
+    """Tell the trial of a process group, of an event that names only the group."""
+    match = _TRIAL_GROUP.fullmatch(str(event.get("group")))
+    return int(match[1]) if match else None
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
-from metta_sandbox.checks.evidence import Evidence, Moment
+from metta_sandbox.checks.evidence import Evidence, Moment, trial_of
 from metta_sandbox.checks.judgement import Finding, Judgement, judge, many, unclear, unlike
 from metta_sandbox.checks.selection import best
 from metta_sandbox.scenario.expect import Exits
-
-_GROUP = re.compile(r"trial-(\d+)")
 
 
 def check(expected: Exits, evidence: Evidence) -> Judgement:
@@ -26,10 +23,9 @@ def check(expected: Exits, evidence: Evidence) -> Judgement:
         )
     by_trial: dict[int, dict[int, Moment]] = {trial: {} for trial in trials}
     for each in _named(evidence, "rank.exited"):
-        match = _GROUP.fullmatch(str(each.event.get("group")))
-        rank = each.event.get("rank")
-        if match and int(match[1]) in by_trial and isinstance(rank, int):
-            by_trial[int(match[1])][rank] = each
+        trial, rank = trial_of(each.event), each.event.get("rank")
+        if trial in by_trial and isinstance(rank, int):
+            by_trial[trial][rank] = each
     if silent := [trial for trial, ends in by_trial.items() if not ends]:
         told = ", ".join(map(str, silent))
         return unclear(f"no rank's end was told in trial {told}", "timeline.jsonl")

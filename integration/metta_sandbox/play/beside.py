@@ -78,5 +78,5 @@ class Beside:
         self._ends[host] = Executed(None, tuple(self._lines[host]), problem)
 
     def ends(self) -> Mapping[str, Executed]:
-        """Give each node's end."""
-        return self._ends
+        """Give each node's end, of those that have one."""
+        return {host: self._ends[host] for host in self._lines if host in self._ends}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
-from metta_sandbox.scenario.expect import Item
+from metta_sandbox.scenario.expect import Item, kind_of
 from metta_sandbox.scenario.expect.bounds import Kind
 from metta_sandbox.scenario.names import API, suggest_host
 from metta_sandbox.scenario.units import Duration, Pattern, Size
@@ -129,18 +129,10 @@ STATES: Mapping[str, type[Item]] = {
 }
 
 
-def _kind(value: Any) -> str | None:
-    if isinstance(value, Item):
-        return value.key
-    if isinstance(value, Mapping) and len(value) == 1:
-        return str(next(iter(value)))
-    return None
-
-
 State: TypeAlias = Annotated[
     Annotated[NodesItem, Tag("nodes")]
     | Annotated[ApiItem, Tag("api")]
     | Annotated[CommandItem, Tag("command")],
-    Discriminator(_kind),
+    Discriminator(kind_of),
 ]
 """What must hold before a sweep starts."""

@@ -48,6 +48,7 @@ __all__ = [
     "Took",
     "Trials",
     "Wandb",
+    "kind_of",
 ]
 
 
@@ -168,7 +169,8 @@ KINDS: Mapping[str, type[Item]] = {
 }
 
 
-def _kind(value: Any) -> str | None:
+def kind_of(value: Any) -> str | None:
+    """Tell which kind of item a value is: by its one key."""
     if isinstance(value, Item):
         return value.key
     if isinstance(value, Mapping) and len(value) == 1:
@@ -191,6 +193,6 @@ Expectation: TypeAlias = Annotated[
     | Annotated[ExitsExpectation, Tag("exits")]
     | Annotated[DurationExpectation, Tag("duration")]
     | Annotated[SameAsExpectation, Tag("same_as")],
-    Discriminator(_kind),
+    Discriminator(kind_of),
 ]
 """What must hold after a scenario was played."""

@@ -63,6 +63,7 @@ PASSING: list[tuple[Item, str, str]] = [
     ({"events": {"happens": "rank.exited", "where": {"status": 0}, "times": 4}}, "4 times", ""),
     ({"events": {"happens": "suggestion.made", "where": {f"suggestion.{LR}": 0.25}}}, "2", ""),
     ({"events": {"never": "rank.exited", "where": {"status": 1}}}, "none among", ""),
+    ({"events": {"happens": "rank.exited", "times": 2, "each": "trial"}}, "(trial=2): 2 times", ""),
     (
         {"events": {"in_order": ["handoff.sent", "handoff.received"], "within": 1}},
         "handoff.sent to handoff.received: 1.000 s by receipt at the harness",
@@ -323,6 +324,11 @@ UNCLEAR: list[tuple[Item, Spoil, str]] = [
     ({"events": {"never": "train.step"}}, lambda p: p.events.clear(), "nobody told any event"),
     (
         {"events": {"never": "train.step", "where": {"rank": 5}}},
+        nothing,
+        "train.step (rank=5) never happened, but nor did anything (rank=5)",
+    ),
+    (
+        {"events": {"happens": "train.step", "where": {"rank": 5}, "times": 0}},
         nothing,
         "train.step (rank=5) never happened, but nor did anything (rank=5)",
     ),
