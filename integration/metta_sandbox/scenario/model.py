@@ -165,9 +165,11 @@ class Scenario(Part):
             return value
         faults: list[Fault] = []
         if workload.run is not None:
-            for key in ("parameters", "retries", "resume"):
-                if getattr(value, key):
-                    faults.append(((key,), "nobody suggests anything to workload.run"))
+            faults = [
+                ((key,), "nobody suggests anything to workload.run")
+                for key in ("parameters", "retries", "resume")
+                if getattr(value, key)
+            ]
         elif workload.trainer.bundled:
             for key, parameter in value.parameters.items():
                 if message := misfit_of(key, parameter):
