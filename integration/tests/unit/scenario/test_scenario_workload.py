@@ -76,6 +76,8 @@ def read(text: str) -> object:
         ("sweep: {budget: 3m}", "expected a number such as 20000, 500k or 1.5M"),
         ("sweep: {budget: -1k}", "expected a number such as"),
         ("sweep: {retries: -1}", "expected 0 or more"),
+        ("workload: {run: a}\nsweep: {retries: 1}", "sweep.retries: nobody suggests anything"),
+        ("workload: {run: a}\nsweep: {resume: latest}", "sweep.resume: nobody suggests anything"),
         ("services: {api: [{route: 'GET /sweeps/{name}'}]}", "status, body, delay or drop"),
         (
             "services: {api: [{route: 'POST /sweeps/{name}/run/next', drop: true}]}",
