@@ -12,10 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from python_on_whales import DockerClient
 from ruamel.yaml import YAML
 
+from metta_sandbox.image.base_image import DEFAULT_BASE_IMAGE, ensure_base
+from metta_sandbox.image.node_platform import NodePlatform
 from metta_sandbox.report import results
 from metta_sandbox.report.results import ScenarioResult
+from metta_sandbox.scenario.files import find
+from metta_sandbox.scenario.loading import load_all
 
 COOKBOOK = Path(__file__).parents[4] / "scenarios" / "cookbook"
 
@@ -34,28 +39,38 @@ class Outcome:
         return found
 
 
+Run = Callable[..., tuple[Path, str]]
 Play = Callable[..., Outcome]
 
 
 @pytest.fixture
-def play(tmp_path: Path) -> Play:
-    """Play a scenario file on an engine."""
+def run(tmp_path: Path) -> Run:
+    """Call ``run`` with these words; returns the run's folder and what was printed."""
 
-    def play(file: Path, engine: str = "process") -> Outcome:
+    def run(*words: str, **env: str) -> tuple[Path, str]:
         artifacts = tmp_path / "artifacts"
-        words = ["run", str(file), "--engine", engine, "--artifacts", str(artifacts)]
         kept = {name: value for name, value in os.environ.items() if name != "CI"}
         done = subprocess.run(
-            [sys.executable, "-m", "metta_sandbox", *words],
-            env={**kept, "XDG_STATE_HOME": str(tmp_path / "state")},
+            [sys.executable, "-m", "metta_sandbox", "run", *words, "--artifacts", str(artifacts)],
+            env={**kept, "XDG_STATE_HOME": str(tmp_path / "state"), **env},
             capture_output=True,
             text=True,
             check=False,
-            timeout=400,
+            timeout=1200,
         )
         text = done.stdout + done.stderr
         assert (artifacts / "latest").exists(), text
-        folder = (artifacts / "latest").resolve()
+        return (artifacts / "latest").resolve(), text
+
+    return run
+
+
+@pytest.fixture
+def play(run: Run) -> Play:
+    """Play a scenario file on local processes."""
+
+    def play(file: Path) -> Outcome:
+        folder, text = run(str(file), "--engine", "process")
         (result,) = results.read(folder / results.FILE_NAME).scenarios
         return Outcome(result, folder / result.name, text)
 
@@ -76,21 +91,46 @@ def write(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+#: Recipes that local processes can't play, and why.
+NEED_CONTAINERS = {
+    "mounted-data": "the engine process lacks containers (workload.mounts)",
+    "own-image": "the engine process lacks containers (workload.build)",
+}
+
+
 @pytest.mark.parametrize(
-    "name",
-    ["my-ddp-script", "without-torchrun", "own-launcher", "own-command", "refused-run-name"],
+    "tags",
+    [
+        pytest.param({"command", "trainer"}, id="trainers-and-commands"),
+        # Minutes; a job of CI plays all of it, too.
+        pytest.param({"cookbook"}, id="all", marks=pytest.mark.slow),
+    ],
 )
-def test_a_recipe_of_the_cookbook_passes(play: Play, name: str) -> None:
-    outcome = play(COOKBOOK / f"{name}.yaml")
+def test_the_cookbook_passes_on_local_processes(run: Run, tags: set[str]) -> None:
+    filters = [word for tag in sorted(tags) for word in ("--filter", tag)]
+    folder, text = run(str(COOKBOOK), "--engine", "process", *filters)
 
-    assert outcome.result.verdict == "passed", outcome.text
+    played = results.read(folder / results.FILE_NAME).scenarios
+    expected = [one.name for one in load_all(find([COOKBOOK])) if tags & set(one.tags)]
+    assert [one.name for one in played] == expected
+    assert {one.name: one.reason for one in played if one.verdict == "skipped"} == {
+        name: reason for name, reason in NEED_CONTAINERS.items() if name in expected
+    }
+    rest = [one for one in played if one.name not in NEED_CONTAINERS]
+    assert [one.name for one in rest if one.verdict != "passed"] == [], text
 
 
-def test_a_script_of_somebodys_runs_in_containers_too(docker: object, play: Play) -> None:
-    assert docker
-    outcome = play(COOKBOOK / "my-ddp-script.yaml", "compose")
+def test_what_needs_containers_passes_there_and_so_does_a_script_of_somebodys(
+    docker: DockerClient, run: Run
+) -> None:
+    platform = NodePlatform.of_engine(docker.system.info().architecture or "")
+    base = ensure_base(docker, DEFAULT_BASE_IMAGE, platform, print).name
+    files = [str(COOKBOOK / f"{name}.yaml") for name in [*NEED_CONTAINERS, "my-ddp-script"]]
 
-    assert outcome.result.verdict == "passed", outcome.text
+    folder, text = run(*files, "--engine", "compose", BASE_IMAGE=base)
+
+    played = results.read(folder / results.FILE_NAME).scenarios
+    assert [one.verdict for one in played] == ["passed"] * 3, text
 
 
 def test_the_bundled_trainer_has_two_ranks_on_each_node(
