@@ -117,7 +117,10 @@ def roll_out(scenario: Scenario, command: Command, view: NodeView, emitter: Emit
         failed=leader.failed,
         retried=leader.retried,
     )
-    return 1 if leader.gave_up else 0
+    if leader.gave_up:
+        _say(f"gave up, as {scenario.sweep.max_failures_in_a_row} trials in a row failed")
+        return 1
+    return 0
 
 
 def _launcher(plan: TrialPlan, view: NodeView) -> Launcher:
