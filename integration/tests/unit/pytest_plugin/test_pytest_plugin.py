@@ -217,7 +217,7 @@ def test_wrong_files_are_collection_errors_with_their_places(case: pytest.Pytest
             "wrong.yaml:3:1: nodez: unknown key; did you mean nodes?",
             "wrong.yaml:4:7: seed: *",
             "missing.yaml:1:10: extends: absent.yaml: No such file*",
-            "folder.yaml: workload.folder: */no is no folder",
+            "folder.yaml:3:29: workload.folder: */no is no folder",
         ]
     )
     outcome.stdout.no_fnmatch_line("*Traceback*")
