@@ -38,6 +38,7 @@ from metta_sandbox.stack.node_of import node_image
 from metta_sandbox.stack.request import (
     AGENT,
     HUB,
+    HUB_ADDRESS,
     RUN_FOLDER,
     WORKSPACE,
     Placement,
@@ -185,7 +186,7 @@ class ComposeStack:
         """Connect to the hub."""
         hub = container_name(self._project, HUB)
         docker = [str(word) for word in DockerClient().docker_cmd]
-        relay = ["python3", AGENT, "relay", "--hub=tcp:127.0.0.1:7077"]
+        relay = ["python3", AGENT, "relay", f"--hub={HUB_ADDRESS}"]
         return HubLink([*docker, "exec", "-i", hub, *relay])
 
     def service_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:

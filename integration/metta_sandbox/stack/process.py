@@ -101,7 +101,7 @@ class ProcessStack:
         addresses = self.addresses
         standing = ["--standing"] if plan.standing else []
         progress(f"starting {len(plan.hosts)} nodes as local processes")
-        self._start("hub", [str(agent), "hub", *standing, f"--listen={self._hub}"], {})
+        self._start("hub", [str(agent), "hub", *standing, f"--listen={self.hub}"], {})
         credentials = self._credentials()
         tokens = tokens_of(credentials)
         serve = [
@@ -156,7 +156,7 @@ class ProcessStack:
     def connect(self) -> HubLink:
         """Connect to the hub."""
         agent = install(self.folder)
-        return HubLink([sys.executable, str(agent), "relay", f"--hub={self._hub}"])
+        return HubLink([sys.executable, str(agent), "relay", f"--hub={self.hub}"])
 
     def service_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
         """Tell the nodes where the control plane is."""
@@ -225,7 +225,8 @@ class ProcessStack:
         return self._plan.folder / "logs" / f"{host}.log"
 
     @property
-    def _hub(self) -> str:
+    def hub(self) -> str:
+        """The hub's address."""
         return f"unix:{self.folder / 'hub.sock'}"
 
     def socket(self, host: str) -> str:
@@ -241,7 +242,7 @@ class ProcessStack:
             "agent",
             *(["--standing"] if self._plan.standing else []),
             f"--node={host}",
-            f"--hub={self._hub}",
+            f"--hub={self.hub}",
             socket_option,
             f"--address={address}",
             *command,

@@ -23,6 +23,8 @@ HOME = "/home/metta"
 TOKENS_FILE = "/run/metta/observatory_tokens.yaml"
 MASTER_PORT = 8008
 HUB = "hub"
+#: Where the hub listens, as seen in its own container.
+HUB_ADDRESS = "tcp:127.0.0.1:7077"
 
 
 @dataclass(frozen=True)

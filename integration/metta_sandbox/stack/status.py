@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from metta_sandbox.stack import standing
 from metta_sandbox.stack.agent_app import install
 from metta_sandbox.stack.engines import find_compose
 from metta_sandbox.stack.process import ProcessStack
+from metta_sandbox.stack.request import AGENT, HUB, HUB_ADDRESS
 from metta_sandbox.stack.standing import PROJECT, Record
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ _PATIENCE = 10.0
 _AT_ONCE = 4
 
 
+_ILL = frozenset({"unhealthy", "silent", "cut off"})
+
+
 @dataclass(frozen=True)
 class Part:
     """A container, or a process in its place.
@@ -40,8 +44,8 @@ class Part:
         host: Its host name.
         rank: The node's rank, or None for a service.
         state: ``running``, ``exited``, …, or ``missing``.
-        health: ``healthy`` (it answers), ``starting``, ``unhealthy``, ``silent``, or empty where
-            nothing says.
+        health: ``healthy`` (it answers), ``starting``, ``unhealthy``, ``silent``, or ``cut off``
+            (the hub does not know it); empty where nothing says.
         address: On the stack's network.
         running: What runs on it now, by process group.
         image: What it was made from.
@@ -64,7 +68,7 @@ class Part:
         """What is wrong with it, or an empty string."""
         if self.state != "running":
             return f"{self.name} is {self.state}"
-        return f"{self.name} is {self.health}" if self.health in {"unhealthy", "silent"} else ""
+        return f"{self.name} is {self.health}" if self.health in _ILL else ""
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,17 @@ def stack_status(record: Record) -> StackStatus:
 
     """
     look = _containers if record.engine == "compose" else _processes
-    return StackStatus(record.engine, tuple(look(record)))
+    parts = look(record)
+    hub = next(part for part in parts if part.host == HUB)
+    # The hub's list tells who is there only where the hub itself answers.
+    known = (*hub.running, HUB) if hub.health == "healthy" else record.hosts
+    shown = [replace(part, running=()) if part is hub else part for part in parts]
+    return StackStatus(record.engine, tuple(_unless_cut_off(part, known) for part in shown))
+
+
+def _unless_cut_off(part: Part, known: Sequence[str]) -> Part:
+    cut_off = part.rank is not None and part.health == "healthy" and part.host not in known
+    return replace(part, health="cut off") if cut_off else part
 
 
 def strangers() -> tuple[str, ...]:
@@ -122,8 +136,6 @@ def _containers(record: Record) -> list[Part]:
     from python_on_whales import DockerClient  # noqa: PLC0415
     from python_on_whales.exceptions import NoSuchContainer  # noqa: PLC0415
 
-    from metta_sandbox.stack.request import HUB  # noqa: PLC0415
-
     find_compose()
     docker = DockerClient()
 
@@ -141,16 +153,18 @@ def _containers(record: Record) -> list[Part]:
 
 
 def _container(container: Container, host: str, rank: int | None) -> Part:
-    from metta_sandbox.stack.request import AGENT, HUB  # noqa: PLC0415
-
     state = container.state
     networks = container.network_settings.networks or {}
     health = (state.health.status if state.health else "") or ""
     running: tuple[str, ...] = ()
-    if state.status == "running" and host != HUB:
-        groups = _groups(["docker", "exec", container.name, "python3", AGENT, "groups"])
-        running = groups or ()
-        health = "silent" if groups is None else health or "healthy"
+    if state.status == "running":
+        agent = ["docker", "exec", container.name, "python3", AGENT]
+        if host == HUB:
+            told = _nodes([*agent, "nodes", f"--hub={HUB_ADDRESS}"])
+        else:
+            told = _groups([*agent, "groups"])
+        running = told or ()
+        health = "silent" if told is None else health or "healthy"
     return Part(
         name=container.name,
         host=host,
@@ -169,9 +183,13 @@ def _processes(record: Record) -> list[Part]:
     agent = str(install(stack.folder)) if stack.folder.exists() else ""
 
     def look(host: str) -> Part:
-        state = _process_state(stack.socket(host))
-        command = [sys.executable, agent, "groups", f"--local={stack.socket(host)}"]
-        groups = _groups(command) if state == "running" else None
+        path = stack.hub.removeprefix("unix:") if host == HUB else stack.socket(host)
+        state = _process_state(path)
+        groups = None
+        if state == "running" and host == HUB:
+            groups = _nodes([sys.executable, agent, "nodes", f"--hub={stack.hub}"])
+        elif state == "running":
+            groups = _groups([sys.executable, agent, "groups", f"--local={path}"])
         health = "silent" if state == "running" else ""
         if groups is not None:
             health = "healthy" if host != API or _answers(stack, record) else "unhealthy"
@@ -181,14 +199,14 @@ def _processes(record: Record) -> list[Part]:
             rank=record.hosts.index(host) if host in record.hosts else None,
             state=state,
             health=health,
-            address=stack.addresses[host],
+            address=stack.addresses.get(host, ""),
             running=groups or (),
             image=record.python,
             age=time.time() - record.began,
         )
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return list(pool.map(look, (*record.hosts, API)))
+        return list(pool.map(look, (*record.hosts, API, HUB)))
 
 
 def _process_state(path: str) -> str:
@@ -217,14 +235,26 @@ def _answers(stack: ProcessStack, record: Record) -> bool:
 
 def _groups(command: Sequence[str]) -> tuple[str, ...] | None:
     """Ask an agent what it runs; None if it does not answer."""
+    groups: list[dict[str, Any]] | None = _asked(command)
+    if groups is None:
+        return None
+    return tuple(_told(group) for group in groups if group["status"] is None)
+
+
+def _nodes(command: Sequence[str]) -> tuple[str, ...] | None:
+    """Ask the hub which nodes it knows; None if it does not answer."""
+    nodes: list[str] | None = _asked(command)
+    return None if nodes is None else tuple(nodes)
+
+
+def _asked(command: Sequence[str]) -> Any:
     try:
         done = subprocess.run(
             list(command), capture_output=True, text=True, check=False, timeout=_PATIENCE
         )
-        groups: list[dict[str, Any]] = json.loads(done.stdout)
+        return json.loads(done.stdout)
     except (subprocess.TimeoutExpired, ValueError):
         return None
-    return tuple(_told(group) for group in groups if group["status"] is None)
 
 
 def _told(group: dict[str, Any]) -> str:

@@ -33,6 +33,14 @@ def _groups(options: argparse.Namespace) -> int:
     return 0
 
 
+def _nodes(options: argparse.Namespace) -> int:
+    from metta_sandbox.node.agent.relay import connected_nodes
+
+    nodes = connected_nodes(Address(options.hub), options.patience)
+    sys.stdout.write(json.dumps(nodes) + "\n")
+    return 0
+
+
 def _rank(options: argparse.Namespace) -> int:
     from metta_sandbox.node.agent.rank import run_rank
 
@@ -51,6 +59,12 @@ def _ranks(options: argparse.Namespace) -> int:
     return run_ranks(
         options.warm, json.loads(options.group), options.log_folder, json.loads(options.run)
     )
+
+
+def _watch(options: argparse.Namespace) -> int:
+    from metta_sandbox.node.agent.watch import Watcher
+
+    return Watcher(options.node, os.environ.get("METTA_NAMES", "").split()).run()
 
 
 def _hub(options: argparse.Namespace) -> int:
@@ -85,10 +99,12 @@ _PROGRAMS: Dict[str, Callable[[argparse.Namespace], int]] = {
     "agent": _agent,
     "groups": _groups,
     "hub": _hub,
+    "nodes": _nodes,
     "rank": _rank,
     "ranks": _ranks,
     "relay": _relay,
     "warm": _warm,
+    "watch": _watch,
 }
 
 
@@ -113,12 +129,19 @@ def _parser() -> argparse.ArgumentParser:
     carrier = programs.add_parser("relay", help="the harness's connection, over stdin and stdout")
     carrier.add_argument("--hub", required=True, help="tcp:HOST:PORT or unix:PATH")
 
+    nodes = programs.add_parser("nodes", help="print which nodes the hub is connected to, as JSON")
+    nodes.add_argument("--hub", required=True, help="tcp:HOST:PORT or unix:PATH")
+    nodes.add_argument("--patience", type=float, default=5.0, help="seconds for its answer")
+
     groups = programs.add_parser("groups", help="print what runs on this node, as JSON")
     groups.add_argument("--local", help="the agent's socket (else METTA_EVENTS)")
 
     rank = programs.add_parser("rank", help="runs one rank's trainer")
     rank.add_argument("--log-folder", required=True)
     rank.add_argument("command", nargs="+")
+
+    watch = programs.add_parser("watch", help="sees what a node tries to reach outside its stack")
+    watch.add_argument("--node", default=os.environ.get("METTA_NODE", ""), help="its host name")
 
     warm = programs.add_parser("warm", help="imports what trainers need, and forks their ranks")
     warm.add_argument("--listen", required=True, help="the path of its socket")

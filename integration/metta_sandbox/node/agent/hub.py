@@ -71,6 +71,8 @@ class Hub:
             hello = decode(await reader.readline())
             if hello["type"] == "harness":
                 await self._serve_harness(reader, outlet)
+            elif hello["type"] == "nodes":
+                outlet.send({"type": "nodes", "nodes": sorted(self._agents)})
             else:
                 await self._serve_agent(hello, reader, outlet)
         outlet.close()

@@ -5,9 +5,10 @@ import socket
 import sys
 import threading
 import time
+from typing import List
 
 from metta_sandbox.node.agent.address import Address
-from metta_sandbox.node.agent.wire import encode
+from metta_sandbox.node.agent.wire import LineReader, decode, encode
 
 
 def relay(address: Address, patience: float = 20.0) -> int:
@@ -67,3 +68,22 @@ def _copy_in(channel: socket.socket) -> None:
 def _write_all(data: bytes) -> None:
     while data:
         data = data[os.write(sys.stdout.fileno(), data) :]
+
+
+def connected_nodes(address: Address, patience: float) -> List[str]:
+    """Ask a hub which nodes' agents are connected to it.
+
+    Raises:
+        OSError: It is not there, or gave no answer in time.
+
+    """
+    with address.connect() as channel:
+        channel.settimeout(patience)
+        channel.sendall(encode({"type": "nodes"}))
+        reader = LineReader()
+        while True:
+            data = channel.recv(65536)
+            if not data:
+                raise ConnectionError("the hub has closed the connection")
+            for line in reader.feed(data):
+                return list(decode(line)["nodes"])

@@ -75,15 +75,16 @@ def test_what_was_killed_is_ill_and_up_starts_it_anew(user: User) -> None:
     assert user.status()[0] == 0
 
 
-def test_who_is_silent_is_ill_within_a_bound(user: User) -> None:
+@pytest.mark.parametrize("who", ["sweep-master", "hub"])
+def test_who_is_silent_is_ill_within_a_bound(user: User, who: str) -> None:
     user.up("--nodes", "1")
     if user.engine == "compose":
-        docker("pause", "metta-sweep-master")
+        docker("pause", f"metta-{who}")
     else:
-        kill_agent(user, "sweep-master", signal.SIGSTOP)
+        kill_agent(user, who, signal.SIGSTOP)
     status, parts = user.status()
     assert status == 1
-    part = parts["sweep-master"]
+    part = parts[who]
     assert part["state"] == "paused" or part["health"] == "silent"
     assert user.do("stop")[0] == 0
     assert not user.left()
@@ -184,7 +185,22 @@ def test_ordinary_docker_habits(user: User) -> None:
 
 
 def kill_agent(user: User, host: str, number: int) -> None:
-    """Send a signal to a local process's agent."""
+    """Send a signal to a local process's agent, or to the hub beside the agents."""
+    if host == "hub":
+        beside = Path(_environ(user, "sweep-master")["METTA_AGENT"]).parent
+        listed = subprocess.run(
+            ["pgrep", "-f", f"hub .*--listen=unix:{beside}/"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        os.kill(int(listed.stdout), number)
+    else:
+        os.kill(int(_environ(user, host)["pid"]), number)
+
+
+def _environ(user: User, host: str) -> dict[str, str]:
+    """Find a node's agent, and return its variables and its ``pid``."""
     listed = subprocess.run(
         ["pgrep", "-f", f"agent .*--node={host} .*"], capture_output=True, text=True, check=True
     )
@@ -194,6 +210,6 @@ def kill_agent(user: User, host: str, number: int) -> None:
         except OSError:
             continue
         if os.fsencode(user.state) in environ:
-            os.kill(int(pid), number)
-            return
+            pairs = (pair.decode().partition("=")[::2] for pair in environ.split(b"\0"))
+            return {**dict(pairs), "pid": pid}
     raise AssertionError(f"no agent of {host}")
