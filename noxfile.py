@@ -126,6 +126,18 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the sandbox beside others that do the same (-- --quick, --only ROW, --write)."""
+    _install(session, "torch==2.13.0")
+    _install(session, "--editable", ".[node]")
+    session.run(
+        *("python", "-m", "benchmarks", *session.posargs),
+        interrupt_timeout=None,
+        terminate_timeout=None,
+    )
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style, types, scenarios and workflow files."""
     _install(session, "torch==2.13.0")

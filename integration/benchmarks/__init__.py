@@ -1,0 +1,1 @@
+"""What the sandbox costs beside others that do the same work: ``nox -s bench``. Not shipped."""

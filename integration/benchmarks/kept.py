@@ -1,0 +1,58 @@
+"""A run of the benchmark as it is kept: machine, versions and every raw number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from benchmarks.outcome import Outcome
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A run.
+
+    Args:
+        taken: The day and time (UTC) at which it began.
+        machine: What it ran on, by what it is.
+        versions: Of what was used, by name.
+        outcomes: What came of each contest.
+
+    """
+
+    taken: str
+    machine: dict[str, str]
+    versions: dict[str, str]
+    outcomes: tuple[Outcome, ...]
+
+
+_ADAPTER = TypeAdapter(Kept)
+
+
+def write(kept: Kept, path: Path) -> None:
+    """Keep a run in a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(_ADAPTER.dump_python(kept, mode="json"), indent=1) + "\n")
+
+
+def read(path: Path) -> Kept:
+    """Read what ``write`` wrote.
+
+    Raises:
+        ValueError: It is something else.
+
+    """
+    return _ADAPTER.validate_json(path.read_bytes())
+
+
+def latest(runs: Sequence[Kept]) -> list[tuple[Kept, Outcome]]:
+    """Choose the last outcome of each contest, with the run it is of, in the order of contests."""
+    found: dict[str, tuple[Kept, Outcome]] = {}
+    for run in sorted(runs, key=lambda one: one.taken):
+        for outcome in run.outcomes:
+            found[outcome.key] = run, outcome
+    return list(found.values())

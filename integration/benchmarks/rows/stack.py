@@ -1,0 +1,157 @@
+"""Stacks up to ready, their logs collected, and down again, in several sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.contest import Contest, Kind, Sample
+from benchmarks.ours import OurStack
+from benchmarks.outcome import Goal
+from benchmarks.peers import PYTEST_DOCKER, TESTCONTAINERS, python_of
+from benchmarks.raw import RawStack
+from benchmarks.setting import Setting
+from benchmarks.talking import Talker, together
+
+KEY = "stack"
+RAW = "raw docker compose"
+OURS = "ours"
+_SIZES, _QUICK = (2, 8, 32, 64), (2, 8)
+
+
+def contests(setting: Setting) -> list[Contest]:
+    """Say what is compared."""
+    return [_contest(setting, nodes) for nodes in (_QUICK if setting.quick else _SIZES)]
+
+
+def _contest(setting: Setting, nodes: int) -> Contest:
+    return Contest(
+        key=f"{KEY}/{nodes}",
+        title=f"Up to ready, logs collected, down: {nodes} nodes",
+        note="Others: as many containers as nodes, which only sleep, and are ready when they run. "
+        "Ours has two more, hub and control plane, an agent in each, and is ready when each of "
+        "them has said so.",
+        contestants=(
+            Ours(setting, nodes),
+            Raw(setting, nodes),
+            Driven(
+                setting, nodes, "testcontainers DockerCompose", TESTCONTAINERS, "testcontainers"
+            ),
+            Driven(setting, nodes, "pytest-docker", PYTEST_DOCKER, "pytest_docker"),
+        ),
+        goals=(Goal(OURS, "at_most_times", 1.2, RAW),),
+        warm_up=nodes <= max(_QUICK),
+    )
+
+
+class Ours:
+    """A stack of ours, without what it costs to start the command line.
+
+    Args:
+        setting: The benchmark's.
+        nodes: How many.
+
+    """
+
+    name = OURS
+    kind: Kind = "ours"
+    about = "what `run` calls: up, every node ready; containers ended, logs kept; down"
+
+    def __init__(self, setting: Setting, nodes: int) -> None:
+        self._stack = OurStack(setting, f"stack-{nodes}", nodes)
+
+    def set_up(self) -> None:
+        """Nothing is kept up."""
+
+    def run(self) -> Sample:
+        """Do it once."""
+        return whole(
+            {"up": self._stack.up(), "logs": self._stack.logs(), "down": self._stack.down()}
+        )
+
+    def tear_down(self) -> None:
+        """Remove what an unfinished one left."""
+        self._stack.remove()
+
+
+class Raw:
+    """Plain Compose.
+
+    Args:
+        setting: The benchmark's.
+        nodes: How many.
+
+    """
+
+    name = RAW
+    kind: Kind = "peer"
+    about = "`up --detach --wait`, `logs`, `down`"
+
+    def __init__(self, setting: Setting, nodes: int) -> None:
+        project, folder = f"{setting.name}-raw-{nodes}", setting.folder / f"raw-{nodes}"
+        self._stack = RawStack(folder, project, setting.image, nodes)
+
+    def set_up(self) -> None:
+        """Nothing is kept up."""
+
+    def run(self) -> Sample:
+        """Do it once."""
+        return whole(
+            {"up": self._stack.up(), "logs": self._stack.logs(), "down": self._stack.down()}
+        )
+
+    def tear_down(self) -> None:
+        """Remove what an unfinished one left."""
+        self._stack.down()
+
+
+class Driven:
+    """A peer that drives Compose, on the same Compose file, in an environment of its own.
+
+    Args:
+        setting: The benchmark's.
+        nodes: How many.
+        name: Shown.
+        requirements: The peer's packages.
+        script: Begins the name of the program that talks to it.
+
+    """
+
+    kind: Kind = "peer"
+    about = "its Python API on the same Compose file"
+
+    def __init__(
+        self, setting: Setting, nodes: int, name: str, requirements: Sequence[str], script: str
+    ) -> None:
+        self.name = name
+        self._setting = setting
+        self._requirements = requirements
+        self._script = f"{script}_stack.py"
+        short = f"{script.replace('_', '')}-{nodes}"
+        project, folder = f"{setting.name}-{short}", setting.folder / short
+        self._stack = RawStack(folder, project, setting.image, nodes)
+        self._talker: Talker | None = None
+
+    def set_up(self) -> None:
+        """Import the peer."""
+        python = python_of(self._requirements)
+        words = (self._stack.project, self._stack.folder)
+        self._talker = Talker([python, self._setting.scripts / self._script, *words])
+
+    def run(self) -> Sample:
+        """Do it once."""
+        assert self._talker is not None
+        _, (parts,) = together([self._talker])
+        return whole(parts)
+
+    def tear_down(self) -> None:
+        """Remove what an unfinished one left."""
+        try:
+            if self._talker is not None:
+                self._talker.close()
+        finally:
+            self._stack.down()
+
+
+def whole(parts: dict[str, float]) -> Sample:
+    """Add up what was taken apart."""
+    return Sample(sum(parts.values()), parts)

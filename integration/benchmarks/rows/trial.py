@@ -1,0 +1,264 @@
+"""One two-rank trial of 50 steps: from the word to start it until both ranks have ended well."""
+
+from __future__ import annotations
+
+import socket
+import statistics
+import sys
+from collections.abc import Sequence
+from itertools import count
+
+from benchmarks.contest import Contest, Kind, Sample, UnableError
+from benchmarks.ours import OurStack, play
+from benchmarks.outcome import FASTEST_PEER, Goal
+from benchmarks.peers import KUBEFLOW, TORCHX, python_of
+from benchmarks.raw import RawStack, torchrun
+from benchmarks.setting import Setting
+from benchmarks.talking import Talker, call, calls, together
+
+KEY = "trial"
+WARM = "ours, warm"
+TRACKED = "ours, warm, with W&B"
+NODES = 2
+#: Trials of a sweep that is played for its trials; the first one is not counted.
+TRIALS = 5
+#: Fresh ports inside containers, where nobody else listens.
+_PORTS = count(29600)
+
+
+def contests(setting: Setting) -> list[Contest]:
+    """Say what is compared."""
+    return [
+        Contest(
+            key=KEY,
+            title="One two-rank trial, 50 steps",
+            note="The same script for all, `OMP_NUM_THREADS=1`, two ranks, gloo; containers are "
+            "made of the node image. What is idle between trials (containers, warm processes, "
+            "clients) stays up. Peers are asked more often than they ask by themselves whether a "
+            "trial is over, and what they leave behind is removed between rounds, unmeasured.",
+            contestants=(
+                Launched(setting, WARM, "warm"),
+                Tracked(setting),
+                Launched(setting, "ours, torchrun", "torchrun"),
+                BareTorchrun(setting),
+                ComposeExec(setting),
+                Job(setting, "TorchX local_docker", TORCHX, "torchx_job.py"),
+                Job(setting, "Kubeflow SDK ContainerBackend", KUBEFLOW, "kubeflow_job.py"),
+                BareFork(setting),
+            ),
+            goals=(
+                Goal(WARM, "at_most", 0.5),
+                Goal(TRACKED, "at_most", 0.8),
+                Goal(WARM, "times_faster", 10, FASTEST_PEER),
+            ),
+        )
+    ]
+
+
+class Launched:
+    """A trial of ours through the launcher alone, on two nodes that are up.
+
+    Args:
+        setting: The benchmark's.
+        name: Shown.
+        launcher: ``warm`` or ``torchrun``.
+
+    """
+
+    kind: Kind = "ours"
+    about = "the launcher on two of our nodes, without rollout and W&B"
+
+    def __init__(self, setting: Setting, name: str, launcher: str) -> None:
+        self.name = name
+        self._setting = setting
+        self._launcher = launcher
+        self._stack = OurStack(setting, launcher, NODES)
+        self._talkers: list[Talker] = []
+
+    def set_up(self) -> None:
+        """Bring the nodes up, and a program on each that waits for the word."""
+        self._stack.up()
+        self._stack.place(self._setting.scripts)
+        self._talkers = self._stack.talkers("launching.py", self._launcher)
+
+    def run(self) -> Sample:
+        """Run one trial."""
+        seconds, _ = together(self._talkers, port=next(_PORTS))
+        return Sample(seconds)
+
+    def tear_down(self) -> None:
+        """Remove the nodes."""
+        try:
+            for talker in self._talkers:
+                talker.close()
+        finally:
+            self._stack.remove()
+
+
+class Tracked:
+    """A whole trial of a sweep: suggestion, run name, hand-off, training, W&B, score, report."""
+
+    name = TRACKED
+    kind: Kind = "ours"
+    about = f"`seconds` of a trial of our rollout; median of trials 2 to {TRIALS} of a sweep"
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+
+    def set_up(self) -> None:
+        """Nothing is kept up."""
+
+    def run(self) -> Sample:
+        """Play a sweep."""
+        scenario = self._setting.scripts / "sweep.yaml"
+        _, trials = play(self._setting, scenario, trials=TRIALS, launcher="warm")
+        taken = {f"trial {number}": trial["seconds"] for number, trial in enumerate(trials, 1)}
+        return Sample(statistics.median(list(taken.values())[1:]), taken)
+
+    def tear_down(self) -> None:
+        """Nothing is kept up."""
+
+
+class BareTorchrun:
+    """``torchrun`` on this machine, one for both ranks, which is cheapest."""
+
+    name = "bare torchrun"
+    kind: Kind = "peer"
+    about = "`torchrun --nproc-per-node=2` on this machine, without containers"
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+
+    def set_up(self) -> None:
+        """See whether there is torch."""
+        _require_torch()
+
+    def run(self) -> Sample:
+        """Run one trial."""
+        ranks = ("--nproc-per-node=2", "--master-addr=127.0.0.1", f"--master-port={_free_port()}")
+        script = self._setting.scripts / "ddp.py"
+        return Sample(call([sys.executable, "-m", "torch.distributed.run", *ranks, script]))
+
+    def tear_down(self) -> None:
+        """Nothing is kept up."""
+
+
+class ComposeExec:
+    """``docker compose exec … torchrun`` on two containers at once."""
+
+    name = "docker compose exec torchrun"
+    kind: Kind = "peer"
+    about = "on both of two containers that are up"
+
+    def __init__(self, setting: Setting) -> None:
+        project, folder = f"{setting.name}-exec", setting.folder / "exec"
+        self._stack = RawStack(folder, project, setting.image, NODES, setting.scripts)
+
+    def set_up(self) -> None:
+        """Bring the containers up."""
+        self._stack.up()
+
+    def run(self) -> Sample:
+        """Run one trial."""
+        return Sample(execute_trial(self._stack))
+
+    def tear_down(self) -> None:
+        """Remove the containers."""
+        self._stack.down()
+
+
+def execute_trial(stack: RawStack, *arguments: str) -> float:
+    """Run one trial on two plain containers; returns its seconds."""
+    port = next(_PORTS)
+    return calls(
+        [stack.execute(rank, *torchrun(NODES, rank, port, *arguments)) for rank in range(NODES)]
+    )
+
+
+class Job:
+    """A job of a peer's, through its Python API, in an environment of its own.
+
+    Args:
+        setting: The benchmark's.
+        name: Shown.
+        requirements: The peer's packages.
+        script: The program that talks to it.
+
+    """
+
+    kind: Kind = "peer"
+    about = "submitted until it is seen to be done; two nodes of one rank"
+
+    def __init__(
+        self, setting: Setting, name: str, requirements: Sequence[str], script: str
+    ) -> None:
+        self.name = name
+        self._setting = setting
+        self._requirements = requirements
+        self._script = script
+        self._talker: Talker | None = None
+
+    def set_up(self) -> None:
+        """Import the peer."""
+        scripts = self._setting.scripts
+        python = python_of(self._requirements)
+        self._talker = Talker(
+            [python, scripts / self._script, self._setting.image_id, scripts],
+            env={"HOME": str(self._setting.folder)},
+        )
+
+    def run(self) -> Sample:
+        """Run one trial, and remove afterwards what it leaves behind."""
+        assert self._talker is not None
+        try:
+            seconds, _ = together([self._talker])
+        finally:
+            together([self._talker], clear=True)
+        return Sample(seconds)
+
+    def tear_down(self) -> None:
+        """Have the program end, which removes what is left."""
+        if self._talker is not None:
+            self._talker.close()
+
+
+class BareFork:
+    """Two forks of a process that has imported torch, on this machine."""
+
+    name = "bare fork"
+    kind: Kind = "floor"
+    about = "two forks of a process on this machine that has imported torch; the floor"
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+        self._talker: Talker | None = None
+
+    def set_up(self) -> None:
+        """Import torch."""
+        _require_torch()
+        self._talker = Talker([sys.executable, self._setting.scripts / "forking.py"])
+
+    def run(self) -> Sample:
+        """Run one trial."""
+        assert self._talker is not None
+        script = str(self._setting.scripts / "ddp.py")
+        seconds, _ = together([self._talker], port=_free_port(), script=script)
+        return Sample(seconds)
+
+    def tear_down(self) -> None:
+        """End the process."""
+        if self._talker is not None:
+            self._talker.close()
+
+
+def _require_torch() -> None:
+    try:
+        call([sys.executable, "-c", "import torch"])
+    except UnableError:
+        raise UnableError("torch is not installed beside the benchmark") from None
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port

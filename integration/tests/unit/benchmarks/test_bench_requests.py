@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import ROWS
+from benchmarks.contest import UnableError
+from benchmarks.ours import hosts_of
+from benchmarks.raw import compose_file, torchrun
+from benchmarks.setting import Setting
+from benchmarks.talking import INSIDE, Talker, call, calls, together
+from metta_sandbox.scenario.loading import load
+
+
+@pytest.fixture
+def setting(tmp_path: Path) -> Setting:
+    return Setting(tmp_path, "bench-1", "image:1", "sha256:1", INSIDE, quick=False, tell=print)
+
+
+def test_rows_and_what_ours_are_measured_against(setting: Setting) -> None:
+    contests = [contest for row in ROWS.values() for contest in row(setting)]
+    assert [contest.key for contest in contests] == [
+        *("trial", "sweep", "stack/2", "stack/8", "stack/32", "stack/64", "commands")
+    ]
+    for contest in contests:
+        names = [one.name for one in contest.contestants]
+        assert len(set(names)) == len(names)
+        assert {goal.of for goal in contest.goals} <= set(names)
+        assert contest.goals
+
+
+def test_plain_containers_have_the_same_image_script_and_limits() -> None:
+    request = compose_file("bench-1-x", "image:1", 3, Path("/scripts"))
+    assert request["name"] == "bench-1-x"
+    assert list(request["services"]) == ["node-0", "node-1", "node-2"]
+    assert request["services"]["node-2"] == {
+        "image": "image:1",
+        "command": ["sleep", "infinity"],
+        "stop_signal": "SIGKILL",
+        "environment": {"OMP_NUM_THREADS": "1"},
+        "volumes": ["/scripts:/bench:ro"],
+    }
+
+
+def test_torchrun_by_hand() -> None:
+    command = torchrun(2, 1, 29600, "--lr=0.1")
+    assert command[0] == "torchrun"
+    assert command[-2:] == ("/bench/ddp.py", "--lr=0.1")
+    assert {"--nnodes=2", "--node-rank=1", "--master-port=29600"} < set(command)
+
+
+def test_hosts_are_those_of_a_scenario() -> None:
+    scenario = load(INSIDE / "sweep.yaml")
+    assert hosts_of(2) == tuple(scenario.hosts)
+    assert hosts_of(4)[2:] == ("sweep-worker-2", "sweep-worker-3")
+
+
+def test_failed_program_says_its_last_words() -> None:
+    with pytest.raises(UnableError, match="no such thing"):
+        call([sys.executable, "-c", "raise SystemExit('no such thing')"])
+
+
+def test_one_of_several_that_fails_is_enough() -> None:
+    with pytest.raises(UnableError):
+        calls([[sys.executable, "-c", ""], [sys.executable, "-c", "raise SystemExit(3)"]])
+
+
+def test_programs_see_the_same_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    output = tmp_path / "output"
+    look = "import os; print(os.environ['OMP_NUM_THREADS'])"
+    assert call([sys.executable, "-c", look], output=output) > 0
+    assert output.read_text() == "1\n"
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Path:
+    script = tmp_path / "echo.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(INSIDE)!r})\n"
+        "from answering import serve\n"
+        "def work(request):\n"
+        "    print('noise')\n"
+        "    if request['word'] == 'die': raise SystemExit('died')\n"
+        "    return {'twice': request['word'] * 2, 'length': len(request['word'].strip('.'))}\n"
+        "serve(work)\n"
+    )
+    return script
+
+
+def test_programs_are_asked_together(echo: Path) -> None:
+    talkers = [Talker([sys.executable, echo]) for _ in range(2)]
+    try:
+        seconds, answers = together(talkers, word="ab")
+        assert [answer["twice"] for answer in answers] == ["abab", "abab"]
+        assert seconds > 0
+        with pytest.raises(UnableError, match="AttributeError"):
+            together(talkers[:1], word=5)
+        assert together(talkers[:1], word="c")[1] == [{"twice": "cc", "length": 1}]
+    finally:
+        for talker in talkers:
+            talker.close()
+
+
+def test_program_that_ends_is_not_waited_for(echo: Path) -> None:
+    talker = Talker([sys.executable, echo])
+    try:
+        with pytest.raises(UnableError, match="died"):
+            together([talker], word="die")
+    finally:
+        talker.close()
+
+
+def test_program_that_does_not_start_says_why() -> None:
+    with pytest.raises(UnableError, match="No module named"):
+        Talker([sys.executable, "-m", "not_there"])
