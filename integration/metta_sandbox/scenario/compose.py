@@ -18,6 +18,16 @@ DEEPEST = 40
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
 _RESOLVER: Any = YAML(typ="safe", pure=True).resolver
+#: By what libyaml says: what an author can do.
+_MENDS = {
+    "unknown escape character": "use single quotes, in which backslashes stand for themselves",
+    "did not find expected key": "is this line indented as its neighbours are, and every quote "
+    "before it closed?",
+    "expected '-' indicator": "is this line indented as the list above it, or a `- ` missing?",
+    "did not find expected ','": "is a comma missing, or a bracket not closed before here?",
+    "mapping values are not allowed": "is this line indented too far? A text that has `: ` in it "
+    "is quoted",
+}
 
 
 @dataclass(frozen=True)
@@ -66,12 +76,16 @@ def resolve(text: str) -> str:
 def _explained(error: yaml.MarkedYAMLError, text: str) -> NotYamlError:
     mark = error.problem_mark or error.context_mark
     said = " ".join(str(part) for part in (error.context, error.problem) if part)
+    if "quoted scalar" in said and "end of stream" in said and error.context_mark:
+        # Where the text ends says nothing of where a quote is missing.
+        mark, said = error.context_mark, "the quote that opens here is never closed"
     line, column = (mark.line, mark.column) if mark else (0, 0)
     lines = text.split("\n")
     before = lines[line] if line < len(lines) else ""
     if "\t" in before[: len(before) - len(before.lstrip())]:
-        said += "; indent with spaces, YAML has no tabs"
-    return NotYamlError(said, line, column)
+        return NotYamlError(f"{said}; indent with spaces, YAML has no tabs", line, column)
+    advice = next((mend for part, mend in _MENDS.items() if part in said), "")
+    return NotYamlError(f"{said}; {advice}" if advice else said, line, column)
 
 
 class _Composer:

@@ -25,12 +25,14 @@ class Expansion:
         cells: One document for each scenario, with nothing left to work in.
         variables: The names of the file's variables.
         faults: What is wrong with how they are made.
+        whole: Whether all files that it extends could be read.
 
     """
 
     cells: tuple[Document, ...]
     variables: tuple[str, ...]
     faults: tuple[Fault, ...]
+    whole: bool = True
 
 
 def expand(
@@ -67,7 +69,9 @@ def expand(
         document, wrong = _cell(body, scope, tuple(zip(matrix.axes, combination, strict=True)))
         faults += wrong
         cells.append(_named(document, shown, name, matrix, combination))
-    return Expansion(tuple(cells), scope.names, tuple(faults))
+    # Without a file it extends, nobody knows what this one may refer to.
+    told = tuple(faults) if lineage.whole else lineage.faults
+    return Expansion(tuple(cells), scope.names, told, lineage.whole)
 
 
 def _value(root: MappingNode, key: str) -> Node | None:

@@ -50,12 +50,14 @@ class Lineage:
         root: What they say together.
         parts: What each of them says, the file itself first.
         faults: What is wrong with how they are joined, or with a file that is extended.
+        whole: Whether all of them could be read.
 
     """
 
     root: MappingNode
     parts: tuple[MappingNode, ...]
     faults: tuple[Fault, ...]
+    whole: bool = True
 
 
 def inherit(root: MappingNode, path: Path) -> Lineage:
@@ -64,18 +66,20 @@ def inherit(root: MappingNode, path: Path) -> Lineage:
     Mappings are merged, lists and all else replace; ``null`` takes away what was said before.
     """
     parts, faults, trail = [root], [], [path]
+    complete = True
     while found := entry(parts[-1], "extends"):
         try:
             base, wrong = _read_base(found[1], trail)
         except UnreadableError as error:
             faults.append(error.fault)
+            complete = False
             break
         parts.append(base)
         faults.extend(wrong)
     whole = without(parts[-1], "extends")
     for part in reversed(parts[:-1]):
         whole = _merge(without(whole, *_OWN), without(part, "extends"), ())
-    return Lineage(whole, tuple(parts), tuple(faults))
+    return Lineage(whole, tuple(parts), tuple(faults), complete)
 
 
 def _read_base(named: Node, trail: list[Path]) -> tuple[MappingNode, tuple[Fault, ...]]:
@@ -162,7 +166,9 @@ def _fault(node: Node, message: str) -> UnreadableError:
 
 def _merge(base: MappingNode, own: MappingNode, path: tuple[str, ...]) -> MappingNode:
     if path == OVERRIDES:
-        return _join(_flat(base), _flat(own), lambda *values: values[-1])
+        return _join(
+            _flat(base), _flat(own), lambda *values: None if is_null(values[-1]) else values[-1]
+        )
     if path == PARAMETERS:
         flat = (_flat(base, is_parameter), _flat(own, is_parameter))
         return _join(*flat, lambda _, old, new: _merge_parameter(old, new))

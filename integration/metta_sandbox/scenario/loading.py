@@ -23,8 +23,11 @@ from metta_sandbox.scenario.overrides import nearest
 from metta_sandbox.scenario.problems import describe
 from metta_sandbox.scenario.search import flatten_parameters
 from metta_sandbox.scenario.tree import Document, Place, UnreadableError, read
+from metta_sandbox.scenario.workload import command_key
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
+#: Pydantic's errors that hold whatever a file that could not be read says.
+_BY_ITSELF = ("extra_forbidden", "greater_than_equal", "less_than_equal")
 
 
 @dataclass(frozen=True)
@@ -95,16 +98,31 @@ def parse_file(text: str, path: Path, given: Mapping[str, str] = _NOTHING) -> Sc
     found.extend((fault.place, fault.message) for fault in expansion.faults)
     told = {place for place, _ in found}
     scenarios: list[Scenario] = []
+    wrong: dict[tuple[Place, str], list[str]] = {}
     for cell in expansion.cells:
         try:
             scenarios.append(Scenario.model_validate(cell.data))
         except ValidationError as error:
-            described = describe(Scenario, error.errors(include_url=False), cell)
-            found.extend((place, message) for place, message in described if place not in told)
-            found.extend(_unknown_parameters(cell))
+            errors = error.errors(include_url=False)
+            sure = [each for each in errors if expansion.whole or each["type"] in _BY_ITSELF]
+            kept = [each for each in describe(Scenario, sure, cell) if each[0] not in told]
+            parameters = _unknown_parameters(cell) if expansion.whole else ()
+            for each in {*kept, *parameters}:
+                wrong.setdefault(each, []).append(str(cell.data.get("cell", {}).get("id", "")))
+    found.extend(_with_cells(wrong, len(expansion.cells)))
     if found:
         raise _refusal(path, found)
     return ScenarioFile(path, tuple(scenarios), expansion.variables)
+
+
+def _with_cells(
+    wrong: Mapping[tuple[Place, str], list[str]], count: int
+) -> Iterator[tuple[Place, str]]:
+    """Say of what is wrong in some cells of a matrix alone in which."""
+    for (place, message), cells in wrong.items():
+        more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+        some = len(cells) < count and cells[0]
+        yield place, f"{message} (in {cells[0]}{more})" if some else message
 
 
 def find_place(path: Path, keys: Sequence[str | int]) -> Place:
@@ -149,8 +167,9 @@ def load_files(
         for scenario in file.scenarios:
             owner = owners.setdefault(scenario.name, file.path)
             if owner != file.path:
-                message = f"name: {scenario.name} is also that of {owner}"
-                problems.append(Problem(file.path, 0, 0, message))
+                place, other = find_place(file.path, ["name"]), find_place(owner, ["name"])
+                message = f"name: {scenario.name} is also that of {owner}:{other.line}"
+                problems.append(Problem(file.path, place.line, place.column, message))
     if problems:
         raise InputError(_count(problems), problems=tuple(problems))
     _refuse_unknown(given, sorted({name for file in files for name in file.variables}))
@@ -209,7 +228,9 @@ def _unknown_parameters(document: Document) -> Iterator[tuple[Place, str]]:
     """Check searched keys on their own: Pydantic gets to them only when the sweep is right."""
     sweep = document.data.get("sweep")
     given = sweep.get("parameters") if isinstance(sweep, dict) else None
-    if not isinstance(given, dict) or document.has(("workload", "trainer", "command")):
+    workload = document.data.get("workload")
+    trainer = workload.get("trainer") if isinstance(workload, dict) else None
+    if not isinstance(given, dict) or command_key(trainer):
         return
     try:
         keys = list(flatten_parameters(given))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -151,7 +152,13 @@ def _path(name: str, variables: tuple[str, ...]) -> tuple[str, ...] | str:
     if len(parts) > 1 and is_key(name) and not (near and suggest_key(name)):
         return (*OVERRIDES, name)
     meant = ".".join([near, *parts[1:]]) if near else None
-    mend = f"did you mean {meant}?" if meant else "expected a key of the scenario, or a dotted one"
+    if meant:
+        mend = f"did you mean {meant}?"
+    elif is_key(name):
+        setting, parameter = ".".join((*OVERRIDES, name)), ".".join((*PARAMETERS, name))
+        mend = f"an override is {setting}, a searched parameter {parameter}"
+    else:
+        mend = "expected a key of the scenario, or a dotted one"
     return f"unknown key; {mend}"
 
 
@@ -190,11 +197,21 @@ def _without(cells: _Cells, axes: list[Axis], excluded: Node) -> tuple[_Cells, l
         out = [cell for cell in cells if _is_in(cell, axes, said)]
         gone.update(out)
         if not out:
-            faults.append(_fault(item, EXCLUDE, "there is no such cell"))
+            faults.append(_fault(item, EXCLUDE, _unheard_of(axes, said)))
     left = [cell for cell in cells if cell not in gone]
     if not left:
         faults.append(_fault(excluded, EXCLUDE, "no cell is left"))
     return left, faults
+
+
+def _unheard_of(axes: list[Axis], said: dict[str, Any]) -> str:
+    """Say which values of an exclusion no cell has."""
+    none = [
+        f"{axis.key}: {json.dumps(said[axis.key], ensure_ascii=False)}"
+        for axis in axes
+        if axis.key in said and not any(_same(value, said[axis.key]) for value in axis.values)
+    ]
+    return f"no cell has {' or '.join(none)}"
 
 
 def _faults_of_exclusion(item: Node, axes: list[Axis]) -> Iterator[Fault]:

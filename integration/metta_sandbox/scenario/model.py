@@ -17,6 +17,7 @@ from metta_sandbox.scenario.steady_state import State
 from metta_sandbox.scenario.units import Duration
 from metta_sandbox.scenario.values import Value
 from metta_sandbox.scenario.workload import Workload, misfit_of, variable_of
+from metta_sandbox.words import many
 
 
 class Cell(Part):
@@ -148,6 +149,8 @@ class Scenario(Part):
     def _is_number(cls, value: Any) -> Any:
         if isinstance(value, bool):  # which Python takes for 1
             raise ValueError("expected 1")
+        if isinstance(value, str):
+            raise ValueError("expected the number 1, without quotes")
         return value
 
     @field_validator("on_node_failure")
@@ -190,7 +193,7 @@ class Scenario(Part):
             return value
         hosts = [*(node_host(rank) for rank in range(nodes)), API]
         faults: list[Fault] = [
-            ((index, item.key, *path), f"there is no {host} among {nodes} nodes")
+            ((index, item.key, *path), f"there is no {host} among {many(nodes, 'node')}")
             for index, item in enumerate(value)
             for path, host in item.said.hosts
             if host not in hosts

@@ -49,7 +49,10 @@ def describe(
     model: type[BaseModel], errors: Iterable[ErrorDetails], document: Document
 ) -> Iterator[tuple[Place, str]]:
     """Say of each error where it is and what would be right."""
-    for error in errors:
+    listed = list(errors)
+    for error in listed:
+        if error["type"] == "too_short" and any(_is_inside(each, error) for each in listed):
+            continue  # its items were wrong, and none is left of them
         location = _place_of(error, document)
         if error["type"] == "misfit":
             for path, message in error["ctx"]["faults"]:
@@ -61,6 +64,11 @@ def describe(
             location = (*location, error["ctx"]["tag"])
         place = document.locate(location, key=unknown)
         yield place, f"{dotted(location)}: {_message(model, error)}"
+
+
+def _is_inside(inner: ErrorDetails, outer: ErrorDetails) -> bool:
+    depth = len(outer["loc"])
+    return len(inner["loc"]) > depth and inner["loc"][:depth] == outer["loc"]
 
 
 def _message(model: type[BaseModel], error: ErrorDetails) -> str:

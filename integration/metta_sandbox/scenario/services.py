@@ -36,11 +36,17 @@ ROUTES = (
 ANSWERS = "answers.json"
 
 
+#: Asked all the time, also when all else waits.
+_HEALTH = "GET /health"
+
+
 def _known(value: str) -> str:
+    if value == _HEALTH:
+        raise ValueError("can't be scripted or counted (it tells whether the process lives)")
     if value not in ROUTES:
         near = nearest(value, ROUTES)
         hint = f"did you mean {near}?" if near else f"such as {ROUTES[3]}"
-        raise ValueError(f"the control plane has no such route; {hint}")
+        raise ValueError(f"the control plane has no route '{value[:60]}'; {hint}")
     return value
 
 

@@ -57,7 +57,9 @@ class ApiState(Kind):
     @classmethod
     def _is_asked_for(cls, value: str) -> str:
         if not re.fullmatch(r"GET /[!-~]*", value) or "{" in value:
-            raise ValueError("expected GET and a path, such as GET /health or GET /whoami")
+            raise ValueError(
+                "expected GET and a path to be called, without {…}, such as GET /sweeps/mine"
+            )
         return value
 
     @property

@@ -12,7 +12,7 @@ from typing_extensions import Self
 
 from metta_sandbox.scenario.base import Fault, Part, misfit
 from metta_sandbox.scenario.names import TRAINER_KEYS, suggest_key
-from metta_sandbox.scenario.overrides import flatten, split_key
+from metta_sandbox.scenario.overrides import flatten, nearest, split_key
 from metta_sandbox.scenario.provision import (
     BuildOrFolder,
     Environment,
@@ -86,14 +86,19 @@ class Score(Part):
         "the score.",
     )
 
+    @field_validator("pattern")
+    @classmethod
+    def _has_a_group(cls, value: str | None) -> str | None:
+        if value is not None and not re.compile(value).groups:
+            raise ValueError("expected a pattern with a group, as in 'score=([0-9.]+)'")
+        return value
+
     @model_validator(mode="after")
     def _say_what_the_source_needs(self) -> Self:
         if (self.source == "json") != (self.path is not None):
             raise ValueError("expected path with source json, and with no other")
         if (self.source == "log") != (self.pattern is not None):
             raise ValueError("expected pattern with source log, and with no other")
-        if self.pattern is not None and not re.compile(self.pattern).groups:
-            raise ValueError("expected a pattern with a group, as in 'score=([0-9.]+)'")
         if self.key is not None and self.source not in {"event", "wandb_summary", "json"}:
             raise ValueError(f"expected no key with source {self.source}")
         return self
@@ -141,6 +146,13 @@ class Trainer(Part):
         """Whether it is our own arena trainer."""
         return not self.command
 
+    @model_validator(mode="before")
+    @classmethod
+    def _take_a_misspelt_command_for_one(cls, data: Any) -> Any:
+        # Else all that is said of a trainer of one's own would be judged as the bundled one's.
+        key = command_key(data)
+        return data if key in {None, "command"} else {**data, "command": data[key]}
+
     @field_validator("launcher")
     @classmethod
     def _has_a_command(cls, value: str, info: ValidationInfo) -> str:
@@ -183,6 +195,17 @@ class Trainer(Part):
         if faults:
             raise misfit(faults)
         return value
+
+
+def command_key(trainer: Any) -> str | None:
+    """Find the key under which a trainer's mapping gives its command, even if it is misspelt."""
+    if not isinstance(trainer, Mapping):
+        return None
+    keys = [key for key in trainer if isinstance(key, str)]
+    if "command" in keys:
+        return "command"
+    unknown = (key for key in keys if key not in Trainer.model_fields)
+    return next((key for key in unknown if nearest(key, Trainer.model_fields) == "command"), None)
 
 
 class Workload(Part):

@@ -78,6 +78,8 @@ def test_nothing_takes_away_what_the_base_says(tmp_path: Path) -> None:
     )
     assert own.deadline == 600
     assert own.search_space == {"trainer.ppo.gamma": Choice(values=(0.9, 0.95))}
+    own = extend(tmp_path, "workload: {trainer: {overrides: {trainer.minibatch_size: null}}}")
+    assert "trainer.minibatch_size" not in own.workload.trainer.overrides
 
 
 def test_a_problem_is_on_the_line_of_the_file_that_says_it(tmp_path: Path) -> None:
@@ -171,6 +173,17 @@ def test_all_paths_stay_where_the_base_says(tmp_path: Path) -> None:
     assert str(load(own).workload.build).startswith("context='below/image'")
     base.write_text(f"{text}  requirements: [einops]\n")
     assert load(own).workload.requirements == ("einops",)
+
+
+def test_a_file_that_cannot_be_read_is_the_only_fault_of_what_it_would_have_said(
+    tmp_path: Path,
+) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("extends: gone.yaml\nname: own\nnodes: 0\ntags: ['${word}']\n")
+    with pytest.raises(InputError) as caught:
+        load(own)
+    told = [(problem.line, problem.message.partition(":")[0]) for problem in caught.value.problems]
+    assert told == [(1, "extends"), (3, "nodes")]
 
 
 def test_a_matrix_is_inherited_and_merged(tmp_path: Path) -> None:

@@ -207,7 +207,8 @@ def test_all_files_problems_are_told_at_once(tmp_path: Path) -> None:
     said = [str(problem) for problem in caught.value.problems]
     assert len(said) == 2
     assert any("c.yaml:1:10: version: expected 1, got 2" in text for text in said)
-    assert any("same is also that of" in text and "a.yaml" in text for text in said)
+    assert any("b.yaml:2:7: name: same is also that of" in text for text in said)
+    assert any(text.endswith("a.yaml:2") for text in said)
     (tmp_path / "c.yaml").unlink()
     (tmp_path / "b.yaml").write_text("version: 1\nname: other\n")
     assert [scenario.name for _, scenario in load_all([tmp_path])] == ["same", "other"]

@@ -128,9 +128,17 @@ def test_what_is_excluded_is_left_out() -> None:
         ),
         ("matrix: {nodes: [1, 2], exclude: 1}", "3:34: matrix.exclude: expected a list"),
         ("matrix: {nodes: [1], exclude: [{seed: 1}]}", "no such key; expected one of nodes"),
-        ("matrix: {nodes: [1], exclude: [{nodes: 2}]}", "matrix.exclude: there is no such cell"),
+        (
+            "matrix: {lr: [1]}",
+            "an override is workload.trainer.overrides.lr, a searched parameter s",
+        ),
+        (
+            "matrix: {nodes: [1, 2]}\nexpect: [{log: {contains: x, on: sweep-worker}}]",
+            "there is no sweep-worker among 1 node (in grid[nodes=1])",
+        ),
+        ("matrix: {nodes: [1], exclude: [{nodes: 2}]}", "matrix.exclude: no cell has nodes: 2"),
         ("matrix: {nodes: [1], exclude: [{nodes: 1}]}", "matrix.exclude: no cell is left"),
-        ("matrix: {nodes: [1, 2], exclude: [{nodes: true}]}", "there is no such cell"),
+        ("matrix: {nodes: [1, 2], exclude: [{nodes: true}]}", "no cell has nodes: true"),
     ],
 )
 def test_what_is_wrong_is_said_at_its_place(text: str, said: str) -> None:

@@ -83,7 +83,8 @@ def read(text: str) -> object:
             "services: {api: [{route: 'POST /sweeps/{name}/run/next', drop: true}]}",
             "did you mean POST /sweeps/{name}/runs/next?",
         ),
-        ("services: {api: [{route: 'GET /health', status: 503}]}", "no such route"),
+        ("services: {api: [{route: 'GET /health', status: 503}]}", "can't be scripted"),
+        ("services: {api: [{route: 'GET /who', drop: true}]}", "has no route 'GET /who'; did you"),
         ("services: {api: [{route: 'GET /whoami', drop: true, status: 503}]}", "no status and no"),
         ("services: {api: [{route: 'GET /whoami', status: 99}]}", "expected 200 or more"),
         ("services: {api: [{route: 'GET /whoami', status: 503, call: 0}]}", "expected 1 or more"),
@@ -164,3 +165,45 @@ def test_another_mistake_makes_no_stranger_of_ones_own_keys() -> None:
     with pytest.raises(InputError) as caught:
         read(text)
     assert len(caught.value.problems) == 1
+
+
+def test_a_misspelt_command_makes_no_stranger_of_ones_own_keys() -> None:
+    text = """workload: {trainer: {comand: t, launcher: own, overrides: {lr: 1}}}
+sweep: {parameters: {wd: {values: [1]}}}"""
+    with pytest.raises(InputError) as caught:
+        read(text)
+    assert [problem.message for problem in caught.value.problems] == [
+        "workload.trainer.comand: unknown key; did you mean command?"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('description: "hand\\.off"', "3:19: not YAML: .* use single quotes"),
+        ('description: "x\ntags: []', "3:14: not YAML: the quote that opens here is never closed"),
+        ("sweep:\n    trials: 2\n  retries: 1", "5:3: .* indented as its neighbours are"),
+        ("sweep: {trials: 2\nnodes: 2", "a bracket not closed before here"),
+        ("description: this: that", "3:18: .* has `: ` in it is quoted"),
+        (
+            "workload: {trainer: {command: t, score: {source: log, pattern: 'loss='}}}",
+            "3:64: workload.trainer.score.pattern: expected a pattern with a group",
+        ),
+        (
+            "services: {api: [{route: GET /whoami, status: 503, call: 0}]}",
+            "1 or more, got 0\n1 prob",
+        ),
+        (
+            "steady_state: [{api: {route: 'GET /sweeps/{n}'}}]",
+            "without {…}, such as GET /sweeps/mi",
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_what_mends_it(text: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        read(text)
+
+
+def test_a_version_in_quotes_is_told_apart_from_a_wrong_one() -> None:
+    with pytest.raises(InputError, match="version: expected the number 1, without quotes, got '1'"):
+        parse("version: '1'\nname: x\n", Path("x.yaml"))

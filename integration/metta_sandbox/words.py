@@ -1,0 +1,24 @@
+"""Counts, sizes and times as people read them."""
+
+from __future__ import annotations
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+_THOUSAND = 1000
+
+
+def many(count: int, noun: str) -> str:
+    """Write a count with its noun."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def size(number: int) -> str:
+    """Write a number of bytes in the largest unit, of 1000 of the next, that it fills."""
+    amount, unit = float(number), 0
+    while amount >= _THOUSAND and unit < len(_UNITS) - 1:
+        amount, unit = amount / _THOUSAND, unit + 1
+    return f"{amount:.4g} {_UNITS[unit]}"
+
+
+def time(seconds: float) -> str:
+    """Write a length of time in seconds, or in milliseconds if it is below one."""
+    return f"{seconds:g} s" if seconds >= 1 else f"{round(seconds * _THOUSAND, 3):g} ms"
