@@ -265,10 +265,13 @@ def init(
 @app.command()
 def validate(paths: Paths = None, settings: Settings = None) -> None:
     """Check scenario files without starting anything."""
+    from metta_sandbox.play.brought import require_folders  # noqa: PLC0415
     from metta_sandbox.scenario.loading import load_files, read_settings  # noqa: PLC0415
     from metta_sandbox.scenario.needs import needs  # noqa: PLC0415
 
-    for file in load_files(paths or [Path("scenarios")], read_settings(settings or ())):
+    files = load_files(paths or [Path("scenarios")], read_settings(settings or ()))
+    require_folders((file.path, scenario) for file in files for scenario in file.scenarios)
+    for file in files:
         ids = [scenario.id for scenario in file.scenarios]
         if file.scenarios[0].cell is None:
             typer.echo(f"{file.path}: {ids[0]} is valid")

@@ -10,6 +10,7 @@ from metta_sandbox.checks.evidence import Evidence, TrialRecord
 from metta_sandbox.checks.judgement import Finding, Judgement, judge, many, unclear, unlike
 from metta_sandbox.checks.selection import across, chosen, title
 from metta_sandbox.scenario.expect import Digests
+from metta_sandbox.verdict import Verdict
 
 _SEVERAL = 2
 _SHA_256 = re.compile(r"[0-9a-f]{64}")
@@ -26,17 +27,17 @@ def check(evidence: Evidence) -> Judgement:
     ]
     trials = [trial for trial in evidence.completed if _expects(evidence, trial.run)]
     if not trials:
-        return judge(problems, "the trainer tells no digests")
-    ranks = evidence.scenario.ranks
-    places = (_place(evidence, trial) for trial in trials)
-    return judge(problems, f"equal on {ranks} ranks in {many(len(trials), 'trial')}", places)
+        return Judgement(Verdict.SKIPPED, "the trainer tells no digests, so nothing was compared")
+    ranks = many(evidence.scenario.ranks, "rank")
+    places = (place for trial in trials for place in _places(evidence, trial))
+    return judge(problems, f"equal on {ranks} in {many(len(trials), 'trial')}", places)
 
 
 def expect(expected: Digests, evidence: Evidence) -> Judgement:
     """Check how ranks' digests compare; a trainer that tells none leaves nothing to compare."""
     picked = chosen(evidence, expected.of, evidence.completed)
     if silent := [title(trial) for trial in picked if not _expects(evidence, trial.run)]:
-        return unclear(f"the trainer told no digests in {', '.join(silent)}", "trials")
+        return unclear(f"the trainer told no digests in {', '.join(silent)}", "timeline.jsonl")
 
     def look(trial: TrialRecord) -> Iterator[Finding]:
         problems = list(_of_run(evidence, trial.run))
@@ -57,8 +58,14 @@ def expect(expected: Digests, evidence: Evidence) -> Judgement:
 
 
 def _place(evidence: Evidence, trial: TrialRecord) -> str:
-    path = evidence.folder / "trials" / trial.run / "rank-0.digest"
-    return evidence.where(path) if path.is_file() else "timeline.jsonl"
+    return _places(evidence, trial)[0]
+
+
+def _places(evidence: Evidence, trial: TrialRecord) -> list[str]:
+    """Name the files that hold a trial's digests; where there are none, events do."""
+    folder = evidence.folder / "trials" / trial.run
+    files = [folder / f"rank-{rank}.digest" for rank in sorted(evidence.digests(trial.run))]
+    return [evidence.where(file) for file in files] or ["timeline.jsonl"]
 
 
 def _all(evidence: Evidence, run: str) -> dict[int, str]:

@@ -8,7 +8,9 @@ also carries each node's outcome, so that no node waits for one that has already
 from __future__ import annotations
 
 import json
+import re
 import socket
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
@@ -17,6 +19,9 @@ import torch.distributed as dist
 
 from metta_sandbox.node.view import NodeView
 from metta_sandbox.scenario.values import Value
+
+#: What a reason begins with when ranks were stopped for what happened on another node.
+STOPPED = "stopped, as "
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,21 @@ class Outcome:
     node_rank: int
     statuses: dict[int, int]
     reason: str
+
+
+#: What a rank says when another one left it, in Gloo's and the kernel's words.
+_LEFT_ALONE = re.compile(r"closed by peer|reset by peer|Broken pipe|was killed by signal 15\b")
+
+
+def why(outcomes: Iterable[Outcome]) -> str:
+    """Say why a trial failed, or an empty string if it did not.
+
+    What failed by itself comes first, then what was left alone by it; a node that was stopped
+    because of another says nothing of its own.
+    """
+    reasons = [outcome.reason for outcome in outcomes if outcome.reason]
+    own = [reason for reason in reasons if not reason.startswith(STOPPED)] or reasons
+    return "; ".join(sorted(dict.fromkeys(own), key=lambda one: bool(_LEFT_ALONE.search(one))))
 
 
 class SweepGroup:

@@ -16,7 +16,7 @@ from typing import Any, TypeGuard
 from metta_sandbox.errors import InputError
 from metta_sandbox.node.agent.emitter import Emitter
 from metta_sandbox.node.control_plane import ControlPlane
-from metta_sandbox.node.handoff import HandOff, Outcome, free_port
+from metta_sandbox.node.handoff import HandOff, Outcome, free_port, why
 from metta_sandbox.node.overrides_style import write_files
 from metta_sandbox.node.score import Leavings, NoScoreError, find_score
 from metta_sandbox.node.tracking import TrackedRun, start_tracker
@@ -198,7 +198,7 @@ class Leader:
         """Score the trial if it was trained on every node, and record what was observed."""
         trial = self._trial
         assert trial is not None
-        reason = "; ".join(outcome.reason for outcome in outcomes if outcome.reason)
+        reason = why(outcomes)
         score = None
         if not reason:
             try:
@@ -208,9 +208,10 @@ class Leader:
         if score is not None and not math.isfinite(score):
             reason, score = f"the score is {score}", None
         seconds = time.perf_counter() - trial.started
-        # A trainer that tells no agent steps is paid by time.
-        by_steps = self._spec.cost == "agent_steps" and (self._trainer.bundled or trial.agent_steps)
-        cost = trial.agent_steps if by_steps else seconds
+        # Of a trainer that tells no agent steps each trial costs one: seconds would make
+        # suggestions differ from run to run.
+        steps = trial.agent_steps or (0.0 if self._trainer.bundled else 1.0)
+        cost = steps if self._spec.cost == "agent_steps" else seconds
         observation = Observation(trial.suggestion, score, cost, failed=bool(reason))
         retried = observation.failed and trial.attempt <= self._spec.retries
         self._write(trial, observation, reason, seconds, retried=retried)

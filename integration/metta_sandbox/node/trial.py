@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metta_sandbox.node.handoff import HandOff, Outcome, SweepGroup
+from metta_sandbox.node.handoff import STOPPED, HandOff, Outcome, SweepGroup
 from metta_sandbox.node.launchers.base import GroupSpec, Launcher, WorkerGroup
 from metta_sandbox.node.overrides_style import (
     EVERYTHING,
@@ -172,7 +172,7 @@ def _reason(
     status: int, statuses: Mapping[int, int | None], stopped_for: str, spec: GroupSpec
 ) -> str:
     if stopped_for:
-        return f"stopped, as {stopped_for}"
+        return f"{STOPPED}{stopped_for}"
     failed = {rank: end for rank, end in statuses.items() if end != 0}
     if not failed:
         node = f"the launcher on node {spec.node_rank}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.play.beside import Beside, Executed
+from metta_sandbox.play.heard import LastHeard
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.ends import describe_end, is_worth_telling
 from metta_sandbox.stack.link import HubLink, Message
@@ -152,7 +153,7 @@ class Nodes:
         self._ending: Ending | None = None
         self._gone = False
         self._beside: Beside | None = None
-        self._last_events: dict[str, Event] = {}
+        self._heard = LastHeard()
         self._last_words: dict[str, str] = {}
 
     @property
@@ -301,7 +302,9 @@ class Nodes:
                 self._timeline.require_whole()
                 heard = time.monotonic()
             elif until == silent_at:
-                self._ending = Ending(End.SILENT, self._describe_silence(limits.longest_silence))
+                working = (host for host in self._hosts if host not in self._statuses)
+                silence = f"no event and no log line for {limits.longest_silence:g} s"
+                self._ending = Ending(End.SILENT, f"{silence}{self._heard.describe(working)}")
             else:
                 reason = f"the sweep was not over after its deadline of {limits.deadline:g} s"
                 self._ending = Ending(End.OVERDUE, reason)
@@ -384,7 +387,7 @@ class Nodes:
     def _note(self, event: Event) -> None:
         if event.name == "api.ready":
             self._api = event.fields
-        self._last_events[str(event.get("node"))] = event
+        self._heard.note(event)
         self._on_event(event)
 
     def _note_exit(self, node: str, message: Message) -> None:
@@ -426,17 +429,6 @@ class Nodes:
         # What came first is the cause.
         if self._ending is None:
             self._ending = Ending(end, reason, lost)
-
-    def _describe_silence(self, longest: float) -> str:
-        heard = [self._describe_last(host) for host in self._hosts if host not in self._statuses]
-        return f"no event and no log line for {longest:g} s; last heard of {', '.join(heard)}"
-
-    def _describe_last(self, host: str) -> str:
-        event = self._last_events.get(host)
-        if event is None:
-            return f"{host}: nothing"
-        step = "" if event.get("step") is None else f" {event.get('step')}"
-        return f"{host}: {event.name}{step} at {event.received:.1f} s"
 
 
 def _rank_event(message: Message) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from metta_sandbox.errors import StackError
+from metta_sandbox.errors import InputError, StackError
 from metta_sandbox.interrupt import INTERRUPTED, interruptible, uninterrupted
 from metta_sandbox.play.brought import provision, require_folders
 from metta_sandbox.play.play import Setting, play
@@ -25,6 +25,7 @@ from metta_sandbox.report.results import RunResult, ScenarioResult
 from metta_sandbox.scenario.loading import load_all
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.needs import lacking
+from metta_sandbox.scenario.overrides import nearest
 from metta_sandbox.stack.engines import Engine, choose, remove_everywhere
 from metta_sandbox.stack.lease import Owner, lease, leased_engine, reap
 from metta_sandbox.stack.process import belonging_to
@@ -239,6 +240,14 @@ def _chosen(
             for word in options.filter
         )
     ]
+    if found and not scenarios:
+        names = [scenario.id for _, scenario in found]
+        words = [word for one in found for word in (one[1].name, *one[1].tags)]
+        near = nearest(options.filter[0], words)
+        raise InputError(
+            f"--filter {' '.join(options.filter)}: no scenario has that in its name or tags",
+            f"did you mean {near}?" if near else f"there are {', '.join(names)}",
+        )
     if options.seed is None:
         return scenarios
     return [(path, one.model_copy(update={"seed": options.seed})) for path, one in scenarios]

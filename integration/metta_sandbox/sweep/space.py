@@ -90,7 +90,9 @@ class Continuous:
         """See ``Axis.from_unit``."""
         if not 0 < place < 1:  # the ends exactly, whatever rounding would make of them
             return self.spec.min if place <= 0 else self.spec.max
-        value = self._back(self._start + place * (self._end - self._start))
+        along = self._start + place * (self._end - self._start)
+        # What people wrote as 0.01 comes back as that, and not with what rounding left of it.
+        value = float(f"{self._back(along):.12g}")
         return min(max(value, self.spec.min), self.spec.max)
 
     @property

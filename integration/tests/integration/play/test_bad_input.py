@@ -57,6 +57,14 @@ def test_a_file_that_is_not_there(cli: Start) -> None:
     assert "Traceback" not in command.text
 
 
+def test_a_filter_that_no_scenario_fits(cli: Start) -> None:
+    command = cli("run", "scenarios", "--filter", "basik")
+
+    assert command.wait() == 2
+    assert "--filter basik: no scenario has that in its name or tags" in command.text
+    assert "did you mean basic?" in command.text
+
+
 def test_an_engine_that_does_not_exist(cli: Start, tiny: Write) -> None:
     command = cli("run", tiny(), "--engine", "composer")
 

@@ -61,6 +61,13 @@ def test_problems_are_exit_status_2_without_a_traceback(tmp_path: Path) -> None:
     assert (done.returncode, "no scenario file has this variable" in done.stderr) == (2, True)
 
 
+def test_what_a_file_names_is_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("version: 1\nname: a\nworkload: {run: x, folder: absent}\n")
+    done = cli("validate", str(tmp_path))
+    assert done.returncode == 2
+    assert f"{tmp_path}/a.yaml:3:28: workload.folder: " in done.stderr
+
+
 def test_the_schema_is_printed() -> None:
     assert cli("schema").stdout == schema_text()
 

@@ -1,0 +1,59 @@
+"""Who was last heard of, for the moment when nobody is heard any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from metta_sandbox.timeline.recording import Event
+
+#: Events of the launcher's, which say nothing of what a rank was doing.
+_OF_LAUNCHERS = frozenset({"rank.started", "rank.exited"})
+
+
+class LastHeard:
+    """The last event of every node, and of every rank that lives."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, Event] = {}
+        self._ranks: dict[tuple[str, int], Event] = {}
+        self._trial: Event | None = None
+
+    def note(self, event: Event) -> None:
+        """Take an event in."""
+        node, rank = str(event.get("node")), event.get("rank")
+        self._nodes[node] = event
+        if event.name in {"handoff.sent", "observation.recorded"}:
+            self._trial = event if event.name == "handoff.sent" else None
+        # A rollout bears the variables of its node's first rank.
+        if not isinstance(rank, int) or event.get("group") == "sweep":
+            return
+        if event.name == "rank.exited":
+            self._ranks.pop((node, rank), None)
+        elif event.name not in _OF_LAUNCHERS or (node, rank) not in self._ranks:
+            self._ranks[node, rank] = event
+
+    def describe(self, hosts: Iterable[str]) -> str:
+        """Say which trial was under way, and what each rank of it, or else each node, last told.
+
+        Args:
+            hosts: The nodes that were still at work.
+
+        """
+        working = list(hosts)
+        ranks = {key: last for key, last in self._ranks.items() if key[0] in working}
+        told = [
+            f"rank {rank} on {node}: {_what(last)}" for (node, rank), last in sorted(ranks.items())
+        ]
+        busy = {node for node, _ in ranks}
+        told += [f"{node}: {_what(self._nodes.get(node))}" for node in working if node not in busy]
+        during = ""
+        if self._trial is not None:
+            during = f" in trial {self._trial.get('trial')} ({self._trial.get('run')})"
+        return f"{during}; last heard of {', '.join(told)}"
+
+
+def _what(event: Event | None) -> str:
+    if event is None:
+        return "nothing"
+    step = "" if event.get("step") is None else f" {event.get('step')}"
+    return f"{event.name}{step} at {event.received:.1f} s"
