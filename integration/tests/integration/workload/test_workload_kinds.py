@@ -19,7 +19,6 @@ from metta_sandbox.image.base_image import DEFAULT_BASE_IMAGE, ensure_base
 from metta_sandbox.image.node_platform import NodePlatform
 from metta_sandbox.report import results
 from metta_sandbox.report.results import ScenarioResult
-from metta_sandbox.scenario.files import find
 from metta_sandbox.scenario.loading import load_all
 
 COOKBOOK = Path(__file__).parents[4] / "scenarios" / "cookbook"
@@ -111,7 +110,7 @@ def test_the_cookbook_passes_on_local_processes(run: Run, tags: set[str]) -> Non
     folder, text = run(str(COOKBOOK), "--engine", "process", *filters)
 
     played = results.read(folder / results.FILE_NAME).scenarios
-    expected = [one.name for one in load_all(find([COOKBOOK])) if tags & set(one.tags)]
+    expected = [one.name for _, one in load_all([COOKBOOK]) if tags & set(one.tags)]
     assert [one.name for one in played] == expected
     assert {one.name: one.reason for one in played if one.verdict == "skipped"} == {
         name: reason for name, reason in NEED_CONTAINERS.items() if name in expected
