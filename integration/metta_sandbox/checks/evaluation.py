@@ -20,6 +20,7 @@ from metta_sandbox.checks import (
     handoff,
     levels,
     logs,
+    outside,
     run_names,
     sameness,
     tracking,
@@ -39,6 +40,7 @@ from metta_sandbox.scenario.expect import (
     Exits,
     Kind,
     Log,
+    NothingOutside,
     Overrides,
     RunNames,
     RunNamesExpectation,
@@ -77,6 +79,7 @@ EXPECTED: Mapping[type[Kind], Callable[[Any, Evidence], Judgement]] = {
     Exits: exits.check,
     Took: durations.check,
     SameAs: sameness.check,
+    NothingOutside: outside.check,
 }
 
 #: What must hold after every sweep of our rollout.

@@ -16,6 +16,8 @@ from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.timeline.recording import Event
 from metta_sandbox.wandb_file import WandbFileError, WandbRun, read_run
 
+#: Where a scenario's folder keeps what was seen of nodes that asked for something outside.
+OUTSIDE = "outside"
 #: Where a scenario's folder keeps what a node said of its checkpoints.
 LOAD_PROOF = "checkpoints.json"
 _TRIAL_GROUP = re.compile(r"trial-(\d+)")
@@ -118,6 +120,7 @@ class Evidence:
         scenario: As it was played.
         events: In order of receipt, or in the timeline's.
         seconds: How long ``scenario``, ``up`` and ``sweep`` took, each if it came to its end.
+        engine: What it was played on.
 
     """
 
@@ -125,6 +128,7 @@ class Evidence:
     scenario: Scenario
     events: Sequence[Event]
     seconds: Mapping[str, float] = field(default_factory=dict)
+    engine: str = "compose"
 
     @cached_property
     def trials(self) -> tuple[TrialRecord, ...]:

@@ -18,6 +18,7 @@ from metta_sandbox.checks.judgement import Judgement
 from metta_sandbox.errors import SandboxError
 from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.play import steady, workspace
+from metta_sandbox.play.beside_nodes import sides
 from metta_sandbox.play.brought import provision
 from metta_sandbox.play.nodes import End, Ending, Job, Limits, Nodes
 from metta_sandbox.play.proving import prove
@@ -159,7 +160,7 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
     try:
         with uninterrupted():
             _collect(course)
-            over, checks = _evaluate(course, scenario)
+            over, checks = _evaluate(course, scenario, setting)
             _return(course, setting)
             verdict, reason = _judge(course, checks)
             result = ScenarioResult(
@@ -209,6 +210,7 @@ def _plan(scenario: Scenario, file: Path, folder: Path, setting: Setting) -> Sta
         source=setting.source,
         credentials=find_credentials() if scenario.credentials or setting.credentials else (),
         provision=provision(scenario, file),
+        sides=sides(scenario),
     )
     for each in plan.credentials:
         setting.progress(f"nodes see ~/{each.name}, read-only")
@@ -358,7 +360,7 @@ def _collect(course: _Course) -> None:
 
 
 def _evaluate(
-    course: _Course, scenario: Scenario
+    course: _Course, scenario: Scenario, setting: Setting
 ) -> tuple[tuple[TrialResult, ...], tuple[CheckResult, ...]]:
     """Judge what was left; of a sweep that we broke off ourselves, only its trials are told."""
     why_not = course.ending.reason if course.ending else ""
@@ -371,7 +373,9 @@ def _evaluate(
         "sweep": course.swept,
     }
     seconds = {name: value for name, value in took.items() if value is not None}
-    evidence = Evidence(course.plan.folder, scenario, course.timeline.events, seconds)
+    evidence = Evidence(
+        course.plan.folder, scenario, course.timeline.events, seconds, setting.engine.name
+    )
     checks = evaluate(evidence) if course.ending else ()
     return trials.results(evidence), (*checks, *states)
 

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from metta_sandbox.scenario.expect import NothingOutside
 from metta_sandbox.scenario.model import Scenario
 
 CONTAINERS = "containers"
+SIDE_CONTAINERS = "side containers"
 GPUS = "GPUs"
 #: What engines have, as far as that is known without looking.
-_HAVE = {"compose": {CONTAINERS, GPUS}, "process": {GPUS}}
+_HAVE = {"compose": {CONTAINERS, GPUS, SIDE_CONTAINERS}, "process": {GPUS}}
 
 
 @dataclass(frozen=True)
 class Need:
-    """One need: what, and the key of the file that has it."""
+    """One need.
+
+    Args:
+        what: What is needed.
+        key: The key of the file that needs it.
+        of_all: Whether nothing can be played without it; else what the key asks for is skipped.
+
+    """
 
     what: str
     key: str
+    of_all: bool = True
 
     def __str__(self) -> str:
-        return f"{self.what} ({self.key})"
+        return f"{self.what} ({self.key}{'' if self.of_all else ', else skipped'})"
 
 
 def needs(scenario: Scenario) -> tuple[Need, ...]:
@@ -34,6 +44,11 @@ def needs(scenario: Scenario) -> tuple[Need, ...]:
     found = [Need(CONTAINERS, key) for key, said in keys.items() if said]
     if scenario.hardware == "gpu":
         found.append(Need(GPUS, "hardware"))
+    found += [
+        Need(SIDE_CONTAINERS, f"expect[{index}].{item.key}", of_all=False)
+        for index, item in enumerate(scenario.expect)
+        if isinstance(item.said, NothingOutside)
+    ]
     return tuple(found)
 
 
@@ -45,8 +60,12 @@ def lacking(scenario: Scenario, engine: str) -> str:
         engine: ``compose`` or ``process``; others are asked for nothing.
 
     """
-    have = _HAVE.get(engine)
-    missing = [need for need in needs(scenario) if have is not None and need.what not in have]
+    missing = [need for need in needs(scenario) if need.of_all and not has(engine, need.what)]
     if not missing:
         return ""
     return f"the engine {engine} lacks {', '.join(map(str, missing))}"
+
+
+def has(engine: str, what: str) -> bool:
+    """Tell whether an engine has something, as far as that is known; of others, that they do."""
+    return what in _HAVE.get(engine, {what})

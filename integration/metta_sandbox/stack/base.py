@@ -11,6 +11,7 @@ from metta_sandbox.progress import Progress
 from metta_sandbox.stack.credentials import Credential
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.provision import Provision
+from metta_sandbox.stack.side import SideContainer
 
 #: The file of the run folder that holds what a sweep observed.
 OBSERVATIONS = "observations.jsonl"
@@ -31,6 +32,7 @@ class StackPlan:
         credentials: What of the caller's home every node sees, read-only.
         standing: Whether it outlives the run that makes it.
         provision: What nodes are to have beyond what all have.
+        sides: What is to be beside each node, where nodes are containers.
 
     """
 
@@ -44,6 +46,7 @@ class StackPlan:
     credentials: tuple[Credential, ...] = ()
     standing: bool = False
     provision: Provision = field(default_factory=Provision)
+    sides: tuple[SideContainer, ...] = ()
 
     @property
     def num_gpus(self) -> int:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -45,11 +46,15 @@ from metta_sandbox.stack.request import (
     compose_request,
     container_name,
 )
+from metta_sandbox.stack.side import SideContainer, first_line
 from metta_sandbox.stack.subnet import POOL, free_subnets, host_routes
+from metta_sandbox.words import many
 
 #: The nodes' interpreter inside our image.
 _PYTHON = "/opt/metta/venv/bin/python"
 _LAST_LINES = 20
+#: Seconds that what is beside a node gets to say that it does what it is for.
+_SIDE_READY = 20.0
 #: Seconds that an engine gets to come back.
 _ENGINE_BACK = 20.0
 #: Seconds within which it removes what somebody else is at, too.
@@ -115,7 +120,9 @@ class ComposeStack:
             if os.geteuid() == 0:
                 os.chown(folder, uid, gid)
         place = replace(self._place(image.tag, self._credentials()), nodes=nodes)
-        progress(f"starting {len(plan.hosts)} nodes as containers of project {self._project}")
+        progress(
+            f"starting {many(len(plan.hosts), 'node')} as containers of project {self._project}"
+        )
         taken = [*_engine_subnets(), *host_routes()]
         for subnet in free_subnets(self._project, len(plan.hosts), taken):
             self._write(replace(place, subnet=str(subnet)))
@@ -128,8 +135,29 @@ class ComposeStack:
                 if _OVERLAPS in (error.stderr or ""):
                     continue
                 raise StackError(f"Compose could not start the stack: {_words(error)}") from None
+            self._await_sides(progress)
             return
         raise StackError(f"no subnet of {POOL} is free", "metta-sandbox clean; docker network ls")
+
+    def _await_sides(self, progress: Progress) -> None:
+        """Wait until what is beside the nodes says that it does what it is for.
+
+        Where one doesn't say so in time, it is killed: it must not seem to have been there from the
+        start. What it is for can't be told then, but all else is played.
+        """
+        docker = [str(word) for word in self._docker.docker_cmd]
+        deadline = time.monotonic() + _SIDE_READY
+        for side, host in self._sides():
+            name = container_name(self._project, side.service(host))
+            left = max(0.0, deadline - time.monotonic())
+            said = first_line([*docker, "logs", "--follow", name], left)
+            if not said.endswith("\n"):
+                progress(f"the {side.name} of {host} said nothing")
+                with suppress(DockerException):
+                    self._docker.container.kill(name)
+
+    def _sides(self) -> list[tuple[SideContainer, str]]:
+        return [(side, host) for side in self._plan.sides for host in self._plan.hosts]
 
     def preview(self) -> dict[str, Any]:
         """Say what every node will see; of a stack that is up, what it does see."""
@@ -231,8 +259,14 @@ class ComposeStack:
         if not self._file.exists():
             return
         outage = "" if self._plan.standing else self._stop()
-        for service in (*self._plan.hosts, API, HUB):
-            path = self._plan.folder / "logs" / f"{service}.log"
+        folder = self._plan.folder
+        logs = {
+            service: folder / "logs" / f"{service}.log" for service in (*self._plan.hosts, API, HUB)
+        }
+        for side, host in self._sides():
+            logs[side.service(host)] = folder / side.output / f"{host}.jsonl"
+        for service, path in logs.items():
+            path.parent.mkdir(exist_ok=True)
             try:
                 text = self._docker.container.logs(container_name(self._project, service))
             except DockerException as error:

@@ -12,6 +12,7 @@ from metta_sandbox.scenario.names import API, WORKER
 from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.credentials import Credential, tokens_of
 from metta_sandbox.stack.node_environment import NodeSpec, node_environment
+from metta_sandbox.stack.side import SideContainer
 
 #: Where things are inside a container.
 RUN_FOLDER = "/mnt/s3/train_dir"
@@ -105,6 +106,10 @@ def compose_request(base: Mapping[str, Any], plan: StackPlan, place: Placement) 
             _mount(each.source, f"{HOME}/{each.name}", read_only=True) for each in place.credentials
         ]
     _make_api(services[API], plan, tokens_of(place.credentials))
+    names = [name for each in services for name in (each, container_name(place.project, each))]
+    for side in plan.sides:
+        for host in plan.hosts:
+            services[side.service(host)] = _make_side(side, host, names, place)
     network = request["networks"]["stack"]
     network["labels"] = dict(place.labels)
     if place.subnet:
@@ -160,6 +165,27 @@ def _make_node(service: dict[str, Any], rank: int, plan: StackPlan) -> None:
     if plan.hardware == "gpu":
         devices = [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]
         service["deploy"] = {"resources": {"reservations": {"devices": devices}}}
+
+
+def _make_side(
+    side: SideContainer, host: str, names: list[str], place: Placement
+) -> dict[str, Any]:
+    service: dict[str, Any] = {}
+    _place(service, side.service(host), place)
+    # It goes by the node's own name, whose network it shares.
+    del service["hostname"]
+    service |= {
+        "network_mode": f"service:{host}",
+        "command": list(side.command),
+        "environment": {"METTA_NODE": host, "METTA_NAMES": " ".join(names)},
+        # A capability that is added goes to root alone.
+        "user": "0:0",
+        "cap_drop": ["ALL"],
+        "cap_add": list(side.capabilities),
+        "security_opt": ["no-new-privileges:true"],
+        "read_only": True,
+    }
+    return service
 
 
 def _make_of(service: dict[str, Any], image: NodeImage, user: str) -> None:

@@ -21,7 +21,12 @@ from metta_sandbox.scenario.expect.trials import (
     Trials,
     word_for,
 )
-from metta_sandbox.scenario.expect.whole import SameAs, Took
+from metta_sandbox.scenario.expect.whole import (
+    NothingOutside,
+    PlainlyNothingOutside,
+    SameAs,
+    Took,
+)
 
 __all__ = [
     "KINDS",
@@ -40,6 +45,7 @@ __all__ = [
     "Level",
     "Log",
     "Moment",
+    "NothingOutside",
     "Overrides",
     "RunNames",
     "RunNamesExpectation",
@@ -157,6 +163,14 @@ class SameAsExpectation(Item):
     )
 
 
+class NothingOutsideExpectation(Item):
+    """``nothing_outside: …``."""
+
+    nothing_outside: PlainlyNothingOutside = Field(
+        description="That no node asks for anything outside the stack."
+    )
+
+
 #: Each kind of expectation under the one key that names it.
 KINDS: Mapping[str, type[Item]] = {
     next(iter(kind.model_fields)): kind
@@ -164,7 +178,7 @@ KINDS: Mapping[str, type[Item]] = {
         *(TrialsExpectation, RunNamesExpectation, OverridesExpectation, DigestsExpectation),
         *(ScoreExpectation, CostExpectation, WandbExpectation, ApiExpectation, LogExpectation),
         *(EventsExpectation, CheckpointExpectation, ExitsExpectation, DurationExpectation),
-        SameAsExpectation,
+        *(SameAsExpectation, NothingOutsideExpectation),
     )
 }
 
@@ -192,7 +206,8 @@ Expectation: TypeAlias = Annotated[
     | Annotated[CheckpointExpectation, Tag("checkpoint")]
     | Annotated[ExitsExpectation, Tag("exits")]
     | Annotated[DurationExpectation, Tag("duration")]
-    | Annotated[SameAsExpectation, Tag("same_as")],
+    | Annotated[SameAsExpectation, Tag("same_as")]
+    | Annotated[NothingOutsideExpectation, Tag("nothing_outside")],
     Discriminator(kind_of),
 ]
 """What must hold after a scenario was played."""

@@ -1,15 +1,24 @@
-"""What must hold of a scenario as a whole: how long it takes, and that another did the same."""
+"""What must hold of a scenario as a whole.
+
+How long it takes, that another did the same, and that nothing tried to reach outside.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 from typing_extensions import Self
 
+from metta_sandbox.scenario.base import Part
 from metta_sandbox.scenario.expect.bounds import Kind, Tolerance
 from metta_sandbox.scenario.units import Duration
 
+#: A host's name or an address, where * stands for any part of it.
+_OUTSIDER = re.compile(r"[A-Za-z0-9*_.:-]+")
 _PHASES = ("scenario", "up", "sweep", "trial")
 
 
@@ -90,3 +99,48 @@ class SameAs(Kind):
 
     def __str__(self) -> str:
         return f"the same {self.wanted}"
+
+
+class NothingOutside(Kind):
+    """That no node looks up a name, or tries to reach an address, outside the stack."""
+
+    allow: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        default=(), description="Names and addresses that may be asked for; * is any part of one."
+    )
+
+    @field_validator("allow")
+    @classmethod
+    def _are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            if not _OUTSIDER.fullmatch(each):
+                raise ValueError(f"expected a name or an address, where * is any part: {each!r}")
+        return tuple(each.lower() for each in value)
+
+    def allows(self, outsider: str) -> bool:
+        """Tell whether a name or an address may be asked for."""
+        return any(fnmatchcase(outsider, each) for each in self.allow)
+
+    @property
+    def wanted(self) -> str:
+        """What must not be."""
+        but = f" but {', '.join(self.allow)}" if self.allow else ""
+        return f"no lookup of a name and no attempt at an address outside the stack{but}"
+
+    def __str__(self) -> str:
+        but = f" but {', '.join(self.allow)}" if self.allow else ""
+        return f"nothing outside is asked for{but}"
+
+
+def _plainly(value: Any) -> Any:
+    if value is True:
+        return {}
+    if isinstance(value, (Mapping, Part)):
+        return value
+    raise ValueError("expected true, or allow and names that may be asked for")
+
+
+PlainlyNothingOutside = Annotated[
+    NothingOutside,
+    BeforeValidator(_plainly, json_schema_input_type=Literal[True] | NothingOutside),
+]
+"""``nothing_outside: true`` is short for one that allows nothing."""
