@@ -11,9 +11,11 @@ from python_on_whales.exceptions import DockerException
 
 _NO_ENGINE = "unix:///nonexistent/docker.sock"
 
+# What a shell's background job and ``nohup`` ignore, tests and what they start shall hear.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # As in a shell's background job, whose children nobody could interrupt then.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
