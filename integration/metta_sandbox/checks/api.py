@@ -6,8 +6,9 @@ from collections import Counter
 from http import HTTPStatus
 
 from metta_sandbox.checks.evidence import ApiCall, Evidence
-from metta_sandbox.checks.judgement import Finding, Judgement, judge, many, unclear
+from metta_sandbox.checks.judgement import Finding, Judgement, judge, unclear
 from metta_sandbox.scenario.expect import Api
+from metta_sandbox.words import many
 
 RECORD = "api/requests.jsonl"
 
@@ -20,7 +21,7 @@ def check(evidence: Evidence) -> Judgement:
         for call in evidence.api_calls
         if not call.scripted and (call.status or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR
     ]
-    return judge(problems, f"{len(evidence.api_calls)} calls, none broke", [RECORD])
+    return judge(problems, f"{many(len(evidence.api_calls), 'call')}, none broke", [RECORD])
 
 
 def expect(expected: Api, evidence: Evidence) -> Judgement:
@@ -35,7 +36,10 @@ def expect(expected: Api, evidence: Evidence) -> Judgement:
     seen = many(len(calls), "call")
     if len(routed) > len(calls):
         statuses = Counter(str(each.status) for each in routed)
-        told = ", ".join(f"{count} of {status}" for status, count in statuses.items())
+        told = ", ".join(
+            f"{count} without an answer" if status == "None" else f"{count} of {status}"
+            for status, count in statuses.items()
+        )
         seen += f" (all of that route: {told})"
     if expected.calls.hold(len(calls)):
         return judge([], seen, places or [RECORD])
@@ -69,7 +73,7 @@ def _registration(evidence: Evidence) -> list[str]:
     if len(created) == 1 or (not created and existed):
         return []
     seen = "; ".join(str(call) for call in calls) or f"no such call in {RECORD}"
-    return [f"expected sweep {sweep} to be created once, saw {len(created)} times: {seen}"]
+    return [f"expected sweep {sweep} to be created once, saw {many(len(created), 'time')}: {seen}"]
 
 
 def _names(evidence: Evidence) -> list[str]:

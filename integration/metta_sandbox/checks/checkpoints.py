@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from metta_sandbox.checks.evidence import LOAD_PROOF, Evidence, TrialRecord
-from metta_sandbox.checks.judgement import Finding, Judgement, judge, many, unclear, unlike
+from metta_sandbox.checks.judgement import Finding, Judgement, judge, unclear, unlike
 from metta_sandbox.checks.selection import across, title
 from metta_sandbox.scenario.expect import Checkpoint
 from metta_sandbox.verdict import Verdict
+from metta_sandbox.words import many
 
 
 def check(evidence: Evidence) -> Judgement:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from metta_sandbox.checks.evidence import Evidence
-from metta_sandbox.checks.judgement import Judgement, judge, many, unlike
+from metta_sandbox.checks.judgement import Judgement, judge, unlike
+from metta_sandbox.words import many
 
 
 def check(evidence: Evidence) -> Judgement:

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 from metta_sandbox.checks.evidence import Evidence, TrialRecord
-from metta_sandbox.checks.judgement import Finding, Judgement, judge, many, unclear, unlike
+from metta_sandbox.checks.judgement import Finding, Judgement, judge, unclear, unlike
 from metta_sandbox.checks.selection import across, chosen, title
 from metta_sandbox.scenario.expect import Digests
 from metta_sandbox.verdict import Verdict
+from metta_sandbox.words import many
 
 _SEVERAL = 2
 _SHA_256 = re.compile(r"[0-9a-f]{64}")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from metta_sandbox.checks.evidence import Evidence, Moment, trial_of
-from metta_sandbox.checks.judgement import Finding, Judgement, flat, judge, many, same, unclear
+from metta_sandbox.checks.judgement import Finding, Judgement, flat, judge, same, unclear
 from metta_sandbox.scenario.expect import Events
 from metta_sandbox.scenario.expect.records import conditions
 from metta_sandbox.scenario.values import Value
+from metta_sandbox.words import many
 
 #: Fields that say who emits; what must never come from somebody needs that somebody.
 _WHO = ("node", "node_rank", "rank", "local_rank", "trial", "run", "group")
@@ -69,7 +70,7 @@ def _of(expected: Events, moments: Sequence[Moment], where: Mapping[str, Value])
         return _none(title, moments, where)
     if held:
         return judge([], f"{title}: {seen}", places)
-    times = "at least once" if expected.times is None else f"{expected.times} times"
+    times = "at least once" if expected.times is None else expected.times.often
     near = _last(moments, name)
     text = f"expected {title} {times}, saw it {seen}{near}"
     place = places[-1] if places else "timeline.jsonl"

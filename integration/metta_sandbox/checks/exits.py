@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from metta_sandbox.checks.evidence import Evidence, Moment, trial_of
-from metta_sandbox.checks.judgement import Finding, Judgement, judge, many, unclear, unlike
+from metta_sandbox.checks.judgement import Finding, Judgement, judge, unclear, unlike
 from metta_sandbox.checks.selection import best
 from metta_sandbox.scenario.expect import Exits
+from metta_sandbox.words import many
 
 
 def check(expected: Exits, evidence: Evidence) -> Judgement:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from metta_sandbox.checks.evidence import Evidence
-from metta_sandbox.checks.judgement import Finding, Judgement, differences, flat, judge, many
+from metta_sandbox.checks.judgement import Finding, Judgement, differences, flat, judge
 from metta_sandbox.timeline.recording import Event
+from metta_sandbox.words import many
 
 
 def check(evidence: Evidence) -> Judgement:

@@ -109,8 +109,3 @@ def same(one: Any, other: Any) -> bool:
 
 def _shown(values: Mapping[str, Any], key: str) -> str:
     return repr(values[key]) if key in values else _MISSING
-
-
-def many(count: int, noun: str) -> str:
-    """Write a count with its noun."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"

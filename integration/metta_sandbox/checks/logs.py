@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metta_sandbox.checks.evidence import Evidence
-from metta_sandbox.checks.judgement import Finding, Judgement, judge, many, unclear
+from metta_sandbox.checks.judgement import Finding, Judgement, judge, unclear
 from metta_sandbox.scenario.expect import Bounds, Log
 from metta_sandbox.verdict import Verdict
+from metta_sandbox.words import many
 
 _LONGEST_QUOTE = 200
 _MOST_PLACES = 10
@@ -114,7 +115,7 @@ def _count(expected: Log, times: Bounds, evidence: Evidence, logs: list[Path]) -
     if times.hold(count):
         places = found or [evidence.where(file) for file in files]
         return judge([], seen, places)
-    text = f"expected {times} lines to match '{expected.contains}', saw {seen}"
+    text = f"expected {times.of('line')} to match '{expected.contains}', saw {seen}"
     return judge([Finding(text, (found or [evidence.where(logs[0])])[-1], seen)], "")
 
 

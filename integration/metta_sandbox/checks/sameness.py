@@ -12,7 +12,6 @@ from metta_sandbox.checks.judgement import (
     Judgement,
     differences,
     judge,
-    many,
     unclear,
     unlike,
 )
@@ -22,6 +21,7 @@ from metta_sandbox.errors import InputError
 from metta_sandbox.scenario.expect import SameAs
 from metta_sandbox.scenario.expect.bounds import near
 from metta_sandbox.scenario.loading import load
+from metta_sandbox.words import many
 
 
 def check(expected: SameAs, evidence: Evidence) -> Judgement:

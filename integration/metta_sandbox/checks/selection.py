@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from metta_sandbox.checks.evidence import Evidence, TrialRecord
-from metta_sandbox.checks.judgement import Finding, Judgement, judge, many
+from metta_sandbox.checks.judgement import Finding, Judgement, judge
+from metta_sandbox.words import many
 
 #: Gives what is wrong with a trial.
 Look = Callable[[TrialRecord], Iterable[Finding]]

@@ -6,8 +6,16 @@ from collections import Counter
 from collections.abc import Iterator
 
 from metta_sandbox.checks.evidence import Evidence, TrialRecord
-from metta_sandbox.checks.judgement import Finding, Judgement, differences, flat, judge, same
+from metta_sandbox.checks.judgement import (
+    Finding,
+    Judgement,
+    differences,
+    flat,
+    judge,
+    same,
+)
 from metta_sandbox.wandb_file import WandbRun
+from metta_sandbox.words import many
 
 
 def check(evidence: Evidence) -> Judgement:
@@ -31,7 +39,7 @@ def check(evidence: Evidence) -> Judgement:
         if trial := trials.get(run_id(run)):
             problems += [Finding(problem, place) for problem in _content(evidence, trial, run)]
     places = (evidence.where(run.path) for run in runs)
-    return judge(problems, f"{len(runs)} runs, written by rank 0 only", places)
+    return judge(problems, f"{many(len(runs), 'run')}, written by rank 0 only", places)
 
 
 def _identity(evidence: Evidence, run: WandbRun) -> Iterator[str]:
@@ -55,7 +63,7 @@ def _content(evidence: Evidence, trial: TrialRecord, run: WandbRun) -> Iterator[
         yield f"expected a finished run of a completed trial, saw it {how}"
     steps = evidence.scenario.workload.trainer.bundled or evidence.of("train.step", trial.run)
     if steps and not any(not key.startswith("_") for row in run.history for key in row):
-        yield f"expected a history, saw {len(run.history)} rows without a metric"
+        yield f"expected a history, saw {many(len(run.history), 'row')} without a metric"
     metric = evidence.scenario.sweep.metric
     summary = flat(run.summary)
     if trial.score is None or not same(summary.get(metric), trial.score):

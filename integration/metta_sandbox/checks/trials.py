@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from metta_sandbox.checks.evidence import Evidence, EvidenceError, TrialRecord
-from metta_sandbox.checks.judgement import Finding, Judgement, judge, many
+from metta_sandbox.checks.judgement import Finding, Judgement, judge
 from metta_sandbox.checks.selection import record
 from metta_sandbox.report.results import TrialResult
 from metta_sandbox.scenario.expect import Trials
+from metta_sandbox.words import many
 
 
 def count(expected: Trials, evidence: Evidence) -> Judgement:

@@ -7,13 +7,14 @@ from typing import Any
 
 from metta_sandbox.checks import handoff
 from metta_sandbox.checks.evidence import Evidence, TrialRecord
-from metta_sandbox.checks.judgement import Finding, Judgement, flat, judge, many, same, unlike
+from metta_sandbox.checks.judgement import Finding, Judgement, flat, judge, same, unlike
 from metta_sandbox.checks.selection import across, title
 from metta_sandbox.checks.tracking import run_id
 from metta_sandbox.scenario.expect import Level, Overrides, Wandb
 from metta_sandbox.scenario.expect.bounds import tell as in_words
 from metta_sandbox.scenario.values import Value
 from metta_sandbox.wandb_file import WandbRun
+from metta_sandbox.words import many
 
 _NOTHING = object()
 
@@ -53,9 +54,10 @@ def overrides(expected: Overrides, evidence: Evidence) -> Judgement:
                     yield _unlike(f"{title(trial)}: {key}", wanted, seen.get(key, _NOTHING), place)
 
     def tell(trial: TrialRecord) -> Finding:
-        return Finding(
-            f"{many(len(evidence.overrides(trial.run)), 'override')} of {title(trial)}", file(trial)
-        )
+        seen = flat(evidence.overrides(trial.run))
+        told = [f"{key} {_short(seen[key])}" for key in expected.values]
+        shown = ", ".join(told) or many(len(seen), "override")
+        return Finding(f"{shown} in {title(trial)}", file(trial))
 
     return across(evidence, expected.of, evidence.trials, look, tell)
 
@@ -77,8 +79,7 @@ def wandb(expected: Wandb, evidence: Evidence) -> Judgement:
 
     def tell(trial: TrialRecord) -> Finding:
         run = runs[trial.run][0]
-        rows = many(len(run.history), "row")
-        return Finding(f"{rows} of history of {title(trial)}", evidence.where(run.path))
+        return Finding(f"{_asked(expected, run)} in {title(trial)}", evidence.where(run.path))
 
     return across(evidence, expected.of, evidence.trials, look, tell)
 
@@ -89,18 +90,30 @@ def _untried(expected: Wandb, evidence: Evidence) -> Judgement:
     if not runs:
         return judge([unlike("wandb", "an offline W&B run", "none", "wandb")], "")
     found = [list(_content(expected, evidence, run, run_id(run))) for run in runs]
-    places = [evidence.where(run.path) for run in runs]
     if expected.of == "any" and not all(found):
-        places = [place for place, wrong in zip(places, found, strict=True) if not wrong]
+        runs = tuple(run for run, wrong in zip(runs, found, strict=True) if not wrong)
         found = []
-    held = f"{many(len(places), 'W&B run')} as expected"
-    return judge([each for wrong in found for each in wrong], held, places)
+    held = "; ".join(f"{_asked(expected, run)} in {run_id(run)}" for run in runs)
+    wrong = [each for some in found for each in some]
+    return judge(wrong, held, (evidence.where(run.path) for run in runs))
+
+
+def _asked(expected: Wandb, run: WandbRun) -> str:
+    """Tell what a run has of what is asked for."""
+    told = [] if expected.history is None else [f"{many(len(run.history), 'row')} of history"]
+    told += [f"{key} {_short(_find(run.summary, key))}" for key in expected.summary]
+    told += [f"{key} {_short(_find(run.config, key))}" for key in expected.config]
+    return ", ".join(told)
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else repr(value)
 
 
 def _content(expected: Wandb, evidence: Evidence, run: WandbRun, who: str) -> Iterator[Finding]:
     place = evidence.where(run.path)
     if expected.history is not None and not expected.history.hold(len(run.history)):
-        yield unlike(f"{who}: history", f"{expected.history} rows", str(len(run.history)), place)
+        yield unlike(f"{who}: history", expected.history.of("row"), str(len(run.history)), place)
     for name, wanted, found in (
         ("summary", expected.summary, run.summary),
         ("config", expected.config, run.config),

@@ -15,6 +15,7 @@ from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.search import LATEST
 from metta_sandbox.stack.base import OBSERVATIONS, StackPlan
+from metta_sandbox.words import many
 
 _STATE = "state.sqlite3"
 
@@ -54,7 +55,7 @@ def resume(scenario: Scenario, file: Path, plan: StackPlan, progress: Progress) 
     for state in states:
         shutil.copyfile(state, plan.folder / "api" / state.name)
         give(plan.folder / "api" / state.name)
-    progress(f"resuming after {len(lines)} trials: {source}")
+    progress(f"resuming after {many(len(lines), 'trial')}: {source}")
 
 
 def _require_more(scenario: Scenario, records: list[dict[str, Any]], source: Path) -> None:
@@ -63,7 +64,7 @@ def _require_more(scenario: Scenario, records: list[dict[str, Any]], source: Pat
     spent = sum(record["observation"]["cost"] for record in records)
     if over >= sweep.trials:
         raise InputError(
-            f"sweep.resume: {source} has had {over} trials already, and sweep.trials is "
+            f"sweep.resume: {source} has had {many(over, 'trial')} already, and sweep.trials is "
             f"{sweep.trials}",
             "ask for more trials, or for another sweep",
         )

@@ -20,9 +20,9 @@ from metta_sandbox.scenario.steady_state import (
     ApiState,
     CommandState,
     NodesState,
-    megabytes,
 )
 from metta_sandbox.verdict import Verdict, worst
+from metta_sandbox.words import size, time
 
 #: Seconds for a probe of ours, which takes a fraction of one on an idle machine.
 _PATIENCE = 30.0
@@ -80,8 +80,8 @@ class Observer:
                 problems.append(unlike(host, "it to resolve every node's name", seen))
             for what, least in (("disk", said.disk), ("memory", said.memory)):
                 if least is not None and not (has := answer[what] or 0) >= least:
-                    expected = f"{megabytes(least)} of {what}"
-                    seen = megabytes(has) if answer[what] is not None else "nobody says"
+                    expected = f"{size(least)} of {what}"
+                    seen = size(has) if answer[what] is not None else "nobody says"
                     problems.append(unlike(host, expected, seen))
         resolved = ", all names resolve" if names else ""
         if said.names and self.local:
@@ -98,7 +98,7 @@ class Observer:
             return unclear(f"{self.hosts[0]} could not ask: {_told(end)}")
         if "problem" in answer:
             return judge([unlike(said.route, said.wanted, answer["problem"])], "")
-        seen = f"{answer['status']} in {answer['seconds']:.3f} s"
+        seen = f"{answer['status']} in {time(round(answer['seconds'], 4))}"
         if answer["status"] == said.status and answer["seconds"] <= said.within:
             return judge([], seen)
         return judge([unlike(said.route, said.wanted, seen)], "")

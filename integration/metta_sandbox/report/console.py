@@ -14,6 +14,7 @@ from metta_sandbox.report.wording import explain
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.timeline.recording import Event, render
 from metta_sandbox.verdict import Verdict
+from metta_sandbox.words import many
 
 STYLES = {
     Verdict.PASSED: "bold green",
@@ -77,7 +78,7 @@ class Reporter:
         if self._quiet and result.verdict in (Verdict.PASSED, Verdict.SKIPPED):
             return
         head = Text.assemble(_badge(result.verdict), f" {result.name}")
-        head.append(f"  {_many(result.nodes, 'node')} on {result.engine}, {result.seconds:.1f} s")
+        head.append(f"  {many(result.nodes, 'node')} on {result.engine}, {result.seconds:.1f} s")
         self._print(head)
         if result.reason:
             self._print(Text(f"  {result.reason}"))
@@ -142,7 +143,3 @@ def _number(value: float | None, digits: int | None = None) -> str:
     if value is None:
         return "-"
     return f"{value:g}" if digits is None else f"{value:.{digits}f}"
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -10,6 +10,7 @@ from typing_extensions import Self
 from metta_sandbox.scenario.base import Part
 from metta_sandbox.scenario.overrides import nearest
 from metta_sandbox.scenario.units import Duration
+from metta_sandbox.words import time
 
 #: The control plane's routes that may be given an answer. A check of one's health may not: it
 #: tells whether the process lives.
@@ -109,7 +110,7 @@ class ScriptedAnswer(Part):
     def __str__(self) -> str:
         calls = "" if self.call is None else f" call {', '.join(map(str, self.call))}"
         parts = [
-            None if self.delay is None else f"wait {self.delay:g} s",
+            None if self.delay is None else f"wait {time(self.delay)}",
             None if self.status is None else str(self.status),
             None if self.body is None else "a body of the scenario's",
             "drop" if self.drop else None,

@@ -12,11 +12,7 @@ from metta_sandbox.scenario.expect import Item, kind_of
 from metta_sandbox.scenario.expect.bounds import Kind
 from metta_sandbox.scenario.names import API, suggest_host
 from metta_sandbox.scenario.units import Duration, Pattern, Size
-
-
-def megabytes(size: int) -> str:
-    """Write a size for people."""
-    return f"{size / 1e6:,.0f} MB"
+from metta_sandbox.words import size, time
 
 
 class NodesState(Kind):
@@ -37,9 +33,9 @@ class NodesState(Kind):
         """What they do."""
         words = ["ready"] + ["resolving each other's names"] * self.names
         if self.disk is not None:
-            words.append(f"with {megabytes(self.disk)} of disk free")
+            words.append(f"with {size(self.disk)} of disk free")
         if self.memory is not None:
-            words.append(f"with {megabytes(self.memory)} of memory available")
+            words.append(f"with {size(self.memory)} of memory available")
         return ", ".join(words)
 
     def __str__(self) -> str:
@@ -65,7 +61,7 @@ class ApiState(Kind):
     @property
     def wanted(self) -> str:
         """Which answer."""
-        return f"{self.status} within {self.within:g} s"
+        return f"{self.status} within {time(self.within)}"
 
     def __str__(self) -> str:
         return f"{self.route} answers {self.wanted}"
@@ -100,7 +96,7 @@ class CommandState(Kind):
     def wanted(self) -> str:
         """How it ends."""
         more = "" if self.prints is None else f" and prints '{self.prints}'"
-        return f"exits with {self.status}{more} within {self.within:g} s"
+        return f"exits with {self.status}{more} within {time(self.within)}"
 
     def __str__(self) -> str:
         first, *rest = self.run.strip().splitlines() or [""]

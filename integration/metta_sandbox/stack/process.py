@@ -37,6 +37,7 @@ from metta_sandbox.stack.credentials import (
 from metta_sandbox.stack.ends import describe_end, last_words
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.node_environment import NodeSpec, node_environment
+from metta_sandbox.words import many
 
 #: Variables of the caller's that a node keeps; everything else stays outside.
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
@@ -100,7 +101,7 @@ class ProcessStack:
         (library / "metta_sandbox").symlink_to(package_folder(), target_is_directory=True)
         addresses = self.addresses
         standing = ["--standing"] if plan.standing else []
-        progress(f"starting {len(plan.hosts)} nodes as local processes")
+        progress(f"starting {many(len(plan.hosts), 'node')} as local processes")
         self._start("hub", [str(agent), "hub", *standing, f"--listen={self.hub}"], {})
         credentials = self._credentials()
         tokens = tokens_of(credentials)

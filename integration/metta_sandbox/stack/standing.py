@@ -21,6 +21,7 @@ from metta_sandbox.stack.credentials import Credential
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.provision import Provision
+from metta_sandbox.words import many
 
 #: The Compose project that makes a standing stack, and so what its containers' names begin with.
 PROJECT = "metta"
@@ -75,7 +76,7 @@ class Record:
         if engine not in {"auto", self.engine}:
             return f"it is on {self.engine}"
         if nodes != len(self.hosts):
-            return f"it has {len(self.hosts)} nodes, not {nodes}"
+            return f"it has {many(len(self.hosts), 'node')}, not {nodes}"
         if hardware != self.hardware:
             return f"it is for +hardware={self.hardware}"
         if source and str(source) != self.source:

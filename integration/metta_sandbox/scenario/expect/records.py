@@ -16,6 +16,7 @@ from metta_sandbox.scenario.names import suggest_host
 from metta_sandbox.scenario.services import Route
 from metta_sandbox.scenario.units import Duration, Pattern
 from metta_sandbox.scenario.values import Value
+from metta_sandbox.words import time
 
 #: The events that rollout, bundled trainer, agents and control plane emit. Trainers may add others.
 EVENTS = (
@@ -77,7 +78,7 @@ class Log(Kind):
             return f"contains in order {', '.join(quoted)}"
         if self.contains is None:
             return f"lacks '{self.lacks}'"
-        times = "" if self.times is None else f" {self.times} times"
+        times = "" if self.times is None else f" {self.times.often}"
         return f"contains '{self.contains}'{times}"
 
     def __str__(self) -> str:
@@ -96,7 +97,7 @@ class Api(Kind):
     @property
     def wanted(self) -> str:
         """How many."""
-        return f"{self.calls} calls"
+        return self.calls.of("call")
 
     def __str__(self) -> str:
         status = "" if self.status is None else f" answered {self.status}"
@@ -191,11 +192,11 @@ class Events(Kind):
         """What happens."""
         rest = conditions(self.where) + ("" if self.each is None else " for each trial")
         if self.in_order is not None:
-            limit = "" if self.within is None else f" within {self.within:g} s"
+            limit = "" if self.within is None else f" within {time(self.within)}"
             return f"{' before '.join(map(str, self.in_order))}{rest}{limit}"
         if self.never is not None:
             return f"{self.never}{rest} never happens"
-        times = "" if self.times is None else f" {self.times} times"
+        times = "" if self.times is None else f" {self.times.often}"
         return f"{self.happens}{rest} happens{times}"
 
     def __str__(self) -> str:
@@ -225,7 +226,7 @@ class Wandb(Kind):
     @property
     def wanted(self) -> str:
         """Which content."""
-        words = [] if self.history is None else [f"{self.history} rows of history"]
+        words = [] if self.history is None else [f"{self.history.of('row')} of history"]
         words += [f"summary {key} {tell(value)}" for key, value in self.summary.items()]
         words += [f"config {key} {tell(value)}" for key, value in self.config.items()]
         return ", ".join(words)

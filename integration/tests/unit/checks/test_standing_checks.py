@@ -170,7 +170,7 @@ SPOILT: list[tuple[str, Spoil, str]] = [
         lambda p: p.wandb(RUN, config={}),
         "config: trainer.total_timesteps: expected 512",
     ),
-    ("W&B runs", lambda p: p.wandb(RUN, history=[{"_step": 0}]), "1 rows without a metric"),
+    ("W&B runs", lambda p: p.wandb(RUN, history=[{"_step": 0}]), "1 row without a metric"),
     ("W&B runs", lambda p: p.wandb(RUN, history=[]), "expected a history, saw 0 rows"),
     ("W&B runs", lambda p: p.wandb(RUN, summary={"reward": 2}), "the score 1.5, saw 2"),
     ("W&B runs", lambda p: p.wandb(RUN, summary={}), "the score 1.5, saw none"),
@@ -297,3 +297,10 @@ def test_trials_are_listed_as_they_began_even_if_one_left_no_record(played: Play
     played.write("trials/basic.r.1/trial.json", "broken")
     assert [one.status for one in results(played.evidence())] == ["pending"] * 3
     assert json.loads(results(played.evidence())[0].model_dump_json())["run"] == "basic.r.1"
+
+
+def test_equal_digests_are_shown_by_the_files_of_all_ranks(played: Played) -> None:
+    result = next(each for each in evaluate(played.evidence()) if each.name == "digests")
+    assert result.where == tuple(
+        f"trials/basic.r.{trial}/rank-{rank}.digest" for trial in (1, 2) for rank in (0, 1)
+    )

@@ -49,7 +49,7 @@ def test_observations_and_the_control_planes_state_are_taken_over(
 
     told, folder = resumed(tmp_path, said)
 
-    assert told == [f"resuming after 1 trials: {source}"]
+    assert told == [f"resuming after 1 trial: {source}"]
     assert (folder / "shared" / "observations.jsonl").read_text() == LINE
     assert (folder / "api" / "state.sqlite3").read_text() == "1"
     assert sorted(path.name for path in (folder / "api").iterdir()) == [
