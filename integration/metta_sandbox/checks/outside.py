@@ -67,7 +67,7 @@ class _Watch:
         for place, record in self.records:
             if record.kind not in {"lookup", "attempt", "no route"}:
                 continue
-            if expected.allows(record.outsider):
+            if record.outsider and expected.allows(record.outsider):
                 continue
             first.setdefault(record.thing, (place, record))
             times[record.thing] = times.get(record.thing, 0) + record.count

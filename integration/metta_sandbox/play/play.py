@@ -347,6 +347,9 @@ def _collect(course: _Course) -> None:
     steps: list[Callable[[], object]] = []
     if course.nodes:
         steps.append(course.nodes.stop)
+    if course.stack and course.plan and course.plan.sides:
+        # Agents end with the connection, and a node's network with its agent.
+        steps.append(course.stack.end_sides)
     if course.link:
         steps.append(course.link.close)
     if course.stack:

@@ -117,6 +117,10 @@ class Stack(Protocol):
         """Say of each node and service that has ended how it did, and its last words."""
         ...
 
+    def end_sides(self) -> None:
+        """End what is beside the nodes, if anything is, while they are still there."""
+        ...
+
     def collect(self) -> None:
         """Write whole container logs into ``logs/`` of the scenario's folder."""
         ...

@@ -248,6 +248,12 @@ class ComposeStack:
             ends[service] = describe_end(status, said, out_of_memory=bool(state.oom_killed))
         return ends
 
+    def end_sides(self) -> None:
+        """End what is beside the nodes, while they are still there."""
+        if services := [side.service(host) for side, host in self._sides()]:
+            with suppress(DockerException):  # then all are stopped together, a moment later
+                self._docker.compose.stop(services, timeout=5)
+
     def collect(self) -> None:
         """Write every container's whole log; unless the stack is standing, once all have ended.
 

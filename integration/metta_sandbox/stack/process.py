@@ -180,6 +180,9 @@ class ProcessStack:
             if status is not None
         }
 
+    def end_sides(self) -> None:
+        """Nothing to do: nothing can be beside processes."""
+
     def collect(self) -> None:
         """Nothing to do: the logs are written where they are kept."""
 

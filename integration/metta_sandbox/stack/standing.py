@@ -278,6 +278,9 @@ class StandingStack:
         """Say which hosts have ended."""
         return self._stack.fallen()
 
+    def end_sides(self) -> None:
+        """Nothing to do: nothing is beside the nodes of a stack that several sweeps share."""
+
     def collect(self) -> None:
         """Bring this sweep's part of everything into its artifacts."""
         shared = self._record.plan().run_folder

@@ -147,7 +147,7 @@ class Watcher:
         self._node = node
         resolver, search = resolving(_read("/etc/resolv.conf"))
         self._resolver = resolver
-        networks = connected(_read("/proc/net/route"), _read("/proc/net/ipv6_route"))
+        networks = _connected()
         self._networks = networks
         self._sieve = Sieve(names, networks, search)
         self._socket = _listening(packet_filter(networks))
@@ -229,7 +229,9 @@ class Watcher:
                 self._note(seen)
         count = _unrouted()
         if count > self._unrouted:
-            self._note({"kind": "no route", "count": count - self._unrouted})
+            # Once the node has ended its network goes, and what connections still say has no route.
+            if set(self._networks) <= set(_connected()):
+                self._note({"kind": "no route", "count": count - self._unrouted})
             self._unrouted = count
 
     def _is_own(self, packet: Packet) -> bool:
@@ -270,6 +272,10 @@ def _is_ipv4(text: str) -> bool:
     with contextlib.suppress(ValueError):
         return isinstance(ipaddress.ip_address(text), ipaddress.IPv4Address)
     return False
+
+
+def _connected() -> Tuple[Network, ...]:
+    return connected(_read("/proc/net/route"), _read("/proc/net/ipv6_route"))
 
 
 def _unrouted() -> int:

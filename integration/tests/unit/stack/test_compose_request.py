@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from metta_sandbox.stack.request import (
     Placement,
     compose_request,
 )
+from metta_sandbox.stack.side import WATCHER
 from metta_sandbox.stack.subnet import free_subnets
 
 CONTRACT = {
@@ -87,6 +89,36 @@ def test_nobody_is_root_or_has_capabilities_or_ports() -> None:
         assert service["cap_drop"] == ["ALL"]
         assert "ports" not in service
         assert "privileged" not in service
+
+
+def test_beside_each_node_is_what_the_plan_asks_for_with_the_rights_it_needs() -> None:
+    place = Placement("metta-x", "i", "1:1", Path("/a.pyz"), labels={"dev.metta-sandbox.run": "r"})
+    asked = request(2, replace(place, nodes=NodeImage("theirs", foreign=True)), sides=(WATCHER,))
+    assert set(asked["services"]) - set(request(2)["services"]) == {
+        "sweep-master-watcher",
+        "sweep-worker-watcher",
+    }
+    (mount,) = asked["services"]["sweep-worker-watcher"].pop("volumes")
+    assert (mount["source"], mount["read_only"]) == ("/a.pyz", True)
+    names = "hub metta-x-hub dummy-api metta-x-dummy-api sweep-master metta-x-sweep-master"
+    assert asked["services"]["sweep-worker-watcher"] == {
+        "image": "i",
+        "container_name": "metta-x-sweep-worker-watcher",
+        "network_mode": "service:sweep-worker",
+        "entrypoint": ["python3", "/opt/metta/agent.pyz"],
+        "command": ["watch"],
+        "environment": {
+            "METTA_NODE": "sweep-worker",
+            "METTA_NAMES": f"{names} sweep-worker metta-x-sweep-worker",
+        },
+        "user": "0:0",
+        "cap_drop": ["ALL"],
+        "cap_add": ["NET_RAW"],
+        "security_opt": ["no-new-privileges:true"],
+        "read_only": True,
+        "labels": place.labels,
+    }
+    assert "cap_add" not in asked["services"]["sweep-worker"]
 
 
 def test_everything_is_labelled() -> None:
