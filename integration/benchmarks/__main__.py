@@ -98,7 +98,7 @@ def _measure(options: argparse.Namespace, console: Console) -> kept.Kept:
             for contest in ROWS[row](setting):
                 outcomes.append(hold(contest, rounds, tell))
                 # After each, so that a long run that is broken off was not for nothing.
-                run = kept.Kept(taken.isoformat(), on, using, tuple(outcomes))
+                run = kept.Kept(taken.isoformat(), options.quick, on, using, tuple(outcomes))
                 kept.write(run, path)
         tell(f"kept in {path}")
         return run

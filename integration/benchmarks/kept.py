@@ -18,6 +18,7 @@ class Kept:
 
     Args:
         taken: The day and time (UTC) at which it began.
+        quick: Whether it was one that only tries whether all works.
         machine: What it ran on, by what it is.
         versions: Of what was used, by name.
         outcomes: What came of each contest.
@@ -25,6 +26,7 @@ class Kept:
     """
 
     taken: str
+    quick: bool
     machine: dict[str, str]
     versions: dict[str, str]
     outcomes: tuple[Outcome, ...]
@@ -50,9 +52,12 @@ def read(path: Path) -> Kept:
 
 
 def latest(runs: Sequence[Kept]) -> list[tuple[Kept, Outcome]]:
-    """Choose the last outcome of each contest, with the run it is of, in the order of contests."""
+    """Choose the last outcome of each contest, with the run it is of, in the order of contests.
+
+    One that was taken quickly counts only where there is no other.
+    """
     found: dict[str, tuple[Kept, Outcome]] = {}
-    for run in sorted(runs, key=lambda one: one.taken):
+    for run in sorted(runs, key=lambda one: (not one.quick, one.taken)):
         for outcome in run.outcomes:
             found[outcome.key] = run, outcome
     return list(found.values())

@@ -65,7 +65,10 @@ class OurStack:
         self._held.callback(timeline.finish)
         nodes = Nodes(self._link, self._hosts, timeline, _ignore, self._stack.fallen)
         nodes.await_ready(_READY)
-        return time.perf_counter() - began
+        seconds = time.perf_counter() - began
+        if self._stack.describe()["tag"] != self._setting.image:
+            raise UnableError("our sources were changed meanwhile, and so the image was built anew")
+        return seconds
 
     def logs(self) -> float:
         """Collect all logs, for which all containers end."""

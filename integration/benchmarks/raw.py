@@ -62,8 +62,11 @@ class RawStack:
         self.compose = ("docker", "compose", "--file", str(file))
 
     def up(self) -> float:
-        """Start all; returns the seconds it took, as all of these do."""
-        return call([*self.compose, "up", "--detach", "--wait", "--quiet-pull"])
+        """Start all; returns the seconds it took, as all of these do.
+
+        Not with ``--wait``, which looks only now and then, where a started ``sleep`` is ready.
+        """
+        return call([*self.compose, "up", "--detach", "--quiet-pull"])
 
     def logs(self) -> float:
         """Collect all logs into a file."""

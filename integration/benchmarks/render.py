@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from statistics import median
 
 from rich.table import Table
 
@@ -12,6 +13,8 @@ from benchmarks.outcome import Entry, Judged, Outcome, fastest_peer, ratio
 
 BEGIN = "<!-- bench: written by `nox -s bench -- --write`, do not edit -->"
 END = "<!-- /bench -->"
+#: How many parts can be told in a line.
+_FEW = 4
 _HEADS = ("who", "median", "least", "most", "of fastest peer", "goal")
 
 
@@ -20,6 +23,7 @@ def table(outcome: Outcome) -> Table:
     shown = Table(title=outcome.title, title_justify="left", caption_justify="left")
     for number, head in enumerate(_heads(outcome)):
         shown.add_column(head, justify="left" if number in {0, 5} else "right")
+    shown.caption = "\n".join(f"{one.name}: {one.reason}" for one in outcome.entries if one.reason)
     for entry in outcome.entries:
         style = {"ours": "bold", "floor": "dim"}.get(entry.kind)
         shown.add_row(*_cells(outcome, entry), style=style)
@@ -65,6 +69,7 @@ def _about(run: Kept, outcomes: Sequence[Outcome]) -> str:
     on = ", ".join(f"{name}: {what}" for name, what in run.machine.items())
     using = ", ".join(f"{name} {number}" for name, number in run.versions.items())
     when = f"Taken on {taken:%Y-%m-%d at %H:%M} UTC, contestants in turns."
+    when += " Only a quick try: one round." if run.quick else ""
     lines = [f"{when} Machine: {on}. With {using}.", ""]
     for outcome in outcomes:
         lines += [*_section(outcome), ""]
@@ -74,7 +79,8 @@ def _about(run: Kept, outcomes: Sequence[Outcome]) -> str:
 def _section(outcome: Outcome) -> list[str]:
     heads = _heads(outcome)
     rows = [
-        f"| {' | '.join(_cells(outcome, entry))} | {entry.about} |" for entry in outcome.entries
+        f"| {' | '.join(_cells(outcome, entry))} | {entry.about}{_why(entry)} |"
+        for entry in outcome.entries
     ]
     return [
         f"### {outcome.title}",
@@ -84,7 +90,23 @@ def _section(outcome: Outcome) -> list[str]:
         f"| {' | '.join(heads)} | what is measured |",
         f"| --- | {'---: | ' * 4}--- | --- |",
         *rows,
+        *_apart(outcome),
     ]
+
+
+def _apart(outcome: Outcome) -> list[str]:
+    """Say of what the medians are made, where that is the same few parts for all."""
+    able = [entry for entry in outcome.entries if entry.median is not None]
+    names = {tuple(parts) for entry in able for parts in entry.parts}
+    if len(names) != 1 or not 0 < len(one := next(iter(names))) <= _FEW:
+        return []
+    said = "; ".join(f"{entry.name} {_medians(entry, one)}" for entry in able)
+    return ["", f"Medians of the parts: {said}."]
+
+
+def _medians(entry: Entry, names: Sequence[str]) -> str:
+    middle = {name: median([parts[name] for parts in entry.parts]) for name in names}
+    return ", ".join(f"{name} {_number(value)}" for name, value in middle.items())
 
 
 def _heads(outcome: Outcome) -> tuple[str, ...]:
@@ -96,14 +118,7 @@ def _heads(outcome: Outcome) -> tuple[str, ...]:
 def _cells(outcome: Outcome, entry: Entry) -> tuple[str, ...]:
     goals = "; ".join(_goal(goal) for goal in outcome.goals if goal.of == entry.name)
     if entry.median is None:
-        return (
-            entry.name,
-            "can't",
-            "",
-            "",
-            "",
-            f"{entry.reason or 'not measured'} {goals}".strip(),
-        )
+        return (entry.name, "can't", "", "", "", goals)
     times = ratio(entry, fastest_peer(outcome.entries))
     return (
         entry.name,
@@ -113,6 +128,10 @@ def _cells(outcome: Outcome, entry: Entry) -> tuple[str, ...]:
         "" if times is None else f"{times:.2f}",
         goals,
     )
+
+
+def _why(entry: Entry) -> str:
+    return f". Can't: {entry.reason.replace('|', ';')}" if entry.reason else ""
 
 
 def _goal(goal: Judged) -> str:
@@ -131,7 +150,7 @@ def _raw(outcomes: Sequence[Outcome]) -> list[str]:
         for entry in outcome.entries:
             pairs = zip(entry.values, entry.parts, strict=True)
             values = "; ".join(_value(value, parts) for value, parts in pairs)
-            lines.append(f"| {outcome.key} | {entry.name} | {values or entry.reason} |")
+            lines.append(f"| {outcome.key} | {entry.name} | {values or 'none'} |")
     return lines
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,11 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def call(
-    command: Sequence[str | Path], *, cwd: Path | None = None, output: Path | None = None
+    command: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    output: Path | None = None,
+    well: Collection[int] = (0,),
 ) -> float:
     """Run a program to its end and return the seconds it took. Ctrl-C lets it tidy up first.
 
@@ -41,16 +45,21 @@ def call(
         command: What to run.
         cwd: Where.
         output: A file for what it prints.
+        well: Exit statuses that are no failure.
 
     Raises:
         UnableError: It failed; its last words are in the message.
 
     """
-    return calls([command], cwd=cwd, output=output)
+    return calls([command], cwd=cwd, output=output, well=well)
 
 
 def calls(
-    commands: Sequence[Sequence[str | Path]], *, cwd: Path | None = None, output: Path | None = None
+    commands: Sequence[Sequence[str | Path]],
+    *,
+    cwd: Path | None = None,
+    output: Path | None = None,
+    well: Collection[int] = (0,),
 ) -> float:
     """Run programs at once; else as ``call``."""
     with tempfile.TemporaryFile("w+b") as said:
@@ -74,7 +83,7 @@ def calls(
                 _end(running, signal.SIGINT)
                 raise
         seconds = time.perf_counter() - began
-        if any(statuses):
+        if not set(statuses) <= set(well):
             said.seek(0)
             raise UnableError(_last_words(commands[0], said.read()))
     return seconds

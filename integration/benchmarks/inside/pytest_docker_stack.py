@@ -9,7 +9,7 @@ from typing import Any
 from answering import serve
 from pytest_docker.plugin import DockerComposeExecutor, get_docker_services
 
-project, folder, logs = sys.argv[1:]
+project, folder = sys.argv[1:]
 file = f"{folder}/compose.json"
 
 
@@ -20,7 +20,7 @@ def work(_request: dict[str, Any]) -> dict[str, Any]:
     with get_docker_services("docker compose", file, project, ["up -d --wait"], ["down -v"]):
         times.append(time.perf_counter())
         said = DockerComposeExecutor("docker compose", file, project).execute("logs --no-color")
-        Path(logs).write_bytes(said)
+        (Path(folder) / "logs").write_bytes(said)
         times.append(time.perf_counter())
     times.append(time.perf_counter())
     return {name: times[i + 1] - times[i] for i, name in enumerate(("up", "logs", "down"))}

@@ -9,7 +9,7 @@ from typing import Any
 from answering import serve
 from testcontainers.compose import DockerCompose
 
-folder, logs = sys.argv[1:]
+_, folder = sys.argv[1:]
 
 
 def work(_request: dict[str, Any]) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def work(_request: dict[str, Any]) -> dict[str, Any]:
     times = [time.perf_counter()]
     with compose:
         times.append(time.perf_counter())
-        Path(logs).write_text("".join(compose.get_logs()))
+        (Path(folder) / "logs").write_text("".join(compose.get_logs()))
         times.append(time.perf_counter())
     times.append(time.perf_counter())
     return {name: times[i + 1] - times[i] for i, name in enumerate(("up", "logs", "down"))}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from benchmarks.contest import Contest, Kind, Sample
@@ -16,6 +16,8 @@ from benchmarks.talking import call
 KEY = "commands"
 FILES = 100
 VALIDATE = f"validate, {FILES} files"
+#: What ``status`` exits with where no standing stack is up.
+NOTHING_STANDS = 1
 #: The scenario that people read first, of which the files are copies.
 _SCENARIO = Path(__file__).parents[3] / "scenarios" / "basic.yaml"
 
@@ -32,7 +34,7 @@ def contests(setting: Setting) -> list[Contest]:
             contestants=(
                 Validate(folder),
                 Command("--help", sandbox("--help"), "ours"),
-                Command("status", sandbox("status"), "ours"),
+                Command("status", sandbox("status"), "ours", well=(0, NOTHING_STANDS)),
                 Command("python", [sys.executable, "-c", "pass"], "floor"),
             ),
             goals=(Goal(VALIDATE, "at_most", 1.0),),
@@ -47,21 +49,29 @@ class Command:
         name: Shown.
         command: What is run.
         kind: Whether it is one of ours, or shows what nobody can go below.
+        well: Exit statuses that are no failure.
 
     """
 
-    def __init__(self, name: str, command: Sequence[str | Path], kind: Kind) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        kind: Kind,
+        well: Collection[int] = (0,),
+    ) -> None:
         self.name = name
         self.kind: Kind = kind
         self.about = "`metta-sandbox " + name + "`" if kind == "ours" else "`python -c pass`"
         self._command = command
+        self._well = well
 
     def set_up(self) -> None:
         """Nothing is kept up."""
 
     def run(self) -> Sample:
         """Run it."""
-        return Sample(call(self._command))
+        return Sample(call(self._command, well=self._well))
 
     def tear_down(self) -> None:
         """Nothing is kept up."""

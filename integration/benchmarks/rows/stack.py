@@ -27,7 +27,8 @@ def _contest(setting: Setting, nodes: int) -> Contest:
     return Contest(
         key=f"{KEY}/{nodes}",
         title=f"Up to ready, logs collected, down: {nodes} nodes",
-        note="Others: as many containers as nodes, which only sleep, and are ready when they run. "
+        note="Others: as many containers as nodes, which only sleep, and are ready "
+        "when they are started. "
         "Ours has two more, hub and control plane, an agent in each, and is ready when each of "
         "them has said so.",
         contestants=(
@@ -84,7 +85,7 @@ class Raw:
 
     name = RAW
     kind: Kind = "peer"
-    about = "`up --detach --wait`, `logs`, `down`"
+    about = "`up --detach`, `logs`, `down`"
 
     def __init__(self, setting: Setting, nodes: int) -> None:
         project, folder = f"{setting.name}-raw-{nodes}", setting.folder / f"raw-{nodes}"
@@ -117,7 +118,7 @@ class Driven:
     """
 
     kind: Kind = "peer"
-    about = "its Python API on the same Compose file"
+    about = "its Python API on the same Compose file; up with `--wait`, its default"
 
     def __init__(
         self, setting: Setting, nodes: int, name: str, requirements: Sequence[str], script: str

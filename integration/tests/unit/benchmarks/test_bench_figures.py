@@ -67,10 +67,10 @@ def test_goal_of_somebody_unknown_is_a_mistake() -> None:
         judge(Goal("nobody", "at_most", 1), ENTRIES)
 
 
-def kept_run(taken: str, *keys: str) -> kept.Kept:
+def kept_run(taken: str, *keys: str, quick: bool = False) -> kept.Kept:
     judged = (judge(Goal("ours", "at_most", 0.5), ENTRIES),)
     outcomes = tuple(Outcome(key, "title", "note", "s", ENTRIES, judged) for key in keys)
-    return kept.Kept(taken, {"cores": "2"}, {"torch": "2"}, outcomes)
+    return kept.Kept(taken, quick, {"cores": "2"}, {"torch": "2"}, outcomes)
 
 
 def test_what_is_kept_is_read_back_whole(tmp_path: Path) -> None:
@@ -87,3 +87,10 @@ def test_latest_of_each_contest_counts_and_rows_keep_their_order() -> None:
         (again.taken, "trial"),
         (whole.taken, "sweep"),
     ]
+
+
+def test_quick_try_never_takes_the_place_of_a_whole_run() -> None:
+    whole = kept_run("2026-11-22T10:00:00+00:00", "trial")
+    quick = kept_run("2026-11-22T11:00:00+00:00", "trial", "sweep", quick=True)
+    chosen = kept.latest([whole, quick])
+    assert {outcome.key: run for run, outcome in chosen} == {"trial": whole, "sweep": quick}

@@ -24,7 +24,9 @@ def outcome(key: str = "trial") -> Outcome:
 
 
 def kept(taken: str, *keys: str) -> Kept:
-    return Kept(taken, {"cores": "2"}, {"torch": "2.13"}, tuple(outcome(key) for key in keys))
+    return Kept(
+        taken, False, {"cores": "2"}, {"torch": "2.13"}, tuple(outcome(key) for key in keys)
+    )
 
 
 def test_terminal_shows_medians_ratios_goals_and_who_can_not() -> None:
@@ -36,12 +38,13 @@ def test_terminal_shows_medians_ratios_goals_and_who_can_not() -> None:
         next(line for line in shown.splitlines() if f"│ {name} " in line)
         for name in ("ours", "peer", "absent")
     )
+    assert "absent: not to be had" in shown
     assert "0.500" in ours
     assert "0.08" in ours
     assert "at most 0.5: met (0.50)" in ours
     assert "at least 20 times faster than peer: missed (12.0 times)" in ours
     assert "6.00" in peer
-    assert "not to be had" in absent
+    assert "can't" in absent
 
 
 def test_markdown_has_machine_versions_rounds_and_every_number() -> None:
@@ -53,8 +56,8 @@ def test_markdown_has_machine_versions_rounds_and_every_number() -> None:
     assert "| ours | 0.500 | 0.400 | 0.600 | 0.08 | at most 0.5: met (0.50); " in text
     assert "| trial | peer | 5.00; 6.00; 7.00 |" in text
     assert "0.400 (trial 1 0.100); 0.500 (trial 1 0.100)" in text
-    assert "| absent | can't |  |  |  | not to be had | would |" in text
-    assert "| trial | absent | not to be had |" in text
+    assert "| absent | can't |  |  |  |  | would. Can't: not to be had |" in text
+    assert "| trial | absent | none |" in text
 
 
 def test_markdown_rows_have_as_many_cells_as_their_heads() -> None:
@@ -100,3 +103,15 @@ def test_broken_markers_are_refused(text: str) -> None:
 def test_the_note_can_take_the_part() -> None:
     note = (Path(__file__).parents[4] / "docs" / "benchmarks.md").read_text()
     assert "new figures" in insert(note, "new figures")
+
+
+def test_few_parts_that_all_share_are_told_in_a_line() -> None:
+    entries = (
+        Entry("ours", "ours", "", (3.0, 5.0), ({"up": 1.0, "down": 2.0}, {"up": 2.0, "down": 3.0})),
+        Entry("raw", "peer", "", (2.0,), ({"up": 1.0, "down": 1.0},)),
+        Entry("absent", "peer", "", reason="not to be had"),
+    )
+    stack = Outcome("stack/2", "Stacks", "", "s", entries, ())
+    text = markdown([Kept("2026-11-22T10:00:00+00:00", False, {}, {}, (stack,))])
+    assert "Medians of the parts: ours up 1.50, down 2.50; raw up 1.00, down 1.00." in text
+    assert "Medians" not in markdown([kept("2026-11-22T10:00:00+00:00", "trial")])
