@@ -191,3 +191,53 @@ def test_a_flood_is_counted_and_told_in_few_lines() -> None:
     assert told < 1100
     assert sum(tally.counts.values()) == 10_000
     assert len(tally.counts) <= 1001
+
+
+def passes(program: bytes, packet: bytes, protocol: int = packets.IPV4, kind: int = 4) -> bool:
+    """Run a classic BPF program as the kernel does (Documentation/networking/filter.rst)."""
+    steps = list(struct.iter_unpack("=HBBI", program))
+    at = value = 0
+    while True:
+        code, yes, no, given = steps[at]
+        at += 1
+        if code == 0x06:
+            return bool(given)
+        if code == 0x15:
+            at += yes if value == given else no
+        elif code == 0x54:
+            value &= given
+        elif given >= 0xFFFFF000:
+            value = {0: protocol, 4: kind}[given - 0xFFFFF000]
+        else:
+            size = {0x20: 4, 0x30: 1}[code]
+            value = int.from_bytes(packet[given : given + size], "big")
+
+
+@pytest.mark.parametrize(
+    ("address", "through"),
+    [
+        *((RESOLVER, True), ("192.0.2.1", True), ("10.9.8.32", True), ("128.0.0.1", True)),
+        *(("10.9.8.1", False), ("10.9.8.31", False), ("127.0.0.1", False), ("224.0.0.1", False)),
+    ],
+)
+def test_the_kernel_hands_over_only_what_may_reach_outside(address: str, through: bool) -> None:
+    program = packets.packet_filter(STACK)
+    packet = ipv4(address, b"")
+    assert passes(program, packet) is through
+    assert not passes(program, packet, kind=0), "what comes in"
+    assert not passes(program, packet, protocol=0x0806), "ARP"
+
+
+@pytest.mark.parametrize(
+    ("address", "through"),
+    [
+        ("2001:db8::1", True),
+        ("fd00::1", True),
+        ("::1", False),
+        ("fe80::1", False),
+        ("ff02::1", False),
+    ],
+)
+def test_the_kernel_hands_over_what_leaves_by_ipv6(address: str, through: bool) -> None:
+    packet = bytes(24) + ipaddress.IPv6Address(address).packed
+    assert passes(packets.packet_filter(STACK), packet, packets.IPV6) is through
