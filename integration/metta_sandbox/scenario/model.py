@@ -11,6 +11,7 @@ from metta_sandbox.scenario.base import Fault, Part, misfit
 from metta_sandbox.scenario.expect import Expectation, Item
 from metta_sandbox.scenario.names import API, node_host
 from metta_sandbox.scenario.overrides import split_key
+from metta_sandbox.scenario.possible import impossible, unlikely
 from metta_sandbox.scenario.search import Choice, Range, Sweep
 from metta_sandbox.scenario.services import Services
 from metta_sandbox.scenario.steady_state import State
@@ -121,6 +122,13 @@ class Scenario(Part):
                 "sweep.cost: seconds differ from run to run, so the same seed no longer gives the "
                 "same suggestions; agent_steps would"
             )
+        trainer = self.workload.trainer
+        if not trainer.bundled and trainer.score is None:
+            found.append(
+                f"workload.trainer.score: not said, so the last event that carries "
+                f"{self.sweep.metric} counts, or else the bundled evaluation of checkpoint.pt"
+            )
+        found += unlikely(self.expect)
         if not self.expect:
             found.append("expect: nothing is expected, so only a broken run can fail")
         return tuple(found)
@@ -185,9 +193,7 @@ class Scenario(Part):
 
     @field_validator("expect", "steady_state")
     @classmethod
-    def _are_on_hosts_there_are(
-        cls, value: tuple[Item, ...], info: ValidationInfo
-    ) -> tuple[Item, ...]:
+    def _can_be(cls, value: tuple[Item, ...], info: ValidationInfo) -> tuple[Item, ...]:
         nodes = info.data.get("nodes")
         if nodes is None:
             return value
@@ -198,6 +204,9 @@ class Scenario(Part):
             for path, host in item.said.hosts
             if host not in hosts
         ]
+        sweep, workload = info.data.get("sweep"), info.data.get("workload")
+        if sweep is not None and workload is not None:
+            faults.extend(impossible(value, nodes, workload, sweep))
         if faults:
             raise misfit(faults)
         return value

@@ -125,6 +125,13 @@ def nothing(_: Played) -> None:
 
 
 T2 = "trials/basic.r.2/trial.json"
+
+
+def four_trials(played: Played) -> None:
+    """Ask for more trials than there were."""
+    played.scenario["sweep"] = {"trials": 4}
+
+
 FAILING: list[tuple[Item, Spoil, str, str]] = [
     (
         {"trials": {"pending": 0}},
@@ -174,7 +181,7 @@ FAILING: list[tuple[Item, Spoil, str, str]] = [
         "trials/basic.r.1/trial.json:5",
     ),
     ({"score": {"of": "any", "above": 2}}, nothing, "trial 2 (basic.r.2): expected above 2", T2),
-    ({"score": {"of": 3, "above": 0}}, nothing, "expected trial 3, saw none: 2 trials", ""),
+    ({"score": {"of": 3, "above": 0}}, four_trials, "expected trial 3, saw none: 2 trials", ""),
     ({"score": {"of": 2, "above": 0}}, change(T2, status="failed"), "expected trial 2, saw", ""),
     ({"cost": {"above": 0}}, change(T2, cost=None), "trial 2 (basic.r.2): expected above 0", T2),
     (
@@ -273,11 +280,21 @@ FAILING: list[tuple[Item, Spoil, str, str]] = [
         "",
     ),
     ({"exits": {"status": "nonzero", "of": "any"}}, nothing, "a status other than 0", ""),
-    ({"exits": {"status": 0, "rank": 7}}, nothing, "expected status 0, saw no such rank", ""),
-    ({"exits": {"status": 0, "of": 7}}, nothing, "expected trial 7, saw none: 2 trials began", ""),
+    (
+        {"exits": {"status": 0, "rank": 1, "node": "sweep-master"}},
+        nothing,
+        "expected status 0, saw no such rank",
+        "",
+    ),
+    (
+        {"exits": {"status": 0, "of": 4}},
+        four_trials,
+        "expected trial 4, saw none: 2 trials began",
+        "",
+    ),
     ({"duration": {"at_most": 10}}, nothing, "the scenario: expected at most 10 s, saw 20.000", ""),
     ({"duration": {"of": 2, "at_least": 4}}, nothing, "expected at least 4 s, saw 3.000 s", T2),
-    ({"duration": {"of": 3, "at_least": 4}}, nothing, "expected trial 3, saw none", ""),
+    ({"duration": {"of": 3, "at_least": 4}}, four_trials, "expected trial 3, saw none", ""),
 ]
 
 
