@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -218,7 +219,8 @@ def to_yaml(scenario: Scenario) -> str:
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.width = 100
+    # Folding a line where it has two spaces loses one of them.
+    yaml.width = sys.maxsize
     stream = io.StringIO()
     yaml.dump(scenario.model_dump(mode="json"), stream)
     return stream.getvalue()
