@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import sys
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
