@@ -341,7 +341,8 @@ class ControlPlane:
                 allow_redirects=False,  # a token is for the server it was given for
             )
         except requests.Timeout:
-            return f"timed out after {timeout:.1f} s"
+            left_over = " that were left" if timeout < self._timeout else ""
+            return f"timed out after {timeout:.1f} s{left_over}"
         except requests.exceptions.InvalidJSONError as error:
             raise InputError(f"{request}: cannot be said in JSON: {error}") from None
         except requests.RequestException as error:

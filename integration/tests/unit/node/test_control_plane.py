@@ -192,7 +192,7 @@ def test_no_pause_goes_beyond_the_deadline(
 def test_no_try_waits_beyond_the_deadline(mock: responses.RequestsMock) -> None:
     mock.post(NEXT, body=requests.ReadTimeout("late"))
     plane = ControlPlane(OBSERVATORY, COGWEB, timeout=60, deadline=0.05)
-    with pytest.raises(UnreachableError):
+    with pytest.raises(UnreachableError, match=r"timed out after 0\.\d s that were left"):
         plane.next_run("s")
 
     timeout = mock.calls[0].request.req_kwargs["timeout"]  # type: ignore[attr-defined]

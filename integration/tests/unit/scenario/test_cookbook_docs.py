@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from metta_sandbox.scenario.loading import load, parse
+
 ROOT = Path(__file__).parents[4]
 COOKBOOK = ROOT / "scenarios" / "cookbook"
 DOCS = (ROOT / "docs" / "cookbook.md").read_text()
@@ -33,6 +35,18 @@ def test_every_link_leads_somewhere() -> None:
     links = re.findall(r"\]\(([^)#]+)", DOCS)
 
     assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
+
+
+def test_recipes_printed_in_full_are_those_of_the_files() -> None:
+    printed = [
+        parse(block, COOKBOOK / "printed.yaml")
+        for block in re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
+    ]
+    scripts = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
+
+    assert [each.name for each in printed] == ["hand-off", "my-ddp-script"]
+    assert printed == [load(COOKBOOK / f"{each.name}.yaml") for each in printed]
+    assert scripts == [(COOKBOOK / "trainers" / "ddp.py").read_text()]
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
