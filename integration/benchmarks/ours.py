@@ -66,8 +66,7 @@ class OurStack:
         nodes = Nodes(self._link, self._hosts, timeline, _ignore, self._stack.fallen)
         nodes.await_ready(_READY)
         seconds = time.perf_counter() - began
-        if self._stack.describe()["tag"] != self._setting.image:
-            raise UnableError("our sources were changed meanwhile, and so the image was built anew")
+        _require(self._stack.describe()["image"]["tag"] == self._setting.image)
         return seconds
 
     def logs(self) -> float:
@@ -116,6 +115,12 @@ class OurStack:
         ]
 
 
+def _require(same_image: bool) -> None:
+    """Measure no build."""
+    if not same_image:
+        raise UnableError("our sources were changed meanwhile, and so the image was built anew")
+
+
 def _ignore(_said: object) -> None:
     """Nobody watches: what is told is not what is measured."""
 
@@ -138,9 +143,11 @@ def play(setting: Setting, scenario: Path, **settings: Any) -> tuple[float, list
     try:
         seconds = call([*run, *sets], cwd=setting.folder)
         results = json.loads((artifacts / "latest" / "results.json").read_text())
+        used = (artifacts / "latest" / "environment.json").read_text()
     except OSError as error:
         raise UnableError(str(error)) from None
     finally:
         with suppress(OSError):
             shutil.rmtree(artifacts)
+    _require(setting.image in used)
     return seconds, results["scenarios"][0]["trials"]
