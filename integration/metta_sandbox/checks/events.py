@@ -9,7 +9,7 @@ from metta_sandbox.checks.judgement import Finding, Judgement, flat, judge, same
 from metta_sandbox.scenario.expect import Events
 from metta_sandbox.scenario.expect.records import conditions
 from metta_sandbox.scenario.values import Value
-from metta_sandbox.words import many
+from metta_sandbox.words import many, time
 
 #: Fields that say who emits; what must never come from somebody needs that somebody.
 _WHO = ("node", "node_rank", "rank", "local_rank", "trial", "run", "group")
@@ -112,7 +112,7 @@ def _in_order(expected: Events, moments: Sequence[Moment], where: Mapping[str, V
     took = f"{seconds:.3f} s {clock}"
     names = f"{path[0].event.name} to {path[-1].event.name}{conditions(where)}"
     if expected.within is not None and seconds > expected.within:
-        text = f"expected {names} within {expected.within:g} s, saw {took} ({places[0]})"
+        text = f"expected {names} within {time(expected.within)}, saw {took} ({places[0]})"
         return judge([Finding(text, places[-1], f"{names}: {took}")], "")
     return judge([], f"{names}: {took}", places)
 

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from metta_sandbox.report.wording import figure, seconds
+from metta_sandbox.report.wording import figure, many, seconds
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import API
 from metta_sandbox.timeline.recording import Event, render
@@ -126,7 +126,7 @@ class Scene:
         done = [trial for trial in self._trials.values() if trial.took is not None]
         wanted = self._scenario.sweep.trials
         text = Text.assemble((self._title, "bold"), f"  {seconds(passed)}")
-        text.append(f"  {len(done)} of {wanted} trials")
+        text.append(f"  {len(done)} of {many(wanted, 'trial')}")
         if (left := self._left(done)) is not None:
             text.append(f", about {seconds(left)} left")
         limit = self._scenario.deadline - passed

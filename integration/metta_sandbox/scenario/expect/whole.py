@@ -16,6 +16,7 @@ from typing_extensions import Self
 from metta_sandbox.scenario.base import Part
 from metta_sandbox.scenario.expect.bounds import Kind, Tolerance
 from metta_sandbox.scenario.units import Duration
+from metta_sandbox.words import time
 
 #: A host's name or an address, where * stands for any part of it.
 _OUTSIDER = re.compile(r"[A-Za-z0-9*_.:-]+")
@@ -73,7 +74,7 @@ class Took(Kind):
     def wanted(self) -> str:
         """How long."""
         parts = (("at least", self.at_least), ("at most", self.at_most))
-        return " and ".join(f"{word} {value:g} s" for word, value in parts if value is not None)
+        return " and ".join(f"{word} {time(value)}" for word, value in parts if value is not None)
 
     def __str__(self) -> str:
         return f"{self.subject} takes {self.wanted}"
