@@ -14,6 +14,7 @@ from python_on_whales import DockerClient
 
 from metta_sandbox.errors import MachineError
 from metta_sandbox.image.host_cache import cache_folder
+from metta_sandbox.interrupt import uninterrupted
 
 #: The repository of the images made here.
 REPOSITORY = "metta-sandbox-base"
@@ -128,20 +129,23 @@ def make_base(docker: DockerClient, base: DebianBase) -> str:
 
 def _run_to_its_end(command: list[str]) -> tuple[int, str]:
     """Run a command that cleans up after itself when it is ended; return status and messages."""
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            _, said = process.communicate(timeout=_LIMIT_SECONDS)
-        except subprocess.TimeoutExpired as error:
-            process.terminate()
-            raise MachineError(f"mmdebstrap took over {_LIMIT_SECONDS} s") from error
-        except BaseException:
-            # It has mounts to undo. Killing it, as subprocess.run would, leaves them behind, and
-            # Popen by itself waits a quarter of a second only after Ctrl-C.
+    process: subprocess.Popen[str] | None = None
+    try:
+        # Ctrl-C waits until it is known which process there is to end.
+        with uninterrupted():
+            process = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            )
+        _, said = process.communicate(timeout=_LIMIT_SECONDS)
+    except BaseException as error:
+        # It has mounts to undo. Killing it, as subprocess.run would, leaves them behind, and
+        # Popen by itself waits a quarter of a second only after Ctrl-C.
+        if process is not None:
             process.terminate()
             process.communicate(timeout=_CLEANING_SECONDS)
-            raise
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise MachineError(f"mmdebstrap took over {_LIMIT_SECONDS} s") from error
+        raise
     return process.returncode, said
 
 
