@@ -112,7 +112,8 @@ def _quote(value: Any) -> str:
         return {None: "nothing", True: "true", False: "false"}[value]
     text = value if isinstance(value, str) else str(value)
     short = text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."
-    return repr(short) if isinstance(value, str) else short
+    # A pattern's backslashes stay as they were written.
+    return repr(short).replace("\\\\", "\\") if isinstance(value, str) else short
 
 
 def dotted(location: Location) -> str:

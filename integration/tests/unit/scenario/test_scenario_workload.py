@@ -186,8 +186,8 @@ sweep: {parameters: {wd: {values: [1]}}}"""
         ("sweep: {trials: 2\nnodes: 2", "a bracket not closed before here"),
         ("description: this: that", "3:18: .* has `: ` in it is quoted"),
         (
-            "workload: {trainer: {command: t, score: {source: log, pattern: 'loss='}}}",
-            "3:64: workload.trainer.score.pattern: expected a pattern with a group",
+            "workload: {trainer: {command: t, score: {source: log, pattern: 'loss=\\d'}}}",
+            r"3:64: workload.trainer.score.pattern: .* with a group, .*, got 'loss=\\d'",
         ),
         (
             "services: {api: [{route: GET /whoami, status: 503, call: 0}]}",
