@@ -141,6 +141,7 @@ class Talker:
             start_new_session=True,
         )
         self._rest = b""
+        self._awaited = True
         try:
             self.hear()
         except BaseException:
@@ -150,6 +151,7 @@ class Talker:
     def say(self, **request: Any) -> None:
         """Send a request."""
         assert self._process.stdin is not None
+        self._awaited = True
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
         except OSError as error:
@@ -174,18 +176,20 @@ class Talker:
                     raise UnableError(self._words())
                 self._rest += data
         line, _, self._rest = self._rest.partition(b"\n")
+        self._awaited = False
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise UnableError(f"{self._words()} | {answer['error']}")
         return answer
 
     def close(self) -> None:
-        """Let it tidy up and end."""
+        """Let it tidy up and end; what it is at, it need not finish."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_END)
+        if not self._awaited:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_END)
         _end([self._process], signal.SIGTERM)
         self._process.stdout.close()
         self._said.close()

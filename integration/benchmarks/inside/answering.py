@@ -3,6 +3,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 
 def serve(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     """Answer requests until there are no more. What else is printed goes to standard error."""
+    # Whoever is told to end removes first what it has made.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -79,13 +80,15 @@ def test_programs_see_the_same_limits(tmp_path: Path, monkeypatch: pytest.Monkey
 def echo(tmp_path: Path) -> Path:
     script = tmp_path / "echo.py"
     script.write_text(
-        f"import sys; sys.path.insert(0, {str(INSIDE)!r})\n"
+        f"import sys, time; sys.path.insert(0, {str(INSIDE)!r})\n"
         "from answering import serve\n"
         "def work(request):\n"
         "    print('noise')\n"
         "    if request['word'] == 'die': raise SystemExit('died')\n"
+        "    if request['word'] == 'sleep': time.sleep(60)\n"
         "    return {'twice': request['word'] * 2, 'length': len(request['word'].strip('.'))}\n"
-        "serve(work)\n"
+        "try: serve(work)\n"
+        f"finally: open({str(tmp_path / 'tidied')!r}, 'w').close()\n"
     )
     return script
 
@@ -111,6 +114,15 @@ def test_program_that_ends_is_not_waited_for(echo: Path) -> None:
             together([talker], word="die")
     finally:
         talker.close()
+
+
+def test_program_in_the_middle_of_something_tidies_up_at_once(echo: Path) -> None:
+    talker = Talker([sys.executable, echo])
+    talker.say(word="sleep")
+    began = time.monotonic()
+    talker.close()
+    assert time.monotonic() - began < 30
+    assert (echo.parent / "tidied").exists()
 
 
 def test_program_that_does_not_start_says_why() -> None:
