@@ -124,7 +124,7 @@ def test_a_delay_alone_leaves_the_answer_to_the_service(tmp_path: Path, stack: E
 def test_a_script_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / ANSWERS).write_text('{"api": [{"route": "GET /nowhere", "status": 503}]}')
 
-    with pytest.raises(MachineError, match="no route .GET /nowhere"):
+    with pytest.raises(MachineError, match=r"no route .GET /nowhere"):
         create_app(Settings(tmp_path), Announcer(Emitter({})))
 
 
