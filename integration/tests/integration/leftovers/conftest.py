@@ -7,8 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field

@@ -24,7 +24,11 @@ Record = dict[str, Any]
 BEGAN: Record = {"kind": "watching", "mono": 1.0, "proof": PROOF}
 LOOKUP: Record = {"kind": "lookup", "mono": 5.0, "name": "example.com"}
 ATTEMPT: Record = {
-    "kind": "attempt", "mono": 6.0, "address": "192.0.2.1", "protocol": "tcp", "port": 80
+    "kind": "attempt",
+    "mono": 6.0,
+    "address": "192.0.2.1",
+    "protocol": "tcp",
+    "port": 80,
 }
 NO_ROUTE: Record = {"kind": "no route", "mono": 7.0, "count": 3}
 END: Record = {"kind": "end", "mono": 99.0, "proof": PROOF, "lost": 0, "counts": {}}
