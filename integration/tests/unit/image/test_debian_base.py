@@ -93,7 +93,8 @@ def test_an_interrupted_bootstrap_undoes_its_mounts_first(tmp_path: Path) -> Non
     """As with Ctrl-C on the caller alone: the bootstrap has its time to clean up."""
     started, cleaned = tmp_path / "started", tmp_path / "cleaned"
     bootstrap = (
-        f"trap 'sleep 1; touch {cleaned}; exit 1' TERM; touch {started}; for i in $(seq 600); do sleep 0.05; done"
+        f"trap 'sleep 1; touch {cleaned}; exit 1' TERM; touch {started}; "
+        "for i in $(seq 600); do sleep 0.05; done"
     )
     script = (
         "from metta_sandbox.image.debian_base import _run_to_its_end;"
