@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ from metta_sandbox.stack.provision import Provision
 
 #: Seconds within which an engine must answer.
 _PATIENCE = 15.0
+#: What 63 characters leave beside ``metta-``, a run and the longest service, sweep-worker-63.
+_LONGEST_SCENARIO = 20
 _START = "sudo systemctl start docker   (or: --engine process, which needs none)"
 _INSTALL_COMPOSE = (
     "sudo apt-get install docker-compose-plugin   (https://docs.docker.com/compose; "
@@ -94,6 +97,18 @@ class ProcessEngine:
         remove_run(run)
 
 
+def project_name(run: str, scenario: str) -> str:
+    """Name the Compose project of a scenario, short enough for its containers to be looked up.
+
+    A container's name is its host's in the engine's DNS, where a label has 63 characters at most
+    (RFC 1035); of one that is longer, every look-up of an address's name ends in a time-out.
+    """
+    if len(scenario) > _LONGEST_SCENARIO:
+        digest = hashlib.sha256(scenario.encode()).hexdigest()[:4]
+        scenario = f"{scenario[: _LONGEST_SCENARIO - 5].rstrip('-')}-{digest}"
+    return f"metta-{run}-{scenario}".lower()
+
+
 class ComposeEngine:
     """Containers, through Docker Compose.
 
@@ -122,7 +137,7 @@ class ComposeEngine:
         from metta_sandbox.image.node_image import ImageSpec  # noqa: PLC0415
         from metta_sandbox.stack.compose import ComposeStack  # noqa: PLC0415
 
-        project = "metta" if plan.standing else f"metta-{plan.run}-{plan.scenario}".lower()
+        project = "metta" if plan.standing else project_name(plan.run, plan.scenario)
         agents = Path(user_cache_path("metta-sandbox")) / "agents"
         spec = ImageSpec(gpu=plan.hardware == "gpu")
         return ComposeStack(plan, owner, project, spec, agents)
