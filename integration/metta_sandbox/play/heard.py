@@ -6,9 +6,6 @@ from collections.abc import Iterable
 
 from metta_sandbox.timeline.recording import Event
 
-#: Events of the launcher's, which say nothing of what a rank was doing.
-_OF_LAUNCHERS = frozenset({"rank.started", "rank.exited"})
-
 
 class LastHeard:
     """The last event of every node, and of every rank that lives."""
@@ -29,7 +26,8 @@ class LastHeard:
             return
         if event.name == "rank.exited":
             self._ranks.pop((node, rank), None)
-        elif event.name not in _OF_LAUNCHERS or (node, rank) not in self._ranks:
+        elif event.name != "rank.started" or (node, rank) not in self._ranks:
+            # A rank may be heard before its start is.
             self._ranks[node, rank] = event
 
     def describe(self, hosts: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ import time
 from typing import List
 
 from metta_sandbox.node.agent.address import Address
-from metta_sandbox.node.agent.wire import LineReader, decode, encode
+from metta_sandbox.node.agent.wire import encode, receive_one
 
 
 def relay(address: Address, patience: float = 20.0) -> int:
@@ -80,10 +80,4 @@ def connected_nodes(address: Address, patience: float) -> List[str]:
     with address.connect() as channel:
         channel.settimeout(patience)
         channel.sendall(encode({"type": "nodes"}))
-        reader = LineReader()
-        while True:
-            data = channel.recv(65536)
-            if not data:
-                raise ConnectionError("the hub has closed the connection")
-            for line in reader.feed(data):
-                return list(decode(line)["nodes"])
+        return list(receive_one(channel)["nodes"])

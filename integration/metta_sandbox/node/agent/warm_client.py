@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, Dict, List
 
 from metta_sandbox.node.agent.rank import HANDED_ON
-from metta_sandbox.node.agent.wire import LineReader, decode, encode
+from metta_sandbox.node.agent.wire import encode, receive_one
 
 #: When the launcher was killed, and so could not say how the trial ended.
 _LOST = 128 + signal.SIGKILL
@@ -47,13 +47,10 @@ def run_ranks(address: str, group: Dict[str, Any], log_folder: str, program: Dic
     for number in HANDED_ON:
         signal.signal(number, hand_on)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDED_ON)
-    reader = LineReader()
-    while True:
-        data = channel.recv(4096)
-        if not data:
-            return _LOST
-        for line in reader.feed(data):
-            return int(decode(line)["status"])
+    try:
+        return int(receive_one(channel)["status"])
+    except ConnectionError:
+        return _LOST
 
 
 def _send(channel: socket.socket, message: bytes, streams: List[int]) -> None:
@@ -68,14 +65,8 @@ def ask(address: str, timeout: float) -> str:
         OSError: Nobody listens there, or there was no answer in time.
 
     """
-    reader = LineReader()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
         channel.settimeout(timeout)
         channel.connect(address)
         channel.sendall(encode({"type": "ready"}))
-        while True:
-            data = channel.recv(4096)
-            if not data:
-                raise ConnectionError("the warm process ended")
-            for line in reader.feed(data):
-                return str(decode(line)["refusal"])
+        return str(receive_one(channel)["refusal"])

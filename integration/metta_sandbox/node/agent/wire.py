@@ -1,6 +1,7 @@
 """The wire between harness, hub, agents and emitters: one JSON object a line."""
 
 import json
+import socket
 from typing import Any, Dict, List, Mapping
 
 #: A line longer than this is a broken peer, not a message. Also, a reader keeps twice as much.
@@ -56,6 +57,22 @@ class LineReader:
         if len(self._rest) > LONGEST_LINE:
             raise ValueError("a message without an end")
         return lines
+
+
+def receive_one(channel: socket.socket) -> Dict[str, Any]:
+    """Read the one message that the other side of a blocking connection has to say.
+
+    Raises:
+        OSError: The connection is broken, or closed before a whole message came.
+
+    """
+    reader = LineReader()
+    while True:
+        data = channel.recv(65536)
+        if not data:
+            raise ConnectionError("the other side has closed the connection")
+        for line in reader.feed(data):
+            return decode(line)
 
 
 class Arm:
