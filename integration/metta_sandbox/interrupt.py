@@ -15,9 +15,18 @@ HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPTED = 130
 
 
+class Interrupted(KeyboardInterrupt):
+    """KeyboardInterrupt under a name of its own.
+
+    CPython remembers one of its very own class that leaves an ``exec`` of a string, which is how
+    dataclasses are made while a module is imported. It then ends the process by SIGINT in the
+    end, although somebody had caught it: ``run_eval_code_obj`` in its ``Python/pythonrun.c``.
+    """
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt at the first of these signals, and ignore those that follow it.
+    """Raise Interrupted at the first of these signals, and ignore those that follow it.
 
     After the first there is only tidying up, which ends by itself and must not be cut off. What
     the caller had this process ignore (``nohup``, a script's background job) stays ignored.
@@ -28,7 +37,7 @@ def interruptible() -> Iterator[None]:
         nonlocal heard
         if not heard:
             heard = True
-            raise KeyboardInterrupt
+            raise Interrupted
 
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from metta_sandbox.errors import InputError, StackError
-from metta_sandbox.interrupt import INTERRUPTED, interruptible, uninterrupted
+from metta_sandbox.interrupt import INTERRUPTED, Interrupted, interruptible, uninterrupted
 from metta_sandbox.play.brought import provision, require_folders
 from metta_sandbox.play.play import Setting, play
 from metta_sandbox.play.standing import standing_engine
@@ -112,7 +112,7 @@ class Run:
             scenario: What to play.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C has ended it; its evidence is safe, and its result kept.
+            Interrupted: Ctrl-C has ended it; its evidence is safe, and its result kept.
 
         """
         assert self.setting is not None
@@ -122,7 +122,7 @@ class Run:
         self.stacks[scenario.name] = played.stack
         self.reporter.scenario(played.result)
         if played.interrupted:
-            raise KeyboardInterrupt
+            raise Interrupted
         return played.result
 
     def result(self) -> RunResult:

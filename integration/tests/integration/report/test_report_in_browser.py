@@ -19,6 +19,8 @@ from metta_sandbox.report.results import CheckResult, RunResult, ScenarioResult,
 from metta_sandbox.verdict import Verdict
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
     from conftest import Open, Opened
 
 HOSTILE = "</script><script>document.title='taken'</script><img src=http://example.com/x>"
@@ -71,6 +73,12 @@ def silent(opened: Opened) -> None:
     assert opened.requests == []
 
 
+def unfold(page: Page) -> None:
+    """Open the first scenario, and wait until its charts are drawn."""
+    page.locator("#scenario-0 > summary").click()
+    page.wait_for_selector("#scenario-0[data-drawn]")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 def test_it_renders_without_a_complaint_and_without_leaving_the_page(
@@ -80,8 +88,7 @@ def test_it_renders_without_a_complaint_and_without_leaving_the_page(
     page = opened.page
     assert page.locator("h1").inner_text().startswith("vain: did not hold:")
     assert page.locator(".scenario[open]").count() == 1
-    page.locator("#scenario-0 > summary").click()
-    page.wait_for_selector("#scenario-0[data-drawn]")
+    unfold(page)
     assert page.locator("canvas").count() == 10
     assert page.evaluate("document.documentElement.scrollWidth") == size["width"]
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -96,7 +103,7 @@ def test_its_lanes_are_the_timelines_nodes_ranks_and_trials(played: Path, open_p
     nodes = {entry["node"] for entry in entries if "event" in entry}
     runs = {entry["run"] for entry in entries if entry.get("event") == "run.named"}
     page = open_page(played / "report.html").page
-    page.locator("#scenario-0 > summary").click()
+    unfold(page)
     option = page.evaluate(CHART, "#scenario-0 .timeline")
     ranks = {"sweep-master#0", "sweep-worker#1"}
     assert set(option["yAxis"][0]["data"]) == nodes | ranks | {"trials", "harness"}

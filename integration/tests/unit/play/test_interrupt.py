@@ -2,13 +2,26 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.interrupt import HEARD, interruptible, uninterrupted
+from metta_sandbox.interrupt import HEARD, INTERRUPTED, interruptible, uninterrupted
+
+PROGRAM = """
+import os, signal, sys
+from metta_sandbox.interrupt import INTERRUPTED, interruptible
+try:
+    with interruptible():
+        exec("os.kill(os.getpid(), signal.SIGINT)")
+except KeyboardInterrupt:
+    sys.exit(INTERRUPTED)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +39,15 @@ def hear(number: int = signal.SIGINT) -> None:
 def test_each_signal_ends_a_run_like_ctrl_c(number: int) -> None:
     with pytest.raises(KeyboardInterrupt), interruptible():
         hear(number)
+
+
+def test_one_that_came_while_a_class_was_made_does_not_end_the_process_by_a_signal(
+    tmp_path: Path,
+) -> None:
+    # With -m alone CPython looks at what it remembers of an exec.
+    (tmp_path / "program.py").write_text(PROGRAM)
+    command = [sys.executable, "-m", "program"]
+    assert subprocess.run(command, cwd=tmp_path, check=False).returncode == INTERRUPTED
 
 
 def test_only_the_first_is_raised() -> None:
