@@ -19,9 +19,8 @@ from metta_sandbox.report.results import CheckResult, RunResult, ScenarioResult,
 from metta_sandbox.verdict import Verdict
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
-
     from conftest import Open, Opened
+    from playwright.sync_api import Page
 
 HOSTILE = "</script><script>document.title='taken'</script><img src=http://example.com/x>"
 #: What the page's charts hold, asked of the library that draws them.
