@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from metta_sandbox.image.image_context import NodeUser
@@ -22,11 +23,23 @@ def place(scenario: Scenario, file: Path, plan: StackPlan) -> None:
     for name in sorted({_folder_name(scenario, host) for host in plan.hosts} - {""}):
         target = plan.run_folder / name
         if workload.folder and not plan.source:
-            ignore = shutil.ignore_patterns(*LEFT_BEHIND)
-            shutil.copytree(beside(file, workload.folder), target, symlinks=True, ignore=ignore)
+            source = beside(file, workload.folder)
+            shutil.copytree(source, target, symlinks=True, ignore=_ignoring(plan.folder))
         else:
             target.mkdir()
         give(target)
+
+
+def _ignoring(artifacts: Path) -> Callable[[str, list[str]], set[str]]:
+    """Leave behind what is listed, and the artifacts, wherever they are: they hold the copy."""
+    listed = shutil.ignore_patterns(*LEFT_BEHIND)
+    ours = {artifacts.resolve(), *artifacts.resolve().parents}
+
+    def ignore(folder: str, names: list[str]) -> set[str]:
+        here = Path(folder).resolve()
+        return {*listed(folder, names), *(name for name in names if here / name in ours)}
+
+    return ignore
 
 
 def working_folder(scenario: Scenario, plan: StackPlan, base: str, host: str) -> str:

@@ -52,6 +52,23 @@ def test_all_nodes_share_one_copy_without_what_belongs_to_this_machine(
     assert working_folder(one, plan, "/mnt", "sweep-worker") == "/mnt/workspace"
 
 
+def test_artifacts_that_lie_in_the_folder_under_any_name_are_left_behind(
+    tmp_path: Path, file: Path
+) -> None:
+    plan = StackPlan("run", "x", HOSTS, tmp_path / "mine" / "results" / "run" / "x")
+    plan.run_folder.mkdir(parents=True)
+    (tmp_path / "mine" / "lib" / "results").mkdir()
+    (tmp_path / "mine" / "lib" / "results" / "kept.csv").touch()
+    place(scenario(folder="mine"), file, plan)
+
+    copied = files(plan.run_folder)
+    assert copied == {
+        "workspace/train.py",
+        "workspace/lib/util.py",
+        "workspace/lib/results/kept.csv",
+    }
+
+
 def test_each_node_has_its_own_copy(plan: StackPlan, file: Path) -> None:
     one = scenario(folder="mine", working_folder="private")
     place(one, file, plan)
