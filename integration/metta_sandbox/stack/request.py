@@ -17,6 +17,8 @@ from metta_sandbox.stack.side import SideContainer
 #: Where things are inside a container.
 RUN_FOLDER = "/mnt/s3/train_dir"
 AGENT = "/opt/metta/agent.pyz"
+#: Before it: Python without anybody's packages, of which it has no use.
+PLAIN = ("-S",)
 EVENTS = "/tmp/metta-agent.sock"  # noqa: S108 - a container's own /tmp
 WORKSPACE = "/workspace"
 API_DATA = "/var/lib/metta-api"
@@ -125,7 +127,7 @@ def _place(service: dict[str, Any], name: str, place: Placement) -> None:
         hostname=name,
         user=place.user,
         labels=dict(place.labels),
-        entrypoint=["python3", AGENT],
+        entrypoint=["python3", *PLAIN, AGENT],
         volumes=[_mount(place.agent, AGENT, read_only=True)],
     )
 
@@ -190,7 +192,7 @@ def _make_side(
 
 def _make_of(service: dict[str, Any], image: NodeImage, user: str) -> None:
     service["image"] = image.tag
-    service["entrypoint"] = [image.interpreter, AGENT]
+    service["entrypoint"] = [image.interpreter, *PLAIN, AGENT]
     if image.foreign:
         # Nobody there has the caller's numbers, so what is usually looked up is said.
         service["environment"] |= {"HOME": HOME, "USER": "metta", "LOGNAME": "metta"}

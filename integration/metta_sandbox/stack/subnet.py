@@ -6,7 +6,7 @@ Left to itself, an engine takes one of about thirty large networks for each stac
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -43,6 +43,30 @@ def free_subnets(key: str, nodes: int, taken: Iterable[IPv4Network]) -> Iterator
         candidate = IPv4Network((int(POOL.network_address) + number * size, length))
         if not any(candidate.overlaps(other) for other in taken):
             yield candidate
+
+
+def offer_subnets(
+    key: str,
+    nodes: int,
+    routes: Collection[IPv4Network],
+    ask: Callable[[], Iterable[IPv4Network]],
+) -> Iterator[IPv4Network]:
+    """Propose networks as ``free_subnets`` does; ask what an engine has once one was refused.
+
+    An engine on this host routes to its networks, so that it is seldom worth the question.
+
+    Args:
+        key: Tells this stack from others.
+        nodes: How many nodes there will be.
+        routes: What this host routes to.
+        ask: Lists the engine's networks.
+
+    """
+    first = next(free_subnets(key, nodes, routes), None)
+    if first is None:
+        return
+    yield first
+    yield from free_subnets(key, nodes, [*routes, *ask(), first])
 
 
 def host_routes(table: Path = Path("/proc/net/route")) -> list[IPv4Network]:

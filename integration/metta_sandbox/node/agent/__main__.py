@@ -1,10 +1,12 @@
 """The programs that travel into a stack: agent, hub, relay, and what starts a node's ranks."""
 
 import argparse
+import contextlib
+import gc
 import json
 import os
 import sys
-from typing import Callable, Dict, List, NoReturn, Optional
+from typing import Callable, Dict, Iterator, List, NoReturn, Optional
 
 from metta_sandbox.node.agent.address import Address
 
@@ -67,10 +69,30 @@ def _watch(options: argparse.Namespace) -> int:
     return Watcher(options.node, os.environ.get("METTA_NAMES", "").split()).run()
 
 
-def _hub(options: argparse.Namespace) -> int:
-    import asyncio
+@contextlib.contextmanager
+def _soon() -> Iterator[None]:
+    """Import what serves many at once in two thirds of the time; a node is ready no sooner.
 
-    from metta_sandbox.node.agent.hub import Hub
+    Nobody here speaks TLS, which asyncio does without where there is none, and what is imported
+    is no garbage.
+    """
+    lacking = "ssl" not in sys.modules
+    gc.disable()
+    if lacking:
+        sys.modules["ssl"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if lacking:
+            del sys.modules["ssl"]
+        gc.enable()
+
+
+def _hub(options: argparse.Namespace) -> int:
+    with _soon():
+        import asyncio
+
+        from metta_sandbox.node.agent.hub import Hub
 
     hub = Hub(standing=options.standing, patience=options.patience)
     asyncio.run(hub.serve(Address(options.listen)))
@@ -78,9 +100,10 @@ def _hub(options: argparse.Namespace) -> int:
 
 
 def _agent(options: argparse.Namespace) -> int:
-    import asyncio
+    with _soon():
+        import asyncio
 
-    from metta_sandbox.node.agent.agent import Agent
+        from metta_sandbox.node.agent.agent import Agent
 
     local = options.local or os.environ["METTA_EVENTS"]
     # Where this socket is, is also how this agent's processes are told from another's.
@@ -110,7 +133,8 @@ _PROGRAMS: Dict[str, Callable[[argparse.Namespace], int]] = {
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="agent.pyz", description=__doc__)
-    programs = parser.add_subparsers(dest="program", required=True)
+    # Left to make up what its programs' usage begins with, it would load all of help's machinery.
+    programs = parser.add_subparsers(dest="program", required=True, prog=parser.prog)
 
     agent = programs.add_parser("agent", help="the first process of a node")
     agent.add_argument("--node", required=True, help="the node's host name")

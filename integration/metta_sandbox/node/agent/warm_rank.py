@@ -13,7 +13,7 @@ from importlib.machinery import SourceFileLoader
 from types import ModuleType
 from typing import Any, Dict, List, NoReturn
 
-_OWN = os.path.dirname(os.path.abspath(__file__))
+_OWN = os.path.dirname(sys._getframe().f_code.co_filename)  # noqa: SLF001 - as in tracebacks
 
 
 def become_rank(program: Dict[str, Any]) -> NoReturn:

@@ -10,16 +10,41 @@ import threading
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from metta_sandbox.stack import agent_app
 
 
 def _sources() -> dict[str, str]:
     with zipfile.ZipFile(io.BytesIO(agent_app.agent_app())) as archive:
-        return {name: archive.read(name).decode() for name in archive.namelist()}
+        names = [name for name in archive.namelist() if name.endswith(".py")]
+        return {name: archive.read(name).decode() for name in names}
 
 
-def test_equal_sources_give_equal_bytes() -> None:
-    assert agent_app.agent_app() == agent_app.agent_app()
+def _loaded_from(app: Path) -> str:
+    """Tell what an interpreter loads the agent's programs from, by what it knows of their lines."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]);"
+        "from metta_sandbox.node.agent.wire import encode; print(encode.__code__.co_filename)"
+    )
+    command = [sys.executable, "-I", "-S", "-c", program, str(app)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_equal_sources_are_named_alike(tmp_path: Path) -> None:
+    assert agent_app.place(tmp_path) == agent_app.place(tmp_path)
+
+
+def test_what_is_compiled_is_loaded_by_the_same_python_and_passed_over_by_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = agent_app.install(tmp_path / "own")
+    monkeypatch.setattr(agent_app, "MAGIC_NUMBER", b"\x00\x00\r\n")
+    foreign = agent_app.install(tmp_path / "foreign")
+    assert foreign.name != own.name
+    source = "metta_sandbox/node/agent/wire.py"
+    assert _loaded_from(own) == source
+    assert _loaded_from(foreign) == f"{foreign}/{source}"
 
 
 def test_it_imports_only_itself_and_the_standard_library() -> None:
@@ -64,5 +89,5 @@ def test_installing_it_at_once_and_again_leaves_one(tmp_path: Path) -> None:
     assert len(paths) == 8
     assert set((tmp_path / "in").iterdir()) == set(paths)
     assert len(set(paths)) == 1
-    assert paths[0].read_bytes() == agent_app.agent_app()
+    assert zipfile.ZipFile(paths[0]).testzip() is None
     assert paths[0].stat().st_mode & 0o777 == 0o644

@@ -105,7 +105,7 @@ def test_beside_each_node_is_what_the_plan_asks_for_with_the_rights_it_needs() -
         "image": "i",
         "container_name": "metta-x-sweep-worker-watcher",
         "network_mode": "service:sweep-worker",
-        "entrypoint": ["python3", "/opt/metta/agent.pyz"],
+        "entrypoint": ["python3", "-S", "/opt/metta/agent.pyz"],
         "command": ["watch"],
         "environment": {
             "METTA_NODE": "sweep-worker",
@@ -183,7 +183,7 @@ def test_only_nodes_are_made_of_an_image_of_the_users() -> None:
         assert services[host]["entrypoint"][0] == "python3"
     for host in ("sweep-master", "sweep-worker"):
         assert services[host]["image"] == "my/trainer:1"
-        assert services[host]["entrypoint"] == ["/usr/bin/python3.9", "/opt/metta/agent.pyz"]
+        assert services[host]["entrypoint"] == ["/usr/bin/python3.9", "-S", "/opt/metta/agent.pyz"]
         assert services[host]["user"] == "7:8"
         # The image knows nobody of that number.
         assert services[host]["environment"]["HOME"] == "/home/metta"

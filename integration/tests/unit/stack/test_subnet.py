@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from metta_sandbox.stack.subnet import POOL, free_subnets, host_routes, prefix_length
+from metta_sandbox.stack.subnet import POOL, free_subnets, host_routes, offer_subnets, prefix_length
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 3, 4, 8, 11, 12, 16, 27, 28, 32, 64])
@@ -28,6 +28,24 @@ def test_proposals_lie_in_the_pool_and_overlap_nothing() -> None:
 
 def test_nothing_is_proposed_where_all_is_taken() -> None:
     assert not list(free_subnets("run", 2, [POOL]))
+
+
+def test_an_engine_is_asked_only_once_it_has_refused_a_network() -> None:
+    asked = []
+
+    def ask() -> list[IPv4Network]:
+        asked.append(1)
+        return [IPv4Network("10.213.0.0/17")]
+
+    routes = [IPv4Network("10.213.128.0/18")]
+    offered = offer_subnets("run", 2, routes, ask)
+    first = next(offered)
+    assert not asked
+    rest = list(offered)
+    assert asked == [1]
+    assert first not in rest
+    assert not any(each.overlaps(other) for each in rest for other in (*routes, *ask()))
+    assert list(offer_subnets("run", 2, [POOL], ask)) == []
 
 
 def test_two_runs_hardly_begin_with_the_same() -> None:
