@@ -128,17 +128,20 @@ class WarmLauncher:
         self._tell = tell
         self._told: set[str] = set()
         self._servers: dict[tuple[str, str], str] = {}
+        # As the node was given it: libraries that are imported later add to a process's own, and
+        # the agent, which starts the trainers, knows nothing of that.
+        self._environ = dict(os.environ)
 
     def prepare(self, command: Sequence[str], env: Mapping[str, str]) -> None:
         """Begin to import what a trial's trainers need, before there is one."""
-        environ = {**os.environ, **env}
+        environ = {**self._environ, **env}
         program = read_program(command, environ)
         if isinstance(program, Program):
             self._server(program.interpreter, environ)
 
     def launch(self, spec: GroupSpec) -> WorkerGroup:
         """Start the trainers of one trial on this node."""
-        environ = {**os.environ, **spec.env}
+        environ = {**self._environ, **spec.env}
         program = read_program(spec.command, environ)
         if isinstance(program, str):
             return self._launch_cold(spec, program)

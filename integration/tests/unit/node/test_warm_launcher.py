@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from metta_sandbox.node.agent.warm_launcher import rank_environment
 from metta_sandbox.node.launchers.base import GroupSpec
-from metta_sandbox.node.launchers.warm import Program, at_start, ranks_command, read_program
+from metta_sandbox.node.launchers.warm import (
+    Program,
+    WarmLauncher,
+    at_start,
+    ranks_command,
+    read_program,
+)
 
 ENVIRON = {"PATH": str(Path(sys.executable).parent)}
 
@@ -73,6 +80,20 @@ def test_variables_that_count_at_start_tell_warm_processes_apart() -> None:
     }
     others = {"METTA_TRIAL": "3", "LR": "0.1", "MY_TORCH": "1", "WANDB_DIR": "/z"}
     assert at_start({**others, **counting}) == dict(sorted(counting.items()))
+
+
+def test_what_a_library_adds_to_the_environment_meanwhile_asks_for_no_other_warm_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("METTA_EVENTS", "/tmp/events.sock")
+    client = Mock()
+    launcher = WarmLauncher(client, "agent.pyz", cold=Mock(), preload=(), tell=Mock())
+    for variables in ({}, {}, {"OMP_NUM_THREADS": "7"}):
+        launcher.prepare((sys.executable, "train.py"), variables)
+        # As scikit-learn does when it is imported.
+        monkeypatch.setenv("KMP_INIT_AT_FORK", "FALSE")
+    assert [call.args[0] for call in client.start.call_args_list] == ["warm-1", "warm-2"]
+    assert all("KMP_INIT_AT_FORK" not in call.args[2] for call in client.start.call_args_list)
 
 
 def test_the_command_carries_place_and_program() -> None:
