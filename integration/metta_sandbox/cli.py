@@ -68,6 +68,16 @@ def run(
     settings: Settings = None,
     source: Source = None,
     credentials: Credentials = False,
+    jobs: Annotated[
+        str,
+        typer.Option(metavar="N|auto", help="How many scenarios at once, as far as memory allows."),
+    ] = "auto",
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh", help="Bring no stack up before the last one is gone; share nothing."
+        ),
+    ] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -86,6 +96,8 @@ def run(
         seed=seed,
         source=source,
         credentials=credentials,
+        jobs=_jobs(jobs),
+        fresh=fresh,
         ci=playing.in_ci(),
     )
     with make_reporter(quiet=quiet, verbose=verbose) as reporter:
@@ -338,6 +350,16 @@ def _standing() -> Record:
 
 def _engine(name: str) -> str:
     return _one_of(name, ("auto", "compose", "process"), "--engine")
+
+
+def _jobs(said: str) -> int | None:
+    """Read a number of jobs; None: as many as fit."""
+    if said == "auto":
+        return None
+    if not said.isdecimal() or int(said) == 0:
+        message = f"{said!r} is neither auto nor a number from 1"
+        raise typer.BadParameter(message, param_hint="--jobs")
+    return int(said)
 
 
 def _words(command: str) -> list[str]:

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
 #: What ends a run early: Ctrl-C, whoever stops the job, the terminal that is gone.
@@ -13,6 +14,10 @@ HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 #: The exit status of a command that was ended so, as a shell gives it for Ctrl-C.
 INTERRUPTED = 130
+
+
+#: Of a thread that works for a run: who tells it of Ctrl-C. Else nothing.
+_here = threading.local()
 
 
 class Interrupted(KeyboardInterrupt):
@@ -54,11 +59,53 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+class Bell:
+    """Carries Ctrl-C from the main thread, the only one that hears signals, to those beside it."""
+
+    def __init__(self) -> None:
+        self._rung = threading.Event()
+
+    def ring(self) -> None:
+        """Interrupt every thread that listens, and those that will."""
+        self._rung.set()
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Let this thread listen: ``heed`` raises Interrupted in it, once."""
+        _here.ear = _Ear(self._rung)
+        try:
+            yield
+        finally:
+            _here.ear = None
+
+
+@dataclass
+class _Ear:
+    """A thread's own knowledge of a bell."""
+
+    rung: threading.Event
+    shut: int = 0
+    heard: bool = False
+
+
+def heed() -> None:
+    """Raise Interrupted in a thread whose run was interrupted, at the first call after that.
+
+    Whatever waits for long calls it now and then. In the main thread, where signals are heard at
+    any moment, and in a block that is ``uninterrupted``, it does nothing.
+    """
+    ear: _Ear | None = getattr(_here, "ear", None)
+    if ear and not ear.shut and not ear.heard and ear.rung.is_set():
+        ear.heard = True
+        raise Interrupted
+
+
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Put these signals off until the block is done, also when it ends in an error."""
     if threading.current_thread() is not threading.main_thread():
-        yield
+        with _deaf():
+            yield
         return
     came: list[int] = []
     before = {
@@ -75,3 +122,18 @@ def uninterrupted() -> Iterator[None]:
                 first(came[0], None)
             else:
                 signal.raise_signal(came[0])
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Put a bell off in this thread until the block is done."""
+    ear: _Ear | None = getattr(_here, "ear", None)
+    if ear is None:
+        yield
+        return
+    ear.shut += 1
+    try:
+        yield
+    finally:
+        ear.shut -= 1
+        heed()

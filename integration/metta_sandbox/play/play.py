@@ -24,6 +24,7 @@ from metta_sandbox.play.nodes import End, Ending, Job, Limits, Nodes
 from metta_sandbox.play.proving import prove
 from metta_sandbox.play.resume import resume
 from metta_sandbox.play.steady import Execute
+from metta_sandbox.play.turn import Alone, Turn
 from metta_sandbox.progress import Progress
 from metta_sandbox.report.artifacts import create_scenario_folder
 from metta_sandbox.report.results import CheckResult, ScenarioResult, Timings, TrialResult
@@ -56,6 +57,8 @@ class Setting:
         source: A working copy that every node sees, or None.
         words: The command that starts on every node; made from the scenario if empty.
         credentials: Whether nodes see the caller's credentials, also if a scenario asks for none.
+        turn: Says when the scenario may work, of several that are played beside each other.
+        place: The name of the scenario's folder; the scenario's, or one like it, if empty.
 
     """
 
@@ -67,6 +70,8 @@ class Setting:
     source: Path | None = None
     words: tuple[str, ...] = ()
     credentials: bool = False
+    turn: Turn = field(default_factory=Alone)
+    place: str = ""
 
 
 @dataclass
@@ -74,6 +79,7 @@ class _Course:
     """What has happened so far to the scenario being played."""
 
     began: float = field(default_factory=time.perf_counter)
+    waited: float = 0.0
     timeline: Timeline | None = None
     plan: StackPlan | None = None
     stack: Stack | None = None
@@ -93,6 +99,11 @@ class _Course:
     first_trial: float | None = None
     swept: float | None = None
     down: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far, but for waiting until others were done."""
+        return time.perf_counter() - self.began - self.waited
 
     def note(self, error: BaseException) -> None:
         """Keep an error; the first one is the reason, later ones never hide it."""
@@ -147,6 +158,7 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
     try:
         _prepare(course, scenario, file, setting)
         _bring_up(course, setting)
+        course.waited = setting.turn.begin()
         course.job = _job(course, scenario, setting)
         if _is_steady(course, scenario, setting):
             _start(course, scenario, setting)
@@ -159,7 +171,7 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
         setting.progress("interrupted: keeping the evidence, ending what was started")
     try:
         with uninterrupted():
-            _collect(course)
+            _collect(course, setting)
             over, checks = _evaluate(course, scenario, setting)
             _return(course, setting)
             verdict, reason = _judge(course, checks)
@@ -170,7 +182,7 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
                 reason=reason,
                 engine=setting.engine.name,
                 nodes=scenario.nodes,
-                seconds=time.perf_counter() - course.began,
+                seconds=course.seconds,
                 trials=over,
                 checks=checks,
                 timings=Timings(up=course.up, first_trial=course.first_trial, down=course.down),
@@ -195,7 +207,7 @@ def _skipped(scenario: Scenario, file: Path, setting: Setting, reason: str) -> P
 
 
 def _prepare(course: _Course, scenario: Scenario, file: Path, setting: Setting) -> None:
-    folder = create_scenario_folder(setting.folder, scenario.name)
+    folder = create_scenario_folder(setting.folder, setting.place or scenario.name)
     course.timeline = Timeline(folder / "timeline.jsonl")
     course.plan = _plan(scenario, file, folder, setting)
 
@@ -342,11 +354,12 @@ def _wait(course: _Course, scenario: Scenario) -> None:
     course.timeline.step(f"sweep: {course.ending.end.value} {course.ending.reason}".rstrip())
 
 
-def _collect(course: _Course) -> None:
+def _collect(course: _Course, setting: Setting) -> None:
     """Bring all evidence to where it is kept. Each step is tried, whatever became of the others."""
     steps: list[Callable[[], object]] = []
     if course.nodes:
         steps.append(course.nodes.stop)
+    steps.append(setting.turn.end)
     if course.stack and course.plan and course.plan.sides:
         # Agents end with the connection, and a node's network with its agent.
         steps.append(course.stack.end_sides)
@@ -371,7 +384,7 @@ def _evaluate(
     if course.plan is None or course.timeline is None or course.started is None:
         return (), states
     took = {
-        "scenario": time.perf_counter() - course.began,
+        "scenario": course.seconds,
         "up": course.up,
         "sweep": course.swept,
     }

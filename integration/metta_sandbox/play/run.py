@@ -1,4 +1,4 @@
-"""A run: scenarios played one after another, with one verdict and one folder of artifacts."""
+"""A run: scenarios played after, or beside, each other; one verdict, one folder of artifacts."""
 
 from __future__ import annotations
 
@@ -6,19 +6,37 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from metta_sandbox.errors import InputError, StackError
+from metta_sandbox.errors import InputError, SandboxError, StackError
 from metta_sandbox.interrupt import INTERRUPTED, Interrupted, interruptible, uninterrupted
 from metta_sandbox.play.brought import provision, require_folders
-from metta_sandbox.play.play import Setting, play
+from metta_sandbox.play.play import Played, Setting, play
+from metta_sandbox.play.schedule import (
+    Room,
+    Schedule,
+    cores,
+    dependencies,
+    fitting_jobs,
+    free_memory,
+    memory_of,
+)
+from metta_sandbox.play.side_by_side import SideBySide
 from metta_sandbox.play.standing import standing_engine
+from metta_sandbox.play.turn import Turn
 from metta_sandbox.progress import Progress
 from metta_sandbox.report import environment, results
-from metta_sandbox.report.artifacts import create_run_folder, release, reserve, unwritable
+from metta_sandbox.report.artifacts import (
+    create_run_folder,
+    release,
+    reserve,
+    scenario_folders,
+    unwritable,
+)
 from metta_sandbox.report.console import Reporter
 from metta_sandbox.report.publishing import publish
 from metta_sandbox.report.results import RunResult, ScenarioResult
@@ -26,9 +44,11 @@ from metta_sandbox.scenario.loading import load_all
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.needs import lacking
 from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.stack.credentials import remove_copies
 from metta_sandbox.stack.engines import Engine, choose, remove_everywhere
 from metta_sandbox.stack.lease import Owner, lease, leased_engine, reap
 from metta_sandbox.stack.process import belonging_to
+from metta_sandbox.stack.provision import Provision
 from metta_sandbox.verdict import Verdict, exit_status, worst
 
 
@@ -48,6 +68,8 @@ class Options:
         seed: Goes over every scenario's own, if given.
         settings: Values of the files' variables, by name.
         source: A working copy that every node sees, or None.
+        jobs: How many scenarios may be played at once; None: as many as the cores allow.
+        fresh: Whether each scenario's stack comes up when the one before has gone, and no sooner.
         ci: Whether this is a CI job.
 
     """
@@ -63,11 +85,13 @@ class Options:
     seed: int | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     source: Path | None = None
+    jobs: int | None = None
+    fresh: bool = False
     ci: bool = False
 
 
 class Run:
-    """Scenarios played one after another: what they share, and what has come of them so far.
+    """Scenarios played after, or beside, each other: what they share, and what came of them so far.
 
     Made by ``opened``.
 
@@ -104,6 +128,17 @@ class Run:
                     gpu = scenario.hardware == "gpu"
                     self.engine.prepare(wanted, self.reporter.step, gpu=gpu)
 
+    def prepare_at_once(self, scenarios: Sequence[tuple[Path, Scenario]]) -> None:
+        """Have what every stack is made of, which Ctrl-C can end here alone.
+
+        Where it can't be had, each scenario will find that out, and say so, by itself.
+        """
+        assert self.engine is not None
+        hardware = {one.hardware for _, one in scenarios if not lacking(one, self.engine.name)}
+        for each in sorted(hardware):
+            with belonging_to(self.folder.name), suppress(SandboxError):
+                self.engine.prepare(Provision(), self.reporter.step, gpu=each == "gpu")
+
     def play(self, file: Path, scenario: Scenario) -> ScenarioResult:
         """Play one scenario of the run.
 
@@ -118,12 +153,70 @@ class Run:
         assert self.setting is not None
         with belonging_to(self.folder.name):
             played = play(scenario, file, self.setting)
-        self.results.append(played.result)
-        self.stacks[scenario.name] = played.stack
-        self.reporter.scenario(played.result)
+        self._keep(scenario, played)
         if played.interrupted:
             raise Interrupted
         return played.result
+
+    def play_beside(self, scenarios: Sequence[tuple[Path, Scenario]], room: Room) -> None:
+        """Play scenarios beside each other, as far as there is room for them.
+
+        They are told in their own order, each once all before it were.
+
+        Args:
+            scenarios: What to play, each with the file that it was read from.
+            room: What they may have.
+
+        Raises:
+            Interrupted: Ctrl-C has ended it; the evidence of all that was begun is safe.
+
+        """
+        names = [one.name for _, one in scenarios]
+        places = [folder.name for folder in scenario_folders(self.folder, names)]
+        came: dict[int, Played] = {}
+        shown: list[int] = []
+
+        def begin(index: int) -> None:
+            scenario = scenarios[index][1]
+            self.reporter.begin(scenario, index + 1, len(scenarios), places[index])
+
+        def one(index: int, turn: Turn) -> Played:
+            file, scenario = scenarios[index]
+            return play(scenario, file, self._setting_of(places[index], turn))
+
+        def show(index: int) -> None:
+            shown.append(index)
+            self._keep(scenarios[index][1], came[index], places[index])
+
+        def take(index: int, played: Played) -> None:
+            came[index] = played
+            while len(shown) in came:
+                show(len(shown))
+
+        weights = [memory_of(scenario) for _, scenario in scenarios]
+        schedule = Schedule(weights, dependencies(scenarios, self.folder), room)
+        try:
+            with belonging_to(self.folder.name):
+                SideBySide(schedule, one, begin, take).run()
+        finally:
+            # Those whose turn to be told did not come, since one before them was never played.
+            for index in sorted(came.keys() - set(shown)):
+                show(index)
+
+    def _setting_of(self, place: str, turn: Turn) -> Setting:
+        assert self.setting is not None
+        return replace(
+            self.setting,
+            progress=partial(self.reporter.step, of=place),
+            watch=partial(self.reporter.event, of=place),
+            turn=turn,
+            place=place,
+        )
+
+    def _keep(self, scenario: Scenario, played: Played, of: str = "") -> None:
+        self.results.append(played.result)
+        self.stacks[scenario.name] = played.stack
+        self.reporter.scenario(played.result, of)
 
     def result(self) -> RunResult:
         """Say how it came out."""
@@ -155,12 +248,36 @@ def run(options: Options, reporter: Reporter) -> int:
             require_folders(scenarios)
             with opened(options, reporter) as current:
                 current.prepare(scenarios)
-                for number, (file, scenario) in enumerate(scenarios, 1):
-                    reporter.begin(scenario, number, len(scenarios))
-                    current.play(file, scenario)
+                _play_all(current, scenarios, options)
     except KeyboardInterrupt:
         return INTERRUPTED
     return exit_status([one.verdict for one in current.results], ci=options.ci)
+
+
+def _play_all(current: Run, scenarios: Sequence[tuple[Path, Scenario]], options: Options) -> None:
+    room = _room(options, current.reporter)
+    if len(scenarios) > 1 and room.jobs + room.ahead > 1:
+        current.prepare_at_once(scenarios)
+        current.play_beside(scenarios, room)
+        return
+    for number, (file, scenario) in enumerate(scenarios, 1):
+        current.reporter.begin(scenario, number, len(scenarios))
+        current.play(file, scenario)
+
+
+def _room(options: Options, reporter: Reporter) -> Room:
+    """Find out how much there is for scenarios that are played at once."""
+    jobs = options.jobs or fitting_jobs(cores())
+    if options.source and jobs > 1:
+        if options.jobs:
+            reporter.warn("with --source scenarios share a working folder: playing one at a time")
+        jobs = 1
+    return Room(
+        jobs=jobs,
+        ahead=0 if options.fresh else 1,
+        memory=free_memory(),
+        overlapping=not options.fresh,
+    )
 
 
 @contextmanager
@@ -223,6 +340,8 @@ def _staged(current: Run, options: Options) -> Iterator[None]:
             yield
             whole = True
         finally:
+            with uninterrupted():
+                remove_copies(owner.run)
             if not whole or Verdict.ERROR in {one.verdict for one in current.results}:
                 with uninterrupted():
                     _remove(engine, current, reporter)

@@ -146,7 +146,7 @@ class _Notes(Reporter):
         """Keep a line for programs."""
         self._lines.append(text)
 
-    def scenario(self, result: ScenarioResult) -> None:
+    def scenario(self, result: ScenarioResult, of: str = "") -> None:
         """Leave it to the test to say how it came out."""
 
     def finish(self, result: RunResult, folder: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from rich.console import Console
@@ -44,6 +45,8 @@ class Reporter:
         self._quiet = quiet
         self._verbose = verbose and not quiet
         self._console = console or plain_console()
+        # Scenarios that are played beside each other tell of themselves from threads.
+        self._whole = threading.RLock()
 
     def __enter__(self) -> Self:
         return self
@@ -51,35 +54,49 @@ class Reporter:
     def __exit__(self, *_error: object) -> None:
         """End whatever is drawn over and over; nothing here."""
 
-    def begin(self, scenario: Scenario, number: int, count: int) -> None:
-        """Say which scenario is played now."""
-        self.step(f"scenario {scenario.name} ({number} of {count})")
+    def begin(self, scenario: Scenario, number: int, count: int, of: str = "") -> None:
+        """Say which scenario is played now.
 
-    def event(self, event: Event) -> None:
+        Args:
+            scenario: What is played.
+            number: Its place among those of the run, from 1.
+            count: How many the run plays.
+            of: Names it in what is told of it, if others are played beside it.
+
+        """
+        self.step(f"scenario {scenario.name} ({number} of {count})", of)
+
+    def event(self, event: Event, of: str = "") -> None:
         """Take note of something that a node says of itself."""
         if self._verbose:
-            self._print(Text(render(event.to_json()), style="dim"))
+            text = Text(render(event.to_json()), style="dim")
+            self._print(Text.assemble((f"{of}: ", "cyan"), text) if of else text)
 
     def raw(self, text: str) -> None:
         """Print a line as it is, for programs."""
         self._console.out(text, highlight=False)
 
-    def step(self, text: str) -> None:
-        """Print a line of progress."""
+    def step(self, text: str, of: str = "") -> None:
+        """Print a line of progress, of one of several scenarios that are played at once."""
         if not self._quiet:
-            self._print(Text.assemble(("· ", "dim"), text))
+            self._print(Text.assemble(("· ", "dim"), (f"{of}: " if of else "", "cyan"), text))
 
     def warn(self, text: str) -> None:
         """Print a line that also a quiet run shows, such as a fallback to another engine."""
         self._print(Text.assemble(("! ", "bold yellow"), text))
 
-    def scenario(self, result: ScenarioResult) -> None:
-        """Print how one scenario came out."""
+    def scenario(self, result: ScenarioResult, of: str = "") -> None:  # noqa: ARG002
+        """Print how one scenario came out, in one piece."""
+        with self._whole:
+            self._show(result)
+
+    def _show(self, result: ScenarioResult) -> None:
         if self._quiet and result.verdict in (Verdict.PASSED, Verdict.SKIPPED):
             return
         head = Text.assemble(_badge(result.verdict), f" {result.name}")
         head.append(f"  {many(result.nodes, 'node')} on {result.engine}, {result.seconds:.1f} s")
         self._print(head)
+        if result.verdict is not Verdict.PASSED:
         if result.reason:
             self._print(Text(f"  {result.reason}"))
         if result.trials:
@@ -106,7 +123,8 @@ class Reporter:
         self._print(line)
 
     def _print(self, text: Text) -> None:
-        self._console.print(text, soft_wrap=True)
+        with self._whole:
+            self._console.print(text, soft_wrap=True)
 
 
 def plain_console() -> Console:

@@ -6,7 +6,7 @@ import sys
 import threading
 from pathlib import Path
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from typing_extensions import Self
 
@@ -32,7 +32,7 @@ class LiveReporter(Reporter):
 
     def __init__(self, *, console: Console | None = None) -> None:
         super().__init__(console=console)
-        self._scene: Scene | None = None
+        self._scenes: dict[str, Scene] = {}
         self._lock = threading.Lock()  # the view is drawn by a thread of its own
         self._live = Live(
             console=self._console,
@@ -48,23 +48,27 @@ class LiveReporter(Reporter):
         """Take the view away."""
         self._live.stop()
 
-    def begin(self, scenario: Scenario, number: int, count: int) -> None:
+    def begin(self, scenario: Scenario, number: int, count: int, of: str = "") -> None:
         """Show a scenario from now on."""
-        super().begin(scenario, number, count)
+        super().begin(scenario, number, count, of)
         with self._lock:
-            self._scene = Scene(scenario, number, count)
+            self._scenes[of] = Scene(scenario, number, count)
         self._live.start()
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event, of: str = "") -> None:
         """Take note of something that a node says of itself."""
         with self._lock:
-            if self._scene:
-                self._scene.take(event)
+            if of in self._scenes:
+                self._scenes[of].take(event)
 
-    def scenario(self, result: ScenarioResult) -> None:
+    def scenario(self, result: ScenarioResult, of: str = "") -> None:
         """Print how one scenario came out, in place of its view."""
-        self._live.stop()
-        super().scenario(result)
+        with self._lock:
+            self._scenes.pop(of, None)
+            others = bool(self._scenes)
+        if not others:
+            self._live.stop()
+        super().scenario(result, of)
 
     def finish(self, result: RunResult, folder: Path | None) -> None:
         """Print the final verdict, in place of any view."""
@@ -73,7 +77,7 @@ class LiveReporter(Reporter):
 
     def _render(self) -> RenderableType:
         with self._lock:
-            return self._scene.render() if self._scene else ""
+            return Group(*(scene.render() for scene in self._scenes.values()))
 
 
 def make_reporter(*, quiet: bool, verbose: bool) -> Reporter:

@@ -299,7 +299,7 @@ class ComposeStack:
     def down(self) -> None:
         """Stop and remove containers and network."""
         if self._plan.credentials:
-            remove_copies(self._plan.run)
+            remove_copies(self._plan.run, self._plan.scenario)
         if not self._file.exists():
             return
         try:

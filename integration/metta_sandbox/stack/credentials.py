@@ -100,9 +100,9 @@ def memory_root(run: str) -> Path:
     return root / f"metta-credentials-{os.getuid()}" / run
 
 
-def remove_copies(run: str) -> None:
-    """Remove all copies of a run's credentials."""
-    root = memory_root(run)
+def remove_copies(run: str, scenario: str | None = None) -> None:
+    """Remove all copies of a run's credentials, or those of one of its scenarios."""
+    root = memory_folder(run, scenario) if scenario else memory_root(run)
     for path in (root, *root.rglob("*")):
         if path.is_dir() and not path.is_symlink():
             path.chmod(0o700)

@@ -73,12 +73,13 @@ class ProcessEngine:
         self.versions: dict[str, str] = {}
 
     def prepare(self, provision: Provision, progress: Progress, *, gpu: bool) -> None:
-        """Have the packages of a trainer's own; for images there is no use here."""
+        """Have the nodes' and the trainer's own packages; for images there is no use here."""
         from metta_sandbox.stack.node_python import find_python  # noqa: PLC0415
-        from metta_sandbox.stack.trainer_python import ensure_trainer_bin  # noqa: PLC0415
 
+        python = find_python(progress)
         if provision.requirements:
-            python = find_python(progress)
+            from metta_sandbox.stack.trainer_python import ensure_trainer_bin  # noqa: PLC0415
+
             ensure_trainer_bin(python, provision.requirements, progress, gpu=gpu)
 
     def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:  # noqa: ARG002

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import IO, Any
 
 from metta_sandbox.errors import StackError
+from metta_sandbox.interrupt import heed
 from metta_sandbox.node.agent.wire import LineReader, decode, encode
 
 Message = dict[str, Any]
@@ -20,6 +21,8 @@ Message = dict[str, Any]
 #: Bytes of messages kept for a harness that is busy with something else.
 _INBOX = 64 << 20
 _CHUNK = 65536
+#: Seconds between two looks at whether the run was interrupted.
+_HEED = 0.2
 
 
 class HubLink:
@@ -62,9 +65,11 @@ class HubLink:
         deadline = time.monotonic() + timeout
         with self._changed:
             while not self._messages:
+                heed()
                 left = deadline - time.monotonic()
-                if left <= 0 or not self._changed.wait(left):
+                if left <= 0:
                     break
+                self._changed.wait(min(left, _HEED))
             if not self._messages:
                 return None
             size, message = self._messages.popleft()
@@ -112,7 +117,7 @@ class HubLink:
 
         """
         try:
-            answer = reply.get(timeout=patience)
+            answer = _get(reply, patience)
         except queue.Empty:
             self._forget(reply)
             raise StackError(f"{node} did not answer {verb!r} within {patience:g} s") from None
@@ -202,3 +207,21 @@ class HubLink:
         with contextlib.suppress(ValueError, OSError):
             return self._pipe(self._relay.stderr).read(4096).decode(errors="replace").strip()
         return ""
+
+
+def _get(reply: queue.Queue[Message], patience: float) -> Message:
+    """Wait for an answer, and for Ctrl-C.
+
+    Raises:
+        queue.Empty: None came in time.
+
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        heed()
+        left = deadline - time.monotonic()
+        try:
+            return reply.get(timeout=max(0.0, min(left, _HEED)))
+        except queue.Empty:
+            if left <= _HEED:
+                raise

@@ -201,7 +201,7 @@ class ProcessStack:
         with suppress(OSError):  # another scenario of the run is still there
             self.folder.parent.rmdir()
         if self._plan.credentials:
-            remove_copies(self._plan.run)
+            remove_copies(self._plan.run, self._plan.scenario)
 
     def describe(self) -> dict[str, Any]:
         """Say what it is made of."""
