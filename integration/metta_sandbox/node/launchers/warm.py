@@ -176,7 +176,9 @@ class WarmLauncher:
         return self._servers[key]
 
     def _socket(self, server: str) -> str:
-        return str(Path(os.environ["METTA_EVENTS"]).with_name(f"{server}.sock"))
+        # Beside the node's own, and named after it: local nodes have theirs in one folder.
+        own = Path(os.environ["METTA_EVENTS"])
+        return str(own.with_name(f"{own.stem}-{server}.sock"))
 
     def _refusal(self, server: str) -> str:
         """Wait until a process is warm; say why it is not, or nothing."""

@@ -96,6 +96,20 @@ def test_what_a_library_adds_to_the_environment_meanwhile_asks_for_no_other_warm
     assert all("KMP_INIT_AT_FORK" not in call.args[2] for call in client.start.call_args_list)
 
 
+def test_nodes_whose_sockets_lie_in_one_folder_have_warm_processes_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listening = set()
+    for node in ("sweep-master", "sweep-worker"):
+        monkeypatch.setenv("METTA_EVENTS", f"/tmp/{node}.sock")
+        client = Mock()
+        launcher = WarmLauncher(client, "agent.pyz", cold=Mock(), preload=(), tell=Mock())
+        launcher.prepare((sys.executable, "train.py"), {})
+        command = client.start.call_args.args[1]
+        listening |= {word for word in command if word.startswith("--listen=")}
+    assert len(listening) == 2
+
+
 def test_the_command_carries_place_and_program() -> None:
     spec = GroupSpec(
         group="trial-1",
