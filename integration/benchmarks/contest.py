@@ -79,6 +79,7 @@ class Contest:
         rounds: How often each does the work; None: as often as the command line says.
         warm_up: Whether each does it once before, unmeasured.
         unit: Of what is measured.
+        once: Names of those who do it once alone, as they take long and no goal is theirs.
 
     """
 
@@ -90,6 +91,7 @@ class Contest:
     rounds: int | None = None
     warm_up: bool = True
     unit: str = "s"
+    once: frozenset[str] = frozenset()
 
 
 def order(items: Sequence[Item], number: int) -> list[Item]:
@@ -125,7 +127,7 @@ def hold(contest: Contest, rounds: int, tell: Tell) -> Outcome:
         warm_ups = 1 if contest.warm_up else 0
         for number in range(-warm_ups, contest.rounds or rounds):
             for one in order(contest.contestants, max(0, number)):
-                if one.name in reasons:
+                if one.name in reasons or (number > 0 and one.name in contest.once):
                     continue
                 with _noting(reasons, one, tell):
                     sample = one.run()

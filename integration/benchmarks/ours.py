@@ -50,6 +50,7 @@ class OurStack:
         self._stack: Stack | None = None
         self._link: HubLink | None = None
         self._folder = setting.folder / self._owner.run
+        self._engine = ComposeEngine({})
 
     def up(self) -> float:
         """Start it, until every node is ready; returns the seconds it took, as all of these do."""
@@ -58,7 +59,7 @@ class OurStack:
         plan = StackPlan(self._owner.run, "stack", self._hosts, self._folder)
         plan.run_folder.mkdir(parents=True)
         self._held.enter_context(lease(self._owner))
-        self._stack = ComposeEngine({}).lease(plan, self._owner, _ignore)
+        self._stack = self._engine.lease(plan, self._owner, _ignore)
         self._stack.up(_ignore)
         self._link = self._stack.connect()
         timeline = Timeline(self._folder / "timeline.jsonl")

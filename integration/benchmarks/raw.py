@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.contest import UnableError
+from benchmarks.inside.readiness import PROGRAM, await_all
 from benchmarks.talking import call
 
 #: Where the benchmark's scripts are in plain containers.
 MOUNTED = "/bench"
+#: Where they all see one folder, and may write.
+SHARED = "/shared"
 
 
 def node(number: int) -> str:
@@ -18,7 +23,9 @@ def node(number: int) -> str:
     return f"node-{number}"
 
 
-def compose_file(project: str, image: str, nodes: int, scripts: Path | None) -> dict[str, Any]:
+def compose_file(
+    project: str, image: str, nodes: int, scripts: Path | None = None, shared: Path | None = None
+) -> dict[str, Any]:
     """Build a Compose file of containers that only sleep; killed when told to stop.
 
     Args:
@@ -26,17 +33,30 @@ def compose_file(project: str, image: str, nodes: int, scripts: Path | None) -> 
         image: What they are made of.
         nodes: How many.
         scripts: A folder that they see, or None.
+        shared: One that they write to, too, or None.
 
     """
+    mounts = [f"{scripts}:{MOUNTED}:ro"] if scripts else []
+    mounts += [f"{shared}:{SHARED}"] if shared else []
     service: Mapping[str, Any] = {
         "image": image,
         "command": ["sleep", "infinity"],
         # As a first process, sleep does not hear of SIGTERM, and would cost everybody ten seconds.
         "stop_signal": "SIGKILL",
         "environment": {"OMP_NUM_THREADS": "1"},
-        "volumes": [f"{scripts}:{MOUNTED}:ro"] if scripts else [],
+        "volumes": mounts,
     }
     return {"name": project, "services": {node(number): service for number in range(nodes)}}
+
+
+def speaking_file(project: str, image: str, containers: int) -> dict[str, Any]:
+    """Build a Compose file of containers that each start a Python program, which says so."""
+    service: Mapping[str, Any] = {
+        "image": image,
+        "command": ["python3", "-c", PROGRAM],
+        "environment": {"OMP_NUM_THREADS": "1"},
+    }
+    return {"name": project, "services": {node(number): service for number in range(containers)}}
 
 
 class RawStack:
@@ -44,22 +64,18 @@ class RawStack:
 
     Args:
         folder: Gets the Compose file.
-        project: The Compose project.
-        image: What they are made of.
-        nodes: How many.
-        scripts: A folder that they see, or None.
+        file: What stands in it.
 
     """
 
-    def __init__(
-        self, folder: Path, project: str, image: str, nodes: int, scripts: Path | None = None
-    ) -> None:
+    def __init__(self, folder: Path, file: Mapping[str, Any]) -> None:
         self.folder = folder
-        self.project = project
+        self.project: str = file["name"]
+        self._containers = len(file["services"])
         folder.mkdir(parents=True, exist_ok=True)
-        file = folder / "compose.json"
-        file.write_text(json.dumps(compose_file(project, image, nodes, scripts), indent=1))
-        self.compose = ("docker", "compose", "--file", str(file))
+        path = folder / "compose.json"
+        path.write_text(json.dumps(file, indent=1))
+        self.compose = ("docker", "compose", "--file", str(path))
 
     def up(self) -> float:
         """Start all; returns the seconds it took, as all of these do.
@@ -67,6 +83,16 @@ class RawStack:
         Not with ``--wait``, which looks only now and then, where a started ``sleep`` is ready.
         """
         return call([*self.compose, "up", "--detach", "--quiet-pull"])
+
+    def up_to_ready(self) -> float:
+        """Start all, until each has said that it is ready."""
+        began = time.perf_counter()
+        self.up()
+        try:
+            await_all(self.compose, self._containers)
+        except RuntimeError as error:
+            raise UnableError(str(error)) from None
+        return time.perf_counter() - began
 
     def logs(self) -> float:
         """Collect all logs into a file."""
@@ -81,8 +107,10 @@ class RawStack:
         return (*self.compose, "exec", "--no-TTY", node(number), *command)
 
 
-def torchrun(nodes: int, rank: int, port: int, *arguments: str) -> tuple[str, ...]:
-    """Build the command that starts one node's rank of the benchmark's script."""
+def torchrun(
+    nodes: int, rank: int, port: int, *arguments: str, script: str = "ddp.py"
+) -> tuple[str, ...]:
+    """Build the command that starts one node's rank of a script of the benchmark's."""
     return (
         "torchrun",
         f"--nnodes={nodes}",
@@ -90,6 +118,6 @@ def torchrun(nodes: int, rank: int, port: int, *arguments: str) -> tuple[str, ..
         "--nproc-per-node=1",
         f"--master-addr={node(0)}",
         f"--master-port={port}",
-        f"{MOUNTED}/ddp.py",
+        f"{MOUNTED}/{script}",
         *arguments,
     )

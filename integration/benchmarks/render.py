@@ -79,7 +79,7 @@ def _about(run: Kept, outcomes: Sequence[Outcome]) -> str:
 def _section(outcome: Outcome) -> list[str]:
     heads = _heads(outcome)
     rows = [
-        f"| {' | '.join(_cells(outcome, entry))} | {entry.about}{_why(entry)} |"
+        f"| {' | '.join([*_cells(outcome, entry), _what(outcome, entry)])} |"
         for entry in outcome.entries
     ]
     return [
@@ -130,8 +130,11 @@ def _cells(outcome: Outcome, entry: Entry) -> tuple[str, ...]:
     )
 
 
-def _why(entry: Entry) -> str:
-    return f". Can't: {entry.reason.replace('|', ';')}" if entry.reason else ""
+def _what(outcome: Outcome, entry: Entry) -> str:
+    if entry.reason:
+        return f"{entry.about}. Can't: {entry.reason.replace('|', ';')}"
+    most = max(len(one.values) for one in outcome.entries)
+    return f"{entry.about}; once" if len(entry.values) == 1 < most else entry.about
 
 
 def _goal(goal: Judged) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 from answering import serve
 from pytest_docker.plugin import DockerComposeExecutor, get_docker_services
+from readiness import await_all
 
-project, folder = sys.argv[1:]
+project, folder, containers = sys.argv[1:]
 file = f"{folder}/compose.json"
 
 
@@ -18,6 +19,7 @@ def work(_request: dict[str, Any]) -> dict[str, Any]:
     times = [time.perf_counter()]
     # The fixture's defaults, but for --build: there is nothing to build.
     with get_docker_services("docker compose", file, project, ["up -d --wait"], ["down -v"]):
+        await_all(("docker", "compose", "--file", file, "--project-name", project), int(containers))
         times.append(time.perf_counter())
         said = DockerComposeExecutor("docker compose", file, project).execute("logs --no-color")
         (Path(folder) / "logs").write_bytes(said)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from answering import serve
+from readiness import await_all
 from testcontainers.compose import DockerCompose
 
-_, folder = sys.argv[1:]
+_, folder, containers = sys.argv[1:]
 
 
 def work(_request: dict[str, Any]) -> dict[str, Any]:
@@ -17,6 +18,7 @@ def work(_request: dict[str, Any]) -> dict[str, Any]:
     compose = DockerCompose(folder, compose_file_name="compose.json")
     times = [time.perf_counter()]
     with compose:
+        await_all(("docker", "compose", "--file", f"{folder}/compose.json"), int(containers))
         times.append(time.perf_counter())
         (Path(folder) / "logs").write_text("".join(compose.get_logs()))
         times.append(time.perf_counter())

@@ -7,7 +7,7 @@ import time
 from benchmarks.contest import Contest, Kind, Sample
 from benchmarks.ours import play
 from benchmarks.outcome import Goal
-from benchmarks.raw import RawStack
+from benchmarks.raw import RawStack, compose_file
 from benchmarks.rows.trial import NODES, execute_trial
 from benchmarks.setting import Setting
 
@@ -56,8 +56,8 @@ class HandMade:
     about = "Compose, a fixed wait, exec for each trial"
 
     def __init__(self, setting: Setting, trials: int) -> None:
-        project, folder = f"{setting.name}-hand", setting.folder / "hand"
-        self._stack = RawStack(folder, project, setting.image, NODES, setting.scripts)
+        file = compose_file(f"{setting.name}-hand", setting.image, NODES, setting.scripts)
+        self._stack = RawStack(setting.folder / "hand", file)
         self._trials = trials
 
     def set_up(self) -> None:

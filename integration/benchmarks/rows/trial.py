@@ -12,7 +12,7 @@ from benchmarks.contest import Contest, Kind, Sample, UnableError
 from benchmarks.ours import OurStack, play
 from benchmarks.outcome import FASTEST_PEER, Goal
 from benchmarks.peers import KUBEFLOW, TORCHX, python_of
-from benchmarks.raw import RawStack, torchrun
+from benchmarks.raw import RawStack, compose_file, torchrun
 from benchmarks.setting import Setting
 from benchmarks.talking import Talker, call, calls, together
 
@@ -151,8 +151,8 @@ class ComposeExec:
     about = "on both of two containers that are up"
 
     def __init__(self, setting: Setting) -> None:
-        project, folder = f"{setting.name}-exec", setting.folder / "exec"
-        self._stack = RawStack(folder, project, setting.image, NODES, setting.scripts)
+        file = compose_file(f"{setting.name}-exec", setting.image, NODES, setting.scripts)
+        self._stack = RawStack(setting.folder / "exec", file)
 
     def set_up(self) -> None:
         """Bring the containers up."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from python_on_whales import DockerClient
@@ -125,6 +125,25 @@ def ensure_image(spec: ImageSpec, progress: Progress, docker: DockerClient | Non
         seconds["build"] = time.perf_counter() - building
         prune(docker, spec.user)
     return Image(inputs.tag, found, base.name, wheels.key, "build" in seconds, seconds)
+
+
+class Images:
+    """Node images, each looked for in full once; from then on only whether it is still there.
+
+    Stacks that share one of these are of the same image, also when sources change meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[ImageSpec, Image] = {}
+
+    def ensure(self, spec: ImageSpec, progress: Progress, docker: DockerClient) -> Image:
+        """Do what ``ensure_image`` does, sooner where it was done before."""
+        started = time.perf_counter()
+        known = self._known.get(spec)
+        if known is None or find_image(docker, known.tag) != known.id:
+            self._known[spec] = ensure_image(spec, progress, docker)
+            return self._known[spec]
+        return replace(known, built=False, seconds={"look": time.perf_counter() - started})
 
 
 def node_platform(docker: DockerClient, spec: ImageSpec) -> NodePlatform:

@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.image.image_context import REPOSITORY
-from metta_sandbox.image.node_image import ImageSpec, ensure_image
+from metta_sandbox.image.node_image import Images, ImageSpec
 from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.progress import Progress
 from metta_sandbox.resources import compose_folder
@@ -80,19 +80,27 @@ class ComposeStack:
         project: The Compose project.
         spec: The nodes' image.
         agents: A folder of this host for the agent's zipapp, outside the artifacts.
+        images: What has looked for images before.
 
     """
 
     engine = "compose"
 
     def __init__(
-        self, plan: StackPlan, owner: Owner, project: str, spec: ImageSpec, agents: Path
+        self,
+        plan: StackPlan,
+        owner: Owner,
+        project: str,
+        spec: ImageSpec,
+        agents: Path,
+        images: Images,
     ) -> None:
         self._plan = plan
         self._owner = owner
         self._project = project
         self._spec = spec
         self._agents = agents
+        self._images = images
         self._file = plan.folder / "compose.yaml"
         self._docker = DockerClient(compose_files=[self._file], compose_project_name=project)
         self._image: dict[str, Any] = {}
@@ -111,7 +119,7 @@ class ComposeStack:
         """Make the image if it is not there, and start all containers."""
         plan = self._plan
         docker = DockerClient()
-        image = ensure_image(self._spec, progress, docker)
+        image = self._images.ensure(self._spec, progress, docker)
         nodes = node_image(docker, image, self._spec, plan.provision, progress)
         self._image = {
             "tag": image.tag,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -91,6 +92,13 @@ def test_warm_up_is_not_counted() -> None:
 
 def test_contest_may_say_how_many_rounds() -> None:
     assert len(hold(contest(Fake("a", []), rounds=1), 5, ignore).entries[0].values) == 1
+
+
+def test_who_takes_long_may_do_it_once() -> None:
+    diary: list[str] = []
+    held = replace(contest(Fake("a", diary), Fake("b", diary)), once=frozenset({"b"}))
+    outcome = hold(held, 3, ignore)
+    assert [len(entry.values) for entry in outcome.entries] == [3, 1]
 
 
 @pytest.mark.parametrize("breaks", ["set up", "run 1", "run 2"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -8,8 +9,9 @@ import pytest
 
 from benchmarks.__main__ import ROWS
 from benchmarks.contest import UnableError
+from benchmarks.inside.readiness import WORD, await_all
 from benchmarks.ours import hosts_of
-from benchmarks.raw import compose_file, torchrun
+from benchmarks.raw import compose_file, speaking_file, torchrun
 from benchmarks.setting import Setting
 from benchmarks.talking import INSIDE, Talker, call, calls, together
 from metta_sandbox.scenario.loading import load
@@ -43,6 +45,25 @@ def test_plain_containers_have_the_same_image_script_and_limits() -> None:
         "environment": {"OMP_NUM_THREADS": "1"},
         "volumes": ["/scripts:/bench:ro"],
     }
+
+
+def test_plain_containers_that_are_to_be_ready_say_so_and_end_when_told() -> None:
+    request = speaking_file("bench-1-x", "image:1", 34)
+    assert len(request["services"]) == 34
+    command = request["services"]["node-33"]["command"]
+    with subprocess.Popen([sys.executable, *command[1:]], stdout=subprocess.PIPE) as one:
+        assert one.stdout is not None
+        assert WORD in one.stdout.readline().decode()
+        one.terminate()
+        assert one.wait(10) == 0
+
+
+def test_all_are_awaited_and_one_that_says_nothing_is_missed(tmp_path: Path) -> None:
+    logs = tmp_path / "logs.py"
+    logs.write_text(f"print('n-0  | {WORD}'); print('n-1  | {WORD}', flush=True)\n")
+    await_all([sys.executable, str(logs)], 2)
+    with pytest.raises(RuntimeError, match="2 of 3 containers"):
+        await_all([sys.executable, str(logs)], 3)
 
 
 def test_torchrun_by_hand() -> None:
