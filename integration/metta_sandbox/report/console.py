@@ -97,6 +97,8 @@ class Reporter:
         head.append(f"  {many(result.nodes, 'node')} on {result.engine}, {result.seconds:.1f} s")
         self._print(head)
         if result.verdict is not Verdict.PASSED:
+            for cause in result.causes:
+                self._print(Text(f"  cause: {cause.sentence}", style="bold"))
         if result.reason:
             self._print(Text(f"  {result.reason}"))
         if result.trials:

@@ -51,7 +51,9 @@ def _checks(scenario: ScenarioResult) -> Iterator[CheckResult]:
     yield from scenario.checks
     if scenario.verdict not in {check.verdict for check in scenario.checks}:
         # Something else than a check decided: a node was lost, the stack did not start.
-        yield CheckResult(name="scenario", verdict=scenario.verdict, detail=scenario.reason)
+        told = [*(cause.sentence for cause in scenario.causes), scenario.reason]
+        detail = "\n".join(text for text in told if text)
+        yield CheckResult(name="scenario", verdict=scenario.verdict, detail=detail)
 
 
 def _suite(name: str, checks: list[CheckResult], seconds: float, began: str) -> ET.Element:

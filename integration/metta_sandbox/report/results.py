@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from metta_sandbox.autopsy.cause import Cause
 from metta_sandbox.errors import InputError
 from metta_sandbox.verdict import Verdict
 
@@ -43,8 +44,16 @@ class FaultResult(_Result):
     """One fault that a scenario asks for."""
 
     name: str = Field(description="Which fault it is.")
+    kind: str = Field(default="", description="Its kind, as the scenario names it.")
     fired: bool = Field(description="Whether it was set off.")
-    proof: str = Field(description="What shows that it happened; empty if nothing does.")
+    proven: bool = Field(default=False, description="Whether a probe saw all that shows it.")
+    proof: str = Field(description="What was seen before, during and after it.")
+    late: float | None = Field(
+        default=None,
+        ge=0,
+        description="Seconds from its moment until it struck: 0 if whoever told of the moment "
+        "waited for it; null where that is not known.",
+    )
 
 
 class CheckResult(_Result):
@@ -89,6 +98,9 @@ class ScenarioResult(_Result):
     trials: tuple[TrialResult, ...] = Field(default=(), description="In the order they began.")
     faults: tuple[FaultResult, ...] = Field(default=(), description="Those it asked for.")
     checks: tuple[CheckResult, ...] = Field(default=(), description="All that were evaluated.")
+    causes: tuple[Cause, ...] = Field(
+        default=(), description="What went wrong first, of each trial that failed, and of the end."
+    )
     timings: Timings = Field(default_factory=Timings, description="Phases around the sweep.")
 
 

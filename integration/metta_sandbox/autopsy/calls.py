@@ -1,0 +1,155 @@
+"""What a thread is doing, told from the calls on its stack."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+from metta_sandbox.autopsy.seen import Frame, Process, Thread
+from metta_sandbox.autopsy.words import WRAPPERS
+
+
+class Doing(str, Enum):
+    """Kinds of what a process may be at."""
+
+    COLLECTIVE = "collective"
+    RENDEZVOUS = "rendezvous"
+    API = "api"
+    TRACKER = "tracker"
+    LOCK = "lock"
+    GIL = "gil"
+    STOPPED = "stopped"
+    IDLE = "idle"
+    BUSY = "busy"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a process is at.
+
+    Attributes:
+        doing: The kind.
+        name: The call, such as ``all_reduce``.
+        place: Where its own code made that call: file and line.
+        source: That line of source, if it could be read.
+
+    """
+
+    doing: Doing
+    name: str = ""
+    place: str = ""
+    source: str = ""
+
+    @property
+    def waits_for_others(self) -> bool:
+        """Whether only other ranks can let it go on."""
+        return self.doing in {Doing.COLLECTIVE, Doing.RENDEZVOUS}
+
+    def __str__(self) -> str:
+        name = f"`{self.name}`" if self.name else ""
+        return ", ".join(part for part in (name, self.place) if part) or self.doing.value
+
+
+#: Functions of ``torch.distributed`` that wait until all ranks have come together.
+_RENDEZVOUS = re.compile(
+    r"init_process_group|_new_process_group_helper|_?store_based_barrier|rendezvous"
+    r"|_tcp_rendezvous_handler|_env_rendezvous_handler|_create_c10d_store|new_group\w*"
+)
+_DISTRIBUTED = re.compile(r"torch/distributed/(?!run|elastic|launch)")
+_C10D = re.compile(r"torch/distributed/(distributed_c10d|rendezvous|c10d_logger)\.py$")
+_DDP = re.compile(r"torch/nn/parallel/distributed\.py$")
+_BACKWARD = re.compile(r"torch/(autograd/graph|autograd/__init__|_tensor)\.py$")
+_LIBRARY = re.compile(r"/(site|dist)-packages/|/lib/python3\.\d+/|^<|^frozen|metta_sandbox/node/")
+_HTTP = re.compile(r"/(http/client|urllib3/.*|requests/.*|httpx/.*|urllib/request)(\.py)?$")
+_WANDB = re.compile(r"/wandb/")
+_LOCK_MODULES = re.compile(r"/(threading|queue|multiprocessing/\w+|concurrent/futures/\w+)\.py$")
+_LOCK_SOURCE = re.compile(
+    r"\b(acquire|join|wait|get)\s*\(|^with\s+[\w.]*(lock|mutex|sem)\w*", re.IGNORECASE
+)
+#: Our own hand-off, whose store is another way to wait for the other nodes.
+_HAND_OFF = re.compile(r"metta_sandbox/node/handoff\.py$")
+
+
+def reading(process: Process) -> Call:
+    """Tell what a process is at."""
+    main = process.main
+    if process.stopped:
+        where = _own(main) if main else None
+        return _call(Doing.STOPPED, "", where)
+    if main is None or not main.frames:
+        return Call(Doing.UNKNOWN, place=process.threads_problem)
+    call = _of_stack(main)
+    if call.doing in {Doing.IDLE, Doing.LOCK}:
+        holder = next((one for one in process.threads if one.owns_gil and one is not main), None)
+        if holder is not None:
+            return _call(Doing.GIL, holder.name, _own(holder))
+    return call
+
+
+def _of_stack(thread: Thread) -> Call:
+    frames, own, inner = thread.frames, _own(thread), thread.frames[0]
+    if (collective := _collective(frames)) is not None:
+        name, rendezvous = collective
+        return _call(Doing.RENDEZVOUS if rendezvous else Doing.COLLECTIVE, name, own)
+    if _HAND_OFF.search(inner.file) and "_store" in inner.source:
+        return _call(Doing.RENDEZVOUS, inner.function, own)
+    doing, name = _local(thread, own)
+    return _call(doing, name, own or inner)
+
+
+def _local(thread: Thread, own: Frame | None) -> tuple[Doing, str]:
+    """Tell what a thread is at that waits for no other rank, and in which call."""
+    frames, inner = thread.frames, thread.frames[0]
+    if (tracker := _outermost(frames, _WANDB)) is not None:
+        return Doing.TRACKER, f"wandb {tracker.function}"
+    if _outermost(frames, _HTTP) is not None:
+        return Doing.API, inner.function
+    if thread.active:
+        return Doing.BUSY, inner.function
+    waits = next((one for one in frames if _LOCK_MODULES.search(one.file)), None)
+    if waits is not None or (own is not None and _LOCK_SOURCE.search(own.source)):
+        return Doing.LOCK, waits.function if waits else ""
+    return Doing.IDLE, "" if inner is own else inner.function
+
+
+def _outermost(frames: tuple[Frame, ...], file: re.Pattern[str]) -> Frame | None:
+    return next((one for one in reversed(frames) if file.search(one.file)), None)
+
+
+def _collective(frames: tuple[Frame, ...]) -> tuple[str, bool] | None:
+    """Name the outermost call of torch.distributed on a stack, and whether it is a rendezvous."""
+    c10d = [_bare(one.function) for one in frames if _C10D.search(one.file)]
+    known = [name for name in c10d if name not in WRAPPERS]
+    if known:
+        return known[-1], any(_RENDEZVOUS.fullmatch(name) for name in known)
+    if (module := _outermost(frames, _DDP)) is not None:
+        return f"DistributedDataParallel.{_bare(module.function)}", False
+    if _outermost(frames, _BACKWARD) is not None:
+        return "backward", False
+    if ".wait(" in frames[0].source and _DISTRIBUTED.search(frames[0].file):
+        return "wait", False
+    return None
+
+
+def _bare(function: str) -> str:
+    """Take a function's own name; since Python 3.11 stacks have the qualified one."""
+    return function.rpartition(".")[2]
+
+
+def _own(thread: Thread | None) -> Frame | None:
+    """Find the innermost call of the program's own code: neither a library's nor ours."""
+    if thread is None:
+        return None
+    for frame in thread.frames:
+        if not _LIBRARY.search(frame.file):
+            return frame
+    outer = [one for one in thread.frames if "metta_sandbox/node/" in one.file]
+    return outer[0] if outer else (thread.frames[0] if thread.frames else None)
+
+
+def _call(doing: Doing, name: str, frame: Frame | None) -> Call:
+    if frame is None:
+        return Call(doing, name)
+    return Call(doing, name, frame.place, frame.source)

@@ -1,0 +1,148 @@
+"""What is known of a sweep that went wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from metta_sandbox.autopsy.calls import Call, reading
+from metta_sandbox.autopsy.seen import NodeLook, Process
+from metta_sandbox.autopsy.words import Exc
+from metta_sandbox.timeline.recording import Event
+
+_TRIAL_GROUP = re.compile(r"trial-(\d+)")
+ROLLOUT = "sweep"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One rank of the trial, as far as it is known.
+
+    Attributes:
+        rank: Its number.
+        node: Its host.
+        process: What was seen of it; None if it was not there.
+        call: What it is at; None if it was not there.
+        status: Its exit status, negative for a signal; None while it lives.
+        ended: When it did, in seconds since the run began.
+        error: The last exception in its log.
+        step: The last training step that it told.
+
+    """
+
+    rank: int
+    node: str
+    process: Process | None = None
+    call: Call | None = None
+    status: int | None = None
+    ended: float | None = None
+    error: Exc | None = None
+    step: int | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it had not ended."""
+        return self.status is None
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that an autopsy goes by.
+
+    Args:
+        hosts: The nodes, by rank of their rollouts.
+        ranks_per_node: Trainers on each node.
+        events: The timeline's, in order of receipt.
+        trial: The trial that was under way when it went wrong, or failed.
+        looks: What nodes showed while it hung, by host.
+        errors: By rank: the last exception in its log of this trial.
+        rollout_errors: By host: the last exception of its rollout or command.
+        fallen: By host: how it ended, of nodes and services that are gone.
+
+    """
+
+    hosts: Sequence[str]
+    ranks_per_node: int
+    events: Sequence[Event]
+    trial: int | None = None
+    looks: Mapping[str, NodeLook] = field(default_factory=dict)
+    errors: Mapping[int, Exc] = field(default_factory=dict)
+    rollout_errors: Mapping[str, Exc] = field(default_factory=dict)
+    fallen: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def group(self) -> str:
+        """The process group of that trial."""
+        return f"trial-{self.trial}"
+
+    @cached_property
+    def members(self) -> tuple[Member, ...]:
+        """The ranks of the trial, in order; also those that never came."""
+        return tuple(self._member(rank) for rank in range(len(self.hosts) * self.ranks_per_node))
+
+    @cached_property
+    def begun(self) -> bool:
+        """Whether any rank of the trial was started."""
+        return any(
+            event.name == "rank.started" and event.get("group") == self.group
+            for event in self.events
+        )
+
+    @cached_property
+    def commands(self) -> dict[str, tuple[int, float]]:
+        """Exit status and time of each node's command, of those that have ended."""
+        return {
+            str(event.get("node")): (int(event.get("status")), event.received)
+            for event in self.events
+            if event.name == "command.exited"
+        }
+
+    @cached_property
+    def rollouts(self) -> dict[str, Call]:
+        """What each node's rollout is at, of those that were seen."""
+        pids = {
+            str(event.get("node")): event.get("pid")
+            for event in self.events
+            if event.name == "rollout.started"
+        }
+        found = {}
+        for host, look in self.looks.items():
+            process = look.process(pids.get(host)) or look.command
+            if process is not None:
+                found[host] = reading(process)
+        return found
+
+    def _member(self, rank: int) -> Member:
+        node = self.hosts[rank // self.ranks_per_node]
+        pid = status = ended = step = None
+        for event in self.events:
+            if event.get("rank") != rank or event.get("group") == ROLLOUT:
+                continue
+            if event.get("group") != self.group and event.get("trial") != self.trial:
+                continue
+            if event.name == "rank.started":
+                pid, node = event.get("process"), str(event.get("node"))
+            elif event.name == "rank.exited":
+                status, ended = event.get("status"), event.received
+            elif event.name == "train.step":
+                step = event.get("step")
+        look = self.looks.get(node)
+        process = look.process(pid) if look and status is None else None
+        call = reading(process) if process else None
+        # One that lived wrote whatever its log says of an error when it was ended.
+        error = None if status is None else self.errors.get(rank)
+        return Member(rank, node, process, call, status, ended, error, step)
+
+
+def trial_under_way(events: Sequence[Event]) -> int | None:
+    """Find the last trial that any event tells of."""
+    for event in reversed(events):
+        trial = event.get("trial")
+        if isinstance(trial, int):
+            return trial
+        match = _TRIAL_GROUP.fullmatch(str(event.get("group")))
+        if match:
+            return int(match[1])
+    return None

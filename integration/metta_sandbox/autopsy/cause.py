@@ -1,0 +1,57 @@
+"""What was found to be the cause of a failure."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Kind = Literal[
+    "process died",
+    "killed by the kernel",
+    "stopped",
+    "exception",
+    "collective mismatch",
+    "rank missing at rendezvous",
+    "peer unreachable",
+    "straggler",
+    "API refused",
+    "API slow",
+    "different overrides",
+    "NaN",
+    "disk full",
+    "deadlock",
+    "waiting for a lock",
+    "waiting for the GIL",
+    "port taken",
+    "tracker failed",
+    "node lost",
+    "unknown",
+]
+
+
+class Waiting(BaseModel):
+    """A rank that waits for others, and at which call."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rank: int = Field(description="Which rank waits.")
+    call: str = Field(description="The call in which it waits, and where.")
+    left: bool = Field(
+        default=False, description="Whether it gave up when the other side was gone."
+    )
+
+
+class Cause(BaseModel):
+    """What happened first."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Kind = Field(description="The kind of cause.")
+    sentence: str = Field(description="What happened first, to whom and where, and who waits.")
+    node: str = Field(default="", description="The host it happened on.")
+    rank: int | None = Field(default=None, description="The rank to blame, if it is one.")
+    trial: int | None = Field(default=None, description="The trial it happened in.")
+    step: int | None = Field(default=None, description="The last training step it had done.")
+    call: str = Field(default="", description="The call it was in.")
+    waiting: tuple[Waiting, ...] = Field(default=(), description="Who waits because of it.")

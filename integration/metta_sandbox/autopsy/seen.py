@@ -1,0 +1,104 @@
+"""What was seen of nodes at one moment: their processes, stacks, sockets and means."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Seen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Frame(_Seen):
+    """One call on a thread's stack."""
+
+    function: str
+    file: str
+    line: int
+    source: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it is, short enough for a sentence."""
+        return f"{self.file.rpartition('/')[2]}:{self.line}"
+
+
+class Thread(_Seen):
+    """A Python thread; ``frames`` begin with the innermost call."""
+
+    name: str = ""
+    id: int | None = None
+    active: bool = False
+    owns_gil: bool = False
+    frames: tuple[Frame, ...] = ()
+
+
+class Socket(_Seen):
+    """A TCP socket. ``unsent`` counts bytes that the other side has not acknowledged."""
+
+    local: str
+    remote: str
+    state: str
+    unsent: int = 0
+
+
+class Process(_Seen):
+    """A process of a node.
+
+    ``state`` is the kernel's letter (``T``: stopped), ``cpu_since`` the seconds of processor time
+    it used while it was looked at, ``rss`` its memory in bytes.
+    """
+
+    pid: int
+    parent: int = 0
+    state: str = ""
+    command: tuple[str, ...] = ()
+    cpu: float = 0.0
+    cpu_since: float = 0.0
+    rss: int = 0
+    wchan: str = ""
+    threads: tuple[Thread, ...] = ()
+    threads_problem: str = ""
+    sockets: tuple[Socket, ...] = ()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal has stopped it."""
+        return self.state in {"T", "t"}
+
+    @property
+    def main(self) -> Thread | None:
+        """Its main thread, if its stack could be read."""
+        for thread in self.threads:
+            if thread.id == self.pid or thread.name == "MainThread":
+                return thread
+        return self.threads[0] if self.threads else None
+
+
+class NodeLook(_Seen):
+    """What a node showed; ``problem`` says why it showed nothing.
+
+    ``oom_kills`` counts what the kernel has killed there for want of memory; None if nobody counts.
+    ``disk_free`` and ``memory_free`` are bytes.
+    """
+
+    processes: tuple[Process, ...] = ()
+    stacks_problem: str = ""
+    disk_free: int | None = None
+    memory_free: int | None = None
+    oom_kills: int | None = None
+    problem: str = ""
+
+    @property
+    def command(self) -> Process | None:
+        """What the agent itself has started and is no helper of ours, if Python runs in it."""
+        below = {one.pid for one in self.processes}
+        for one in self.processes:
+            ours = any(".pyz" in word for word in one.command)
+            if one.parent not in below and one.threads and not ours:
+                return one
+        return None
+
+    def process(self, pid: int | None) -> Process | None:
+        """Find one by its pid."""
+        return next((one for one in self.processes if one.pid == pid), None)

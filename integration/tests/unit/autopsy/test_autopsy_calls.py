@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import pytest
+
+from metta_sandbox.autopsy.calls import Call, Doing, reading
+from metta_sandbox.autopsy.seen import Frame, Process, Thread
+
+SITE = "/usr/lib/python3.11/site-packages"
+C10D = f"{SITE}/torch/distributed/distributed_c10d.py"
+LOGGED = f"{SITE}/torch/distributed/c10d_logger.py"
+
+
+def frame(function: str, file: str, line: int = 1, source: str = "") -> Frame:
+    return Frame(function=function, file=file, line=line, source=source)
+
+
+MINE = frame("step", "/work/train.py", 40, "dist.all_reduce(x)")
+MAIN = frame("<module>", "/work/train.py", 90, "step()")
+
+
+def process(*frames: Frame, active: bool = False, state: str = "S", **others: Thread) -> Process:
+    main = Thread(name="MainThread", id=7, active=active, frames=frames)
+    return Process(pid=7, state=state, threads=(*others.values(), main))
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        (
+            [frame("all_reduce", C10D), frame("wrapper", LOGGED), MINE, MAIN],
+            Call(Doing.COLLECTIVE, "all_reduce", "train.py:40", MINE.source),
+        ),
+        (
+            [
+                frame("broadcast", C10D),
+                frame("wrapper", LOGGED),
+                frame("broadcast_object_list", C10D),
+                frame("wrapper", LOGGED),
+                MINE,
+            ],
+            Call(Doing.COLLECTIVE, "broadcast_object_list", "train.py:40", MINE.source),
+        ),
+        (
+            [
+                frame("_create_c10d_store", f"{SITE}/torch/distributed/rendezvous.py"),
+                frame("_env_rendezvous_handler", f"{SITE}/torch/distributed/rendezvous.py"),
+                frame("init_process_group", C10D),
+                MINE,
+            ],
+            Call(Doing.RENDEZVOUS, "init_process_group", "train.py:40", MINE.source),
+        ),
+        (
+            [
+                frame("_engine_run_backward", f"{SITE}/torch/autograd/graph.py"),
+                frame("backward", f"{SITE}/torch/autograd/__init__.py"),
+                MINE,
+            ],
+            Call(Doing.COLLECTIVE, "backward", "train.py:40", MINE.source),
+        ),
+        (
+            [
+                frame(
+                    "_verify_param_shape_across_processes",
+                    f"{SITE}/torch/distributed/utils.py",
+                ),
+                frame("__init__", f"{SITE}/torch/nn/parallel/distributed.py"),
+                MINE,
+            ],
+            Call(Doing.COLLECTIVE, "DistributedDataParallel.__init__", "train.py:40", MINE.source),
+        ),
+        (
+            [frame("wait", "/usr/lib/python3.11/threading.py"), MINE],
+            Call(Doing.LOCK, "wait", "train.py:40", MINE.source),
+        ),
+        (
+            [frame("work", "/work/train.py", 12, "with lock:"), MAIN],
+            Call(Doing.LOCK, "", "train.py:12", "with lock:"),
+        ),
+        (
+            [frame("work", "/work/train.py", 12, "time.sleep(3600)"), MAIN],
+            Call(Doing.IDLE, "", "train.py:12", "time.sleep(3600)"),
+        ),
+        (
+            [
+                frame("readinto", "/usr/lib/python3.11/socket.py"),
+                frame("begin", "/usr/lib/python3.11/http/client.py"),
+                frame("urlopen", f"{SITE}/urllib3/connectionpool.py"),
+                MINE,
+            ],
+            Call(Doing.API, "readinto", "train.py:40", MINE.source),
+        ),
+        (
+            [
+                frame("wait", "/usr/lib/python3.11/threading.py"),
+                frame("deliver", f"{SITE}/wandb/sdk/mailbox.py"),
+                frame("finish", f"{SITE}/wandb/sdk/wandb_run.py"),
+                MINE,
+            ],
+            Call(Doing.TRACKER, "wandb finish", "train.py:40", MINE.source),
+        ),
+    ],
+    ids=lambda one: one.name if isinstance(one, Call) else "",
+)
+def test_a_stack_says_what_its_process_is_at(frames: list[Frame], expected: Call) -> None:
+    assert reading(process(*frames)) == expected
+
+
+def test_one_that_computes_is_busy() -> None:
+    assert reading(process(MINE, MAIN, active=True)).doing is Doing.BUSY
+
+
+def test_one_that_a_signal_stopped_is_stopped_wherever_it_is() -> None:
+    call = reading(process(frame("all_reduce", C10D), MINE, state="T"))
+    assert (call.doing, call.place) == (Doing.STOPPED, "train.py:40")
+
+
+def test_one_whose_other_thread_holds_the_interpreters_lock_waits_for_that() -> None:
+    holder = Thread(name="hog", id=8, owns_gil=True, active=True, frames=(MINE,))
+    call = reading(process(frame("work", "/work/a.py", 2, "x = 1"), holder=holder))
+    assert (call.doing, call.name, call.place) == (Doing.GIL, "hog", "train.py:40")
+
+
+def test_without_a_stack_nothing_is_made_up() -> None:
+    call = reading(Process(pid=1, threads_problem="Permission denied"))
+    assert call == Call(Doing.UNKNOWN, place="Permission denied")
+
+
+def test_only_collectives_and_the_rendezvous_wait_for_others() -> None:
+    waits = {doing for doing in Doing if Call(doing).waits_for_others}
+    assert waits == {Doing.COLLECTIVE, Doing.RENDEZVOUS}
