@@ -1,0 +1,197 @@
+"""From what was seen to who is to blame: one case after the other, made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from metta_sandbox.autopsy.case import Case
+from metta_sandbox.autopsy.cause import Cause, Waiting
+from metta_sandbox.autopsy.diagnose import diagnose
+from metta_sandbox.autopsy.seen import Frame, NodeLook, Process, Socket, Thread
+from metta_sandbox.autopsy.words import Exc
+from metta_sandbox.timeline.recording import Event
+
+HOSTS = ("sweep-master", "sweep-worker")
+SITE = "/usr/lib/python3.11/site-packages"
+C10D = f"{SITE}/torch/distributed/distributed_c10d.py"
+LEFT = Exc("RuntimeError", "Connection closed by peer", "train.py:23", "main", "all_reduce")
+
+
+def event(name: str, at: float, **fields: Any) -> Event:
+    return Event(at, {"event": name, **fields})
+
+
+def started(ranks: int = 2, trial: int = 2) -> list[Event]:
+    return [
+        event(
+            "rank.started",
+            1.0,
+            group=f"trial-{trial}",
+            rank=rank,
+            node=HOSTS[rank % 2],
+            process=100 + rank,
+        )
+        for rank in range(ranks)
+    ]
+
+
+def exited(rank: int, status: int, at: float = 9.0) -> Event:
+    return event("rank.exited", at, group="trial-2", rank=rank, node=HOSTS[rank], status=status)
+
+
+def stepped(rank: int, step: int, loss: float | None = 0.5) -> Event:
+    fields = {"group": "trial-2", "trial": 2, "rank": rank, "step": step, "loss": loss}
+    return event("train.step", 5.0, node=HOSTS[rank], **fields)
+
+
+def frames(*calls: tuple[str, str, int, str]) -> tuple[Frame, ...]:
+    return tuple(Frame(function=a, file=b, line=c, source=d) for a, b, c, d in calls)
+
+
+def waits(call: str = "all_reduce", line: int = 23) -> tuple[Frame, ...]:
+    mine = ("main", "/work/train.py", line, f"dist.{call}(x)")
+    return frames((call, C10D, 1, "work.wait()"), mine)
+
+
+def at(line: int, source: str) -> tuple[Frame, ...]:
+    return frames(("main", "/work/train.py", line, source))
+
+
+def process(pid: int, stack: tuple[Frame, ...], **fields: Any) -> Process:
+    active = bool(fields.pop("active", False))
+    thread = Thread(name="MainThread", id=pid, active=active, frames=stack)
+    return Process(pid=pid, threads=(thread,), **fields)
+
+
+def looks(*processes: Process) -> dict[str, NodeLook]:
+    return {host: NodeLook(processes=(one,)) for host, one in zip(HOSTS, processes, strict=False)}
+
+
+def case(
+    events: Sequence[Event], seen: Mapping[str, NodeLook] | None = None, **fields: Any
+) -> Case:
+    return Case(HOSTS, 1, tuple(events), trial=2, looks=seen or {}, **fields)
+
+
+def named(one: Case) -> Cause:
+    found = diagnose(one)
+    assert found is not None
+    return found
+
+
+def test_a_rank_that_stands_still_is_named_and_who_waits_for_it() -> None:
+    seen = looks(process(100, waits()), process(101, at(9, "time.sleep(9)")))
+    cause = named(case([*started(), stepped(1, 18)], seen))
+    assert (cause.kind, cause.rank, cause.node, cause.step) == ("straggler", 1, HOSTS[1], 18)
+    assert cause.waiting == (Waiting(rank=0, call="`all_reduce`, train.py:23"),)
+    assert cause.sentence == (
+        "rank 1 (sweep-worker) stands still at train.py:9: time.sleep(9) in trial 2 "
+        "after train.step 18; rank 0 waits in `all_reduce`, train.py:23"
+    )
+
+
+@pytest.mark.parametrize(
+    ("guilty", "kind"),
+    [
+        (process(101, at(9, "lock.acquire()")), "waiting for a lock"),
+        (process(101, at(9, "with self._lock:")), "waiting for a lock"),
+        (process(101, at(9, "x = x + 1"), active=True), "straggler"),
+        (process(101, waits(), state="T"), "stopped"),
+        (Process(pid=101, threads_problem="Permission denied"), "straggler"),
+    ],
+    ids=["acquire", "with", "busy", "stopped", "unseen"],
+)
+def test_kinds_of_hanging_are_told_apart(guilty: Process, kind: str) -> None:
+    cause = named(case(started(), looks(process(100, waits()), guilty)))
+    assert (cause.kind, cause.rank) == (kind, 1)
+
+
+def test_ranks_in_different_collectives_are_a_mismatch() -> None:
+    seen = looks(process(100, waits()), process(101, waits("barrier", 19)))
+    cause = named(case(started(), seen))
+    assert (cause.kind, cause.rank) == ("collective mismatch", 1)
+    assert "`barrier`, train.py:19" in cause.sentence
+    assert cause.waiting == (Waiting(rank=0, call="`all_reduce`, train.py:23"),)
+
+
+def test_the_same_collective_at_another_line_is_one_too_and_the_one_ahead_is_odd() -> None:
+    seen = looks(process(100, waits(line=40)), process(101, waits(line=23)))
+    cause = named(case([*started(), stepped(0, 7), stepped(1, 6)], seen))
+    assert (cause.kind, cause.rank) == ("collective mismatch", 0)
+
+
+def test_the_same_collective_with_bytes_nobody_takes_is_an_unreachable_peer() -> None:
+    stuck = Socket(local="a:1", remote="b:2", state="established", unsent=512)
+    seen = looks(process(100, waits(), sockets=(stuck,)), process(101, waits()))
+    cause = named(case(started(), seen))
+    assert (cause.kind, cause.rank) == ("peer unreachable", 0)
+
+
+def test_one_that_ended_well_while_others_need_it_left_something_out() -> None:
+    events = [*started(), exited(1, 0), exited(0, 1, 9.5)]
+    cause = named(case(events, errors={0: LEFT}))
+    assert (cause.kind, cause.rank) == ("collective mismatch", 1)
+    assert "rank 0 was left waiting in `all_reduce`, train.py:23" in cause.sentence
+
+
+def test_a_rank_that_never_came_is_missing_at_the_rendezvous() -> None:
+    seen = looks(process(100, waits("init_process_group", 4)))
+    events = [*started(1), event("handoff.received", 0.5, node=HOSTS[1], trial=2)]
+    cause = named(case(events, seen))
+    assert (cause.kind, cause.rank) == ("rank missing at rendezvous", 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "kind", "said"),
+    [
+        (-9, None, "process died", "was killed by signal 9 (SIGKILL)"),
+        (-11, None, "process died", "was killed by signal 11 (SIGSEGV)"),
+        (3, None, "process died", "exited with status 3"),
+        (1, Exc("ValueError", "no", "t.py:2", "f"), "exception", "raised ValueError: no"),
+        (1, Exc("OSError", "[Errno 28] No space left on device"), "disk full", "No space"),
+        (1, Exc("RuntimeError", "... EADDRINUSE, port: 29500"), "port taken", "EADDRINUSE"),
+        (1, Exc("wandb.errors.CommError", "lost"), "tracker failed", "lost"),
+    ],
+)
+def test_deaths_are_told_apart(status: int, error: Exc | None, kind: str, said: str) -> None:
+    errors = {0: LEFT} | ({1: error} if error else {})
+    # The one that was left alone is heard of first.
+    cause = named(case([*started(), exited(0, 1, 8.0), exited(1, status)], errors=errors))
+    assert (cause.kind, cause.rank) == (kind, 1)
+    assert said in cause.sentence
+
+
+def test_a_kill_for_want_of_memory_is_the_kernels() -> None:
+    seen = {HOSTS[1]: NodeLook(oom_kills=1)}
+    cause = named(case([*started(), exited(1, -9)], seen))
+    assert (cause.kind, cause.rank) == ("killed by the kernel", 1)
+
+
+def test_a_lost_node_comes_before_all_that_followed() -> None:
+    fallen = {HOSTS[1]: "was killed by signal 9, out of memory"}
+    cause = named(case([*started(), exited(0, 1)], fallen=fallen, errors={0: LEFT}))
+    assert (cause.kind, cause.rank, cause.node) == ("killed by the kernel", 1, HOSTS[1])
+
+
+def test_the_first_loss_that_is_no_number_is_named() -> None:
+    events = [*started(), stepped(0, 3), stepped(1, 4, None), stepped(0, 4, None)]
+    cause = named(case(events))
+    assert (cause.kind, cause.rank, cause.step) == ("NaN", 1, 4)
+
+
+def test_a_rollout_that_raised_comes_before_one_that_was_left_alone() -> None:
+    ends = [
+        event("command.exited", 3.0, node=HOSTS[1], group="sweep", status=1),
+        event("command.exited", 4.0, node=HOSTS[0], group="sweep", status=1),
+    ]
+    refused = Exc("ControlPlaneError", "POST /sweeps/x/runs/next: 503", "leader.py:9", "name")
+    cause = named(case(ends, rollout_errors={HOSTS[0]: refused, HOSTS[1]: LEFT}))
+    assert (cause.kind, cause.rank) == ("API refused", 0)
+    assert "503" in cause.sentence
+
+
+def test_nothing_is_made_up() -> None:
+    assert diagnose(case([])) is None
