@@ -108,7 +108,8 @@ def _local(thread: Thread, own: Frame | None) -> tuple[Doing, str]:
         return Doing.API, inner.function
     if thread.active:
         return Doing.BUSY, inner.function
-    waits = next((one for one in frames if _LOCK_MODULES.search(one.file)), None)
+    called = frames[: frames.index(own)] if own in frames else frames
+    waits = _outermost(called, _LOCK_MODULES)
     if waits is not None or (own is not None and _LOCK_SOURCE.search(own.source)):
         return Doing.LOCK, waits.function if waits else ""
     return Doing.IDLE, "" if inner is own else inner.function

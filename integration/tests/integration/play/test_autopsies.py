@@ -1,0 +1,114 @@
+"""Trainers that somebody edited to misbehave: the one to blame is named, and who waits for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from ruamel.yaml import YAML
+
+from metta_sandbox.report.results import ScenarioResult
+
+if TYPE_CHECKING:
+    from conftest import Start
+
+Named = Callable[[str], tuple[ScenarioResult, Path, str]]
+TRAINER = """\
+import os, signal, sys, threading, time
+import torch
+import torch.distributed as dist
+
+dist.init_process_group("gloo")
+x = torch.ones(4)
+for step in range(8):
+    if dist.get_rank() == 1 and step == 5:
+        {fault}
+    dist.all_reduce(x)
+    x /= 2
+print("loss=1.5")
+"""
+WAITS = "train.py:10"
+
+
+@pytest.fixture
+def named(cli: Start, tmp_path: Path) -> Named:
+    def play(fault: str) -> tuple[ScenarioResult, Path, str]:
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "train.py").write_text(TRAINER.format(fault=fault))
+        trainer = {
+            "command": "python train.py",
+            "launcher": "warm",
+            "score": {"source": "log", "pattern": "loss=(.*)"},
+        }
+        content = {
+            "version": 1,
+            "name": "edited",
+            "longest_silence": "15s",
+            "sweep": {"trials": 1},
+            "workload": {"folder": str(tmp_path / "mine"), "trainer": trainer},
+        }
+        YAML(typ="safe", pure=True).dump(content, tmp_path / "edited.yaml")
+        command = cli("run", tmp_path / "edited.yaml", "--engine", "process")
+        command.wait()
+        (scenario,) = command.results().scenarios
+        return scenario, command.folder, command.text
+
+    return play
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "call"),
+    [
+        ("dist.barrier()", "collective mismatch", "`barrier`, train.py:9"),
+        ("os.kill(os.getpid(), signal.SIGSTOP)", "stopped", "train.py:9"),
+        pytest.param("time.sleep(900)", "straggler", "train.py:9", marks=pytest.mark.slow),
+        pytest.param(
+            "threading.Semaphore(0).acquire()",
+            "waiting for a lock",
+            "`Semaphore.acquire`, train.py:9",
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["mismatch", "stopped", "asleep", "locked"],
+)
+def test_a_hang_names_the_guilty_rank_its_call_and_who_waits(
+    named: Named, fault: str, kind: str, call: str
+) -> None:
+    scenario, folder, text = named(fault)
+    assert scenario.verdict == "failed"
+    (cause,) = scenario.causes
+    assert (cause.kind, cause.rank, cause.node, cause.trial) == (kind, 1, "sweep-worker", 1)
+    assert cause.call == call
+    assert [(one.rank, one.call) for one in cause.waiting] == [(0, f"`all_reduce`, {WAITS}")]
+    assert f"cause: {cause.sentence}" in text
+    assert cause.sentence in (folder / "summary.md").read_text().replace("\\", "")
+    (look,) = json.loads((folder / "edited" / "autopsy.json").read_text())["looks"]
+    assert set(look["nodes"]) == {"sweep-master", "sweep-worker"}
+    assert not list((folder / "edited" / "shared").glob(".autopsy*"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "said"),
+    [
+        ("raise ValueError('enough')", "exception", "raised ValueError: enough"),
+        pytest.param(
+            "os.kill(os.getpid(), signal.SIGKILL)",
+            "process died",
+            "was killed by signal 9 (SIGKILL)",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("break", "collective mismatch", "ended with status 0", marks=pytest.mark.slow),
+    ],
+    ids=["raised", "killed", "left-early"],
+)
+def test_a_death_names_who_died_first_and_who_was_left(
+    named: Named, fault: str, kind: str, said: str
+) -> None:
+    scenario, _, _ = named(fault)
+    (cause,) = scenario.causes
+    assert (cause.kind, cause.rank, cause.node, cause.trial) == (kind, 1, "sweep-worker", 1)
+    assert said in cause.sentence
+    assert [(one.rank, one.left) for one in cause.waiting] == [(0, True)]
