@@ -10,6 +10,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from metta_sandbox.api.announcer import Announcer
+from metta_sandbox.api.faults import FaultRules
 from metta_sandbox.api.middleware import Guard, Recorder
 from metta_sandbox.api.routes import add_routes
 from metta_sandbox.api.script import Script
@@ -83,5 +84,6 @@ def create_app(settings: Settings, announcer: Announcer | None = None) -> FastAP
         announcer=announcer,
         cogweb_port=settings.cogweb_port,
         script=script,
+        faults=FaultRules(settings.data),
     )
     return app

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
+from http import HTTPStatus
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -11,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metta_sandbox.api.announcer import Announcer
 from metta_sandbox.api.exchange import Answer, Call, answer_of, read_body, route_of
+from metta_sandbox.api.faults import ApiFaultRule, FaultRules, halve
 from metta_sandbox.api.script import Cue, Script, hang_up
 from metta_sandbox.api.tokens import Tokens
 from metta_sandbox.api.transcript import Transcript, record_of
@@ -55,6 +58,7 @@ class Recorder:
         announcer: Sends an ``api.request`` event for each exchange.
         cogweb_port: The port that is Cogweb's; any other one is Observatory's.
         script: Answers that the scenario prescribes.
+        faults: Faults of the moment, which come before those.
 
     """
 
@@ -66,6 +70,7 @@ class Recorder:
         announcer: Announcer,
         cogweb_port: int,
         script: Script,
+        faults: FaultRules,
     ) -> None:
         self._app = app
         self._transcript = transcript
@@ -73,6 +78,8 @@ class Recorder:
         self._announcer = announcer
         self._cogweb_port = cogweb_port
         self._script = script
+        self._faults = faults
+        self._named: dict[str, Answer] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take in one request, answer and record it."""
@@ -91,10 +98,13 @@ class Recorder:
             route=route,
             number=self._transcript.count(scope["method"], route),
         )
-        cue = self._script.cue(call)
-        answer = None if body is None else await self.answer(call)
-        await self._record(call, answer, cue, wall, mono)
-        if cue is not None and cue.rule.drop:
+        fault = self._faults.rule(call)
+        cue = self._script.cue(call) if fault is None else None
+        answer = None
+        if body is not None:
+            answer = await (self.answer(call) if fault is None else self.faulty(call, fault))
+        await self._record(call, answer, cue, fault, wall, mono)
+        if (cue is not None and cue.rule.drop) or (fault is not None and fault.drop):
             await hang_up(scope, receive)
         elif answer is not None:
             await answer.send(send)
@@ -108,22 +118,49 @@ class Recorder:
         if cue is not None and cue.rule.delay is not None:
             await asyncio.sleep(cue.rule.delay)
         scripted = None if cue is None else cue.answer
-        return scripted or await answer_of(self._app, call)
+        answer = scripted or await answer_of(self._app, call)
+        if (call.route or "").endswith("/runs/next") and answer.status == HTTPStatus.OK:
+            self._named[call.scope["path"]] = answer
+        return answer
+
+    async def faulty(self, call: Call, fault: ApiFaultRule) -> Answer:
+        """Say what a call gets that a fault strikes."""
+        if fault.delay is not None:
+            await asyncio.sleep(fault.delay)
+        if fault.answer is not None:
+            return fault.answer
+        path = call.scope["path"]
+        if fault.run_name == "duplicate" and path in self._named:
+            return self._named[path]
+        if fault.run_name == "skipped":
+            # Under no key of the caller's, so that the next one is another.
+            headers = [each for each in call.scope["headers"] if each[0] != b"idempotency-key"]
+            await answer_of(self._app, replace(call, scope={**call.scope, "headers": headers}))
+        answer = await self.answer(call)
+        return halve(answer) if fault.broken_json else answer
 
     async def _record(
-        self, call: Call, answer: Answer | None, cue: Cue | None, wall: float, mono: float
+        self,
+        call: Call,
+        answer: Answer | None,
+        cue: Cue | None,
+        fault: ApiFaultRule | None,
+        wall: float,
+        mono: float,
     ) -> None:
         token = call.headers.get(TOKEN_HEADER)
         secrets = {*self._tokens.by_url.values(), token or ""}
         known = self._tokens.user(token) is not None
         record = record_of(call, answer, authenticated=known, secrets=secrets)
-        marks = {}
-        if cue is not None:
+        marks: dict[str, object] = {}
+        if fault is not None:
+            marks = {"scripted": True, "fault": fault.fault}
+        elif cue is not None:
             marks = {"scripted": True, "rule": cue.number}
-            if cue.rule.drop:
-                # The answer is kept, as what the caller never got.
-                marks["dropped"] = True
-                record["status"] = None
+        if (cue is not None and cue.rule.drop) or (fault is not None and fault.drop):
+            # The answer is kept, as what the caller never got.
+            marks["dropped"] = True
+            record["status"] = None
         self._transcript.write({**record, **marks}, wall=wall, mono=mono)
         if call.scope["path"] != HEALTH:
             shown = ("service", "method", "route", "path", "call", "status")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from metta_sandbox.checks import (
     commands,
     digests,
     durations,
+    ends,
     events,
     exits,
     handoff,
@@ -36,6 +37,7 @@ from metta_sandbox.scenario.expect import (
     CostLevel,
     Digests,
     DigestsExpectation,
+    Ends,
     Events,
     Exits,
     Kind,
@@ -80,6 +82,7 @@ EXPECTED: Mapping[type[Kind], Callable[[Any, Evidence], Judgement]] = {
     Took: durations.check,
     SameAs: sameness.check,
     NothingOutside: outside.check,
+    Ends: ends.check,
 }
 
 #: What must hold after every sweep of our rollout.
@@ -116,15 +119,31 @@ def standing(scenario: Scenario) -> dict[str, Standing]:
     if not trainer.bundled and (trainer.score is None or trainer.score.source != "evaluate"):
         # Only the bundled trainer, and one that is scored by its checkpoint, must leave one.
         checks.pop("checkpoints", None)
-    for item in scenario.expect:
-        # What the file itself says of these goes over what is usual.
-        if isinstance(item, DigestsExpectation) and item.digests.are == "different":
-            checks.pop("digests", None)
-        if isinstance(item, RunNamesExpectation):
-            checks.pop("run names", None)
+    for name in _not_asked_for(scenario):
+        checks.pop(name, None)
     if scenario.services.api:
         checks["scripted answers"] = _ANSWERS
     return checks
+
+
+def _not_asked_for(scenario: Scenario) -> Iterator[str]:
+    """Name the checks that what the file itself says, or a fault, goes over."""
+    for item in scenario.expect:
+        if isinstance(item, DigestsExpectation) and item.digests.are == "different":
+            yield "digests"
+        if isinstance(item, RunNamesExpectation):
+            yield "run names"
+        if isinstance(item.said, Ends) and item.said.how != "finished":
+            yield from ("sweep finished", "W&B runs", "commands")
+        if _expects_none(item.said):
+            yield from ("digests", "checkpoints")
+    for fault in scenario.faults:
+        yield from fault.said.voids
+
+
+def _expects_none(said: Kind) -> bool:
+    """Tell whether no trial is to complete, so that none leaves anything."""
+    return isinstance(said, Trials) and said.completed is not None and said.completed.equals == 0
 
 
 def evaluate(evidence: Evidence) -> tuple[CheckResult, ...]:

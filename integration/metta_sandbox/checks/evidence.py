@@ -121,6 +121,7 @@ class Evidence:
         events: In order of receipt, or in the timeline's.
         seconds: How long ``scenario``, ``up`` and ``sweep`` took, each if it came to its end.
         engine: What it was played on.
+        ending: How the sweep ended, as ``expect`` spells it.
 
     """
 
@@ -129,6 +130,7 @@ class Evidence:
     events: Sequence[Event]
     seconds: Mapping[str, float] = field(default_factory=dict)
     engine: str = "compose"
+    ending: str = "finished"
 
     @cached_property
     def trials(self) -> tuple[TrialRecord, ...]:

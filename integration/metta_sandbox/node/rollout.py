@@ -26,7 +26,14 @@ from metta_sandbox.node.launchers.plain import PlainLauncher
 from metta_sandbox.node.launchers.torchrun import TorchrunLauncher
 from metta_sandbox.node.launchers.warm import WarmLauncher
 from metta_sandbox.node.leader import Leader
-from metta_sandbox.node.trial import BUNDLED, BUNDLED_MODULES, TrialPlan, group_spec, train
+from metta_sandbox.node.trial import (
+    BUNDLED,
+    BUNDLED_MODULES,
+    TrialPlan,
+    group_spec,
+    train,
+    with_faults,
+)
 from metta_sandbox.node.view import NodeView
 from metta_sandbox.scenario.loading import load
 from metta_sandbox.scenario.model import Scenario
@@ -94,7 +101,8 @@ def roll_out(scenario: Scenario, command: Command, view: NodeView, emitter: Emit
 
     """
     emitter.emit("rollout.started", host=view.host, num_nodes=view.num_nodes)
-    plan = TrialPlan(scenario.workload, scenario.seed, command.hardware or scenario.hardware)
+    hardware = command.hardware or scenario.hardware
+    plan = TrialPlan(scenario.workload, scenario.seed, hardware, scenario.faults)
     launcher = _launcher(plan, view)
     group = SweepGroup(view, scenario.longest_silence + _MARGIN)
     leader = _lead(scenario, command, view, emitter) if view.is_master else None
@@ -102,7 +110,18 @@ def roll_out(scenario: Scenario, command: Command, view: NodeView, emitter: Emit
         handoff = _hand_off(group, number, leader, emitter)
         if not handoff.run:
             break
-        spec = group_spec(plan, handoff, view)
+        started, others = with_faults(plan, handoff, view)
+        spec = group_spec(plan, started, view)
+        for fault, values in others.items():
+            sent = {key: handoff.overrides.get(key) for key in values}
+            emitter.emit(
+                "fault.happened",
+                fault=fault,
+                trial=handoff.trial,
+                handed_off=sent,
+                started_with={key: started.overrides[key] for key in values},
+                command=list(spec.command),
+            )
         follow = leader.follow if leader else _ignore
         outcome = train(launcher, spec, group, handoff.trial, follow)
         group.tell(handoff.trial, outcome)

@@ -7,10 +7,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from metta_sandbox.node.agent.hook import VARIABLE
 from metta_sandbox.node.handoff import STOPPED, HandOff, Outcome, SweepGroup
 from metta_sandbox.node.launchers.base import GroupSpec, Launcher, WorkerGroup
 from metta_sandbox.node.overrides_style import (
@@ -21,6 +22,8 @@ from metta_sandbox.node.overrides_style import (
     variables,
 )
 from metta_sandbox.node.view import NodeView
+from metta_sandbox.scenario.faults import AnyFault, OtherOverrides, names_of
+from metta_sandbox.scenario.faults.injected import injected_ranks
 from metta_sandbox.scenario.values import Value
 from metta_sandbox.scenario.workload import Workload
 
@@ -51,12 +54,14 @@ class TrialPlan:
         workload: The trainer, and the variables that it sees.
         seed: The scenario's seed.
         hardware: The profile, such as ``macbook``.
+        faults: What is made to go wrong on purpose.
 
     """
 
     workload: Workload
     seed: int
     hardware: str
+    faults: tuple[AnyFault, ...] = ()
 
 
 def trial_folder(run_folder: Path, run: str) -> Path:
@@ -104,7 +109,35 @@ def trainer_environment(plan: TrialPlan, handoff: HandOff, folder: Path) -> dict
         "METTA_TRIAL_DIR": str(folder),
         "METTA_HARDWARE": plan.hardware,
         "METTA_SEED": str(plan.seed),
+        **_injected(plan),
     }
+
+
+def _injected(plan: TrialPlan) -> dict[str, str]:
+    """Name the ranks that faults strike inside of, if there are any."""
+    ranks = injected_ranks(plan.faults)
+    return {VARIABLE: ",".join(map(str, ranks))} if ranks else {}
+
+
+def with_faults(
+    plan: TrialPlan, handoff: HandOff, view: NodeView
+) -> tuple[HandOff, dict[str, dict[str, Value]]]:
+    """Give what this node's rank is started with: what was handed off, unless a fault has others.
+
+    Returns:
+        The hand-off, and by fault the overrides that are others.
+
+    """
+    found: dict[str, dict[str, Value]] = {}
+    for name, fault in zip(names_of(plan.faults), plan.faults, strict=True):
+        said = fault.said
+        if isinstance(said, OtherOverrides) and (said.rank, said.trial) == (
+            view.node_rank,
+            handoff.trial,
+        ):
+            found[name] = dict(said.values)
+            handoff = replace(handoff, overrides={**handoff.overrides, **said.values})
+    return handoff, found
 
 
 def group_spec(plan: TrialPlan, handoff: HandOff, view: NodeView) -> GroupSpec:

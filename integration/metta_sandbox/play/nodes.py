@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.play.beside import Beside, Executed
@@ -52,6 +52,11 @@ class End(str, Enum):
     SILENT = "silent"
     OVERDUE = "overdue"
     STACK_LOST = "stack lost"
+
+    @property
+    def key(self) -> str:
+        """How a scenario spells it."""
+        return self.value.replace(" ", "_")
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,23 @@ def job_command(job: Job) -> list[str]:
     return [job.python, "-m", "metta_sandbox.node", *job.words]
 
 
+class Listener(Protocol):
+    """Whoever hears all that nodes report while they are followed, and acts at times of its own."""
+
+    @property
+    def due(self) -> float:
+        """When it wants to act, by ``time.monotonic``."""
+        ...
+
+    def take(self, message: Message) -> None:
+        """Take in what a node reports."""
+        ...
+
+    def act(self) -> None:
+        """Do what is due."""
+        ...
+
+
 class Nodes:
     """Nodes and control plane of one stack, over the one connection to their hub.
 
@@ -155,6 +177,8 @@ class Nodes:
         self._beside: Beside | None = None
         self._heard = LastHeard()
         self._last_words: dict[str, str] = {}
+        #: Hears everything, once it is set.
+        self.listener: Listener | None = None
 
     @property
     def api(self) -> Mapping[str, Any]:
@@ -222,17 +246,36 @@ class Nodes:
                     self._link.request(host, "stop", group=SETUP, grace=1.0)
             raise StackError(self._explained(self._ending).reason)
 
-    def start(self, job: Job) -> None:
+    def start(self, job: Job, later: Collection[str] = ()) -> None:
         """Start the same command on every node at once.
+
+        Args:
+            job: What.
+            later: Nodes that are left out, for ``start_on``.
 
         Raises:
             StackError: A node refused.
 
         """
+        self._start([host for host in self._hosts if host not in later], job)
+
+    def start_on(self, host: str, job: Job) -> None:
+        """Start the command on one node that was left out.
+
+        Raises:
+            StackError: It refused, or is lost.
+
+        """
+        if host not in self._addresses:
+            raise StackError(f"{host} is lost")
+        self._start([host], job)
+
+    def _start(self, hosts: Sequence[str], job: Job) -> None:
         self._noun = job.noun
-        addresses = [self._addresses[host] for host in self._hosts]
+        addresses = [self._addresses.get(host, host) for host in self._hosts]
         replies = []
-        for rank, host in enumerate(self._hosts):
+        for host in hosts:
+            rank = self._hosts.index(host)
             env = job.environment(rank, addresses)
             command = job_command(job)
             cwd = job.folders.get(host, job.cwd)
@@ -296,11 +339,16 @@ class Nodes:
         while self._ending is None:
             silent_at = heard + limits.longest_silence
             until = min(began + limits.deadline, silent_at)
-            message = self._link.receive(until - time.monotonic())
+            if self.listener and self.listener.due <= time.monotonic():
+                self.listener.act()
+            due = min(until, self.listener.due) if self.listener else until
+            message = self._link.receive(due - time.monotonic())
             if message is not None:
                 self._take(message)
                 self._timeline.require_whole()
                 heard = time.monotonic()
+            elif due < until:
+                continue
             elif until == silent_at:
                 working = (host for host in self._hosts if host not in self._statuses)
                 silence = f"no event and no log line for {limits.longest_silence:g} s"
@@ -369,6 +417,8 @@ class Nodes:
             self._note_exit(node, message)
         else:
             self._note_change(kind, node, message)
+        if self.listener:
+            self.listener.take(message)
 
     def _note_change(self, kind: str, node: str, message: Message) -> None:
         """Take in that somebody came or went."""

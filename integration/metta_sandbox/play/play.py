@@ -24,10 +24,12 @@ from metta_sandbox.play.nodes import End, Ending, Job, Limits, Nodes
 from metta_sandbox.play.proving import prove
 from metta_sandbox.play.resume import resume
 from metta_sandbox.play.steady import Execute
+from metta_sandbox.play.striking import Strikes
 from metta_sandbox.play.turn import Alone, Turn
 from metta_sandbox.progress import Progress
 from metta_sandbox.report.artifacts import create_scenario_folder
 from metta_sandbox.report.results import CheckResult, ScenarioResult, Timings, TrialResult
+from metta_sandbox.scenario.expect import Ends
 from metta_sandbox.scenario.loading import to_yaml
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.needs import lacking
@@ -86,10 +88,12 @@ class _Course:
     link: HubLink | None = None
     nodes: Nodes | None = None
     job: Job | None = None
+    strikes: Strikes = field(default_factory=Strikes)
     before: tuple[Judgement, ...] = ()
     after: tuple[Judgement, ...] = ()
     unsteady: tuple[Verdict, str] = (Verdict.PASSED, "")
     ending: Ending | None = None
+    wanted_end: str = ""
     problems: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     first_exits: dict[str, Event] = field(default_factory=dict)
@@ -184,6 +188,7 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
                 nodes=scenario.nodes,
                 seconds=course.seconds,
                 trials=over,
+                faults=course.strikes.results,
                 checks=checks,
                 timings=Timings(up=course.up, first_trial=course.first_trial, down=course.down),
             )
@@ -335,8 +340,17 @@ def _start(course: _Course, scenario: Scenario, setting: Setting) -> None:
     if scenario.workload.setup:
         setting.progress("running setup on every node")
         course.nodes.set_up(job, scenario.workload.setup, scenario.deadline)
-    course.nodes.start(job)
+    assert course.link is not None
+    assert course.plan is not None
+    assert course.stack is not None
+    assert course.timeline is not None
+    told, tell = course.timeline, setting.progress
+    course.strikes.prepare(
+        scenario, course.plan, course.stack, course.link, course.nodes, job, told, tell
+    )
+    course.nodes.start(job, course.strikes.late_nodes)
     course.started = time.perf_counter()
+    course.strikes.began()
 
 
 def sweep_words(scenario: Scenario) -> tuple[str, ...]:
@@ -348,6 +362,8 @@ def _wait(course: _Course, scenario: Scenario) -> None:
     assert course.nodes is not None
     assert course.timeline is not None
     assert course.started is not None
+    wanted = (item.said.how for item in scenario.expect if isinstance(item.said, Ends))
+    course.wanted_end = next(wanted, "")
     course.ending = course.nodes.follow(Limits(scenario.deadline, scenario.longest_silence))
     if course.ending.end is End.FINISHED:
         course.swept = time.perf_counter() - course.started
@@ -358,7 +374,7 @@ def _collect(course: _Course, setting: Setting) -> None:
     """Bring all evidence to where it is kept. Each step is tried, whatever became of the others."""
     steps: list[Callable[[], object]] = []
     if course.nodes:
-        steps.append(course.nodes.stop)
+        steps += [course.strikes.heal, course.nodes.stop, course.strikes.conclude]
     steps.append(setting.turn.end)
     if course.stack and course.plan and course.plan.sides:
         # Agents end with the connection, and a node's network with its agent.
@@ -390,10 +406,15 @@ def _evaluate(
     }
     seconds = {name: value for name, value in took.items() if value is not None}
     evidence = Evidence(
-        course.plan.folder, scenario, course.timeline.events, seconds, setting.engine.name
+        course.plan.folder,
+        scenario,
+        course.timeline.events,
+        seconds,
+        setting.engine.name,
+        course.ending.end.key if course.ending else "",
     )
     checks = evaluate(evidence) if course.ending else ()
-    return trials.results(evidence), (*checks, *states)
+    return trials.results(evidence), (*course.strikes.checks, *checks, *states)
 
 
 def _move_evidence(plan: StackPlan) -> None:
@@ -419,7 +440,10 @@ def _judge(course: _Course, checks: tuple[CheckResult, ...]) -> tuple[Verdict, s
     if course.problems or course.ending is None or course.ending.end is End.STACK_LOST:
         reasons = [course.ending.reason] if course.ending and course.ending.reason else []
         return Verdict.ERROR, "; ".join([*course.problems, *reasons])
-    if course.ending.end is not End.FINISHED:
+    if unproven := course.strikes.unproven:
+        more = [] if course.ending.end is End.FINISHED else [course.ending.reason]
+        return Verdict.INCONCLUSIVE, "; ".join([f"not proven: {unproven}", *more])
+    if course.ending.end.key not in {"finished", course.wanted_end}:
         return Verdict.FAILED, course.ending.reason
     verdict = worst(check.verdict for check in checks)
     bad = [check.name for check in checks if check.verdict not in (Verdict.PASSED, Verdict.SKIPPED)]

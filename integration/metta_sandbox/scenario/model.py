@@ -9,6 +9,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from metta_sandbox.scenario.base import Fault, Part, misfit
 from metta_sandbox.scenario.expect import Expectation, Item
+from metta_sandbox.scenario.faults import AnyFault
+from metta_sandbox.scenario.faults.possible import impossible_faults
 from metta_sandbox.scenario.names import API, node_host
 from metta_sandbox.scenario.overrides import split_key
 from metta_sandbox.scenario.possible import impossible, unlikely
@@ -79,6 +81,9 @@ class Scenario(Part):
         default=(),
         description="What must hold before the sweep starts, and again when it is over.",
     )
+    faults: Annotated[tuple[AnyFault, ...], Field(strict=False)] = Field(
+        default=(), description="What goes wrong on purpose, each with what sets it off."
+    )
     expect: Annotated[tuple[Expectation, ...], Field(strict=False)] = Field(
         default=(), description="What must hold afterwards, read from top to bottom."
     )
@@ -101,6 +106,14 @@ class Scenario(Part):
     def ranks(self) -> int:
         """How many ranks a trial has on all nodes."""
         return self.nodes * self.workload.trainer.ranks_per_node
+
+    @property
+    def warm(self) -> bool:
+        """Whether its trainers are forked from processes that have imported torch."""
+        workload = self.workload
+        return (
+            workload.run is None and workload.trainer.launcher == "warm" and self.hardware != "gpu"
+        )
 
     @property
     def overrides(self) -> dict[str, Value]:
@@ -188,6 +201,17 @@ class Scenario(Part):
         elif workload.trainer.overrides_style == "env":
             faults = _clashes([*workload.trainer.overrides, *value.parameters], value)
         if faults:
+            raise misfit(faults)
+        return value
+
+    @field_validator("faults")
+    @classmethod
+    def _can_happen(cls, value: tuple[AnyFault, ...], info: ValidationInfo) -> tuple[AnyFault, ...]:
+        nodes, workload, sweep = (info.data.get(key) for key in ("nodes", "workload", "sweep"))
+        if nodes is None or workload is None or sweep is None:
+            return value
+        hosts = [node_host(rank) for rank in range(nodes)]
+        if faults := list(impossible_faults(value, hosts, workload, sweep)):
             raise misfit(faults)
         return value
 

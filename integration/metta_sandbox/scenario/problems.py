@@ -77,7 +77,8 @@ def _message(model: type[BaseModel], error: ErrorDetails) -> str:
     if kind == "extra_forbidden":
         return _unknown(str(error["loc"][-1]), keys_at(model, error["loc"][:-1]))
     if kind == "union_tag_invalid":
-        return _unknown(context["tag"], _words(context["expected_tags"]))
+        tags = _words(context["expected_tags"])
+        return _unknown(context["tag"], [tag.removesuffix(" fault") for tag in tags])
     if kind == "literal_error":
         known = _words(context["expected"])
         near = nearest(error["input"], known) if isinstance(error["input"], str) else None

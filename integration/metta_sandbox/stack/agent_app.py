@@ -12,10 +12,27 @@ from importlib.resources import files
 from importlib.util import MAGIC_NUMBER, source_hash
 from pathlib import Path
 
+from metta_sandbox.node.agent.hook import HOOK
+
 _MAIN = b"""\
 import sys
 from metta_sandbox.node.agent.__main__ import main
 sys.exit(main())
+"""
+#: Found by the interpreter of a rank that faults strike inside of; see ``node/agent/hook``.
+_HOOK = b"""\
+import os
+import sys
+
+folder = os.path.dirname(__file__)
+sys.path.insert(0, os.path.dirname(folder))
+from metta_sandbox.node.agent.hook import hand_on, step_aside
+from metta_sandbox.node.agent.injection import enter
+
+sys.path.pop(0)
+step_aside(folder)
+enter()
+hand_on()
 """
 #: In a compiled file's head: named by its source's hash, which nobody need check.
 _UNCHECKED = (1).to_bytes(4, "little")
@@ -42,6 +59,7 @@ def _sources() -> dict[str, bytes]:
     folder = files("metta_sandbox") / "node" / "agent"
     sources = {
         "__main__.py": _MAIN,
+        f"{HOOK}/sitecustomize.py": _HOOK,
         "metta_sandbox/__init__.py": b"",
         "metta_sandbox/node/__init__.py": b"",
         **{

@@ -63,6 +63,18 @@ def _ranks(options: argparse.Namespace) -> int:
     )
 
 
+def _seed(options: argparse.Namespace) -> NoReturn:
+    from metta_sandbox.node.agent.seed import serve
+
+    serve(options.listen, options.preload_if_there)
+
+
+def _sprout(options: argparse.Namespace) -> int:
+    from metta_sandbox.node.agent.sprout import sprout
+
+    return sprout(options.seed, options.listen, options.preload, options.start)
+
+
 def _watch(options: argparse.Namespace) -> int:
     from metta_sandbox.node.agent.watch import Watcher
 
@@ -126,6 +138,8 @@ _PROGRAMS: Dict[str, Callable[[argparse.Namespace], int]] = {
     "rank": _rank,
     "ranks": _ranks,
     "relay": _relay,
+    "seed": _seed,
+    "sprout": _sprout,
     "warm": _warm,
     "watch": _watch,
 }
@@ -171,6 +185,16 @@ def _parser() -> argparse.ArgumentParser:
     warm.add_argument("--listen", required=True, help="the path of its socket")
     warm.add_argument("--preload", action="append", default=[], help="a module that must be there")
     warm.add_argument("--preload-if-there", action="append", default=[], metavar="MODULE")
+
+    seed = programs.add_parser("seed", help="imports torch, and forks warm servers of nodes")
+    seed.add_argument("--listen", required=True, help="the path of its socket")
+    seed.add_argument("--preload-if-there", action="append", default=[], metavar="MODULE")
+
+    sprout = programs.add_parser("sprout", help="a warm server: a seed's fork, or else started")
+    sprout.add_argument("--seed", required=True, help="the path of the seed's socket")
+    sprout.add_argument("--listen", required=True, help="the path of the server's socket")
+    sprout.add_argument("--preload", action="append", default=[], help="what the seed has not")
+    sprout.add_argument("start", nargs="+", help="the command that starts a server")
 
     ranks = programs.add_parser("ranks", help="runs a trial's ranks, forked from a warm process")
     ranks.add_argument("--warm", required=True, help="the path of that process's socket")

@@ -19,8 +19,15 @@ from metta_sandbox.node.agent.address import Address
 from metta_sandbox.node.agent.emitters import Channel, Emitters
 from metta_sandbox.node.agent.forward import Forwarder, Tail
 from metta_sandbox.node.agent.group import Group
+from metta_sandbox.node.agent.injectors import Injectors
 from metta_sandbox.node.agent.outlet import Outlet
-from metta_sandbox.node.agent.processes import adopt_orphans, children, kill_all
+from metta_sandbox.node.agent.processes import (
+    adopt_orphans,
+    carrying,
+    children,
+    describe,
+    kill_all,
+)
 from metta_sandbox.node.agent.streams import dial, listen
 from metta_sandbox.node.agent.wire import decode
 
@@ -72,6 +79,7 @@ class Agent:
         self._over = asyncio.Event()
         self._reaped = asyncio.Event()
         self._emitters = Emitters()
+        self._injectors = Injectors()
         adopt_orphans()
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -172,6 +180,7 @@ class Agent:
         finally:
             outlet.close()
             self._emitters.leave(outlet)
+            self._injectors.leave(outlet)
             self._note_lost_rank(outlet)
             for group in [name for name, owner in self._owners.items() if owner is outlet]:
                 del self._owners[group]
@@ -193,6 +202,10 @@ class Agent:
             await self._hub.room()
         elif kind == "request":
             self._spawn(self._answer(message, outlet, outlet))
+        elif kind == "injector":
+            self._injectors.enter(outlet, message)
+        elif kind == "obeyed":
+            self._injectors.take(message)
         elif kind == "rank-started":
             self._ranks[outlet] = message
             self._note_rank(message)
@@ -250,8 +263,18 @@ class Agent:
         if verb == "arm":
             self._emitters.arm(args["arms"])
             return None
+        if verb == "order":
+            return await self._injectors.order(args["rank"], args["order"], args["within"])
+        return self._look(verb, args)
+
+    def _look(self, verb: str, args: Message) -> Any:
         if verb == "groups":
             return [group.to_wire() for group in self._groups.values()]
+        if verb == "processes":
+            return describe(carrying(f"METTA_EVENTS={self._local}"))
+        if verb == "signal-process":
+            os.kill(args["pid"], args["signal"])
+            return None
         raise ValueError(f"unknown verb {verb!r}")
 
     def _start(self, args: Message, owner: Optional[Outlet]) -> Any:

@@ -128,6 +128,14 @@ class Emitter:
             while self._socket is not None and any(arm.id in held for arm in self._arms):
                 self._await()
 
+    def emit_if_armed(self, event: str, **fields: Any) -> None:
+        """Send one event as ``emit`` does, if somebody waits for it; else tell nobody."""
+        with self._lock:
+            self._drain()
+            record = {"event": event, **self._who, **fields}
+            if any(arm.matches(record) for arm in self._arms):
+                self.emit(event, **fields)
+
     def close(self) -> None:
         """Close the channel; later events only go to the mirror."""
         channel, self._socket = self._socket, None

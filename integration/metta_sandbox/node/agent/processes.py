@@ -6,7 +6,7 @@ Needs Linux and its ``/proc``; elsewhere nothing is found, and nobody dies with 
 import os
 import signal
 import sys
-from typing import Callable, Iterable, List
+from typing import Any, Callable, Dict, Iterable, List
 
 try:
     import ctypes
@@ -71,6 +71,21 @@ def children() -> List[int]:
             continue
         if int(parent) == os.getpid() and state != b"Z":
             found.append(pid)
+    return found
+
+
+def describe(pids: Iterable[int]) -> List[Dict[str, Any]]:
+    """Say of each live process its ``pid``, ``state`` (a letter of ``proc(5)``), ``command``."""
+    found: List[Dict[str, Any]] = []
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                state = file.read().rpartition(b")")[2].split()[0].decode()
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                command = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
+        except OSError:
+            continue
+        found.append({"pid": pid, "state": state, "command": command})
     return found
 
 

@@ -18,6 +18,7 @@ import sys
 import threading
 from typing import Any, Callable, Dict, List, Optional
 
+from metta_sandbox.node.agent.hook import with_hook
 from metta_sandbox.node.agent.processes import die_with_parent, dying_with_this
 from metta_sandbox.node.agent.wire import encode
 
@@ -60,7 +61,11 @@ def run_rank(command: List[str], log_folder: str) -> int:
         signals = _Signals()
         try:
             child = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, preexec_fn=_apart()
+                command,
+                env=with_hook(os.environ, os.path.realpath(sys.argv[0])),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                preexec_fn=_apart(),
             )
         except OSError as error:
             output.write(f"{command[0]}: {error.strerror}\n".encode())

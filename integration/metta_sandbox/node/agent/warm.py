@@ -11,20 +11,21 @@ It runs in the trainer's interpreter, so it takes nothing of ours into the train
 import gc
 import importlib
 import os
+import select
 import signal
 import socket
 import sys
 from contextlib import suppress
 from typing import Any, Dict, List, NoReturn, Optional, Tuple
 
-from metta_sandbox.node.agent.processes import dying_with_this
+from metta_sandbox.node.agent.processes import children, dying_with_this, kill_all
 from metta_sandbox.node.agent.warm_launcher import launch_ranks
 from metta_sandbox.node.agent.wire import LineReader, decode, encode
 
 #: More than a request ever has; each line of the protocol comes in one piece or in several.
 _CHUNK = 1 << 16
 #: Standard output and standard error of whoever asks.
-_STREAMS = 2
+STREAMS = 2
 
 
 def serve(address: str, preload: List[str], wanted: List[str]) -> NoReturn:
@@ -36,20 +37,45 @@ def serve(address: str, preload: List[str], wanted: List[str]) -> NoReturn:
         wanted: Modules that are imported only if they are there.
 
     """
+    listener = listen(address)
+    serve_when_imported(listener, preload, wanted, step_aside(), None)
+
+
+def listen(address: str) -> socket.socket:
+    """Listen on a local socket, at a path that may have been used before."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with suppress(FileNotFoundError):
         os.unlink(address)
     listener.bind(address)
     listener.listen()
-    kept = _step_aside()
-    refusal = _import_all(preload, wanted) or _unforkable()
+    return listener
+
+
+def serve_when_imported(
+    listener: socket.socket,
+    preload: List[str],
+    wanted: List[str],
+    kept: List[Any],
+    keeper: Optional[socket.socket],
+) -> NoReturn:
+    """Import, then fork a launcher for each request.
+
+    Args:
+        listener: Where requests come in.
+        preload: See ``serve``.
+        wanted: See ``serve``.
+        kept: Our own modules, which nobody may find, and which must not be torn down.
+        keeper: Whoever this process ends with; None if it is somebody's child and ends with that.
+
+    """
+    refusal = import_all(preload, wanted) or unforkable()
     gc.collect()
     # What is there now is never looked at again, so that forks share its pages.
     gc.freeze()
-    _run(listener, refusal, kept)
+    _run(listener, refusal, kept, keeper)
 
 
-def _step_aside() -> List[Any]:
+def step_aside() -> List[Any]:
     """Leave the interpreter as a trainer finds it: without our modules, and without our path."""
     own = os.path.realpath(sys.argv[0])
     sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) != own]
@@ -57,7 +83,7 @@ def _step_aside() -> List[Any]:
     return [sys.modules.pop(name) for name in names]
 
 
-def _import_all(preload: List[str], wanted: List[str]) -> str:
+def import_all(preload: List[str], wanted: List[str]) -> str:
     """Import; returns why trials can't be warm, or an empty string."""
     for name in (*wanted, *preload):
         try:
@@ -68,7 +94,7 @@ def _import_all(preload: List[str], wanted: List[str]) -> str:
     return ""
 
 
-def _unforkable() -> str:
+def unforkable() -> str:
     """Say why this process must not be forked, or an empty string."""
     torch: Any = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
@@ -83,7 +109,9 @@ def _unforkable() -> str:
     return ""
 
 
-def _run(listener: socket.socket, refusal: str, _kept: List[Any]) -> NoReturn:
+def _run(
+    listener: socket.socket, refusal: str, _kept: List[Any], keeper: Optional[socket.socket]
+) -> NoReturn:
     """Answer whether this process is warm, and fork launchers.
 
     Our modules are kept, as what runs here is in them.
@@ -91,26 +119,37 @@ def _run(listener: socket.socket, refusal: str, _kept: List[Any]) -> NoReturn:
     # Nobody here waits for a launcher; whoever asked for it hears of its end.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
+        if keeper is not None:
+            _await(listener, keeper)
         caller, _ = listener.accept()
         with caller:
             try:
-                _answer(caller, listener, refusal)
+                _answer(caller, [listener, *([] if keeper is None else [keeper])], refusal)
             except (OSError, LookupError, ValueError) as error:
                 sys.stderr.write(f"warm: {type(error).__name__}: {error}\n")
 
 
-def _answer(caller: socket.socket, listener: socket.socket, refusal: str) -> None:
+def _await(listener: socket.socket, keeper: socket.socket) -> None:
+    """Wait for a request; if whoever keeps this process is gone, end with all it has started."""
+    ready, _, _ = select.select([listener, keeper], [], [])
+    if keeper in ready:
+        kill_all(children)
+        os._exit(0)
+
+
+def _answer(caller: socket.socket, ours: List[socket.socket], refusal: str) -> None:
     """Take one request. Whoever asks writes it at once, and it is short."""
-    request, streams = _receive(caller)
+    request, streams = receive(caller)
     try:
         if request is None:
             return
         if request["type"] == "ready":
             caller.sendall(encode({"refusal": refusal}))
-        elif len(streams) == _STREAMS:
+        elif len(streams) == STREAMS:
             with_this = dying_with_this()
             if os.fork() == 0:
-                listener.close()
+                for one in ours:
+                    one.close()
                 with_this()
                 _become_launcher(caller, request, streams)
     finally:
@@ -118,10 +157,11 @@ def _answer(caller: socket.socket, listener: socket.socket, refusal: str) -> Non
             os.close(stream)
 
 
-def _receive(caller: socket.socket) -> Tuple[Optional[Dict[str, Any]], List[int]]:
+def receive(caller: socket.socket) -> Tuple[Optional[Dict[str, Any]], List[int]]:
+    """Read one request, None if the caller left before it was whole, and what came with it."""
     reader, streams = LineReader(), []
     while True:
-        data, received, _, _ = socket.recv_fds(caller, _CHUNK, _STREAMS)
+        data, received, _, _ = socket.recv_fds(caller, _CHUNK, STREAMS)
         streams += received
         if not data:
             return None, streams

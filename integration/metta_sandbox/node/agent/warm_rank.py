@@ -13,6 +13,8 @@ from importlib.machinery import SourceFileLoader
 from types import ModuleType
 from typing import Any, Dict, List, NoReturn
 
+from metta_sandbox.node.agent.injection import enter as enter_injection
+
 _OWN = os.path.dirname(sys._getframe().f_code.co_filename)  # noqa: SLF001 - as in tracebacks
 
 
@@ -30,6 +32,7 @@ def become_rank(program: Dict[str, Any]) -> NoReturn:
     """
     _start_over(program)
     _hold_reducers()
+    enter_injection()
     status = 1
     try:
         if program["kind"] == "module":

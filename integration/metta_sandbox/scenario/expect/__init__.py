@@ -22,6 +22,7 @@ from metta_sandbox.scenario.expect.trials import (
     word_for,
 )
 from metta_sandbox.scenario.expect.whole import (
+    Ends,
     NothingOutside,
     PlainlyNothingOutside,
     SameAs,
@@ -37,6 +38,8 @@ __all__ = [
     "CostLevel",
     "Digests",
     "DigestsExpectation",
+    "Ends",
+    "EndsExpectation",
     "Events",
     "Exits",
     "Expectation",
@@ -171,6 +174,14 @@ class NothingOutsideExpectation(Item):
     )
 
 
+class EndsExpectation(Item):
+    """``ends: …``."""
+
+    ends: Annotated[Ends, word_for("how", Ends)] = Field(
+        description="How the sweep ends, where that is not by itself on all nodes."
+    )
+
+
 #: Each kind of expectation under the one key that names it.
 KINDS: Mapping[str, type[Item]] = {
     next(iter(kind.model_fields)): kind
@@ -178,7 +189,7 @@ KINDS: Mapping[str, type[Item]] = {
         *(TrialsExpectation, RunNamesExpectation, OverridesExpectation, DigestsExpectation),
         *(ScoreExpectation, CostExpectation, WandbExpectation, ApiExpectation, LogExpectation),
         *(EventsExpectation, CheckpointExpectation, ExitsExpectation, DurationExpectation),
-        *(SameAsExpectation, NothingOutsideExpectation),
+        *(SameAsExpectation, NothingOutsideExpectation, EndsExpectation),
     )
 }
 
@@ -207,7 +218,8 @@ Expectation: TypeAlias = Annotated[
     | Annotated[ExitsExpectation, Tag("exits")]
     | Annotated[DurationExpectation, Tag("duration")]
     | Annotated[SameAsExpectation, Tag("same_as")]
-    | Annotated[NothingOutsideExpectation, Tag("nothing_outside")],
+    | Annotated[NothingOutsideExpectation, Tag("nothing_outside")]
+    | Annotated[EndsExpectation, Tag("ends")],
     Discriminator(kind_of),
 ]
 """What must hold after a scenario was played."""

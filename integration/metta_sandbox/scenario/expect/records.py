@@ -24,6 +24,7 @@ EVENTS = (
     *("train.started", "train.step", "checkpoint.saved", "train.finished"),
     *("eval.finished", "observation.recorded", "rollout.finished", "sweep.resumed"),
     *("rank.started", "rank.exited", "command.exited", "api.ready", "api.request"),
+    *("optimizer.step", "fault.happened"),
 )
 #: Things that have an order.
 _FEWEST = 2

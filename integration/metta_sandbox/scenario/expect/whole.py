@@ -80,6 +80,23 @@ class Took(Kind):
         return f"{self.subject} takes {self.wanted}"
 
 
+class Ends(Kind):
+    """How the sweep comes to its end. A plain word is ``how``."""
+
+    how: Literal["finished", "node_failed", "node_lost", "silent", "overdue"] = Field(
+        description="Over on all nodes; its command failed on a node; a node is lost; nothing "
+        "happens for longer than longest_silence; it takes longer than its deadline."
+    )
+
+    @property
+    def wanted(self) -> str:
+        """Which end."""
+        return self.how.replace("_", " ")
+
+    def __str__(self) -> str:
+        return f"the sweep ends {self.wanted}"
+
+
 class SameAs(Kind):
     """Another scenario of the run, played before, whose trials are the same."""
 

@@ -74,7 +74,7 @@ def test_the_keys_are_those_of_the_contract(tmp_path: Path) -> None:
     assert set(scenario["trials"][0]) == {
         "run", "status", "score", "cost", "overrides", "seconds",
     }  # fmt: skip
-    assert set(scenario["faults"][0]) == {"name", "fired", "proof"}
+    assert set(scenario["faults"][0]) == {"name", "kind", "fired", "proven", "proof", "late"}
     assert set(scenario["checks"][0]) == {
         "name", "verdict", "detail", "expected", "seen", "where", "asked_by", "seconds",
     }  # fmt: skip

@@ -1,0 +1,1 @@
+"""What makes things go wrong on purpose, and proves that they did."""

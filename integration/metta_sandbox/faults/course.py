@@ -1,0 +1,132 @@
+"""One fault's course: awaited, brought about, shown to be there, healed, shown to be gone."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from metta_sandbox.errors import SandboxError
+from metta_sandbox.faults.executor import Executor, Sight
+from metta_sandbox.report.results import FaultResult
+from metta_sandbox.scenario.faults import FaultItem
+
+
+class Phase(str, Enum):
+    """How far it has come."""
+
+    AWAITED = "awaited"
+    DELAYED = "delayed"
+    STRUCK = "struck"
+    HEALED = "healed"
+
+
+@dataclass
+class Course:
+    """What has become of one fault so far.
+
+    Args:
+        name: Its name.
+        item: What the scenario says.
+        executor: What carries it out.
+
+    """
+
+    name: str
+    item: FaultItem
+    executor: Executor[Any]
+    phase: Phase = Phase.AWAITED
+    #: When it strikes, and when it is healed, by ``time.monotonic``, if that is known.
+    strike_at: float = math.inf
+    heal_at: float = math.inf
+    struck_at: float = math.inf
+    healed_at: float = math.inf
+    #: How it came to strike, in words.
+    came: str = ""
+    late: float | None = None
+    before: Sight | None = None
+    during: Sight | None = None
+    after: Sight | None = None
+    problem: str = ""
+
+    @property
+    def fired(self) -> bool:
+        """Whether it was set off."""
+        return self.phase in (Phase.STRUCK, Phase.HEALED)
+
+    @property
+    def proven(self) -> bool:
+        """Whether everything was seen that shows it."""
+        sights = [self.before, self.during, *([self.after] if self.after else [])]
+        return self.fired and not self.problem and all(sight and sight.holds for sight in sights)
+
+    @property
+    def looks_again_until(self) -> float:
+        """Until when it is worth to look again whether it is there, or gone."""
+        if self.phase is Phase.STRUCK and not (self.during and self.during.holds):
+            return self.struck_at + self.executor.patience
+        if self.phase is Phase.HEALED and self.after is not None and not self.after.holds:
+            return self.healed_at + self.executor.patience
+        return -math.inf
+
+    def strike(self) -> None:
+        """Look, and bring it about."""
+        self.phase, self.struck_at = Phase.STRUCK, time.monotonic()
+        self.before = self._look(self.executor.before)
+        self.attempt(self.executor.inject)
+        self.look()
+
+    def look(self) -> None:
+        """See whether it is there, or once it was healed, gone."""
+        if self.phase is Phase.STRUCK and not (self.during and self.during.holds):
+            self.during = self._look(self.executor.during)
+        elif self.phase is Phase.HEALED and not (self.after and self.after.holds):
+            found: list[Sight | None] = []
+            self.attempt(lambda: found.append(self.executor.after()))
+            self.after = found[0] if found else None
+
+    def heal(self) -> None:
+        """Undo it."""
+        self.look()
+        self.phase, self.healed_at = Phase.HEALED, time.monotonic()
+        self.attempt(self.executor.heal)
+        self.look()
+
+    def attempt(self, step: Callable[[], object]) -> None:
+        """Do something that may break; the first thing that does is kept."""
+        try:
+            step()
+        except (SandboxError, OSError) as error:
+            self.problem = self.problem or str(error)
+
+    @staticmethod
+    def _look(probe: Callable[[], Sight]) -> Sight:
+        try:
+            return probe()
+        except (SandboxError, OSError) as error:
+            return Sight(holds=False, seen=f"could not look: {error}")
+
+    def result(self) -> FaultResult:
+        """Tell what became of it."""
+        return FaultResult(
+            name=self.name,
+            kind=self.item.key,
+            fired=self.fired,
+            proven=self.proven,
+            proof=self.proof,
+            late=self.late,
+        )
+
+    @property
+    def proof(self) -> str:
+        """What was seen, in words."""
+        if not self.fired:
+            return f"never set off: {self.item.when or 'its moment'} never came"
+        sights = {"before": self.before, "during": self.during, "after": self.after}
+        told = [f"{when}: {sight.seen}" for when, sight in sights.items() if sight is not None]
+        if self.problem:
+            told.append(f"broke: {self.problem}")
+        return "; ".join([*([self.came] if self.came else []), *told])

@@ -1,0 +1,89 @@
+"""What carries one kind of fault out: a look before, the injection, a look at it, the healing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from metta_sandbox.faults.ground import Ground
+from metta_sandbox.scenario.faults import FaultKind
+
+K = TypeVar("K", bound=FaultKind)
+Message = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a probe saw, and whether it is as it must be at that time."""
+
+    holds: bool
+    seen: str
+
+
+class Executor(Generic[K]):
+    """Carries a fault out. Each step may raise a SandboxError or an OSError; then it is unproven.
+
+    Args:
+        name: The fault's.
+        said: Target and parameters.
+        ground: What it strikes.
+
+    """
+
+    #: Seconds within which a look must find the fault, or its end, once it was brought about.
+    patience = 10.0
+    #: Whether it is told of what nodes report also before it is brought about.
+    hears_all = False
+
+    def __init__(self, name: str, said: K, ground: Ground) -> None:
+        self.name = name
+        self.said = said
+        self.ground = ground
+        #: The event that set it off, if one did.
+        self.moment: Mapping[str, Any] = {}
+
+    def waits_for(self, _moment: Mapping[str, Any]) -> bool:
+        """Tell whether whoever emitted the trigger must go on for it to be carried out."""
+        return False
+
+    def before(self) -> Sight:
+        """Look whether all is well. It must be, or nothing can be shown."""
+        raise NotImplementedError
+
+    def inject(self) -> None:
+        """Bring it about."""
+        raise NotImplementedError
+
+    def during(self) -> Sight:
+        """Look whether it is there."""
+        raise NotImplementedError
+
+    def heal(self) -> None:
+        """Undo it. Doing it twice, or too late, is no error."""
+
+    def after(self) -> Sight | None:
+        """Look whether it is gone; None where nothing can be undone."""
+        return None
+
+    def take(self, message: Message) -> None:
+        """Take in what nodes report; see ``hears_all``."""
+
+
+class Telling(Executor[K]):
+    """One that what was struck tells of, in events."""
+
+    #: It is told when it happens, and that may take its time.
+    patience = math.inf
+
+    def __init__(self, name: str, said: K, ground: Ground) -> None:
+        super().__init__(name, said, ground)
+        self.happened: Mapping[str, Any] | None = None
+
+    def take(self, message: Message) -> None:
+        """Keep what was told of this fault, first of all."""
+        record = message.get("record", {})
+        told = message["type"] == "event" and record.get("event") == "fault.happened"
+        if told and record.get("fault") == self.name and self.happened is None:
+            self.happened = record

@@ -1,0 +1,67 @@
+"""What carries out each kind of fault."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from metta_sandbox.faults.code import (
+    EndRank,
+    HoldLockInRank,
+    Poison,
+    RaiseInRank,
+    SegfaultInRank,
+    Skip,
+    SleepInRank,
+    StartOtherwise,
+)
+from metta_sandbox.faults.control import MisguideApi, NameWrongly
+from metta_sandbox.faults.executor import Executor
+from metta_sandbox.faults.files import BlockWandbFolder, CorruptFile
+from metta_sandbox.faults.nodes import KillNode, PauseNode, StartLate, TerminateNode
+from metta_sandbox.faults.processes import KillWandbService, SignalProcess
+from metta_sandbox.scenario.faults import (
+    ApiFault,
+    Corrupt,
+    Exit,
+    FaultKind,
+    HoldGil,
+    Kill,
+    LateStart,
+    NanGradients,
+    OtherOverrides,
+    Pause,
+    Raise,
+    RejectToken,
+    RunName,
+    Segfault,
+    SignalFault,
+    SkipCollective,
+    Sleep,
+    Terminate,
+    WandbFolder,
+    WandbService,
+)
+
+#: By kind of fault, in the catalogue's order.
+EXECUTORS: Mapping[type[FaultKind], type[Executor[Any]]] = {
+    Kill: KillNode,
+    Terminate: TerminateNode,
+    Pause: PauseNode,
+    LateStart: StartLate,
+    SignalFault: SignalProcess,
+    WandbService: KillWandbService,
+    Raise: RaiseInRank,
+    Exit: EndRank,
+    Segfault: SegfaultInRank,
+    Sleep: SleepInRank,
+    HoldGil: HoldLockInRank,
+    NanGradients: Poison,
+    SkipCollective: Skip,
+    OtherOverrides: StartOtherwise,
+    Corrupt: CorruptFile,
+    WandbFolder: BlockWandbFolder,
+    ApiFault: MisguideApi,
+    RunName: NameWrongly,
+    RejectToken: MisguideApi,
+}

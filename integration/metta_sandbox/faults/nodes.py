@@ -1,0 +1,98 @@
+"""Carrying out faults of whole nodes."""
+
+from __future__ import annotations
+
+import signal
+
+from metta_sandbox.errors import StackError
+from metta_sandbox.faults.executor import Executor, Sight
+from metta_sandbox.faults.power import RUNS, STANDS_STILL
+from metta_sandbox.play.nodes import SWEEP
+from metta_sandbox.scenario.faults import Kill, LateStart, Pause, Terminate
+from metta_sandbox.words import time as words_for
+
+
+class KillNode(Executor[Kill]):
+    """Cuts a node's power."""
+
+    number = signal.SIGKILL
+
+    def before(self) -> Sight:
+        """See that it runs."""
+        state = self.ground.power.state(self.said.node)
+        return Sight(state == RUNS, f"{self.said.node} {state}")
+
+    def inject(self) -> None:
+        """Send the signal."""
+        self.ground.power.signal(self.said.node, self.number)
+
+    def during(self) -> Sight:
+        """See that it has ended."""
+        state = self.ground.power.state(self.said.node)
+        ended = state not in (RUNS, STANDS_STILL)
+        by_it = self.number != signal.SIGKILL or "killed by signal 9" in state
+        return Sight(ended and by_it, f"{self.said.node} {state}")
+
+
+class TerminateNode(KillNode):
+    """Tells a node to end."""
+
+    number = signal.SIGTERM
+    said: Terminate  # type: ignore[assignment]
+
+
+class PauseNode(Executor[Pause]):
+    """Lets a node stand still."""
+
+    def before(self) -> Sight:
+        """See that it runs."""
+        state = self.ground.power.state(self.said.node)
+        return Sight(state == RUNS, f"{self.said.node} {state}")
+
+    def inject(self) -> None:
+        """Freeze it."""
+        self.ground.power.freeze(self.said.node)
+
+    def during(self) -> Sight:
+        """See that it stands still."""
+        state = self.ground.power.state(self.said.node)
+        return Sight(state == STANDS_STILL, f"{self.said.node} {state}")
+
+    def heal(self) -> None:
+        """Thaw it, if it is still there."""
+        if self.ground.power.state(self.said.node) == STANDS_STILL:
+            self.ground.power.thaw(self.said.node)
+
+    def after(self) -> Sight:
+        """See that it runs again."""
+        state = self.ground.power.state(self.said.node)
+        return Sight(state == RUNS, f"{self.said.node} {state}")
+
+
+class StartLate(Executor[LateStart]):
+    """Starts the sweep's command on a node once it has run elsewhere for a while."""
+
+    def before(self) -> Sight:
+        """See that it runs on the other nodes, and not on this one."""
+        others = [host for host in self.ground.plan.hosts if host != self.said.node]
+        running = [host for host in others if self._runs_on(host)]
+        here = self._runs_on(self.said.node)
+        on = ", ".join(running) or "none"
+        seen = f"{words_for(self.said.by)} after the start it runs on {on}"
+        seen += f"{' and' if here else ', and not'} on {self.said.node}"
+        return Sight(running == others and not here, seen)
+
+    def inject(self) -> None:
+        """Start it."""
+        self.ground.start_on(self.said.node)
+
+    def during(self) -> Sight:
+        """See that it runs on this one, too."""
+        here = self._runs_on(self.said.node)
+        return Sight(here, f"{'runs' if here else 'does not run'} on {self.said.node}")
+
+    def _runs_on(self, host: str) -> bool:
+        try:
+            return self.ground.group(host, SWEEP) is not None
+        except StackError:
+            return False

@@ -1,0 +1,114 @@
+"""Carrying out faults of single processes."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+from metta_sandbox.errors import StackError
+from metta_sandbox.faults.executor import Executor, Sight
+from metta_sandbox.play.nodes import SWEEP
+from metta_sandbox.scenario.faults import SignalFault, WandbService
+from metta_sandbox.stack.ends import describe_end
+
+_STOPPED = "T"
+
+
+class SignalProcess(Executor[SignalFault]):
+    """Sends a signal to a trainer or a rollout."""
+
+    pid = 0
+
+    @property
+    def host(self) -> str:
+        """The node it is on."""
+        if self.said.rollout is not None:
+            return self.said.rollout
+        assert self.said.rank is not None
+        return self.ground.host_of(self.said.rank)
+
+    @property
+    def who(self) -> str:
+        """The process in words."""
+        return "the rollout" if self.said.rank is None else f"rank {self.said.rank}"
+
+    def before(self) -> Sight:
+        """See that it is there."""
+        found = self._target()
+        if found is None or found["status"] is not None:
+            return Sight(holds=False, seen=f"{self.who} has no live process")
+        self.pid = int(found["pid"])
+        state = self.ground.state_of(self.host, self.pid)
+        well = state not in ("", "Z", _STOPPED)
+        return Sight(well, f"{self.who} is process {self.pid} in state {state or 'unknown'}")
+
+    def inject(self) -> None:
+        """Send it."""
+        if not self.pid:
+            raise StackError(f"{self.who} has no live process")
+        self.ground.ask(self.host, "signal-process", pid=self.pid, signal=self.said.number)
+
+    def during(self) -> Sight:
+        """See that it has ended by it, or stands still."""
+        found = self._target(self.pid)
+        status = None if found is None else found["status"]
+        if status is not None:
+            return Sight(status == -self.said.number, f"{self.who} {describe_end(status)}")
+        state = self.ground.state_of(self.host, self.pid)
+        stops = self.said.number == signal.SIGSTOP
+        return Sight(stops and state == _STOPPED, f"process {self.pid} is in state {state or '?'}")
+
+    def heal(self) -> None:
+        """Let it go on, if it stands still."""
+        if self.said.number == signal.SIGSTOP and self.pid:
+            self.ground.ask(self.host, "signal-process", pid=self.pid, signal=signal.SIGCONT)
+
+    def after(self) -> Sight | None:
+        """See that it goes on, or has ended since."""
+        if self.said.number != signal.SIGSTOP:
+            return None
+        state = self.ground.state_of(self.host, self.pid)
+        return Sight(state != _STOPPED, f"process {self.pid} is in state {state or 'ended'}")
+
+    def _target(self, pid: int = 0) -> Mapping[str, Any] | None:
+        if self.said.rank is None:
+            return self.ground.group(self.host, SWEEP)
+        if not pid:
+            return self.ground.trainer(self.said.rank)
+        states = [state for group in self.ground.groups(self.host) for state in group["ranks"]]
+        return next((state for state in states if state["pid"] == pid), None)
+
+
+class KillWandbService(Executor[WandbService]):
+    """Kills the processes that write W&B's runs on rank 0's node."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._pids: list[int] = []
+
+    def before(self) -> Sight:
+        """They run."""
+        self._pids = self._live()
+        return Sight(bool(self._pids), f"wandb-core runs as {self._pids or 'no process'}")
+
+    def inject(self) -> None:
+        """Kill them."""
+        for pid in self._pids:
+            self.ground.ask(self._host, "signal-process", pid=pid, signal=signal.SIGKILL)
+
+    def during(self) -> Sight:
+        """They have ended."""
+        left = [pid for pid in self._pids if pid in self._live()]
+        return Sight(not left and bool(self._pids), f"of {self._pids} live {left or 'none'}")
+
+    @property
+    def _host(self) -> str:
+        return self.ground.plan.hosts[0]
+
+    def _live(self) -> list[int]:
+        return [
+            each["pid"]
+            for each in self.ground.processes(self._host)
+            if "wandb-core" in each["command"] and each["state"] != "Z"
+        ]

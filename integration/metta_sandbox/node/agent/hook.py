@@ -1,0 +1,64 @@
+"""How ``injection`` gets into the interpreters of the ranks that are named, and of no other."""
+
+import importlib
+import os
+import sys
+from typing import Any, Dict, List, Mapping
+
+#: Names the ranks, with commas between.
+VARIABLE = "METTA_INJECT"
+#: The folder in the agent's zipapp that holds the ``sitecustomize``.
+HOOK = "inject"
+
+
+def is_meant(environ: Mapping[str, str]) -> bool:
+    """Tell whether a rank with this environment is one of those that get it."""
+    return environ.get("RANK") in environ.get(VARIABLE, "").split(",")
+
+
+def with_hook(environ: Mapping[str, str], app: str) -> Dict[str, str]:
+    """Build the environment in which a rank's interpreter finds this module, if it is meant.
+
+    Args:
+        environ: The rank's.
+        app: Path of the agent's zipapp.
+
+    """
+    if not is_meant(environ):
+        return dict(environ)
+    paths = [os.path.join(app, HOOK), *filter(None, [environ.get("PYTHONPATH")])]
+    return {**environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def step_aside(hook: str) -> None:
+    """Leave the interpreter as it would be without us: its path, its modules, its environment."""
+    sys.path[:] = [entry for entry in sys.path if entry != hook]
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    rest = [entry for entry in paths if entry != hook]
+    if any(rest):
+        os.environ["PYTHONPATH"] = os.pathsep.join(rest)
+    else:
+        os.environ.pop("PYTHONPATH", None)
+    ours = [name for name in sys.modules if name.split(".")[0] == "metta_sandbox"]
+    _KEPT.extend(sys.modules.pop(name) for name in ours)
+
+
+def hand_on() -> None:
+    """Import the ``sitecustomize`` that ours has hidden, if there is one.
+
+    Raises:
+        ImportError: It imports what is not there.
+
+    """
+    own = sys.modules.pop("sitecustomize")
+    try:
+        importlib.import_module("sitecustomize")
+    except ImportError as error:
+        if error.name != "sitecustomize":
+            raise
+    finally:
+        sys.modules.setdefault("sitecustomize", own)
+
+
+#: What runs here is in them.
+_KEPT: List[Any] = []

@@ -1,0 +1,291 @@
+"""What is put into the interpreter of a rank, so that a fault can strike inside its code.
+
+The trainer knows nothing of it. The launcher names the ranks in ``METTA_INJECT``; each of those
+gets this module before its own code runs, through a ``sitecustomize`` that is found first and then
+hands on to the one it hid, or, where ranks are forked, by a call. It waits on a thread of its own
+for orders that come through the node's agent, counts the steps of whatever optimizers torch has by
+torch's public global hook, and tells what happened as ``fault.happened``.
+
+What must happen in the trainer's main thread comes there as the interpreter's own pending call
+(``Py_AddPendingCall``) or asynchronous exception (``PyThreadState_SetAsyncExc``); see
+https://docs.python.org/3/c-api/init.html.
+"""
+
+import os
+import socket
+import sys
+import threading
+import time
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from metta_sandbox.node.agent.emitter import Emitter, identity
+from metta_sandbox.node.agent.hook import VARIABLE, is_meant
+from metta_sandbox.node.agent.wire import LineReader, decode, encode
+
+try:
+    import ctypes
+except ImportError:  # an interpreter built without libffi: orders that need it are refused
+    ctypes = None  # type: ignore[assignment]
+
+_OPTIMIZER = "torch.optim.optimizer"
+#: What a process group is asked for, of which one may be left out.
+_COLLECTIVES = (
+    *("allreduce", "broadcast", "allgather", "_allgather_base", "reduce", "gather", "scatter"),
+    *("reduce_scatter", "_reduce_scatter_base", "alltoall", "alltoall_base", "barrier"),
+)
+#: Seconds that a thread with nothing to wait for sleeps in one go.
+_LONG = 10**6
+
+#: What must live as long as the process.
+_KEPT: List[Any] = []
+
+Then = Optional[Callable[[], None]]
+
+
+def enter() -> None:
+    """Begin to wait for orders, in a rank that is meant."""
+    if not is_meant(os.environ) or "METTA_EVENTS" not in os.environ:
+        return
+    os.environ.pop(VARIABLE)
+    injection = Injection(os.environ)
+    _KEPT.append(injection)
+    injection.begin()
+
+
+class Injection:
+    """Takes orders for one rank.
+
+    Args:
+        environ: The rank's.
+
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._rank = int(environ["RANK"])
+        self._emitter = Emitter(identity(environ), environ["METTA_EVENTS"])
+        self._channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._channel.connect(environ["METTA_EVENTS"])
+        self._main = threading.main_thread()
+        self._steps = 0
+        self._poison: List[str] = []
+        self._skip: List[str] = []
+        self._skipping = False
+
+    def begin(self) -> None:
+        """Say that this rank takes orders, and take them on a thread."""
+        about = {"type": "injector", "rank": self._rank, "pid": os.getpid()}
+        self._channel.sendall(encode(about))
+        os.register_at_fork(after_in_child=self._channel.close)
+        if _OPTIMIZER in sys.modules:
+            self._count_steps()
+        else:
+            sys.meta_path.insert(0, _AfterImport(_OPTIMIZER, self._count_steps))
+        threading.Thread(target=self._serve, name="metta-injection", daemon=True).start()
+
+    def _serve(self) -> None:
+        reader = LineReader()
+        while True:
+            try:
+                data = self._channel.recv(65536)
+            except OSError:
+                return
+            if not data:
+                return
+            for order in map(decode, reader.feed(data)):
+                then: Then = None
+                try:
+                    result, then = self._obey(order)
+                except Exception as error:  # noqa: BLE001 - whoever ordered hears of it
+                    result = {"error": f"{type(error).__name__}: {error}"}
+                answer = {"type": "obeyed", "id": order["id"], "result": result}
+                self._channel.sendall(encode(answer))
+                if then is not None:
+                    then()
+
+    def _obey(self, order: Dict[str, Any]) -> Tuple[Dict[str, Any], Then]:
+        """Do what can be done at once; return what was seen, and what is left to do."""
+        verb, fault = order["do"], order.get("fault", "")
+        if verb == "look":
+            return {"main": self._place(), "poisoned": not self._poison}, None
+        if verb == "raise":
+            return {}, lambda: self._raise(fault, order["exception"], order["message"])
+        if verb == "exit":
+            return {}, lambda: self._exit(fault, order["status"])
+        if verb == "segfault":
+            return {}, lambda: self._segfault(fault)
+        if verb == "sleep":
+            self._in_main_thread(lambda: self._sleep_for_ever(fault))
+        elif verb == "hold_gil":
+            self._in_main_thread(lambda: self._hold_the_lock(fault))
+        elif verb == "nan_gradients":
+            if _OPTIMIZER not in sys.modules:
+                raise LookupError("this rank has not imported torch.optim")
+            self._poison.append(fault)
+        elif verb == "skip_collective":
+            self._skip_next(fault)
+        else:
+            raise LookupError(f"unknown order {verb!r}")
+        return {}, None
+
+    def _tell(self, fault: str, **seen: Any) -> None:
+        self._emitter.emit("fault.happened", fault=fault, **seen)
+
+    def _place(self) -> str:
+        """Say where the main thread is, as ``function, file:line``."""
+        frame = sys._current_frames().get(self._main.ident or 0)  # noqa: SLF001 - documented
+        if frame is None:
+            return "nowhere"
+        code = frame.f_code
+        return f"{code.co_name}, {code.co_filename}:{frame.f_lineno}"
+
+    def _raise(self, fault: str, name: str, message: str) -> None:
+        import builtins  # noqa: PLC0415 - only here
+
+        base = getattr(builtins, name)
+
+        def made(self_: BaseException) -> None:
+            base.__init__(self_, message)
+            frame = sys._getframe(1)  # noqa: SLF001 - documented
+            self._tell(fault, raised=name, at=f"{frame.f_code.co_filename}:{frame.f_lineno}")
+
+        # It is made without arguments, by the thread that it is raised in.
+        kind = type(name, (base,), {"__init__": made, "__module__": "builtins"})
+        _KEPT.append(kind)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(self._main.ident or 0), ctypes.py_object(kind)
+        )
+
+    def _exit(self, fault: str, status: int) -> None:
+        self._tell(fault, exits=status)
+        os._exit(status)
+
+    def _segfault(self, fault: str) -> None:
+        self._tell(fault, reads="address 0")
+        ctypes.string_at(0)
+
+    def _in_main_thread(self, act: Callable[[], None]) -> None:
+        def run(_argument: object) -> int:
+            act()
+            return 0
+
+        pending = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(run)
+        _KEPT.append(pending)
+        if ctypes.pythonapi.Py_AddPendingCall(pending, None) != 0:
+            raise RuntimeError("the main thread has too many pending calls")
+
+    def _sleep_for_ever(self, fault: str) -> None:
+        self._tell(fault, sleeps="for ever")
+        while True:
+            time.sleep(_LONG)
+
+    def _hold_the_lock(self, fault: str) -> None:
+        self._tell(fault, holds="the interpreter's lock")
+        sleep = ctypes.PyDLL(None).sleep
+        while True:
+            sleep(_LONG)
+
+    def _count_steps(self) -> None:
+        sys.modules[_OPTIMIZER].register_optimizer_step_pre_hook(self._before_step)
+
+    def _before_step(self, optimizer: Any, _args: object, _kwargs: object) -> None:
+        self._steps += 1
+        self._emitter.emit_if_armed("optimizer.step", step=self._steps)
+        while self._poison:
+            gradients = [
+                parameter.grad
+                for group in optimizer.param_groups
+                for parameter in group["params"]
+                if parameter.grad is not None
+            ]
+            if not gradients:
+                return
+            before = sum(int(each.isnan().any()) for each in gradients)
+            for gradient in gradients:
+                gradient.fill_(float("nan"))
+            now = sum(int(each.isnan().any()) for each in gradients)
+            self._tell(
+                self._poison.pop(0),
+                step=self._steps,
+                gradients=len(gradients),
+                nan_before=before,
+                nan=now,
+            )
+
+    def _skip_next(self, fault: str) -> None:
+        distributed: Any = sys.modules.get("torch.distributed")
+        if distributed is None:
+            raise LookupError("this rank has not imported torch.distributed")
+        self._skip.append(fault)
+        if self._skipping:
+            return
+        self._skipping = True
+        for name in _COLLECTIVES:
+            if hasattr(distributed.ProcessGroup, name):
+                setattr(distributed.ProcessGroup, name, self._skippable(distributed, name))
+        parallel: Any = sys.modules.get("torch.nn.parallel.distributed")
+        if parallel is not None:
+            self._make_ddp_skippable(parallel.DistributedDataParallel)
+
+    def _skippable(self, distributed: Any, name: str) -> Callable[..., Any]:
+        whole = getattr(distributed.ProcessGroup, name)
+
+        def collective(group: Any, *args: Any, **kwargs: Any) -> Any:
+            if not self._skip:
+                return whole(group, *args, **kwargs)
+            self._tell(self._skip.pop(0), skipped=name)
+            return _Done()
+
+        return collective
+
+    def _make_ddp_skippable(self, ddp: Any) -> None:
+        whole = ddp.forward
+
+        def forward(module: Any, *args: Any, **kwargs: Any) -> Any:
+            if not (self._skip and module.training and module.require_backward_grad_sync):
+                return whole(module, *args, **kwargs)
+            self._tell(self._skip.pop(0), skipped="the reduction of a backward pass by DDP")
+            with module.no_sync():
+                return whole(module, *args, **kwargs)
+
+        ddp.forward = forward
+
+
+class _Done:
+    """Stands for the work of a collective that was left out."""
+
+    def wait(self, *_: object) -> bool:
+        return True
+
+    def is_completed(self) -> bool:
+        return True
+
+
+class _AfterImport:
+    """A finder that lets a module be found as ever, and calls once it has been imported."""
+
+    def __init__(self, name: str, call: Callable[[], None]) -> None:
+        self._name = name
+        self._call = call
+
+    def find_spec(
+        self, name: str, path: Optional[Sequence[str]] = None, target: Any = None
+    ) -> Optional[Any]:
+        """Find the module through the other finders, once."""
+        if name != self._name or self not in sys.meta_path:
+            return None
+        sys.meta_path.remove(self)
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, path, target)
+            if spec is not None and spec.loader is not None:
+                self._follow(spec.loader)
+                return spec
+        return None
+
+    def _follow(self, loader: Any) -> None:
+        whole = loader.exec_module
+
+        def exec_module(module: Any) -> None:
+            whole(module)
+            self._call()
+
+        loader.exec_module = exec_module

@@ -1,0 +1,81 @@
+"""Faults of whole nodes."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field, field_validator
+
+from metta_sandbox.scenario.faults.base import Family, FaultKind
+from metta_sandbox.scenario.names import API, suggest_host
+from metta_sandbox.scenario.units import Duration
+from metta_sandbox.words import time
+
+
+class _NodeFault(FaultKind):
+    family: ClassVar[Family] = "nodes"
+
+    node: str = Field(description="The node.")
+
+    @field_validator("node")
+    @classmethod
+    def _is_node(cls, value: str) -> str:
+        if value == API:
+            raise ValueError(f"expected a node; {API} is none")
+        if message := suggest_host(value):
+            raise ValueError(message)
+        return value
+
+    @property
+    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+        """The node."""
+        return ((("node",), self.node),)
+
+    def __str__(self) -> str:
+        return f"{self.key.replace('_', ' ')} {self.node}"
+
+
+class Kill(_NodeFault):
+    """Everything on the node ends at once, as if its power was cut."""
+
+    key: ClassVar[str] = "kill"
+    proof: ClassVar[str] = "the node's first process ran, and has ended by SIGKILL"
+    example: ClassVar[str] = (
+        "{kill: {node: sweep-worker}, when: {event: train.step, rank: 1, trial: 2, step: 1}}"
+    )
+
+
+class Terminate(_NodeFault):
+    """The node is told to end, as by a scheduler that takes it away."""
+
+    key: ClassVar[str] = "terminate"
+    proof: ClassVar[str] = "the node's first process ran, and has ended"
+    example: ClassVar[str] = (
+        "{terminate: {node: sweep-worker}, when: {event: handoff.received, node: sweep-worker}}"
+    )
+
+
+class Pause(_NodeFault):
+    """Everything on the node stands still; its connections stay open."""
+
+    key: ClassVar[str] = "pause"
+    healing: ClassVar[str] = "it goes on"
+    proof: ClassVar[str] = "the node's first process ran, stood still, and runs again"
+    example: ClassVar[str] = (
+        "{pause: {node: sweep-worker}, when: {event: train.step, rank: 1, trial: 1}, "
+        "until: {after: 1s}}"
+    )
+
+
+class LateStart(_NodeFault):
+    """The sweep's command starts later on the node than on the others."""
+
+    key: ClassVar[str] = "late_start"
+    trigger: ClassVar = "none"
+    proof: ClassVar[str] = "the command ran on the other nodes, and not yet on this one"
+    example: ClassVar[str] = "{late_start: {node: sweep-worker, by: 2s}}"
+
+    by: Duration = Field(description="How much later.")
+
+    def __str__(self) -> str:
+        return f"{self.node} starts {time(self.by)} late"
