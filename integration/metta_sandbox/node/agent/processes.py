@@ -17,6 +17,8 @@ except ImportError:  # an interpreter built without libffi
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+#: Of Yama, the kernel's module that else lets a process be looked into by its parents alone.
+_PR_SET_PTRACER = 0x59616D61
 
 
 def die_with_parent() -> None:
@@ -25,11 +27,21 @@ def die_with_parent() -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def let_be_seen() -> None:
+    """Let this user's other processes read this one's stack, also where only parents may."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PTRACER, ctypes.c_long(-1), 0, 0, 0)
+
+
 def dying_with_this() -> Callable[[], None]:
-    """Return what a child runs before its command, so that it does not outlive this process."""
+    """Return what a child runs before its command, so that it does not outlive this process.
+
+    It can also be seen from then on, when a hang is looked into.
+    """
     parent = os.getpid()
 
     def prepare() -> None:
+        let_be_seen()
         die_with_parent()
         if os.getppid() != parent:
             # The parent died before the kernel was asked.
