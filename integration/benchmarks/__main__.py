@@ -7,11 +7,14 @@ all that is kept there, into ``docs/benchmarks.md``.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -21,8 +24,7 @@ from rich.console import Console
 from benchmarks import kept, render
 from benchmarks.contest import Contest, hold
 from benchmarks.machine import machine, versions
-from benchmarks.outcome import Outcome
-from benchmarks.rows import commands, stack, sweep, trial
+from benchmarks.rows import commands, cookbook, memory, stack, sweep, trial
 from benchmarks.setting import Setting
 from benchmarks.talking import INSIDE
 from metta_sandbox.errors import SandboxError
@@ -30,12 +32,12 @@ from metta_sandbox.image.node_image import ImageSpec, ensure_image
 from metta_sandbox.interrupt import INTERRUPTED, interruptible
 
 ROWS: dict[str, Callable[[Setting], list[Contest]]] = {
-    row.KEY: row.contests for row in (trial, sweep, stack, commands)
+    row.KEY: row.contests for row in (trial, sweep, stack, commands, cookbook, memory)
 }
 _REPOSITORY = Path(__file__).parents[2]
 _KEPT = _REPOSITORY / "artifacts" / "bench"
 _NOTE = _REPOSITORY / "docs" / "benchmarks.md"
-_ROUNDS, _QUICK = 5, 1
+_ROUNDS, _QUICK = 2, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="one round, small sizes")
     parser.add_argument("--only", action="append", choices=ROWS, help="this row; may be repeated")
     parser.add_argument("--rounds", type=int, help=f"default: {_ROUNDS}")
+    parser.add_argument("--minutes", type=float, help="begin no contest after so many")
     parser.add_argument("--write", action="store_true", help="rewrite its part of the docs")
     parser.add_argument("--kept", action="store_true", help="with --write: measure nothing first")
     return parser
@@ -91,14 +94,16 @@ def _measure(options: argparse.Namespace, console: Console) -> kept.Kept:
             quick=options.quick,
             tell=tell,
         )
-        on, using = machine(), versions(image.tag)
-        outcomes: list[Outcome] = []
+        run = kept.Kept(taken.isoformat(), options.quick, machine(), versions(image.tag), ())
         path = _KEPT / f"{taken:%Y%m%dT%H%M%S}.json"
+        ends = time.monotonic() + 60 * (options.minutes or math.inf)
         for row in options.only or ROWS:
             for contest in ROWS[row](setting):
-                outcomes.append(hold(contest, rounds, tell))
+                if time.monotonic() > ends:
+                    tell(f"{contest.key}: not begun: {options.minutes:g} minutes are over")
+                    continue
+                run = replace(run, outcomes=(*run.outcomes, hold(contest, rounds, tell)))
                 # After each, so that a long run that is broken off was not for nothing.
-                run = kept.Kept(taken.isoformat(), options.quick, on, using, tuple(outcomes))
                 kept.write(run, path)
         tell(f"kept in {path}")
         return run

@@ -160,8 +160,10 @@ def hold(contest: Contest, rounds: int, tell: Tell) -> Outcome:
 def _noting(reasons: dict[str, str], one: Contestant, tell: Tell) -> Iterator[None]:
     try:
         yield
-    except (UnableError, SandboxError, OSError) as error:
-        reasons[one.name] = " ".join(str(error).split())
+    except Exception as error:  # noqa: BLE001 - whatever it was, the others are still measured
+        expected = isinstance(error, (UnableError, SandboxError, OSError))
+        said = str(error) if expected else f"{type(error).__name__}: {error}"
+        reasons[one.name] = " ".join(said.split())
         tell(f"{one.name} can't: {reasons[one.name]}")
 
 
@@ -169,5 +171,5 @@ def _tear_down(one: Contestant, tell: Tell) -> None:
     with uninterrupted():
         try:
             one.tear_down()
-        except (UnableError, SandboxError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - it hides nothing that came before
             tell(f"{one.name} left something behind: {error}")

@@ -24,7 +24,7 @@ def node(number: int) -> str:
 
 
 def compose_file(
-    project: str, image: str, nodes: int, scripts: Path | None = None, shared: Path | None = None
+    project: str, image: str, nodes: int, scripts: Path | None = None
 ) -> dict[str, Any]:
     """Build a Compose file of containers that only sleep; killed when told to stop.
 
@@ -33,18 +33,15 @@ def compose_file(
         image: What they are made of.
         nodes: How many.
         scripts: A folder that they see, or None.
-        shared: One that they write to, too, or None.
 
     """
-    mounts = [f"{scripts}:{MOUNTED}:ro"] if scripts else []
-    mounts += [f"{shared}:{SHARED}"] if shared else []
     service: Mapping[str, Any] = {
         "image": image,
         "command": ["sleep", "infinity"],
         # As a first process, sleep does not hear of SIGTERM, and would cost everybody ten seconds.
         "stop_signal": "SIGKILL",
         "environment": {"OMP_NUM_THREADS": "1"},
-        "volumes": mounts,
+        "volumes": [f"{scripts}:{MOUNTED}:ro"] if scripts else [],
     }
     return {"name": project, "services": {node(number): service for number in range(nodes)}}
 
@@ -57,6 +54,32 @@ def speaking_file(project: str, image: str, containers: int) -> dict[str, Any]:
         "environment": {"OMP_NUM_THREADS": "1"},
     }
     return {"name": project, "services": {node(number): service for number in range(containers)}}
+
+
+def training_file(
+    project: str, image: str, nodes: int, scripts: Path, shared: Path
+) -> dict[str, Any]:
+    """Build a Compose file of containers that each run a rank which stays, and nothing else.
+
+    Args:
+        project: The Compose project.
+        image: What they are made of.
+        nodes: How many.
+        scripts: The folder of the trainer.
+        shared: Where ranks say that they have trained.
+
+    """
+    services = {
+        node(number): {
+            "image": image,
+            "command": list(torchrun(nodes, number, 29500, script="holding.py")),
+            "stop_signal": "SIGKILL",
+            "environment": {"OMP_NUM_THREADS": "1", "BENCH_SHARED": SHARED},
+            "volumes": [f"{scripts}:{MOUNTED}:ro", f"{shared}:{SHARED}"],
+        }
+        for number in range(nodes)
+    }
+    return {"name": project, "services": services}
 
 
 class RawStack:

@@ -10,8 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,24 @@ def calls(
             said.seek(0)
             raise UnableError(_last_words(commands[0], said.read()))
     return seconds
+
+
+@contextmanager
+def beside(command: Sequence[str | Path], cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Have a program run meanwhile; one that is still there at the end is interrupted."""
+    running = subprocess.Popen(
+        [str(word) for word in command],
+        cwd=cwd,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield running
+    finally:
+        _end([running], signal.SIGINT)
 
 
 def _end(running: Sequence[subprocess.Popen[bytes]], number: signal.Signals) -> None:

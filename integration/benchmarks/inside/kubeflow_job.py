@@ -18,8 +18,11 @@ source = (Path(folder) / "ddp.py").read_text()
 TORCHRUN = '() { /opt/metta/venv/bin/torchrun "$@"\n}'
 
 
-def train(source: str) -> None:
+def train(source: str, arguments: list[str]) -> None:
     """Run the script, which travels with the job: folders of one's own can't be mounted."""
+    import sys  # noqa: PLC0415 - only what stands in here travels
+
+    sys.argv[1:] = arguments
     exec(compile(source, "ddp.py", "exec"), {"__name__": "__main__"})  # noqa: S102
 
 
@@ -50,7 +53,7 @@ def work(request: dict[str, Any]) -> dict[str, Any]:
         runtime=runtime,
         trainer=CustomTrainer(
             func=train,
-            func_args={"source": source},
+            func_args={"source": source, "arguments": request.get("arguments", [])},
             image=image,
             num_nodes=2,
             env={"OMP_NUM_THREADS": "1", "BASH_FUNC_torchrun%%": TORCHRUN},

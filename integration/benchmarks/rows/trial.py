@@ -200,12 +200,7 @@ class Job:
 
     def set_up(self) -> None:
         """Import the peer."""
-        scripts = self._setting.scripts
-        python = python_of(self._requirements)
-        self._talker = Talker(
-            [python, scripts / self._script, self._setting.image_id, scripts],
-            env={"HOME": str(self._setting.folder)},
-        )
+        self._talker = _job(self._setting, self._requirements, self._script)
 
     def run(self) -> Sample:
         """Run one trial, and remove afterwards what it leaves behind."""
@@ -220,6 +215,18 @@ class Job:
         """Have the program end, which removes what is left."""
         if self._talker is not None:
             self._talker.close()
+
+
+def kubeflow(setting: Setting) -> Talker:
+    """Start the program that runs jobs of the Kubeflow SDK's."""
+    return _job(setting, KUBEFLOW, "kubeflow_job.py")
+
+
+def _job(setting: Setting, requirements: Sequence[str], script: str) -> Talker:
+    return Talker(
+        [python_of(requirements), setting.scripts / script, setting.image_id, setting.scripts],
+        env={"HOME": str(setting.folder)},
+    )
 
 
 class BareFork:

@@ -11,10 +11,12 @@ from benchmarks.__main__ import ROWS
 from benchmarks.contest import UnableError
 from benchmarks.inside.readiness import WORD, await_all
 from benchmarks.ours import hosts_of
-from benchmarks.raw import compose_file, speaking_file, torchrun
+from benchmarks.raw import compose_file, speaking_file, torchrun, training_file
+from benchmarks.rows.memory import anonymous, await_held, per_node
+from benchmarks.rows.sweep import reckon, reckoned
 from benchmarks.setting import Setting
-from benchmarks.talking import INSIDE, Talker, call, calls, together
-from metta_sandbox.scenario.loading import load
+from benchmarks.talking import INSIDE, Talker, beside, call, calls, together
+from metta_sandbox.scenario.loading import load, load_all
 
 
 @pytest.fixture
@@ -25,13 +27,15 @@ def setting(tmp_path: Path) -> Setting:
 def test_rows_and_what_ours_are_measured_against(setting: Setting) -> None:
     contests = [contest for row in ROWS.values() for contest in row(setting)]
     assert [contest.key for contest in contests] == [
-        *("trial", "sweep", "stack/2", "stack/8", "stack/32", "stack/64", "commands")
+        *("trial", "sweep", "stack/2", "stack/8", "stack/32", "stack/64", "commands"),
+        *("cookbook", "memory/2", "memory/8", "memory/32"),
     ]
     for contest in contests:
         names = [one.name for one in contest.contestants]
         assert len(set(names)) == len(names)
         assert {goal.of for goal in contest.goals} <= set(names)
-        assert contest.goals
+        assert contest.once <= set(names) - {goal.of for goal in contest.goals}
+        assert bool(contest.goals) is (contest.key.partition("/")[0] not in {"cookbook", "memory"})
 
 
 def test_plain_containers_have_the_same_image_script_and_limits() -> None:
@@ -64,6 +68,55 @@ def test_all_are_awaited_and_one_that_says_nothing_is_missed(tmp_path: Path) -> 
     await_all([sys.executable, str(logs)], 2)
     with pytest.raises(RuntimeError, match="2 of 3 containers"):
         await_all([sys.executable, str(logs)], 3)
+
+
+def test_plain_containers_that_are_measured_run_the_same_trainer_as_ours() -> None:
+    request = training_file("bench-1-x", "image:1", 8, Path("/scripts"), Path("/held"))
+    service = request["services"]["node-7"]
+    assert service["command"][-1] == "/bench/holding.py"
+    assert {"--nnodes=8", "--node-rank=7"} < set(service["command"])
+    assert service["volumes"] == ["/scripts:/bench:ro", "/held:/shared"]
+    assert service["environment"]["BENCH_SHARED"] == "/shared"
+    trainer = load(INSIDE / "hold.yaml").workload.trainer
+    assert trainer.command == ("python", "holding.py")
+    ((_, scenario),) = load_all([INSIDE / "hold.yaml"], {"nodes": "8"})
+    assert scenario.nodes == 8
+
+
+@pytest.mark.parametrize("name", ["total_rss", "anon"])
+def test_own_memory_is_read_from_both_kinds_of_control_groups(name: str) -> None:
+    assert anonymous(["file 7", "cache 1", f"{name} 350000000", "mapped_file 9"]) == 350
+    assert anonymous(["cache 1"]) is None
+
+
+def test_memory_of_a_node_that_is_missing_is_not_divided_away() -> None:
+    sample = per_node([300.0, 500.0], 100.0, 2)
+    assert (sample.value, sample.parts["nodes"]) == (450, 400)
+    with pytest.raises(UnableError, match="1 of 2"):
+        per_node([300.0], 100.0, 2)
+
+
+def test_ranks_of_a_program_that_has_ended_are_not_awaited(tmp_path: Path) -> None:
+    (tmp_path / "held-0").touch()
+    await_held(tmp_path, 1)
+    with beside([sys.executable, "-c", "pass"], tmp_path) as program:
+        program.wait()
+        with pytest.raises(UnableError, match="1 of 2 ranks"):
+            await_held(tmp_path, 2, program)
+
+
+def test_a_program_beside_is_ended(tmp_path: Path) -> None:
+    with beside([sys.executable, "-c", "import time; time.sleep(600)"], tmp_path) as program:
+        assert program.poll() is None
+    assert program.poll() is not None
+
+
+def test_trials_that_were_not_done_are_reckoned_and_said() -> None:
+    taken = {f"trial {number}": 2.0 for number in range(5)}
+    assert reckon(taken, 3.0, 20).value == 43
+    assert reckon(taken, 3.0, 5).value == 13
+    assert reckoned(20, 5) == "; 5 trials done, taken 4 times"
+    assert not reckoned(20, 20)
 
 
 def test_torchrun_by_hand() -> None:
