@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -196,12 +196,20 @@ class Run:
         weights = [memory_of(scenario) for _, scenario in scenarios]
         schedule = Schedule(weights, dependencies(scenarios, self.folder), room)
         try:
-            with belonging_to(self.folder.name):
+            with belonging_to(self.folder.name), self._sharing(scenarios, room):
                 SideBySide(schedule, one, begin, take).run()
         finally:
             # Those whose turn to be told did not come, since one before them was never played.
             for index in sorted(came.keys() - set(shown)):
                 show(index)
+
+    def _sharing(
+        self, scenarios: Sequence[tuple[Path, Scenario]], room: Room
+    ) -> AbstractContextManager[None]:
+        assert self.engine is not None
+        warm = [one.nodes for _, one in scenarios if one.warm]
+        several = room.overlapping and len(warm) > 1
+        return self.engine.sharing(self.folder.name, max(warm) if several else 0)
 
     def _setting_of(self, place: str, turn: Turn) -> Setting:
         assert self.setting is not None

@@ -6,9 +6,8 @@ import hashlib
 import json
 import shutil
 import subprocess
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from platformdirs import user_cache_path
 
@@ -18,9 +17,6 @@ from metta_sandbox.stack.base import Stack, StackPlan
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.process import ProcessStack, remove_run
 from metta_sandbox.stack.provision import Provision
-
-if TYPE_CHECKING:
-    from metta_sandbox.image.node_image import Images
 
 #: Seconds within which an engine must answer.
 _PATIENCE = 15.0
@@ -127,21 +123,15 @@ class ComposeEngine:
     def __init__(self, versions: dict[str, str]) -> None:
         self.versions = versions
 
-    @cached_property
-    def _images(self) -> Images:
-        from metta_sandbox.image.node_image import Images  # noqa: PLC0415
-
-        return Images()
-
     def prepare(self, provision: Provision, progress: Progress, *, gpu: bool) -> None:
         """Have the images that nodes are made of."""
         from python_on_whales import DockerClient  # noqa: PLC0415
 
-        from metta_sandbox.image.node_image import ImageSpec  # noqa: PLC0415
+        from metta_sandbox.image.node_image import ImageSpec, ensure_image  # noqa: PLC0415
         from metta_sandbox.stack.node_of import node_image  # noqa: PLC0415
 
         docker, spec = DockerClient(), ImageSpec(gpu=gpu)
-        node_image(docker, self._images.ensure(spec, progress, docker), spec, provision, progress)
+        node_image(docker, ensure_image(spec, progress, docker), spec, provision, progress)
 
     def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:  # noqa: ARG002
         """Give a stack for a scenario, as a Compose project of its own."""
@@ -151,7 +141,7 @@ class ComposeEngine:
         project = "metta" if plan.standing else project_name(plan.run, plan.scenario)
         agents = Path(user_cache_path("metta-sandbox")) / "agents"
         spec = ImageSpec(gpu=plan.hardware == "gpu")
-        return ComposeStack(plan, owner, project, spec, agents, self._images)
+        return ComposeStack(plan, owner, project, spec, agents)
 
     def give_back(self, stack: Stack) -> None:
         """Take a stack back."""

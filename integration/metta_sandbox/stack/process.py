@@ -16,12 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from metta_sandbox.errors import StackError
+from metta_sandbox.interrupt import uninterrupted
+from metta_sandbox.node.agent.sprout import at_start
 from metta_sandbox.progress import Progress
 from metta_sandbox.resources import package_folder
 from metta_sandbox.scenario.names import API
@@ -46,6 +48,8 @@ _RUN_MARK = "METTA_STACK"
 _TEMP = Path(tempfile.gettempdir())
 #: Carried by what a run's own process starts, so that it is found when that one was killed.
 _CLIENT_MARK = "METTA_SANDBOX_RUN"
+#: A node's variables that count when an interpreter starts are the same for all nodes.
+_ANY_NODE = NodeSpec(API, 0, 1, "", 0, "", "", "", "", "")
 #: Seconds that processes get to end, at each step from patience to force.
 _END = 10.0
 _LOOK = 0.02
@@ -270,18 +274,57 @@ class ProcessStack:
 
     def _environment(self, host: str, env: Mapping[str, str]) -> dict[str, str]:
         home = self.folder / host
-        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         return {
-            **kept,
-            # As in a container, `python` is the nodes', or the trainer's own.
-            "PATH": os.pathsep.join([*self._bins, kept.get("PATH", os.defpath)]),
-            "HOME": str(home),
-            "TMPDIR": str(home / "tmp"),
-            "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
-            "PYTHONUNBUFFERED": "1",
+            **local_environment(self._bins, home),
             _RUN_MARK: f"{self._plan.run}/{self._plan.scenario}",
             **env,
         }
+
+
+def local_environment(bins: Sequence[str], home: Path) -> dict[str, str]:
+    """Build what every process of a node sees, whichever node it is.
+
+    Args:
+        bins: Folders of programs that come before the caller's.
+        home: The node's home.
+
+    """
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return {
+        **kept,
+        # As in a container, `python` is the nodes', or the trainer's own.
+        "PATH": os.pathsep.join([*bins, kept.get("PATH", os.defpath)]),
+        "HOME": str(home),
+        "TMPDIR": str(home / "tmp"),
+        "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+@contextmanager
+def seeded(run: str, python: str, nodes: int) -> Iterator[None]:
+    """Let the warm servers of a run's nodes be forked from processes that the run has but once.
+
+    Args:
+        run: The run's id.
+        python: The nodes' interpreter.
+        nodes: Of how many nodes of each stack.
+
+    """
+    from metta_sandbox.stack.seeds import Seeds  # noqa: PLC0415 - mostly, there are none
+
+    environment = {
+        **local_environment([str(Path(python).parent)], run_folder(run)),
+        **at_start(node_environment(_ANY_NODE)),
+        _RUN_MARK: f"{run}/seeds",
+    }
+    seeds = Seeds(run_folder(run), python, environment)
+    try:
+        seeds.start(nodes)
+        yield
+    finally:
+        with uninterrupted():
+            seeds.stop()
 
 
 def run_folder(run: str) -> Path:

@@ -8,6 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -348,6 +349,10 @@ class StandingEngine:
 
         """
         raise InputError("the standing stack has no requirements or images of a scenario's")
+
+    def sharing(self, run: str, nodes: int) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Share nothing: its nodes are shared themselves."""
+        return nullcontext()
 
     def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:  # noqa: ARG002
         """Give the standing stack.

@@ -5,7 +5,7 @@ are imported. A process that imported them for others lets each of those others 
 """
 
 import gc
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 #: Puts a text where one was found.
@@ -26,13 +26,13 @@ def places(folder: str) -> Tuple[List[Place], List[str]]:
     found: List[Place] = []
     fixed: List[str] = []
     own = (found, fixed)
-    for container in gc.get_objects():
-        if isinstance(container, FunctionType) or any(container is each for each in own):
+    for container in _containers():
+        if any(container is each for each in own):
             continue
         texts = [
             each
             for each in gc.get_referents(container)
-            if each.__class__ is str and folder in each and each is not folder
+            if type(each) is str and folder in each and each is not folder
         ]
         if texts:
             here = list(_within(container, folder))
@@ -42,24 +42,46 @@ def places(folder: str) -> Tuple[List[Place], List[str]]:
     return found, fixed
 
 
+def _containers() -> Iterator[Any]:
+    """Give every object that may hold others.
+
+    Those that hold nothing but texts and numbers are not tracked, and are found through others.
+    """
+    seen = set()
+    for container in gc.get_objects():
+        yield container
+        pending = [container]
+        while pending:
+            for each in gc.get_referents(pending.pop()):
+                untracked = type(each) in (dict, tuple) and not gc.is_tracked(each)
+                if untracked and id(each) not in seen:
+                    seen.add(id(each))
+                    pending.append(each)
+                    yield each
+
+
 def _within(container: Any, folder: str) -> Iterator[Place]:
-    """Find the texts that one object holds itself, and that can be replaced."""
-    if isinstance(container, dict):
+    """Find the texts that one object holds itself, and that can be replaced.
+
+    Nothing is asked of the object but what its type is: some warn, or import more, when asked.
+    """
+    kind = type(container)
+    if issubclass(kind, dict):
         for key, value in list(container.items()):
             if _names(value, folder):
                 yield value, _item(container, key)
-    elif isinstance(container, list):
+    elif issubclass(kind, list):
         for index, value in enumerate(container):
             if _names(value, folder):
                 yield value, _item(container, index)
-    elif not isinstance(container, (ModuleType, type, tuple, set, frozenset)):
+    elif not issubclass(kind, (ModuleType, type, tuple, set, frozenset)):
         for name, value in _attributes(container).items():
             if _names(value, folder):
                 yield value, _attribute(container, name)
 
 
 def _names(value: Any, folder: str) -> bool:
-    return value.__class__ is str and folder in value
+    return type(value) is str and folder in value
 
 
 def _attributes(thing: Any) -> Dict[str, Any]:
@@ -69,8 +91,13 @@ def _attributes(thing: Any) -> Dict[str, Any]:
         for name in _as_tuple(kind.__dict__.get("__slots__", ()))
         if name not in ("__dict__", "__weakref__")
     ]
-    own = getattr(thing, "__dict__", {})
-    return {**{name: getattr(thing, name, None) for name in slots}, **own}
+    found = {}
+    for name in (*slots, "__dict__"):
+        try:
+            found[name] = object.__getattribute__(thing, name)
+        except AttributeError:
+            continue
+    return {**found, **found.pop("__dict__", {})}
 
 
 def _as_tuple(slots: Any) -> Tuple[str, ...]:

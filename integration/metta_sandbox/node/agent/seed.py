@@ -18,7 +18,7 @@ import sys
 from contextlib import suppress
 from typing import Any, Dict, List, NoReturn, Set
 
-from metta_sandbox.node.agent import environ_block
+from metta_sandbox.node.agent.environ_block import write as let_others_see
 from metta_sandbox.node.agent.processes import adopt_orphans, children, dying_with_this, kill_all
 from metta_sandbox.node.agent.remembered import Place, places
 from metta_sandbox.node.agent.warm import (
@@ -144,7 +144,7 @@ class _Seed:
             environ = request["env"]
             os.environ.clear()
             os.environ.update(environ)
-            environ_block.write(environ, MARKS)
+            let_others_see(environ, MARKS)
             sys.executable = request["interpreter"]
             os.chdir(request["cwd"])
             for text, put in self._places:

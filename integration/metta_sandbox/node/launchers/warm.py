@@ -22,24 +22,11 @@ from pathlib import Path
 from typing import Literal
 
 from metta_sandbox.node.agent.client import AgentClient, AgentError
+from metta_sandbox.node.agent.sprout import USUAL, at_start
 from metta_sandbox.node.agent.warm_client import ask
 from metta_sandbox.node.launchers.base import GroupSpec, Launcher, WorkerGroup
 
-#: What trainers mostly import, and what torch imports on the first step of an optimizer.
-USUAL = (
-    "torch",
-    "torch.distributed",
-    "torch.nn.parallel",
-    "torch.optim",
-    "torch._dynamo",
-    "torch.utils.data",
-)
 _PYTHON = re.compile(r"python(3(\.\d+)?)?")
-#: Variables that are read when an interpreter starts or a library is loaded.
-_AT_START = re.compile(
-    r"(PYTHON|LD_|MALLOC_|GLIBC_|OMP_|GOMP_|KMP_|MKL_|OPENBLAS_|TORCH|NCCL_|GLOO_|CUDA_).*"
-    r"|PATH|LANG|LC_.*|TZ"
-)
 #: Seconds that a warm process gets to import.
 _PATIENCE = 120.0
 
@@ -93,11 +80,6 @@ def read_program(command: Sequence[str], environ: Mapping[str, str]) -> Program 
     if kind == "script" and Path(words[0]).is_dir():
         return f"{words[0]} is a folder"
     return Program(interpreter, kind, words[0], tuple(words[1:]), tuple(command), unbuffered)
-
-
-def at_start(environ: Mapping[str, str]) -> dict[str, str]:
-    """Pick the variables that a process can't take over later."""
-    return {name: value for name, value in sorted(environ.items()) if _AT_START.fullmatch(name)}
 
 
 class WarmLauncher:
@@ -172,8 +154,22 @@ class WarmLauncher:
             command += [f"--preload-if-there={module}" for module in USUAL]
             command += [f"--preload={module}" for module in self._preload]
             self._servers[key] = name
-            self._client.start(name, command, dict(environ))
+            self._client.start(name, self._sprouting(name, command), dict(environ))
         return self._servers[key]
+
+    def _sprouting(self, server: str, start: list[str]) -> list[str]:
+        """Build what has a server forked from the run's seed, if it has one that suits."""
+        # Where a run keeps what its stacks share; one for each node, as hashes differ among them.
+        index = os.environ.get("NODE_INDEX", "")
+        seed = Path(os.environ["METTA_EVENTS"]).parent.parent / f"seed-{index}"
+        return [
+            *(sys.executable, "-I", "-S", self._agent, "sprout"),
+            f"--seed={seed / 'socket'}",
+            f"--listen={self._socket(server)}",
+            *(f"--preload={module}" for module in self._preload),
+            "--",
+            *start,
+        ]
 
     def _socket(self, server: str) -> str:
         # Beside the node's own, and named after it: local nodes have theirs in one folder.

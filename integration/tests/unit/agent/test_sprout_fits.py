@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metta_sandbox.node.agent.sprout import misfit
+
+
+def case(tmp_path: Path, **changes: Any) -> str:
+    home = tmp_path / "home"
+    home.mkdir()
+    environ = {"HOME": str(home), "TMPDIR": str(home / "tmp"), "OMP_NUM_THREADS": "1", "MINE": "1"}
+    seed = {"refusal": "", "interpreter": sys.executable, "environ": {"OMP_NUM_THREADS": "1"}}
+    if changes.pop("local", False):
+        (home / ".local").mkdir()
+    given = {"interpreter": sys.executable, "environ": environ, "cwd": str(home), **changes}
+    if "env" in given:
+        environ.update(given.pop("env"))
+    seed |= given.pop("seed", {})
+    return misfit(seed, **given)
+
+
+def test_a_fork_serves_where_it_is_what_would_be_started(tmp_path: Path) -> None:
+    assert case(tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"seed": {"refusal": "an import left 1 threads"}}, "an import left 1 threads"),
+        ({"interpreter": "/usr/bin/python9"}, "/usr/bin/python9 is another interpreter"),
+        ({"env": {"PYTHONHASHSEED": "0"}}, "PYTHONHASHSEED counts at its start"),
+        ({"env": {"OMP_NUM_THREADS": "2", "LD_PRELOAD": "x"}}, "LD_PRELOAD, OMP_NUM_THREADS"),
+        ({"cwd": "/"}, "its home"),
+        ({"env": {"TMPDIR": "/tmp"}}, "its home"),
+        ({"env": {"HOME": ""}}, "its home"),
+        ({"local": True}, "packages in its home"),
+    ],
+)
+def test_where_it_would_not_be_it_says_why(
+    tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    assert told in case(tmp_path, **changes)
