@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -42,6 +43,9 @@ BUNDLED_MODULES = ("metta_sandbox.node.arena.train", "metta_sandbox.node.arena.w
 
 #: Variables that every rank has its own of.
 _OF_A_RANK = frozenset({"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"})
+
+#: How a trainer ends that was told to, or that had to be killed; None if nobody heard of it.
+_TOLD_TO_END = frozenset({None, -signal.SIGTERM, -signal.SIGKILL, 128 + signal.SIGTERM})
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
@@ -204,9 +208,10 @@ def _stop_if_failed(workers: WorkerGroup, group: SweepGroup, trial: int) -> str:
 def _reason(
     status: int, statuses: Mapping[int, int | None], stopped_for: str, spec: GroupSpec
 ) -> str:
-    if stopped_for:
-        return f"{STOPPED}{stopped_for}"
     failed = {rank: end for rank, end in statuses.items() if end != 0}
+    # One that failed by itself may do so just before it is told to stop.
+    if stopped_for and all(end in _TOLD_TO_END for end in failed.values()):
+        return f"{STOPPED}{stopped_for}"
     if not failed:
         node = f"the launcher on node {spec.node_rank}"
         return f"{node} {describe_status(status)}{_saying(spec.launcher_log)}"

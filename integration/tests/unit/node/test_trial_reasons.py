@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from unittest.mock import Mock
+
 import pytest
 
 from metta_sandbox.node.handoff import Outcome, why
+from metta_sandbox.node.launchers.base import GroupSpec
+from metta_sandbox.node.trial import train
 
 RAISED = "rank 1 exited with status 1, saying: ValueError: the data of shard 1 is broken"
 ALONE = "rank 0 exited with status 1, saying: Connection closed by peer [127.0.0.1]:1234"
@@ -24,3 +29,26 @@ ALONE = "rank 0 exited with status 1, saying: Connection closed by peer [127.0.0
 )
 def test_the_cause_comes_first_and_once(reasons: list[str], said: str) -> None:
     assert why(Outcome(rank, {}, reason) for rank, reason in enumerate(reasons)) == said
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (1, "rank 1 exited with status 1, saying: ValueError: enough"),
+        (-15, f"stopped, as {ALONE}"),
+        (143, f"stopped, as {ALONE}"),
+    ],
+)
+def test_a_rank_that_failed_by_itself_before_it_could_be_stopped_says_why(
+    tmp_path: Path, status: int, said: str
+) -> None:
+    (tmp_path / "rank-1.log").write_text("ValueError: enough\n")
+    spec = GroupSpec("trial-1", ("x",), 2, 1, "sweep-master", 1, tmp_path)
+    end = {"type": "exit", "status": 1, "ranks": [{"rank": 1, "status": status}]}
+    workers = Mock(next=Mock(side_effect=[None, end]))
+    group = Mock(failure=Mock(return_value=ALONE))
+
+    outcome = train(Mock(launch=Mock(return_value=workers)), spec, group, 1, Mock())
+
+    workers.stop.assert_called_once()
+    assert outcome == Outcome(1, {1: status}, said)
