@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,20 +27,20 @@ from metta_sandbox.timeline.recording import Event, Timeline
 FILE_NAME = "autopsy.json"
 #: Seconds in which nodes must show themselves: py-spy's patience and an interpreter's start.
 _PATIENCE = 15.0
-#: How many of the last lines of a node's command are searched for an exception.
-_LINES = 2_000
+#: How much of the timeline's end is searched for what nodes' commands printed, in bytes.
+_READ = 1 << 21
 
 
 @dataclass(frozen=True)
 class Look:
-    """What nodes showed, and what had been told until then."""
+    """What nodes showed while a trial was under way."""
 
+    trial: int | None
     nodes: Mapping[str, NodeLook]
-    events: tuple[Event, ...]
 
 
 class Examiner:
-    """Keeps what nodes showed when something went wrong, by trial.
+    """Keeps what nodes showed when something went wrong, and the causes that were found.
 
     Args:
         scenario: What is played.
@@ -46,6 +48,7 @@ class Examiner:
         run_folder: The folder that all nodes share, as the harness calls it.
         python: Their interpreter.
         execute: Runs a command on nodes, beside the sweep.
+        tell: Called with each cause's sentence as soon as it is known.
 
     """
 
@@ -57,25 +60,64 @@ class Examiner:
         run_folder: Path,
         python: str,
         execute: Execute,
+        tell: Callable[[str], None],
     ) -> None:
         self._scenario = scenario
         self._timeline = timeline
         self._run_folder = run_folder
         self._python = python
         self._execute = execute
-        self._looks: dict[int | None, Look] = {}
-        self._gone: Mapping[str, str] = {}
+        self._tell = tell
+        self._looks: list[Look] = []
+        self._causes: list[Cause] = []
 
-    def look(self, gone: Mapping[str, str]) -> None:
-        """See every node as it is now, and keep that for the trial that is under way.
+    @property
+    def causes(self) -> tuple[Cause, ...]:
+        """What was found so far, in the order in which it went wrong."""
+        return tuple(self._causes)
+
+    def trial_failed(self, trial: int) -> None:
+        """Name what a trial failed of, once its ranks have ended."""
+        events = tuple(self._timeline.events)
+        self._note(self._case(trial, events, {}, {}))
+
+    def sweep_broke(self, gone: Mapping[str, str]) -> None:
+        """See every node as it is now, and name what the sweep ended of, or hangs on.
 
         Args:
             gone: Nodes that can't be asked any more, and how they ended.
 
         """
-        self._gone = gone
         # What is told later comes from our ending it all.
         events = tuple(self._timeline.events)
+        trial = trial_under_way(events)
+        nodes = self._look(events, gone)
+        self._looks.append(Look(trial, nodes))
+        if trial not in _failed(events):
+            self._note(self._case(trial, events, nodes, gone))
+
+    def keep(self, folder: Path) -> None:
+        """Write what was seen, and what was made of it, into the scenario's artifacts."""
+        if not self._looks and not self._causes:
+            return
+        told = {
+            "causes": [cause.model_dump() for cause in self._causes],
+            "looks": [
+                {
+                    "trial": one.trial,
+                    "nodes": {host: n.model_dump() for host, n in one.nodes.items()},
+                }
+                for one in self._looks
+            ],
+        }
+        write_text(folder / FILE_NAME, json.dumps(told, indent=2) + "\n")
+
+    def _note(self, case: Case) -> None:
+        if (cause := diagnose(case)) is not None:
+            self._causes.append(cause)
+            self._tell(cause.sentence)
+
+    def _look(self, events: Sequence[Event], gone: Mapping[str, str]) -> dict[str, NodeLook]:
         ranks = {
             str(event.get("process"))
             for event in events
@@ -88,47 +130,27 @@ class Examiner:
             if host not in gone
         }
         ends = self._execute("autopsy", commands, _PATIENCE)
-        seen = {host: _read(end, self._run_folder / _file(host)) for host, end in ends.items()}
-        self._looks[trial_under_way(events)] = Look(seen, events)
+        return {host: _read(end, self._run_folder / _file(host)) for host, end in ends.items()}
 
-    def causes(self, folder: Path, *, ended: bool) -> tuple[Cause, ...]:
-        """Name what went wrong, trial by trial, and keep what that goes by.
+    def _case(
+        self,
+        trial: int | None,
+        events: Sequence[Event],
+        nodes: Mapping[str, NodeLook],
+        gone: Mapping[str, str],
+    ) -> Case:
+        return Case(
+            hosts=self._scenario.hosts,
+            ranks_per_node=self._scenario.workload.trainer.ranks_per_node,
+            events=events,
+            trial=trial,
+            looks=nodes,
+            errors=self._rank_errors(trial),
+            rollout_errors=self._rollout_errors(),
+            fallen=gone,
+        )
 
-        Args:
-            folder: The scenario's artifacts, with what was collected.
-            ended: Whether the sweep itself ended before its time.
-
-        """
-        events = self._timeline.events
-        failed = [
-            int(event.get("trial"))
-            for event in events
-            if event.name == "observation.recorded" and event.get("failed")
-        ]
-        last = trial_under_way(events)
-        trials: list[int | None] = [*failed]
-        if ended and last not in failed:
-            trials.append(last)
-        found = []
-        for trial in trials:
-            look = self._looks.get(trial, Look({}, tuple(events)))
-            case = Case(
-                hosts=self._scenario.hosts,
-                ranks_per_node=self._scenario.workload.trainer.ranks_per_node,
-                events=look.events,
-                trial=trial,
-                looks=look.nodes,
-                errors=self._rank_errors(folder, trial),
-                rollout_errors=self._rollout_errors(folder),
-                fallen={} if trial in failed else self._gone,
-            )
-            if (cause := diagnose(case)) is not None:
-                found.append(cause)
-        if found or self._looks:
-            _keep(folder, found, self._looks)
-        return tuple(found)
-
-    def _rank_errors(self, folder: Path, trial: int | None) -> dict[int, Exc]:
+    def _rank_errors(self, trial: int | None) -> dict[int, Exc]:
         runs = {
             event.get("run")
             for event in self._timeline.events
@@ -136,25 +158,24 @@ class Examiner:
         }
         found = {}
         for run in runs:
-            for log in sorted((folder / "trials" / str(run)).glob("rank-*.log")):
+            for log in sorted((self._run_folder / "trials" / str(run)).glob("rank-*.log")):
                 rank = log.stem.removeprefix("rank-")
                 if rank.isdigit() and (error := last_exception(log)) is not None:
                     found[int(rank)] = error
         return found
 
-    def _rollout_errors(self, folder: Path) -> dict[str, Exc]:
-        lines: dict[str, list[str]] = {}
-        with (folder / "timeline.jsonl").open() as file:
-            for text in file:
-                if '"line"' not in text:
-                    continue
-                try:
-                    entry = json.loads(text)
-                except ValueError:
-                    continue
-                if entry.get("source") == ROLLOUT and "line" in entry:
-                    lines.setdefault(entry["node"], []).append(entry["line"])
-        parsed = {host: parse("\n".join(said[-_LINES:])) for host, said in lines.items()}
+    def _rollout_errors(self) -> dict[str, Exc]:
+        """Read the last exception of each node's command, from what it printed lately."""
+        printed: dict[str, list[str]] = {}
+        with self._timeline.path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _READ))
+            for line in file:
+                # The first one may be cut, and most are none of these.
+                with suppress(ValueError):
+                    entry = json.loads(line) if b'"line"' in line else {}
+                    if entry.get("source") == ROLLOUT:
+                        printed.setdefault(entry["node"], []).append(entry["line"])
+        parsed = {host: parse("\n".join(lines)) for host, lines in printed.items()}
         return {host: error for host, error in parsed.items() if error is not None}
 
 
@@ -178,16 +199,10 @@ def _read(end: Executed, file: Path) -> NodeLook:
     return NodeLook(problem=end.problem or f"it ended with status {end.status}")
 
 
-def _keep(folder: Path, causes: list[Cause], looks: Mapping[int | None, Look]) -> None:
-    told = {
-        "causes": [cause.model_dump() for cause in causes],
-        "looks": [
-            {
-                "trial": trial,
-                "after": look.events[-1].received if look.events else 0.0,
-                "nodes": {host: node.model_dump() for host, node in look.nodes.items()},
-            }
-            for trial, look in looks.items()
-        ],
+def _failed(events: Sequence[Event]) -> set[int]:
+    """Find the trials whose failure was recorded."""
+    return {
+        int(event.get("trial"))
+        for event in events
+        if event.name == "observation.recorded" and event.get("failed")
     }
-    write_text(folder / FILE_NAME, json.dumps(told, indent=2) + "\n")

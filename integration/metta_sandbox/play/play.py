@@ -20,6 +20,7 @@ from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.play import steady, workspace
 from metta_sandbox.play.beside_nodes import sides
 from metta_sandbox.play.brought import provision
+from metta_sandbox.play.examiner import Examiner
 from metta_sandbox.play.nodes import End, Ending, Job, Limits, Nodes
 from metta_sandbox.play.proving import prove
 from metta_sandbox.play.resume import resume
@@ -94,6 +95,7 @@ class _Course:
     unsteady: tuple[Verdict, str] = (Verdict.PASSED, "")
     ending: Ending | None = None
     wanted_end: str = ""
+    examiner: Examiner | None = None
     problems: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     first_exits: dict[str, Event] = field(default_factory=dict)
@@ -164,6 +166,7 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
         _bring_up(course, setting)
         course.waited = setting.turn.begin()
         course.job = _job(course, scenario, setting)
+        course.examiner = _examiner(course, scenario, setting)
         if _is_steady(course, scenario, setting):
             _start(course, scenario, setting)
             _wait(course, scenario)
@@ -190,6 +193,7 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
                 trials=over,
                 faults=course.strikes.results,
                 checks=checks,
+                causes=course.examiner.causes if course.examiner else (),
                 timings=Timings(up=course.up, first_trial=course.first_trial, down=course.down),
             )
     except KeyboardInterrupt:
@@ -291,6 +295,36 @@ def _job(course: _Course, scenario: Scenario, setting: Setting) -> Job:
     )
 
 
+def _examiner(course: _Course, scenario: Scenario, setting: Setting) -> Examiner:
+    assert course.plan is not None
+    assert course.stack is not None
+    assert course.timeline is not None
+    return Examiner(
+        scenario,
+        course.timeline,
+        run_folder=course.plan.run_folder,
+        python=course.stack.python,
+        execute=_execute(course),
+        tell=lambda sentence: _tell_cause(course, setting.progress, sentence),
+    )
+
+
+def _tell_cause(course: _Course, progress: Progress, sentence: str) -> None:
+    assert course.timeline is not None
+    course.timeline.step(f"cause: {sentence}")
+    progress(f"cause: {sentence}")
+
+
+def _examine(course: _Course) -> None:
+    """See what hangs, while it does."""
+    assert course.ending is not None
+    assert course.examiner is not None
+    assert course.stack is not None
+    lost = course.ending.lost
+    gone = {lost: course.stack.fallen().get(lost, "is lost")} if lost else {}
+    course.examiner.sweep_broke(gone)
+
+
 def _execute(course: _Course) -> Execute:
     """Give what runs commands on nodes beside the sweep."""
     assert course.nodes is not None
@@ -368,6 +402,8 @@ def _wait(course: _Course, scenario: Scenario) -> None:
     if course.ending.end is End.FINISHED:
         course.swept = time.perf_counter() - course.started
     course.timeline.step(f"sweep: {course.ending.end.value} {course.ending.reason}".rstrip())
+    if course.ending.end not in (End.FINISHED, End.STACK_LOST):
+        _examine(course)
 
 
 def _collect(course: _Course, setting: Setting) -> None:
@@ -385,6 +421,8 @@ def _collect(course: _Course, setting: Setting) -> None:
         steps.append(course.stack.collect)
     if course.plan:
         steps.append(partial(_move_evidence, course.plan))
+    if course.plan and course.examiner:
+        steps.append(partial(course.examiner.keep, course.plan.folder))
     if course.timeline:
         steps.append(course.timeline.finish)
     for step in steps:
@@ -463,6 +501,8 @@ def _show(course: _Course, event: Event, progress: Progress) -> None:
             who = f", rank {first.get('rank')} on {first.get('node')} first" if first else ""
             course.failures.append(f"{trial} failed{who}: {event.get('reason')}")
             progress(course.failures[-1])
+            if course.examiner:
+                course.examiner.trial_failed(int(event.get("trial")))
         else:
             progress(f"{trial}: score {event.get('score'):g}")
     elif event.name == "rank.exited" and event.get("status") != 0:
