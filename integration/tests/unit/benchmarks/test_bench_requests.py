@@ -14,6 +14,7 @@ from benchmarks.ours import hosts_of
 from benchmarks.raw import compose_file, speaking_file, torchrun, training_file
 from benchmarks.rows.memory import anonymous, await_held, per_node
 from benchmarks.rows.sweep import reckon, reckoned
+from benchmarks.rows.trial import in_a_row
 from benchmarks.setting import Setting
 from benchmarks.talking import INSIDE, Talker, beside, call, calls, together
 from metta_sandbox.scenario.loading import load, load_all
@@ -117,6 +118,13 @@ def test_trials_that_were_not_done_are_reckoned_and_said() -> None:
     assert reckon(taken, 3.0, 5).value == 13
     assert reckoned(20, 5) == "; 5 trials done, taken 4 times"
     assert not reckoned(20, 20)
+
+
+def test_of_short_trials_the_median_of_some_in_a_row_counts() -> None:
+    taken = iter([0.9, 0.3, 0.4])
+    sample = in_a_row(3, lambda: next(taken))
+    assert (sample.value, len(sample.parts)) == (0.4, 3)
+    assert not in_a_row(1, lambda: 5.0).parts
 
 
 def test_torchrun_by_hand() -> None:
