@@ -6,20 +6,28 @@ import hashlib
 import json
 import shutil
 import subprocess
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from platformdirs import user_cache_path
 
-from metta_sandbox.errors import MachineError, StackError
+from metta_sandbox.errors import MachineError, SandboxError, StackError
 from metta_sandbox.progress import Progress
 from metta_sandbox.stack.base import Stack, StackPlan
 from metta_sandbox.stack.lease import Owner
-from metta_sandbox.stack.process import ProcessStack, remove_run
+from metta_sandbox.stack.process import ProcessStack, remove_run, seeded
 from metta_sandbox.stack.provision import Provision
+
+if TYPE_CHECKING:
+    from metta_sandbox.image.node_image import Images
 
 #: Seconds within which an engine must answer.
 _PATIENCE = 15.0
+#: Nodes of a stack that get a share in what a run imports once: each costs 300 MB.
+_SEEDS = 2
 #: What 63 characters leave beside ``metta-``, a run and the longest service, sweep-worker-63.
 _LONGEST_SCENARIO = 20
 _START = "sudo systemctl start docker   (or: --engine process, which needs none)"
@@ -47,6 +55,16 @@ class Engine(Protocol):
             InputError: A requirement or an image can't be had, or nodes can't be made of it.
             MachineError: Indexes or registries do not answer, or have nothing that fits.
             StackError: An image could not be built.
+
+        """
+        ...
+
+    def sharing(self, run: str, nodes: int) -> AbstractContextManager[None]:
+        """Have what the warm servers of a run's stacks can share, as long as the block lasts.
+
+        Args:
+            run: The run's id.
+            nodes: How many nodes stacks have that fork trainers.
 
         """
         ...
@@ -81,6 +99,17 @@ class ProcessEngine:
             from metta_sandbox.stack.trainer_python import ensure_trainer_bin  # noqa: PLC0415
 
             ensure_trainer_bin(python, provision.requirements, progress, gpu=gpu)
+
+    def sharing(self, run: str, nodes: int) -> AbstractContextManager[None]:
+        """Import torch once for all stacks of a run, where the system lets a fork pass for more."""
+        from metta_sandbox.stack.node_python import find_python  # noqa: PLC0415
+
+        if nodes == 0 or sys.platform != "linux":
+            return nullcontext()
+        try:
+            return seeded(run, find_python(lambda _: None), min(nodes, _SEEDS))
+        except SandboxError:  # which each scenario will tell by itself
+            return nullcontext()
 
     def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:  # noqa: ARG002
         """Give a stack for a scenario."""
@@ -123,15 +152,25 @@ class ComposeEngine:
     def __init__(self, versions: dict[str, str]) -> None:
         self.versions = versions
 
+    @cached_property
+    def _images(self) -> Images:
+        from metta_sandbox.image.node_image import Images  # noqa: PLC0415
+
+        return Images()
+
     def prepare(self, provision: Provision, progress: Progress, *, gpu: bool) -> None:
         """Have the images that nodes are made of."""
         from python_on_whales import DockerClient  # noqa: PLC0415
 
-        from metta_sandbox.image.node_image import ImageSpec, ensure_image  # noqa: PLC0415
+        from metta_sandbox.image.node_image import ImageSpec  # noqa: PLC0415
         from metta_sandbox.stack.node_of import node_image  # noqa: PLC0415
 
         docker, spec = DockerClient(), ImageSpec(gpu=gpu)
-        node_image(docker, ensure_image(spec, progress, docker), spec, provision, progress)
+        node_image(docker, self._images.ensure(spec, progress, docker), spec, provision, progress)
+
+    def sharing(self, run: str, nodes: int) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Share nothing: no process can be forked into another container."""
+        return nullcontext()
 
     def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:  # noqa: ARG002
         """Give a stack for a scenario, as a Compose project of its own."""
@@ -141,7 +180,7 @@ class ComposeEngine:
         project = "metta" if plan.standing else project_name(plan.run, plan.scenario)
         agents = Path(user_cache_path("metta-sandbox")) / "agents"
         spec = ImageSpec(gpu=plan.hardware == "gpu")
-        return ComposeStack(plan, owner, project, spec, agents)
+        return ComposeStack(plan, owner, project, spec, agents, self._images)
 
     def give_back(self, stack: Stack) -> None:
         """Take a stack back."""
