@@ -110,6 +110,7 @@ class WarmLauncher:
         self._tell = tell
         self._told: set[str] = set()
         self._servers: dict[tuple[str, str], str] = {}
+        self._refusals: dict[str, str] = {}
         # As the node was given it: libraries that are imported later add to a process's own, and
         # the agent, which starts the trainers, knows nothing of that.
         self._environ = dict(os.environ)
@@ -178,6 +179,12 @@ class WarmLauncher:
 
     def _refusal(self, server: str) -> str:
         """Wait until a process is warm; say why it is not, or nothing."""
+        # What has ended says so once.
+        if server not in self._refusals and (refusal := self._asked(server)):
+            self._refusals[server] = refusal
+        return self._refusals.get(server, "")
+
+    def _asked(self, server: str) -> str:
         deadline = time.monotonic() + _PATIENCE
         while True:
             try:

@@ -110,6 +110,22 @@ def test_nodes_whose_sockets_lie_in_one_folder_have_warm_processes_of_their_own(
     assert len(listening) == 2
 
 
+def test_a_warm_process_that_ended_leaves_every_trial_to_torchrun_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("METTA_EVENTS", str(tmp_path / "node.sock"))
+    monkeypatch.setenv("NODE_INDEX", "0")
+    # Whoever asks is told of the end once.
+    client = Mock(next=Mock(side_effect=[{"type": "exit", "status": 2}]))
+    cold, tell = Mock(), Mock()
+    launcher = WarmLauncher(client, "agent.pyz", cold=cold, preload=(), tell=tell)
+    for trial in (1, 2):
+        command = (sys.executable, "train.py")
+        launcher.launch(GroupSpec(f"trial-{trial}", command, 1, 0, "x", 1, tmp_path))
+    assert cold.launch.call_count == 2
+    tell.assert_called_once()
+
+
 def test_the_command_carries_place_and_program() -> None:
     spec = GroupSpec(
         group="trial-1",
