@@ -33,6 +33,8 @@ _COLLECTIVES = (
     *("allreduce", "broadcast", "allgather", "_allgather_base", "reduce", "gather", "scatter"),
     *("reduce_scatter", "_reduce_scatter_base", "alltoall", "alltoall_base", "barrier"),
 )
+#: Seconds between two looks at whether the program has begun.
+_LOOK = 0.005
 #: Seconds that a thread with nothing to wait for sleeps in one go.
 _LONG = 10**6
 
@@ -84,6 +86,9 @@ class Injection:
 
     def _serve(self) -> None:
         reader = LineReader()
+        # What is raised while the interpreter starts up is swallowed there.
+        while not self._has_begun():
+            time.sleep(_LOOK)
         while True:
             try:
                 data = self._channel.recv(65536)
@@ -101,6 +106,13 @@ class Injection:
                 self._channel.sendall(encode(answer))
                 if then is not None:
                     then()
+
+    def _has_begun(self) -> bool:
+        """Tell whether the main thread runs a program, and not yet what comes before one."""
+        frame = sys._current_frames().get(self._main.ident or 0)  # noqa: SLF001 - documented
+        while frame is not None and frame.f_back is not None:
+            frame = frame.f_back
+        return frame is not None and "importlib" not in frame.f_code.co_filename
 
     def _obey(self, order: Dict[str, Any]) -> Tuple[Dict[str, Any], Then]:
         """Do what can be done at once; return what was seen, and what is left to do."""
@@ -145,8 +157,7 @@ class Injection:
 
         def made(self_: BaseException) -> None:
             base.__init__(self_, message)
-            frame = sys._getframe(1)  # noqa: SLF001 - documented
-            self._tell(fault, raised=name, at=f"{frame.f_code.co_filename}:{frame.f_lineno}")
+            self._tell(fault, raised=name, at=_caller())
 
         # It is made without arguments, by the thread that it is raised in.
         kind = type(name, (base,), {"__init__": made, "__module__": "builtins"})
@@ -248,6 +259,16 @@ class Injection:
                 return whole(module, *args, **kwargs)
 
         ddp.forward = forward
+
+
+def _caller() -> str:
+    """Say where the caller of our caller is."""
+    try:
+        frame = sys._getframe(2)  # noqa: SLF001 - documented
+    except ValueError:
+        # Before 3.12 one that nobody caught is made when it is printed.
+        return "the end of the program"
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 class _Done:

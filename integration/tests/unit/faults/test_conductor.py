@@ -1,0 +1,254 @@
+"""When faults strike and are healed, and that nothing is proven that no probe saw."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metta_sandbox.errors import StackError
+from metta_sandbox.faults import conductor as module
+from metta_sandbox.faults.conductor import Conductor
+from metta_sandbox.faults.executor import Executor, Sight
+from metta_sandbox.faults.executors import EXECUTORS
+from metta_sandbox.scenario.faults import CATALOGUE
+from metta_sandbox.scenario.loading import parse
+from metta_sandbox.verdict import Verdict
+
+STEP = {"event": "train.step", "rank": 1, "trial": 2, "step": 20}
+
+
+@dataclass
+class Node:
+    """What the faults of these tests strike: one thing that is there, or not."""
+
+    there: bool = False
+    sabotaged: bool = False
+    broken: bool = False
+    did: list[str] = field(default_factory=list)
+
+
+class Flip(Executor[Any]):
+    """Makes it be there."""
+
+    patience = 0.2
+
+    def before(self) -> Sight:
+        return Sight(not self.ground.node.there, "before")  # type: ignore[attr-defined]
+
+    def inject(self) -> None:
+        node: Node = self.ground.node  # type: ignore[attr-defined]
+        node.did.append(f"{self.name} strikes")
+        if node.broken:
+            raise StackError("it broke")
+        node.there = not node.sabotaged
+
+    def during(self) -> Sight:
+        there: bool = self.ground.node.there  # type: ignore[attr-defined]
+        return Sight(there, "there" if there else "not there")
+
+    def heal(self) -> None:
+        node: Node = self.ground.node  # type: ignore[attr-defined]
+        node.did.append(f"{self.name} heals")
+        node.there = False
+
+    def after(self) -> Sight:
+        return Sight(not self.ground.node.there, "gone")  # type: ignore[attr-defined]
+
+
+class Ground:
+    """Stands for a stack."""
+
+    def __init__(self, text: str) -> None:
+        self.scenario = parse(f"version: 1\nname: x\nfaults:\n{text}", Path("x.yaml"))
+        self.plan = self
+        self.hosts = self.scenario.hosts
+        self.node = Node()
+        self.arms: list[dict[str, Any]] = []
+
+    def arm(self, arms: Sequence[Mapping[str, Any]]) -> None:
+        self.arms = [dict(each) for each in arms]
+
+
+class Timeline:
+    """Keeps what was done about faults."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[str, str]] = []
+
+    def fault(self, name: str, action: str, **_: Any) -> None:
+        self.entries.append((name, action))
+
+
+class Play:
+    """A scenario's faults being conducted."""
+
+    def __init__(self, text: str) -> None:
+        self.ground = Ground(text)
+        self.timeline = Timeline()
+        self.told: list[str] = []
+        tell: Any = self.told.append
+        self.conductor = Conductor(self.ground, self.timeline, tell)  # type: ignore[arg-type]
+        self.conductor.prepare()
+        self.conductor.began()
+
+    @property
+    def armed(self) -> list[str]:
+        return [each["id"] for each in self.ground.arms]
+
+    def event(self, held: Sequence[str] = (), **record: Any) -> None:
+        self.conductor.take(
+            {"type": "event", "node": "sweep-worker", "record": record, "held": list(held)}
+        )
+
+    def line(self, text: str, node: str = "sweep-worker") -> None:
+        message = {"type": "lines", "node": node, "source": "rank-1", "lines": [text]}
+        self.conductor.take(message)
+
+    def wait(self) -> None:
+        time.sleep(max(0.0, self.conductor.due - time.monotonic()))
+        self.conductor.act()
+
+    def end(self) -> list[tuple[bool, bool]]:
+        self.conductor.heal()
+        results, checks = self.conductor.conclude()
+        assert [each.verdict is Verdict.PASSED for each in checks] == [r.proven for r in results]
+        return [(each.fired, each.proven) for each in results]
+
+
+@pytest.fixture(autouse=True)
+def flips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EXECUTORS", dict.fromkeys(EXECUTORS, Flip))
+    monkeypatch.setattr(module, "_LAST_LOOK", 0.1)
+
+
+PAUSE = "  - {pause: {node: sweep-worker}, when: %s}\n"
+TWO = PAUSE.replace("}\n", ", until: %s}\n")
+
+
+def test_every_fault_of_the_catalogue_has_what_carries_it_out() -> None:
+    assert list(EXECUTORS) == list(CATALOGUE.values())
+
+
+def test_an_armed_event_is_held_until_the_fault_has_struck() -> None:
+    play = Play(PAUSE % "{event: train.step, rank: 1, trial: 2, step: 20}")
+    assert play.ground.arms == [{"id": "pause/start", "match": STEP}]
+
+    play.event(**{**STEP, "step": 19})
+    assert play.ground.node.did == []
+    play.event(["pause/start"], **STEP)
+
+    assert play.ground.node.did == ["pause strikes"]
+    assert play.armed == []
+    assert play.end() == [(True, True)]
+    assert play.conductor.conclude()[0][0].late == 0.0
+    assert play.ground.node.did == ["pause strikes", "pause heals"]
+    assert play.timeline.entries == [("pause", "struck"), ("pause", "healed")]
+
+
+def test_one_that_came_by_way_of_a_log_says_how_late_it_was() -> None:
+    play = Play(PAUSE % "{event: train.step, step: 20}")
+    play.event(**STEP, mono=time.monotonic() - 0.25)
+
+    play.end()
+    result = play.conductor.conclude()[0][0]
+    assert result.late is not None
+    assert 0.25 <= result.late < 5
+    assert "not held" in result.proof
+
+
+def test_a_line_of_a_node_sets_it_off_and_one_of_another_does_not() -> None:
+    play = Play(PAUSE % "{log: 'epoch [3-9]', on: sweep-worker}")
+    play.line("epoch 3", "sweep-master")
+    play.line("epoch 2")
+    assert play.ground.node.did == []
+    play.line("now epoch 3 begins")
+
+    assert play.end() == [(True, True)]
+    assert play.conductor.conclude()[0][0].late is not None
+
+
+def test_a_call_of_the_api_is_held() -> None:
+    play = Play(PAUSE % "{call: 2, route: GET /whoami}")
+    match = {"event": "api.request", "method": "GET", "route": "/whoami", "call": 2}
+    assert play.ground.arms == [{"id": "pause/start", "match": match}]
+
+    play.event(["pause/start"], **match)
+
+    assert play.end() == [(True, True)]
+
+
+def test_it_strikes_so_long_after_and_is_healed_so_long_after_its_start() -> None:
+    play = Play(TWO % ("{event: run.named, after: 50ms}", "{after: 50ms}"))
+    assert play.armed == []  # nobody waits that long
+    play.event(event="run.named")
+    assert play.ground.node.did == []
+    play.wait()
+    assert play.ground.node.did == ["pause strikes"]
+    play.wait()
+
+    assert play.ground.node.did == ["pause strikes", "pause heals"]
+    assert play.end() == [(True, True)]
+
+
+def test_an_end_that_is_an_event_is_armed_under_another_name() -> None:
+    play = Play(TWO % ("{event: suggestion.made}", "{event: run.named}"))
+    play.event(["pause/start"], event="suggestion.made")
+    assert play.armed == ["pause/end"]
+    play.event(["pause/end"], event="run.named")
+
+    assert play.armed == []
+    assert play.ground.node.did == ["pause strikes", "pause heals"]
+
+
+def test_one_fault_follows_another() -> None:
+    first = TWO % ("{after: 10ms}", "{after: 10ms}")
+    text = first + "  - {name: next, pause: {node: sweep-master}, when: {healed: pause}}\n"
+    play = Play(text)
+    while len(play.ground.node.did) < 3:
+        play.wait()
+
+    assert play.ground.node.did == ["pause strikes", "pause heals", "next strikes"]
+    assert play.end() == [(True, True), (True, True)]
+
+
+def test_a_trigger_that_never_came_is_told() -> None:
+    play = Play(PAUSE % "{event: train.step, step: 99}")
+
+    assert play.end() == [(False, False)]
+    ((result,), (check,)) = play.conductor.conclude()
+    assert "never set off: train.step (step 99) never came" in result.proof
+    assert check.verdict is Verdict.INCONCLUSIVE
+
+
+def test_what_was_sabotaged_is_inconclusive_with_what_the_probe_saw() -> None:
+    play = Play(PAUSE % "{event: run.named}")
+    play.ground.node.sabotaged = True
+    play.event(["pause/start"], event="run.named")
+
+    assert play.end() == [(True, False)]
+    assert "during: not there" in play.conductor.conclude()[0][0].proof
+
+
+def test_one_that_was_there_before_proves_nothing() -> None:
+    play = Play(PAUSE % "{event: run.named}")
+    play.ground.node.there = True
+    play.event(["pause/start"], event="run.named")
+
+    assert play.end() == [(True, False)]
+
+
+def test_one_that_breaks_lets_go_of_who_waits_and_keeps_no_other_from_healing() -> None:
+    text = PAUSE % "{event: run.named}"
+    play = Play(text + text)
+    play.ground.node.broken = True
+    play.event(["pause/start", "pause-2/start"], event="run.named")
+
+    assert play.armed == []
+    assert play.end() == [(True, False), (True, False)]
+    assert play.ground.node.did[2:] == ["pause heals", "pause-2 heals"]
+    assert "broke: it broke" in play.conductor.conclude()[0][0].proof

@@ -1,0 +1,259 @@
+"""What single executors do, and what their probes take for proof."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from metta_sandbox.faults.code import EndRank, Poison, RaiseInRank, Skip, StartOtherwise
+from metta_sandbox.faults.control import MisguideApi, NameWrongly
+from metta_sandbox.faults.executor import Executor
+from metta_sandbox.faults.files import BlockWandbFolder, CorruptFile, damage
+from metta_sandbox.faults.nodes import KillNode, PauseNode
+from metta_sandbox.faults.processes import SignalProcess
+from metta_sandbox.scenario.faults import (
+    ApiFault,
+    Corrupt,
+    Exit,
+    Kill,
+    NanGradients,
+    OtherOverrides,
+    Pause,
+    Raise,
+    RunName,
+    SignalFault,
+    SkipCollective,
+    WandbFolder,
+)
+
+
+def make(kind: Any, said: Any, **ground: Any) -> Any:
+    return kind("f", said, SimpleNamespace(**ground))
+
+
+def happened(**fields: Any) -> dict[str, Any]:
+    return {"type": "event", "record": {"event": "fault.happened", "fault": "f", **fields}}
+
+
+def exited(rank: int, status: int) -> dict[str, Any]:
+    return {"type": "rank-exited", "rank": rank, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "good", "bad"),
+    [
+        (RaiseInRank, Raise(rank=1), {"raised": "RuntimeError"}, {"raised": "KeyError"}),
+        (Poison, NanGradients(rank=1), {"nan_before": 0, "nan": 3}, {"nan_before": 3, "nan": 3}),
+        (Skip, SkipCollective(rank=1), {"skipped": "allreduce"}, {}),
+        (
+            StartOtherwise,
+            OtherOverrides(rank=1, trial=1, values={"a": 1}),
+            {"handed_off": {"a": 2}, "started_with": {"a": 1}},
+            {"handed_off": {"a": 1}, "started_with": {"a": 1}},
+        ),
+    ],
+)
+def test_only_what_was_asked_for_is_proof(
+    kind: type[Executor[Any]], said: Any, good: dict[str, Any], bad: dict[str, Any]
+) -> None:
+    for told, holds in ((good, True), (bad, False)):
+        executor = make(kind, said)
+        assert not executor.during().holds
+        other = happened(**good)
+        other["record"]["fault"] = "another"
+        executor.take(other)
+        assert not executor.during().holds
+        executor.take(happened(**told))
+        assert executor.during().holds is holds
+
+
+@pytest.mark.parametrize(
+    ("rank", "status", "holds"), [(1, 3, True), (1, 1, False), (1, 0, False), (0, 3, False)]
+)
+def test_an_exit_is_the_ranks_own_with_the_status(rank: int, status: int, holds: bool) -> None:
+    executor = make(EndRank, Exit(rank=1, status=3))
+    executor.take(happened())
+    executor.take(exited(rank, status))
+
+    assert executor.during().holds is holds
+
+
+class Power:
+    """One node, in a state."""
+
+    def __init__(self, state: str = "runs") -> None:
+        self.now = state
+
+    def state(self, _: str) -> str:
+        return self.now
+
+    def signal(self, _: str, number: int) -> None:
+        self.now = f"was killed by signal {int(number)}"
+
+    def freeze(self, _: str) -> None:
+        self.now = "stands still"
+
+    def thaw(self, _: str) -> None:
+        self.now = "runs"
+
+
+def test_a_node_is_dead_only_by_the_signal() -> None:
+    for end, holds in (("was killed by signal 9", True), ("exited with status 0", False)):
+        power = Power()
+        kill = make(KillNode, Kill(node="sweep-worker"), power=power)
+        assert kill.before().holds
+        kill.inject()
+        power.now = end
+        assert kill.during().holds is holds
+        assert not kill.before().holds
+
+
+def test_a_node_that_was_paused_is_thawed_once() -> None:
+    power = Power()
+    pause = make(PauseNode, Pause(node="sweep-worker"), power=power)
+    pause.inject()
+    assert pause.during().holds
+    pause.heal()
+    assert pause.after().holds
+    power.now = "exited with status 1"
+    pause.heal()
+    assert power.now == "exited with status 1"
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "state", "holds"),
+    [(9, -9, "", True), (9, -15, "", False), (9, None, "S", False), (19, None, "T", True)],
+)
+def test_a_signal_is_proven_by_what_it_does(
+    number: int,
+    status: int | None,
+    state: str,
+    holds: bool,
+) -> None:
+    rank = {"rank": 1, "pid": 7, "status": status}
+    executor = make(
+        SignalProcess,
+        SignalFault(rank=1, number=number),
+        host_of=lambda _: "sweep-worker",
+        trainer=lambda _: {**rank, "status": None},
+        groups=lambda _: [{"group": "trial-1", "ranks": [rank]}],
+        state_of=lambda *_: state,
+    )
+    executor.before()
+
+    assert executor.during().holds is holds
+
+
+def test_damage_leaves_what_it_says() -> None:
+    whole = bytes(range(256)) * 4
+
+    assert damage(whole, "half") == whole[:512]
+    assert damage(whole, "empty") == b""
+    garbage = damage(whole, "garbage")
+    assert (len(garbage), garbage[:300]) == (1024, whole[:300])
+    assert garbage != whole
+    assert damage(b"ab", "garbage") not in (b"ab", b"")
+
+
+def test_a_file_is_damaged_and_healed_unless_it_was_written_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "trials" / "x.r.1"
+    folder.mkdir(parents=True)
+    file = folder / "checkpoint.pt"
+    file.write_bytes(b"whole" * 100)
+    plan = SimpleNamespace(run_folder=tmp_path)
+    corrupt = make(CorruptFile, Corrupt(file="checkpoint.pt"), plan=plan)
+    corrupt.moment = {"run": "x.r.1"}
+
+    assert corrupt.before().holds
+    corrupt.inject()
+    assert corrupt.during().holds
+    corrupt.heal()
+    assert corrupt.after().holds
+    assert file.read_bytes() == b"whole" * 100
+    corrupt.inject()
+    file.write_bytes(b"another")
+    corrupt.heal()
+    assert file.read_bytes() == b"another"
+
+
+def test_an_empty_file_proves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "trials" / "r").mkdir(parents=True)
+    (tmp_path / "trials" / "r" / "f").touch()
+    corrupt = make(CorruptFile, Corrupt(file="f"), plan=SimpleNamespace(run_folder=tmp_path))
+    corrupt.moment = {"run": "r"}
+    assert not corrupt.before().holds
+    corrupt.inject()
+    assert not corrupt.during().holds
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_wandbs_folder_is_blocked_also_for_root_and_comes_back(
+    tmp_path: Path,
+    there: bool,
+) -> None:
+    folder = tmp_path / "wandb"
+    if there:
+        folder.mkdir()
+        (folder / "run").touch()
+    block = make(BlockWandbFolder, WandbFolder(), plan=SimpleNamespace(run_folder=tmp_path))
+    assert block.before().holds
+    assert not block.during().holds
+    block.inject()
+    assert block.during().holds
+    block.heal()
+    assert block.after().holds
+    assert (folder / "run").exists() is there
+
+
+def call(**fields: Any) -> dict[str, Any]:
+    record = {"event": "api.request", "method": "POST", "route": "/stats/policies", **fields}
+    return {"type": "event", "record": {"fault": "f", "status": 200, "seconds": 0.1, **record}}
+
+
+@pytest.mark.parametrize(
+    ("said", "fields", "holds"),
+    [
+        ({"status": 503}, {"status": 503}, True),
+        ({"status": 503}, {"status": 200}, False),
+        ({"delay": 1.0}, {"seconds": 1.01}, True),
+        ({"delay": 1.0}, {"seconds": 0.2}, False),
+        ({"drop": True}, {"dropped": True, "status": None}, True),
+        ({"drop": True}, {}, False),
+        ({"status": 503}, {"status": 503, "fault": "another"}, False),
+    ],
+)
+def test_a_call_proves_what_it_got(
+    said: dict[str, Any],
+    fields: dict[str, Any],
+    holds: bool,
+) -> None:
+    api = make(MisguideApi, ApiFault(route="POST /stats/policies", **said))
+    assert not api.during().holds
+    api.take(call(**fields))
+
+    assert api.during().holds is holds
+
+
+@pytest.mark.parametrize(
+    ("give", "names", "holds"),
+    [
+        ("skipped", ["x.r.1", "x.r.3"], True),
+        ("skipped", ["x.r.1", "x.r.2"], False),
+        ("duplicate", ["x.r.1", "x.r.1"], True),
+        ("duplicate", ["x.r.1", "x.r.2"], False),
+    ],
+)
+def test_names_prove_whether_one_is_missing_or_doubled(
+    give: Any,
+    names: list[str],
+    holds: bool,
+) -> None:
+    executor = make(NameWrongly, RunName(give=give))
+    executor.take(call(route="/sweeps/{name}/runs/next"))
+    for name in names:
+        executor.take({"type": "event", "record": {"event": "run.named", "run": name}})
+
+    assert executor.during().holds is holds
