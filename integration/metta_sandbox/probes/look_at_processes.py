@@ -1,4 +1,4 @@
-"""Look at every process below the agent: what it is, and where in its Python each thread is.
+"""Look at every process of a node: what it is, and where in its Python each thread is.
 
 Arguments: a file's name, then the pids that matter most. All goes into that file, in the folder
 that all nodes share, as it is too long to be forwarded; what the node has left, and what went
@@ -54,6 +54,20 @@ def below(ancestor: Any) -> Any:
     for pid in found:
         found += sorted(child for child, parent in parents.items() if parent == pid)
     return found[1:]
+
+
+def marked(own: Any) -> Any:
+    """List live processes that bear this node's mark: ranks' parents may be no child of the agent.
+
+    Warm servers of a run's local nodes are forked from a process that all of them share.
+    """
+    mark = f"METTA_EVENTS={os.environ.get('METTA_EVENTS')}"
+    numbers = sorted(int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
+    return [
+        pid
+        for pid in numbers
+        if pid not in own and mark in read(PROC / str(pid) / "environ").split("\0")
+    ]
 
 
 def is_python(pid: Any) -> Any:
@@ -169,7 +183,9 @@ def oom_kills() -> Any:
 def processes(first: Any) -> Any:
     """Look at all of them; also says why there are no stacks, if there are none."""
     known, found = sockets(), {}
-    for pid in below(os.getppid()):
+    agent = os.getppid()
+    descendants = below(agent)
+    for pid in [*descendants, *marked({agent, os.getpid(), *descendants})]:
         fields = stat(pid)
         if fields is None:
             continue
