@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from metta_sandbox.interrupt import INTERRUPTED, Interrupted, interruptible, uni
 from metta_sandbox.play.brought import provision, require_folders
 from metta_sandbox.play.play import Played, Setting, play
 from metta_sandbox.play.schedule import (
+    SEED,
     Room,
     Schedule,
     cores,
@@ -24,6 +25,7 @@ from metta_sandbox.play.schedule import (
     fitting_jobs,
     free_memory,
     memory_of,
+    shared_nodes,
 )
 from metta_sandbox.play.side_by_side import SideBySide
 from metta_sandbox.play.standing import standing_engine
@@ -194,22 +196,19 @@ class Run:
                 show(len(shown))
 
         weights = [memory_of(scenario) for _, scenario in scenarios]
+        shared = shared_nodes([one for _, one in scenarios], room)
+        if room.memory is not None:
+            room = replace(room, memory=room.memory - shared * SEED)
         schedule = Schedule(weights, dependencies(scenarios, self.folder), room)
         try:
-            with belonging_to(self.folder.name), self._sharing(scenarios, room):
+            assert self.engine is not None
+            sharing = self.engine.sharing(self.folder.name, shared)
+            with belonging_to(self.folder.name), sharing:
                 SideBySide(schedule, one, begin, take).run()
         finally:
             # Those whose turn to be told did not come, since one before them was never played.
             for index in sorted(came.keys() - set(shown)):
                 show(index)
-
-    def _sharing(
-        self, scenarios: Sequence[tuple[Path, Scenario]], room: Room
-    ) -> AbstractContextManager[None]:
-        assert self.engine is not None
-        warm = [one.nodes for _, one in scenarios if one.warm]
-        several = room.overlapping and len(warm) > 1
-        return self.engine.sharing(self.folder.name, max(warm) if several else 0)
 
     def _setting_of(self, place: str, turn: Turn) -> Setting:
         assert self.setting is not None

@@ -15,6 +15,10 @@ from metta_sandbox.scenario.search import LATEST
 
 #: Bytes that a rank takes, and what is beside the nodes of a stack; see docs/benchmarks.md.
 _RANK, _SERVICES = 400 << 20, 150 << 20
+#: Bytes of a process that has imported torch for a node of each scenario.
+SEED = 300 << 20
+#: Nodes of a stack that have such a one.
+_SEEDS = 2
 #: Of the memory that is free when a run begins, what scenarios may take.
 _SHARE = 0.8
 _MEMORY = Path("/proc/meminfo")
@@ -132,6 +136,20 @@ class Room:
     ahead: int = 1
     memory: int | None = None
     overlapping: bool = True
+
+
+def shared_nodes(scenarios: Sequence[Scenario], room: Room) -> int:
+    """Say for how many nodes of each stack torch is imported once for all of them.
+
+    None, where it is imported once only anyway, and where memory is too little for it.
+    """
+    warm = [scenario.nodes for scenario in scenarios if scenario.warm]
+    if len(warm) < 2 or not room.overlapping:  # noqa: PLR2004 - several
+        return 0
+    count = min(max(warm), _SEEDS)
+    heaviest = max(memory_of(scenario) for scenario in scenarios)
+    fits = room.memory is None or room.memory >= count * SEED + heaviest
+    return count if fits else 0
 
 
 class Schedule:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 #: Seconds within which an engine must answer.
 _PATIENCE = 15.0
-#: Nodes of a stack that get a share in what a run imports once: each costs 300 MB.
-_SEEDS = 2
 #: What 63 characters leave beside ``metta-``, a run and the longest service, sweep-worker-63.
 _LONGEST_SCENARIO = 20
 _START = "sudo systemctl start docker   (or: --engine process, which needs none)"
@@ -107,7 +105,7 @@ class ProcessEngine:
         if nodes == 0 or sys.platform != "linux":
             return nullcontext()
         try:
-            return seeded(run, find_python(lambda _: None), min(nodes, _SEEDS))
+            return seeded(run, find_python(lambda _: None), nodes)
         except SandboxError:  # which each scenario will tell by itself
             return nullcontext()
 

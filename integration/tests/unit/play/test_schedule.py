@@ -13,6 +13,7 @@ from metta_sandbox.play.schedule import (
     fitting_jobs,
     free_memory,
     memory_of,
+    shared_nodes,
 )
 from metta_sandbox.scenario.model import Scenario
 
@@ -146,3 +147,13 @@ def test_free_memory_is_the_machines_or_the_control_groups_whichever_is_less(
     assert free_memory() == 8000
     monkeypatch.setattr(module, "_MEMORY", tmp_path / "nothing")
     assert free_memory() is None
+
+
+def test_torch_is_imported_once_where_several_are_warm_and_memory_allows() -> None:
+    warm = scenario(nodes=4, workload={"trainer": {"launcher": "warm"}})
+    cold = scenario(workload={"trainer": {"launcher": "plain", "command": "python train.py"}})
+    assert shared_nodes([warm, cold, warm], Room()) == 2
+    assert shared_nodes([warm, cold], Room()) == 0
+    assert shared_nodes([warm, warm], Room(overlapping=False)) == 0
+    assert shared_nodes([warm, warm], Room(memory=memory_of(warm))) == 0
+    assert shared_nodes([warm, warm], Room(memory=memory_of(warm) + GIB)) == 2
