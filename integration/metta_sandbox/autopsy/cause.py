@@ -20,13 +20,11 @@ Kind = Literal[
     "different overrides",
     "NaN",
     "disk full",
-    "deadlock",
     "waiting for a lock",
     "waiting for the GIL",
     "port taken",
     "tracker failed",
     "node lost",
-    "unknown",
 ]
 
 

@@ -41,6 +41,7 @@ def diagnose(case: Case) -> Cause | None:
     """Name the cause, or None if nothing of what is known points to one."""
     looks: tuple[Callable[[Case], Cause | None], ...] = (
         _node_lost,
+        _different_overrides,
         _rank_died,
         _no_number,
         _rank_hangs,
@@ -68,6 +69,27 @@ def _node_lost(case: Case) -> Cause | None:
         rank=ranks[0].rank if ranks else None,
         step=step,
     )
+
+
+def _different_overrides(case: Case) -> Cause | None:
+    handed = {
+        str(event.get("node")): event.get("overrides")
+        for event in case.events
+        if event.name == "handoff.received" and event.get("trial") == case.trial
+    }
+    expected = handed.get(case.hosts[0])
+    for host in case.hosts[1:]:
+        if expected is None or host not in handed or handed[host] == expected:
+            continue
+        got = handed[host] or {}
+        keys = sorted(
+            key for key in {*expected, *got} if expected.get(key, None) != got.get(key, None)
+        )
+        told = ", ".join(f"{key} {got.get(key)} instead of {expected.get(key)}" for key in keys)
+        rank = case.hosts.index(host) * case.ranks_per_node
+        what = f"rank {rank} ({host}) was handed other overrides than rank 0: {told}"
+        return _cause(case, "different overrides", what, node=host, rank=rank)
+    return None
 
 
 def _rank_died(case: Case) -> Cause | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
 from metta_sandbox.autopsy.case import Case
-from metta_sandbox.autopsy.cause import Cause, Waiting
+from metta_sandbox.autopsy.cause import Cause, Kind, Waiting
 from metta_sandbox.autopsy.diagnose import diagnose
 from metta_sandbox.autopsy.seen import Frame, NodeLook, Process, Socket, Thread
 from metta_sandbox.autopsy.words import Exc
@@ -191,6 +193,23 @@ def test_a_rollout_that_raised_comes_before_one_that_was_left_alone() -> None:
     cause = named(case(ends, rollout_errors={HOSTS[0]: refused, HOSTS[1]: LEFT}))
     assert (cause.kind, cause.rank) == ("API refused", 0)
     assert "503" in cause.sentence
+
+
+def test_other_overrides_on_a_node_come_before_what_they_led_to() -> None:
+    handed = [
+        event("handoff.received", 1.0, node=host, trial=2, overrides={"lr": rate, "batch": 8})
+        for host, rate in zip(HOSTS, (0.1, 0.5), strict=True)
+    ]
+    cause = named(case([*handed, *started(), exited(1, 1)]))
+    assert (cause.kind, cause.rank) == ("different overrides", 1)
+    assert "lr 0.5 instead of 0.1" in cause.sentence
+    assert "batch" not in cause.sentence
+
+
+def test_every_kind_is_explained_in_the_docs() -> None:
+    text = (Path(__file__).parents[4] / "docs" / "autopsy.md").read_text()
+    told = re.findall(r"^\| `([^`]+)` \|", text.partition("## Kinds")[2], re.MULTILINE)
+    assert sorted(told) == sorted(get_args(Kind))
 
 
 def test_nothing_is_made_up() -> None:
