@@ -134,7 +134,7 @@ def _not_asked_for(scenario: Scenario) -> Iterator[str]:
         if isinstance(item, RunNamesExpectation):
             yield "run names"
         if isinstance(item.said, Ends) and item.said.how != "finished":
-            yield from ("sweep finished", "W&B runs", "commands")
+            yield from ("sweep finished", "hand-off", "W&B runs", "API calls", "commands")
         if _expects_none(item.said):
             yield from ("digests", "checkpoints")
     for fault in scenario.faults:

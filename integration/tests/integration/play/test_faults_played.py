@@ -1,0 +1,149 @@
+"""Every fault of the catalogue in real sweeps of local processes: it strikes, which is proven."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from metta_sandbox.report.results import FaultResult, RunResult, ScenarioResult
+from metta_sandbox.scenario.faults import CATALOGUE
+from metta_sandbox.verdict import Verdict
+
+if TYPE_CHECKING:
+    from conftest import Start
+
+BASE = """\
+version: 1
+name: base
+longest_silence: 40s
+sweep:
+  max_failures_in_a_row: 20
+  parameters:
+    trainer.optimizer.learning_rate: {distribution: log_normal, min: 1e-4, max: 1e-2, mean: 3e-3}
+workload:
+  trainer:
+    launcher: warm
+    overrides:
+      trainer: {total_timesteps: 256, batch_size: 128, minibatch_size: 64, bptt_horizon: 4,
+                update_epochs: 1}
+"""
+INSIDE = """\
+extends: _base.yaml
+name: inside
+sweep: {trials: 10}
+faults:
+  - {raise: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}
+  - {exit: {rank: 1, status: 3}, when: {event: train.step, rank: 1, trial: 2, step: 1}}
+  - {segfault: {rank: 1}, when: {event: train.step, rank: 1, trial: 3, step: 1}}
+  - {signal: {rank: 1, number: KILL}, when: {event: train.step, rank: 1, trial: 4, step: 1}}
+  - {nan_gradients: {rank: 1}, when: {event: optimizer.step, rank: 1, trial: 5, step: 2}}
+  - {overrides: {rank: 1, trial: 6, values: {trainer.optimizer.learning_rate: 0.5}}}
+  - {corrupt: {file: checkpoint.pt}, when: {event: checkpoint.saved, trial: 7}}
+  - {sleep: {rank: 1}, when: {event: train.step, rank: 1, trial: 8, step: 1}}
+  - {name: end-sleep, signal: {rank: 1, number: KILL}, when: {started: sleep, after: 500ms}}
+  - {hold_gil: {rank: 1}, when: {event: train.step, rank: 1, trial: 9, step: 1}}
+  - {name: end-hold, signal: {rank: 1, number: KILL}, when: {started: hold-gil, after: 2s}}
+  - {skip_collective: {rank: 1}, when: {event: train.step, rank: 1, trial: 10, step: 1}}
+expect:
+  - exits: {status: 1, rank: 1, of: 1}
+  - exits: {status: 3, rank: 1, of: 2}
+  - exits: {status: -11, rank: 1, of: 3}
+  - exits: {status: -9, rank: 1, of: 4}
+  - log: {contains: 'RuntimeError: injected by a fault', on: sweep-worker}
+"""
+NODES = """\
+extends: _base.yaml
+name: nodes
+sweep: {trials: 2}
+faults:
+  - {late_start: {node: sweep-worker, by: 1s}}
+  - {pause: {node: sweep-worker}, when: {event: train.step, rank: 1, trial: 1, step: 1},
+     until: {after: 1s}}
+  - {api: {route: 'POST /sweeps/{name}/runs/next', status: 503}, when: {call: 2},
+     until: {after: 500ms}}
+  - {kill: {node: sweep-worker}, when: {event: train.step, rank: 1, trial: 2, step: 1}}
+expect:
+  - ends: node_lost
+  - trials: {completed: 1, pending: 1}
+  - api: {route: 'POST /sweeps/{name}/runs/next', status: 503, calls: {at_least: 1}}
+"""
+TRACKING = """\
+extends: _base.yaml
+name: tracking
+sweep: {trials: 2}
+faults:
+  - {run_name: {give: skipped}, when: {call: 2}}
+  - {name: lost, api: {route: POST /stats/policies, drop: true}, when: {call: 1}}
+  - {name: slow, api: {route: POST /stats/episodes, delay: 300ms}, when: {call: 1}}
+  - {wandb_folder: {}, when: {event: suggestion.made, trial: 2}}
+expect:
+  - ends: node_failed
+"""
+TOKEN = """\
+extends: _base.yaml
+name: token
+sweep: {trials: 1}
+faults:
+  - {reject_token: {}, when: {event: handoff.sent, trial: 1}}
+  - {wandb_service: {}, when: {event: eval.finished, trial: 1}}
+  - {terminate: {node: sweep-worker},
+     when: {call: 1, route: 'POST /stats/training-runs/{run_id}/epochs'}}
+expect:
+  - ends: node_failed
+  - trials: {completed: 0}
+"""
+
+
+@pytest.fixture(scope="module")
+def played(
+    tmp_path_factory: pytest.TempPathFactory, starting: Callable[[Path], Iterator[Start]]
+) -> RunResult:
+    folder = tmp_path_factory.mktemp("faults")
+    scenarios = folder / "scenarios"
+    scenarios.mkdir()
+    for name, text in (
+        *(("_base", BASE), ("inside", INSIDE), ("nodes", NODES)),
+        *(("tracking", TRACKING), ("token", TOKEN)),
+    ):
+        (scenarios / f"{name}.yaml").write_text(text)
+    starts = starting(folder)
+    command = next(starts)("run", scenarios, "--engine", "process")
+    command.wait(400)
+    result = command.results()
+    assert not command.left()
+    starts.close()  # type: ignore[attr-defined]
+    return result
+
+
+def fault(result: RunResult, kind: str) -> FaultResult:
+    found = (one for scenario in result.scenarios for one in scenario.faults if one.kind == kind)
+    return next(found)
+
+
+@pytest.mark.parametrize("kind", CATALOGUE)
+def test_a_fault_strikes_and_is_proven(played: RunResult, kind: str) -> None:
+    struck = fault(played, kind)
+
+    assert struck.fired, struck
+    assert struck.proven, struck
+
+
+def scenario(result: RunResult, name: str) -> ScenarioResult:
+    return next(one for one in result.scenarios if one.name == name)
+
+
+@pytest.mark.parametrize("name", ["inside", "nodes", "tracking", "token"])
+def test_what_follows_is_what_was_expected(played: RunResult, name: str) -> None:
+    one = scenario(played, name)
+
+    assert one.verdict is Verdict.PASSED, (one.reason, [c for c in one.checks if c.detail])
+
+
+def test_what_is_held_is_struck_at_that_very_moment(played: RunResult) -> None:
+    held = [one for one in scenario(played, "inside").faults if "held" in one.proof]
+
+    assert held
+    assert {one.late for one in held if "not held" not in one.proof} == {0.0}
