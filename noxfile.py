@@ -126,6 +126,18 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def autopsy(session: nox.Session) -> None:
+    """Make every known fault happen, and score the causes that are named (-- WORD, --engine)."""
+    _install(session, "torch==2.13.0")
+    _install(session, "--editable", ".[node,api]")
+    session.run(
+        *("python", "-m", "autopsies", *session.posargs),
+        interrupt_timeout=None,
+        terminate_timeout=None,
+    )
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure the sandbox beside others that do the same (-- --quick, --only ROW, --write)."""
     _install(session, "torch==2.13.0")

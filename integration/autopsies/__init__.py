@@ -1,0 +1,1 @@
+"""Scores autopsies: faults whose cause is known, and what was said of them."""
