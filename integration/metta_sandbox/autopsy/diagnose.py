@@ -71,11 +71,15 @@ def _node_lost(case: Case) -> Cause | None:
     )
 
 
+#: What nodes tell of a trial's overrides, the later the nearer to what its ranks had.
+_HANDED = ("handoff.received", "trial.launched")
+
+
 def _different_overrides(case: Case) -> Cause | None:
     handed = {
         str(event.get("node")): event.get("overrides")
         for event in case.events
-        if event.name == "handoff.received" and event.get("trial") == case.trial
+        if event.name in _HANDED and event.get("trial") == case.trial
     }
     expected = handed.get(case.hosts[0])
     for host in case.hosts[1:]:
@@ -87,7 +91,7 @@ def _different_overrides(case: Case) -> Cause | None:
         )
         told = ", ".join(f"{key} {got.get(key)} instead of {expected.get(key)}" for key in keys)
         rank = case.hosts.index(host) * case.ranks_per_node
-        what = f"rank {rank} ({host}) was handed other overrides than rank 0: {told}"
+        what = f"rank {rank} ({host}) had other overrides than rank 0: {told}"
         return _cause(case, "different overrides", what, node=host, rank=rank)
     return None
 

@@ -122,6 +122,12 @@ def roll_out(scenario: Scenario, command: Command, view: NodeView, emitter: Emit
                 started_with={key: started.overrides[key] for key in values},
                 command=list(spec.command),
             )
+        emitter.emit(
+            "trial.launched",
+            trial=handoff.trial,
+            run=handoff.run,
+            overrides=started.overrides,
+        )
         follow = leader.follow if leader else _ignore
         outcome = train(launcher, spec, group, handoff.trial, follow)
         group.tell(handoff.trial, outcome)

@@ -21,7 +21,7 @@ from metta_sandbox.words import time
 #: The events that rollout, bundled trainer, agents and control plane emit. Trainers may add others.
 EVENTS = (
     *("rollout.started", "suggestion.made", "run.named", "handoff.sent", "handoff.received"),
-    *("train.started", "train.step", "checkpoint.saved", "train.finished"),
+    *("trial.launched", "train.started", "train.step", "checkpoint.saved", "train.finished"),
     *("eval.finished", "observation.recorded", "rollout.finished", "sweep.resumed"),
     *("rank.started", "rank.exited", "command.exited", "api.ready", "api.request"),
     *("optimizer.step", "fault.happened"),
