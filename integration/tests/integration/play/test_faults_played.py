@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +16,7 @@ from metta_sandbox.scenario.faults import CATALOGUE
 from metta_sandbox.verdict import Verdict
 
 if TYPE_CHECKING:
-    from conftest import Start
+    from conftest import Command, Start, Write
 
 BASE = """\
 version: 1
@@ -147,3 +150,74 @@ def test_what_is_held_is_struck_at_that_very_moment(played: RunResult) -> None:
 
     assert held
     assert {one.late for one in held if "not held" not in one.proof} == {0.0}
+
+
+PAUSED = {"pause": {"node": "sweep-worker"}, "when": {"event": "train.step", "rank": 1}}
+
+
+def stopped(command: Command) -> list[int]:
+    """List the processes of the worker that stand still."""
+    return [each.pid for each in command.nodes("sweep-worker") if state(each.pid) == "T"]
+
+
+def state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def paused(command: Command) -> None:
+    """Wait until the worker stands still, all of it."""
+    command.says("fault pause: pause sweep-worker")
+    command.eventually(
+        lambda: len(stopped(command)) == len(command.nodes("sweep-worker")) > 0, "a still worker"
+    )
+
+
+def test_ctrl_c_heals_what_a_fault_has_brought_about(cli: Start, tiny: Write) -> None:
+    command = cli("run", tiny(steps=None, faults=[PAUSED]), "--engine", "process")
+    paused(command)
+
+    command.interrupt()
+
+    assert command.wait() == 130, command.text
+    assert command.left() == []
+    (pause,) = command.results().scenarios[0].faults
+    assert pause.proven, pause
+    assert "after: sweep-worker runs" in pause.proof
+
+
+def test_a_killed_harness_leaves_nothing_that_stands_still_once_the_next_has_started(
+    cli: Start, tiny: Write
+) -> None:
+    command = cli("run", tiny(steps=None, faults=[PAUSED]), "--engine", "process")
+    paused(command)
+
+    command.interrupt(signal.SIGKILL)
+    command.process.wait()
+    assert stopped(command)
+    clean = [sys.executable, "-m", "metta_sandbox", "clean"]
+    subprocess.run(clean, env=command.env, check=True, capture_output=True, timeout=60)
+
+    assert command.left() == []
+
+
+def test_a_sabotaged_injection_is_inconclusive(
+    cli: Start, tiny: Write, hooked: Callable[[str], Path]
+) -> None:
+    # Signals that stop a process are lost on their way, whoever sends them.
+    lost = (
+        "import os, signal\n"
+        "kill = os.kill\n"
+        "os.kill = lambda pid, number: number == signal.SIGSTOP or kill(pid, number)\n"
+    )
+    python = hooked(lost)
+    scenario = tiny(steps=20, faults=[{**PAUSED, "until": {"after": "300ms"}}])
+    command = cli("run", scenario, "--engine", "process", python=python)
+
+    assert command.wait() == 1, command.text
+    (played,) = command.results().scenarios
+    assert played.verdict is Verdict.INCONCLUSIVE, played.reason
+    assert "during: sweep-worker runs" in played.reason
+    assert (played.faults[0].fired, played.faults[0].proven) == (True, False)
