@@ -41,6 +41,7 @@ def diagnose(case: Case) -> Cause | None:
     """Name the cause, or None if nothing of what is known points to one."""
     looks: tuple[Callable[[Case], Cause | None], ...] = (
         _node_lost,
+        _node_silent,
         _different_overrides,
         _rank_died,
         _no_number,
@@ -69,6 +70,18 @@ def _node_lost(case: Case) -> Cause | None:
         rank=ranks[0].rank if ranks else None,
         step=step,
     )
+
+
+def _node_silent(case: Case) -> Cause | None:
+    """Find a node that shows nothing, while others do."""
+    silent = [host for host, look in case.looks.items() if look.problem]
+    if not silent or len(silent) == len(case.looks):
+        return None
+    host = silent[0]
+    ranks = [one for one in case.members if one.node == host]
+    rank = ranks[0].rank
+    what = f"{host} (rank {rank}) does not answer, as if it stood still: {case.looks[host].problem}"
+    return _cause(case, "stopped", what, node=host, rank=rank, step=ranks[0].step)
 
 
 #: What nodes tell of a trial's overrides, the later the nearer to what its ranks had.
@@ -317,7 +330,7 @@ def _rollout_hangs(case: Case) -> Cause | None:
         return None
     guilty = [(host, call) for host, call in case.rollouts.items() if not call.waits_for_others]
     if not guilty:
-        return None
+        return _rollout_absent(case)
     host, call = guilty[0]
     kind, what = _what_holds(call)
     rank = case.hosts.index(host)
@@ -336,6 +349,17 @@ def _rollout_hangs(case: Case) -> Cause | None:
         call=str(call),
         waiting=waiting,
     )
+
+
+def _rollout_absent(case: Case) -> Cause | None:
+    """Find a node whose command is not there, while others wait for it."""
+    for rank, host in enumerate(case.hosts):
+        if host in case.rollouts or host in case.commands or host not in case.looks:
+            continue
+        told = [f"rank {case.hosts.index(one)} waits in {at}" for one, at in case.rollouts.items()]
+        what = f"the command of rank {rank} ({host}) is not there; {', '.join(told)}"
+        return _cause(case, "rank missing at rendezvous", what, node=host, rank=rank)
+    return None
 
 
 # -- sentences ----------------------------------------------------------------------------------

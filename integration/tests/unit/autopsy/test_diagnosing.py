@@ -195,6 +195,24 @@ def test_a_rollout_that_raised_comes_before_one_that_was_left_alone() -> None:
     assert "503" in cause.sentence
 
 
+def test_a_node_that_shows_nothing_while_others_do_stands_still() -> None:
+    silent = NodeLook(problem="no answer within 5 s")
+    seen = {HOSTS[0]: NodeLook(processes=(process(100, waits()),)), HOSTS[1]: silent}
+    cause = named(case([*started(), stepped(1, 3)], seen))
+    assert (cause.kind, cause.rank, cause.step) == ("stopped", 1, 3)
+    assert cause.waiting == (Waiting(rank=0, call="`all_reduce`, train.py:23"),)
+
+
+def test_a_command_that_is_not_there_while_another_waits_is_missing() -> None:
+    store = frames(
+        ("__init__", "/x/metta_sandbox/node/handoff.py", 9, "self._store = dist.TCPStore(")
+    )
+    seen = {HOSTS[0]: NodeLook(processes=(process(50, store),)), HOSTS[1]: NodeLook()}
+    cause = named(Case(HOSTS, 1, (), looks=seen))
+    assert (cause.kind, cause.rank) == ("rank missing at rendezvous", 1)
+    assert "rank 0 waits in `__init__`, handoff.py:9" in cause.sentence
+
+
 def test_other_overrides_on_a_node_come_before_what_they_led_to() -> None:
     handed = [
         event("handoff.received", 1.0, node=host, trial=2, overrides={"lr": rate, "batch": 8})
