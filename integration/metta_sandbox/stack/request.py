@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,7 @@ def compose_request(base: Mapping[str, Any], plan: StackPlan, place: Placement) 
     network["labels"] = dict(place.labels)
     if place.subnet:
         network["ipam"] = {"config": [{"subnet": place.subnet}]}
+        _settle_hub(services, place.subnet)
     escaped: dict[str, Any] = _escape(request)
     return escaped
 
@@ -130,6 +132,21 @@ def _place(service: dict[str, Any], name: str, place: Placement) -> None:
         entrypoint=["python3", *PLAIN, AGENT],
         volumes=[_mount(place.agent, AGENT, read_only=True)],
     )
+
+
+def _settle_hub(services: dict[str, Any], subnet: str) -> None:
+    """Give the hub an address that is known beforehand: the last one, which nobody else is given.
+
+    Of a container that is not there yet, an engine's DNS says nothing at all on a network without
+    a way out, and whoever has asked waits for five seconds.
+    """
+    address = str(IPv4Network(subnet)[-2])
+    services[HUB]["networks"] = {"stack": {"ipv4_address": address}}
+    for service in services.values():
+        service["command"] = [
+            word.replace(f"--hub=tcp:{HUB}:", f"--hub=tcp:{address}:")
+            for word in service["command"]
+        ]
 
 
 def _make_api(service: dict[str, Any], plan: StackPlan, tokens: Path | None) -> None:

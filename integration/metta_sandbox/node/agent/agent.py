@@ -8,7 +8,6 @@ harness is gone. As a container's first process it also reaps orphans.
 import asyncio
 import contextlib
 import os
-import platform
 import signal
 import socket
 import sys
@@ -137,8 +136,8 @@ class Agent:
                 "node": self._node,
                 "address": self._address or _own_address(writer),
                 "pid": os.getpid(),
-                "python": platform.python_version(),
-                "platform": platform.platform(),
+                "python": "%d.%d.%d" % sys.version_info[:3],
+                "platform": _platform(),
                 "mono": time.monotonic(),
                 "wall": time.time(),
             }
@@ -376,6 +375,16 @@ class Agent:
             if pid in by_pid:
                 by_pid[pid].ended(_exit_status(status))
         self._reaped.set()
+
+
+def _platform() -> str:
+    """Describe the system; ``platform`` would read the whole interpreter to do so."""
+    system = os.uname()
+    try:
+        libc = os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except (OSError, ValueError):  # another system's library
+        libc = ""
+    return " ".join(filter(None, (system.sysname, system.release, system.machine, libc)))
 
 
 def _own_address(writer: asyncio.StreamWriter) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,23 @@ def test_sixty_four_nodes_are_named_as_designed_and_have_room() -> None:
     (config,) = asked["networks"]["stack"]["ipam"]["config"]
     assert IPv4Network(config["subnet"]).num_addresses >= 64 + 5
     assert asked["networks"]["stack"]["internal"] is True
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 3, 11, 27, 64])
+def test_the_hub_has_an_address_that_agents_know_and_the_engine_gives_to_nobody(
+    nodes: int,
+) -> None:
+    subnet = next(free_subnets("metta-x", nodes, []))
+    services = request(nodes, Placement("p", "i", "1:1", Path("/a"), subnet=str(subnet)))[
+        "services"
+    ]
+    address = services["hub"]["networks"]["stack"]["ipv4_address"]
+    # Engines give addresses from the first one on, which is the gateway's.
+    given = list(subnet.hosts())[1 : 1 + len(services) - 1]
+    assert IPv4Address(address) in subnet.hosts()
+    assert IPv4Address(address) not in given
+    for name in set(services) - {"hub"}:
+        assert f"--hub=tcp:{address}:7077" in services[name]["command"]
 
 
 def test_nobody_is_root_or_has_capabilities_or_ports() -> None:
