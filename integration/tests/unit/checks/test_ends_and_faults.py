@@ -1,0 +1,49 @@
+"""How a sweep may end, and what is not asked for where faults strike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from metta_sandbox.checks.evaluation import STANDING, evaluate, standing
+from metta_sandbox.scenario.faults import CATALOGUE
+from metta_sandbox.scenario.loading import parse
+from metta_sandbox.scenario.model import Scenario
+
+if TYPE_CHECKING:
+    from conftest import Played
+
+
+def read(text: str) -> Scenario:
+    return parse(f"version: 1\nname: x\n{text}\n", Path("x.yaml"))
+
+
+@pytest.mark.parametrize(("ending", "verdict"), [("node_lost", "passed"), ("finished", "failed")])
+def test_an_end_is_the_one_expected(played: Played, ending: str, verdict: str) -> None:
+    evidence = replace(played.evidence({"ends": "node_lost"}), ending=ending)
+
+    assert evaluate(evidence)[0].verdict.value == verdict
+
+
+def test_a_sweep_that_breaks_off_is_not_asked_for_its_end() -> None:
+    lost = standing(read("expect: [{ends: node_lost}]"))
+
+    assert {"sweep finished", "hand-off", "W&B runs"} & set(lost) == set()
+    assert "digests" in lost
+    assert list(standing(read("expect: [{ends: finished}]"))) == list(STANDING)
+
+
+def test_what_no_trial_can_leave_is_not_asked_for() -> None:
+    assert "checkpoints" not in standing(read("expect: [{trials: {completed: 0}}]"))
+    assert "checkpoints" in standing(read("expect: [{trials: {completed: 1}}]"))
+
+
+@pytest.mark.parametrize("kind", CATALOGUE.values(), ids=list(CATALOGUE))
+def test_a_fault_makes_moot_what_it_says_and_nothing_else(kind: type) -> None:
+    checks = standing(read(f"faults: [{kind.example}]"))
+
+    assert kind.voids <= set(STANDING)
+    assert set(checks) == set(STANDING) - kind.voids
