@@ -61,7 +61,9 @@ _DISTRIBUTED = re.compile(r"torch/distributed/(?!run|elastic|launch)")
 _C10D = re.compile(r"torch/distributed/(distributed_c10d|rendezvous|c10d_logger)\.py$")
 _DDP = re.compile(r"torch/nn/parallel/distributed\.py$")
 _BACKWARD = re.compile(r"torch/(autograd/graph|autograd/__init__|_tensor)\.py$")
-_LIBRARY = re.compile(r"/(site|dist)-packages/|/lib/python3\.\d+/|^<|^frozen|metta_sandbox/node/")
+_LIBRARY = re.compile(
+    r"/(site|dist)-packages/|/lib/python3\.\d+/|^<|^frozen|\.pyz/|metta_sandbox/node/(agent|launchers)/"
+)
 _HTTP = re.compile(r"/(http/client|urllib3/.*|requests/.*|httpx/.*|urllib/request)(\.py)?$")
 _WANDB = re.compile(r"/wandb/")
 _LOCK_MODULES = re.compile(r"/(threading|queue|multiprocessing/\w+|concurrent/futures/\w+)\.py$")
@@ -146,8 +148,7 @@ def _own(thread: Thread | None) -> Frame | None:
     for frame in thread.frames:
         if not _LIBRARY.search(frame.file):
             return frame
-    outer = [one for one in thread.frames if "metta_sandbox/node/" in one.file]
-    return outer[0] if outer else (thread.frames[0] if thread.frames else None)
+    return thread.frames[0] if thread.frames else None
 
 
 def _call(doing: Doing, name: str, frame: Frame | None) -> Call:

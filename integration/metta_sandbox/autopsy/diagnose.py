@@ -31,7 +31,7 @@ _MEETING = re.compile(r"rendezvous|init_process_group")
 _NO_NUMBER = re.compile(r"\b(nan|NaN|inf)\b")
 _TRACKER = re.compile(r"wandb|CommError|UsageError")
 _API = re.compile(
-    r"ControlPlane|HTTPError|ConnectionError|ReadTimeout|api|Observatory|Cogweb", re.IGNORECASE
+    r"\b(GET|POST) https?://|ControlPlane|HTTPError|ReadTimeout|Observatory|Cogweb", re.IGNORECASE
 )
 #: How many of those who wait are named.
 _NAMED = 3
@@ -295,9 +295,8 @@ def _rollout_died(case: Case) -> Cause | None:
     _, host, status = failed[0]
     error = case.rollout_errors.get(host)
     rank = case.hosts.index(host)
-    if error is None:
+    if error is None or status < 0 or not str(error):
         look = case.looks.get(host)
-        how = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
         if status == -signal.SIGKILL and look is not None and look.oom_kills:
             return _cause(
                 case,
@@ -306,16 +305,23 @@ def _rollout_died(case: Case) -> Cause | None:
                 node=host,
                 rank=rank,
             )
-        sentence = f"the command of rank {rank} ({host}) {how}"
+        sentence = f"the command of rank {rank} ({host}) {_how(status)}"
         return _cause(case, "process died", sentence, node=host, rank=rank)
     kind = _kind_of(error)
     if kind == "exception" and _TRACKER.search(str(error)):
         kind = "tracker failed"
     elif kind == "exception" and _API.search(str(error)):
         kind = "API refused"
+    elif kind == "exception" and not error.kind:
+        kind = "process died"
     place = f" in `{error.function}`, {error.place}" if error.place else ""
-    sentence = f"the command of rank {rank} ({host}) raised {error}{place}"
+    what = f"raised {error}" if error.kind else f"{_how(status)}, saying: {error}"
+    sentence = f"the command of rank {rank} ({host}) {what}{place}"
     return _cause(case, kind, sentence, node=host, rank=rank, call=error.place)
+
+
+def _how(status: int) -> str:
+    return f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
 
 
 def _rollout_left_alone(case: Case, host: str, status: int) -> bool:

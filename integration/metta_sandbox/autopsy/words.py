@@ -25,7 +25,7 @@ class Exc:
     """An exception as a traceback told it.
 
     Attributes:
-        kind: Its class, such as ``ValueError``.
+        kind: Its class, such as ``ValueError``; empty for last words that are no traceback.
         message: What it says.
         place: The innermost line of the program's own code.
         function: The function there.
@@ -44,7 +44,7 @@ class Exc:
     def __str__(self) -> str:
         cut = len(self.message) > _LONGEST
         message = f"{self.message[:_LONGEST]}…" if cut else self.message
-        return f"{self.kind}: {message}" if message else self.kind
+        return ": ".join(part for part in (self.kind, message) if part)
 
 
 def last_exception(path: Path) -> Exc | None:

@@ -21,6 +21,7 @@ from metta_sandbox.play.steady import Execute
 from metta_sandbox.probes import source
 from metta_sandbox.report.results import write_text
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.stack.ends import last_words
 from metta_sandbox.timeline.recording import Event, Timeline
 
 #: Where a scenario's folder keeps what was seen, and what was made of it.
@@ -165,7 +166,7 @@ class Examiner:
         return found
 
     def _rollout_errors(self) -> dict[str, Exc]:
-        """Read the last exception of each node's command, from what it printed lately."""
+        """Read each node's command's last exception, or else its last words."""
         printed: dict[str, list[str]] = {}
         with self._timeline.path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _READ))
@@ -175,8 +176,10 @@ class Examiner:
                     entry = json.loads(line) if b'"line"' in line else {}
                     if entry.get("source") == ROLLOUT:
                         printed.setdefault(entry["node"], []).append(entry["line"])
-        parsed = {host: parse("\n".join(lines)) for host, lines in printed.items()}
-        return {host: error for host, error in parsed.items() if error is not None}
+        return {
+            host: parse("\n".join(lines)) or Exc("", last_words(lines))
+            for host, lines in printed.items()
+        }
 
 
 def _file(host: str) -> str:

@@ -17,7 +17,7 @@ from metta_sandbox.scenario.model import Scenario
 
 SCENARIOS = Path(__file__).parents[4] / "scenarios"
 #: A forked trial's time is what it is forked for.
-TIMED = "duration"
+TIMED = " takes at "
 
 
 def under(scenario: Scenario, launcher: str) -> Scenario:

@@ -230,5 +230,19 @@ def test_every_kind_is_explained_in_the_docs() -> None:
     assert sorted(told) == sorted(get_args(Kind))
 
 
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("sweep: POST http://x:1/stats/training-runs answered 401: not known", "API refused"),
+        ("killed by a script", "process died"),
+    ],
+)
+def test_last_words_that_are_no_traceback_are_told_too(words: str, kind: str) -> None:
+    end = event("command.exited", 4.0, node=HOSTS[0], group="sweep", status=1)
+    cause = named(case([end], rollout_errors={HOSTS[0]: Exc("", words)}))
+    assert (cause.kind, cause.rank) == (kind, 0)
+    assert f"exited with status 1, saying: {words}" in cause.sentence
+
+
 def test_nothing_is_made_up() -> None:
     assert diagnose(case([])) is None
