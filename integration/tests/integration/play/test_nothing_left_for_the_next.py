@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,3 +156,29 @@ def _environ(entry: Path) -> str:
         return (entry / "environ").read_text(errors="replace")
     except OSError:
         return ""
+
+
+def test_what_a_killed_run_shared_ends_with_it_and_goes_with_the_next(
+    cli: Start, files: Path, tmp_path: Path
+) -> None:
+    (files / "a-plants" / "train.py").write_text("import time; time.sleep(600)")
+    killed = cli("run", files, "--jobs", "1", *ENGINE)
+    killed.eventually(lambda: killed.nodes("sweep-master", "seed"), "a server forked from a seed")
+    assert len([each for each in of_run(killed) if "/seeds" in _environ(each)]) >= 2
+
+    killed.interrupt(signal.SIGKILL)
+    killed.wait()
+
+    killed.eventually(lambda: not of_run(killed), "the end of all of its processes")
+    assert list(Path("/tmp").glob(f"metta-*/{killed.run}/seed-0"))
+    short = tmp_path / "short.yaml"
+    short.write_text('{"version": 1, "name": "short", "nodes": 1, "workload": {"run": "true"}}')
+    following = cli("run", short, *ENGINE)
+    assert following.wait(200) == 0, following.text
+    assert (killed.left(), following.left()) == ([], [])
+
+
+def of_run(command: Command) -> list[Path]:
+    """List the processes of a run's stacks, and of what they share."""
+    mark = f"METTA_STACK={command.run}/"
+    return [entry for entry in Path("/proc").glob("[0-9]*") if mark in _environ(entry)]
