@@ -221,3 +221,21 @@ def test_a_sabotaged_injection_is_inconclusive(
     assert played.verdict is Verdict.INCONCLUSIVE, played.reason
     assert "during: sweep-worker runs" in played.reason
     assert (played.faults[0].fired, played.faults[0].proven) == (True, False)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("docker")
+def test_faults_are_the_same_in_containers(cli: Start, tmp_path: Path) -> None:
+    (tmp_path / "_base.yaml").write_text(BASE)
+    raised = "  - {raise: {rank: 1}, when: {event: optimizer.step, rank: 1, trial: 2, step: 2}}\n"
+    text = NODES.replace("trial: 2, step: 1", "trial: 3, step: 1")
+    text = text.replace("faults:\n", f"faults:\n{raised}").replace("{trials: 2}", "{trials: 3}")
+    (tmp_path / "nodes.yaml").write_text(text)
+    command = cli("run", tmp_path / "nodes.yaml", "--engine", "compose")
+
+    command.wait(300)
+    (played,) = command.results().scenarios
+    assert [(one.kind, one.proven) for one in played.faults] == [
+        (kind, True) for kind in ("raise", "late_start", "pause", "api", "kill")
+    ], played.faults
+    assert played.verdict is Verdict.PASSED, played.reason
