@@ -112,12 +112,13 @@ class Trainer(Part):
         description="What each rank runs: words, or a text that is split as a shell would. "
         "Variables of the node ($NAME) are filled in. Default: the bundled arena trainer.",
     )
-    launcher: Literal["torchrun", "warm", "plain", "own"] = Field(
-        default="torchrun",
-        description="Who starts the ranks of a node: torchrun; a process that has imported torch "
-        "already and forks them, as torchrun would start them (warm); nobody (plain: one process "
-        "each, with RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT set); or the command "
-        "itself, which is started once on each node (own).",
+    launcher: Literal["warm", "torchrun", "plain", "own"] = Field(
+        default="warm",
+        description="Who starts the ranks of a node: a process that has imported torch already "
+        "and forks them, as torchrun would start them (warm; torchrun itself where that can't be "
+        "had, and a line says why); torchrun; nobody (plain: one process each, with RANK, "
+        "LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT set); or the command itself, which is "
+        "started once on each node (own).",
     )
     preload: Annotated[tuple[ModuleName, ...], Field(strict=False)] = Field(
         default=(),

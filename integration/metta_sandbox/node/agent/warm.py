@@ -15,7 +15,6 @@ import select
 import signal
 import socket
 import sys
-from contextlib import suppress
 from typing import Any, Dict, List, NoReturn, Optional, Tuple
 
 from metta_sandbox.node.agent.processes import children, dying_with_this, kill_all
@@ -44,10 +43,11 @@ def serve(address: str, preload: List[str], wanted: List[str]) -> NoReturn:
 def listen(address: str) -> socket.socket:
     """Listen on a local socket, at a path that may have been used before."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with suppress(FileNotFoundError):
-        os.unlink(address)
-    listener.bind(address)
+    # Under its name only once it listens: whoever finds it there is answered.
+    early = f"{address}.{os.getpid()}"
+    listener.bind(early)
     listener.listen()
+    os.rename(early, address)
     return listener
 
 
