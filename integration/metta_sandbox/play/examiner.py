@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,8 +80,9 @@ class Examiner:
 
     def trial_failed(self, trial: int) -> None:
         """Name what a trial failed of, once its ranks have ended."""
-        events = tuple(self._timeline.events)
-        self._note(self._case(trial, events, {}, {}))
+        with self._aside():
+            events = tuple(self._timeline.events)
+            self._note(self._case(trial, events, {}, {}))
 
     def sweep_broke(self, gone: Mapping[str, str]) -> None:
         """See every node as it is now, and name what the sweep ended of, or hangs on.
@@ -89,13 +91,14 @@ class Examiner:
             gone: Nodes that can't be asked any more, and how they ended.
 
         """
-        # What is told later comes from our ending it all.
-        events = tuple(self._timeline.events)
-        trial = trial_under_way(events)
-        nodes = self._look(events, gone)
-        self._looks.append(Look(trial, nodes))
-        if trial not in _failed(events):
-            self._note(self._case(trial, events, nodes, gone))
+        with self._aside():
+            # What is told later comes from our ending it all.
+            events = tuple(self._timeline.events)
+            trial = trial_under_way(events)
+            nodes = self._look(events, gone)
+            self._looks.append(Look(trial, nodes))
+            if trial not in _failed(events):
+                self._note(self._case(trial, events, nodes, gone))
 
     def keep(self, folder: Path) -> None:
         """Write what was seen, and what was made of it, into the scenario's artifacts."""
@@ -112,6 +115,14 @@ class Examiner:
             ],
         }
         write_text(folder / FILE_NAME, json.dumps(told, indent=2) + "\n")
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Let nothing that goes wrong in an autopsy change how the scenario comes out."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - see above
+            self._timeline.step(f"no autopsy:\n{''.join(traceback.format_exception(error))}")
 
     def _note(self, case: Case) -> None:
         if (cause := diagnose(case)) is not None:

@@ -15,7 +15,8 @@ from typing import Any
 from metta_sandbox.errors import InputError, SandboxError, StackError
 from metta_sandbox.interrupt import INTERRUPTED, Interrupted, interruptible, uninterrupted
 from metta_sandbox.play.brought import provision, require_folders
-from metta_sandbox.play.play import Played, Setting, play
+from metta_sandbox.play.course import Played, Setting
+from metta_sandbox.play.play import play
 from metta_sandbox.play.schedule import (
     SEED,
     Room,

@@ -9,7 +9,8 @@ import pytest
 from metta_sandbox.errors import MachineError, StackError
 from metta_sandbox.play import play as module
 from metta_sandbox.play import run as running
-from metta_sandbox.play.play import Played, Setting, play
+from metta_sandbox.play.course import Played, Setting
+from metta_sandbox.play.play import play
 from metta_sandbox.report import results
 from metta_sandbox.report.artifacts import create_run_folder
 from metta_sandbox.report.console import Reporter

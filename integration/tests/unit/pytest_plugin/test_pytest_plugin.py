@@ -11,7 +11,7 @@ import wandb  # noqa: F401 - sessions within this one forget what they import, w
 
 from metta_sandbox.errors import MachineError, StackError
 from metta_sandbox.play import run as running
-from metta_sandbox.play.play import Played, Setting
+from metta_sandbox.play.course import Played, Setting
 from metta_sandbox.report import results
 from metta_sandbox.report.results import CheckResult, ScenarioResult
 from metta_sandbox.scenario.model import Scenario

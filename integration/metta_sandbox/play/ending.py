@@ -1,0 +1,94 @@
+"""The end of a scenario: its evidence is collected and judged."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from functools import partial
+
+from metta_sandbox.checks import trials
+from metta_sandbox.checks.evaluation import evaluate
+from metta_sandbox.checks.evidence import Evidence
+from metta_sandbox.play import steady
+from metta_sandbox.play.course import Course, Setting
+from metta_sandbox.play.nodes import End
+from metta_sandbox.report.results import CheckResult, TrialResult
+from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.stack.base import StackPlan
+from metta_sandbox.verdict import Verdict, worst
+
+
+def collect(course: Course, setting: Setting) -> None:
+    """Bring all evidence to where it is kept. Each step is tried, whatever became of the others."""
+    steps: list[Callable[[], object]] = []
+    if course.nodes:
+        steps += [course.strikes.heal, course.nodes.stop, course.strikes.conclude]
+    steps.append(setting.turn.end)
+    if course.stack and course.plan and course.plan.sides:
+        # Agents end with the connection, and a node's network with its agent.
+        steps.append(course.stack.end_sides)
+    if course.link:
+        steps.append(course.link.close)
+    if course.stack:
+        steps.append(course.stack.collect)
+    if course.plan:
+        steps.append(partial(_move_evidence, course.plan))
+    if course.plan and course.examiner:
+        steps.append(partial(course.examiner.keep, course.plan.folder))
+    if course.timeline:
+        steps.append(course.timeline.finish)
+    for step in steps:
+        course.attempt(step)
+
+
+def judge_evidence(
+    course: Course, scenario: Scenario, setting: Setting
+) -> tuple[tuple[TrialResult, ...], tuple[CheckResult, ...]]:
+    """Judge what was left; of a sweep that we broke off ourselves, only its trials are told."""
+    why_not = course.ending.reason if course.ending else ""
+    states = steady.results(scenario, course.before, course.after, why_not)
+    if course.plan is None or course.timeline is None or course.started is None:
+        return (), states
+    took = {
+        "scenario": course.seconds,
+        "up": course.up,
+        "sweep": course.swept,
+    }
+    seconds = {name: value for name, value in took.items() if value is not None}
+    evidence = Evidence(
+        course.plan.folder,
+        scenario,
+        course.timeline.events,
+        seconds,
+        setting.engine.name,
+        course.ending.end.key if course.ending else "",
+    )
+    checks = evaluate(evidence) if course.ending else ()
+    return trials.results(evidence), (*course.strikes.checks, *checks, *states)
+
+
+def _move_evidence(plan: StackPlan) -> None:
+    """Move trials and W&B runs out of the nodes' shared folder; what users add stays in there."""
+    for name in ("trials", "wandb"):
+        source = plan.run_folder / name
+        if source.is_dir():
+            shutil.move(source, plan.folder / name)
+
+
+def verdict_on(course: Course, checks: tuple[CheckResult, ...]) -> tuple[Verdict, str]:
+    """Say how a scenario came out, and why, worst cause first."""
+    if course.unsteady[0] is not Verdict.PASSED and not course.problems:
+        return course.unsteady
+    if course.problems or course.ending is None or course.ending.end is End.STACK_LOST:
+        reasons = [course.ending.reason] if course.ending and course.ending.reason else []
+        return Verdict.ERROR, "; ".join([*course.problems, *reasons])
+    if unproven := course.strikes.unproven:
+        more = [] if course.ending.end is End.FINISHED else [course.ending.reason]
+        return Verdict.INCONCLUSIVE, "; ".join([f"not proven: {unproven}", *more])
+    if course.ending.end.key not in {"finished", course.wanted_end}:
+        return Verdict.FAILED, course.ending.reason
+    verdict = worst(check.verdict for check in checks)
+    bad = [check.name for check in checks if check.verdict not in (Verdict.PASSED, Verdict.SKIPPED)]
+    if not bad:
+        return verdict, ""
+    return verdict, "; ".join([f"did not hold: {', '.join(bad)}", *course.failures])

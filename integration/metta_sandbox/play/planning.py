@@ -1,0 +1,73 @@
+"""What a scenario asks for, as a stack's plan and as the job of its nodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from metta_sandbox.play import workspace
+from metta_sandbox.play.beside_nodes import sides
+from metta_sandbox.play.brought import provision
+from metta_sandbox.play.course import Course, Setting
+from metta_sandbox.play.nodes import Job
+from metta_sandbox.play.resume import resume
+from metta_sandbox.scenario.loading import to_yaml
+from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.services import ANSWERS
+from metta_sandbox.stack.base import StackPlan
+from metta_sandbox.stack.credentials import find_credentials
+
+
+def plan_of(scenario: Scenario, file: Path, folder: Path, setting: Setting) -> StackPlan:
+    """Plan a scenario's stack, and put what its nodes must find into its folder."""
+    plan = StackPlan(
+        run=setting.owner.run,
+        scenario=folder.name,
+        hosts=scenario.hosts,
+        folder=folder.resolve(),
+        hardware=scenario.hardware,
+        source=setting.source,
+        credentials=find_credentials() if scenario.credentials or setting.credentials else (),
+        provision=provision(scenario, file),
+        sides=sides(scenario),
+    )
+    for each in plan.credentials:
+        setting.progress(f"nodes see ~/{each.name}, read-only")
+    plan.run_folder.mkdir()
+    text = to_yaml(scenario)
+    (folder / "scenario.yaml").write_text(text)
+    plan.scenario_file.write_text(text)
+    workspace.place(scenario, file, plan)
+    if scenario.sweep.resume:
+        resume(scenario, file, plan, setting.progress)
+    if scenario.services.api:
+        answers = folder / "api" / ANSWERS
+        answers.parent.mkdir(exist_ok=True)
+        answers.write_text(scenario.services.model_dump_json(indent=2) + "\n")
+    return plan
+
+
+def job_of(course: Course, scenario: Scenario, setting: Setting) -> Job:
+    """Say what every node is told to run, once the stack is up."""
+    assert course.plan is not None
+    assert course.stack is not None
+    assert course.nodes is not None
+    base = course.stack.working_folder()
+    return Job(
+        python=course.stack.python,
+        run=scenario.sweep.name,
+        words=setting.words or sweep_words(scenario),
+        cwd=base,
+        env=course.stack.service_environment(course.nodes.api),
+        num_gpus=course.plan.num_gpus,
+        folders={
+            host: workspace.working_folder(scenario, course.plan, base, host)
+            for host in scenario.hosts
+        },
+        variables=scenario.workload.env,
+        script=scenario.workload.run,
+    )
+
+
+def sweep_words(scenario: Scenario) -> tuple[str, ...]:
+    """Build the command that starts on every node."""
+    return ("sweep", f"run={scenario.sweep.name}", f"+hardware={scenario.hardware}")

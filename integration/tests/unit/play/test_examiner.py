@@ -1,0 +1,147 @@
+"""Autopsies while a scenario is played: what is asked of nodes, kept and told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metta_sandbox.play.beside import Executed
+from metta_sandbox.play.examiner import FILE_NAME, Examiner
+from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.timeline.recording import Timeline
+
+MASTER, WORKER = "sweep-master", "sweep-worker"
+FAILED = {"event": "observation.recorded", "node": MASTER, "trial": 1, "failed": True}
+
+
+class Nodes:
+    """Answers for nodes: writes what each shows to where an examiner looks for it."""
+
+    def __init__(self, run_folder: Path, shown: Mapping[str, Any]) -> None:
+        self.run_folder, self.shown = run_folder, shown
+        self.asked: dict[str, list[str]] = {}
+
+    def __call__(
+        self, _group: str, commands: Mapping[str, Sequence[str]], _patience: float
+    ) -> dict[str, Executed]:
+        self.asked = {host: list(command) for host, command in commands.items()}
+        for host, shown in self.shown.items():
+            (self.run_folder / f".autopsy-{host}.json").write_text(json.dumps(shown))
+        return {host: Executed(0) for host in commands}
+
+
+@pytest.fixture
+def timeline(tmp_path: Path) -> Iterator[Timeline]:
+    timeline = Timeline(tmp_path / "timeline.jsonl")
+    yield timeline
+    timeline.finish()
+
+
+def examiner(timeline: Timeline, execute: Any) -> tuple[Examiner, list[str]]:
+    told: list[str] = []
+    scenario = Scenario.model_validate({"version": 1, "name": "x"})
+    folder = timeline.path.parent
+    made = Examiner(
+        scenario, timeline, run_folder=folder, python="py", execute=execute, tell=told.append
+    )
+    return made, told
+
+
+def rank(number: int, pid: int) -> dict[str, Any]:
+    node = (MASTER, WORKER)[number]
+    return {
+        "event": "rank.started",
+        "group": "trial-1",
+        "rank": number,
+        "process": pid,
+        "node": node,
+    }
+
+
+def showing(pid: int, file: str, line: int, function: str = "main") -> dict[str, Any]:
+    frame = {"function": function, "file": file, "line": line, "source": "x"}
+    return {"processes": [{"pid": pid, "threads": [{"name": "MainThread", "frames": [frame]}]}]}
+
+
+def test_all_nodes_that_are_left_are_asked_and_what_they_showed_is_kept(
+    timeline: Timeline, tmp_path: Path
+) -> None:
+    for event in (rank(0, 100), rank(1, 101)):
+        timeline.event(event)
+    c10d = "/x/site-packages/torch/distributed/distributed_c10d.py"
+    shown = {MASTER: showing(100, c10d, 1, "barrier"), WORKER: showing(101, "/w/train.py", 9)}
+    nodes = Nodes(tmp_path, shown)
+    made, told = examiner(timeline, nodes)
+
+    made.sweep_broke({})
+    made.keep(tmp_path)
+
+    assert set(nodes.asked) == {MASTER, WORKER}
+    assert nodes.asked[MASTER][-2:] == ["100", "101"]
+    (cause,) = made.causes
+    assert (cause.kind, cause.rank) == ("straggler", 1)
+    assert told == [cause.sentence]
+    kept = json.loads((tmp_path / FILE_NAME).read_text())
+    assert kept["causes"][0]["rank"] == 1
+    assert set(kept["looks"][0]["nodes"]) == {MASTER, WORKER}
+    assert not list(tmp_path.glob(".autopsy*"))
+
+
+def test_a_lost_node_is_not_asked(timeline: Timeline, tmp_path: Path) -> None:
+    nodes = Nodes(tmp_path, {})
+    made, told = examiner(timeline, nodes)
+    made.sweep_broke({WORKER: "was killed by signal 9"})
+    assert set(nodes.asked) == {MASTER}
+    assert told[0].startswith("sweep-worker was killed by signal 9")
+
+
+def test_a_trial_that_failed_is_explained_by_its_ranks_logs(
+    timeline: Timeline, tmp_path: Path
+) -> None:
+    log = tmp_path / "trials" / "x.r.1" / "rank-1.log"
+    log.parent.mkdir(parents=True)
+    log.write_text(
+        'Traceback (most recent call last):\n  File "/w/t.py", line 3, in f\nValueError: no\n'
+    )
+    for event in (rank(0, 100), rank(1, 101)):
+        timeline.event({**event, "run": "x.r.1", "trial": 1})
+    timeline.event(
+        {"event": "rank.exited", "group": "trial-1", "rank": 1, "node": WORKER, "status": 1}
+    )
+    timeline.event(FAILED)
+    made, told = examiner(timeline, Nodes(tmp_path, {}))
+
+    made.trial_failed(1)
+
+    assert told == [
+        "rank 1 (sweep-worker) raised ValueError: no in `f`, t.py:3 in trial 1",
+    ]
+
+
+def test_a_rollout_s_last_words_are_read_from_the_timeline(
+    timeline: Timeline, tmp_path: Path
+) -> None:
+    timeline.line(MASTER, "sweep", "sweep: POST http://x/runs/next answered 401: no")
+    timeline.event({"event": "command.exited", "node": MASTER, "group": "sweep", "status": 1})
+    made, told = examiner(timeline, Nodes(tmp_path, {}))
+    made.sweep_broke({})
+    assert made.causes[0].kind == "API refused"
+    assert "answered 401: no" in told[0]
+
+
+def test_an_autopsy_that_breaks_is_noted_and_nothing_else(
+    timeline: Timeline, tmp_path: Path
+) -> None:
+    def broken(*_: Any) -> dict[str, Executed]:
+        raise RuntimeError("out of order")
+
+    made, told = examiner(timeline, broken)
+    made.sweep_broke({})
+    made.keep(tmp_path)
+    assert (made.causes, told) == ((), [])
+    assert "out of order" in timeline.path.read_text()
+    assert not (tmp_path / FILE_NAME).exists()
