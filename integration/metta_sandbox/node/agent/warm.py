@@ -15,6 +15,7 @@ import select
 import signal
 import socket
 import sys
+from contextlib import suppress
 from typing import Any, Dict, List, NoReturn, Optional, Tuple
 
 from metta_sandbox.node.agent.processes import children, dying_with_this, kill_all
@@ -180,8 +181,9 @@ def _become_launcher(
             os.dup2(stream, number)
             os.close(stream)
         status = launch_ranks(caller, request)
-        caller.sendall(encode({"status": status}))
     except BaseException as error:  # noqa: BLE001 - it must never return into the server
         os.write(2, f"warm: {type(error).__name__}: {error}\n".encode())
     finally:
+        with suppress(OSError):
+            caller.sendall(encode({"status": status}))
         os._exit(status)

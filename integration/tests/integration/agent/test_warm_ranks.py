@@ -264,3 +264,10 @@ def test_what_must_not_be_forked_is_refused_with_the_reason(
     (stack.folder / "strange.py").write_text(module + "\n")
     warm = Warm(stack, stack.up("n"), ["strange"], PYTHONPATH=str(stack.folder))
     assert reason in warm.refusal
+
+
+def test_a_launcher_that_breaks_before_there_are_ranks_ends_as_torchrun_would(warm: Warm) -> None:
+    # Where the logs' folder has to be.
+    (warm.stack.folder / "forked").touch()
+    warm.fork(["script.py"], {})
+    assert warm.harness.wait("exit", group="forked")["status"] == 1

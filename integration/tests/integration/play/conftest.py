@@ -276,7 +276,13 @@ def tiny(tmp_path: Path) -> Write:
 
 
 def write_tiny(
-    path: Path, *, trials: int = 1, steps: int | None = 1, failures: int = 3, **keys: Any
+    path: Path,
+    *,
+    trials: int = 1,
+    steps: int | None = 1,
+    failures: int = 3,
+    launcher: str = "warm",
+    **keys: Any,
 ) -> Path:
     scenario = {
         "version": 1,
@@ -295,6 +301,7 @@ def write_tiny(
         },
         "workload": {
             "trainer": {
+                "launcher": launcher,
                 "overrides": {
                     "trainer": {
                         "total_timesteps": 64 * (steps or 10**6),
@@ -303,7 +310,7 @@ def write_tiny(
                         "bptt_horizon": 4,
                         "update_epochs": 1,
                     }
-                }
+                },
             }
         },
         **keys,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import signal
 import socket
 import threading
@@ -59,10 +60,9 @@ def test_a_trainer_that_raises_on_rank_1_fails_its_trial_and_the_next_one_runs(
     cli: Start, tiny: Write, hooked: Callable[[str], Path]
 ) -> None:
     expect = [{"trials": {"completed": 1, "failed": 1}}]
-    command = cli(
-        *("run", tiny(trials=2, steps=4, expect=expect), "--engine", "process"),
-        python=hooked(RAISES),
-    )
+    # The hook strikes where a rank's interpreter starts.
+    scenario_file = tiny(trials=2, steps=4, expect=expect, launcher="torchrun")
+    command = cli("run", scenario_file, "--engine", "process", python=hooked(RAISES))
 
     scenario = played(command, 0)
 
@@ -85,7 +85,9 @@ def test_a_port_that_is_taken_fails_its_trial_and_the_next_one_has_another(
     cli: Start, tiny: Write
 ) -> None:
     expect = [{"trials": {"completed": 1, "failed": 1}}]
-    command = cli("run", tiny(trials=2, expect=expect), "--engine", "process")
+    # A warm process would have the port before this one could take it.
+    scenario_file = tiny(trials=2, expect=expect, launcher="torchrun")
+    command = cli("run", scenario_file, "--engine", "process")
     port = command.event("handoff.sent", trial=1)["port"]
 
     with socket.create_server(("", port)):
@@ -150,13 +152,7 @@ def test_a_node_killed_from_outside_ends_the_sweep_within_seconds(cli: Start, ti
 
 def test_a_rank_that_stands_still_is_ended_by_the_longest_silence(cli: Start, tiny: Write) -> None:
     command = cli("run", tiny(steps=None, longest_silence="15s"), "--engine", "process")
-    command.event("train.step", rank=1)
-    (trainer,) = [
-        each
-        for each in command.nodes("sweep-worker", "metta_sandbox.node.arena")
-        if each.command[1:3] == ("-m", "metta_sandbox.node.arena")
-    ]
-    trainer.signal(signal.SIGSTOP)
+    os.kill(command.event("train.step", rank=1)["pid"], signal.SIGSTOP)
     stopped = time.monotonic()
 
     scenario = played(command, 1)
