@@ -33,6 +33,7 @@ _KINDS = {
     "run": "sweep",
     "suggestion": "sweep",
     "train": "trainer",
+    "trial": "hand-off",
 }
 
 
