@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from metta_sandbox.node.agent.warm_client import WARM
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack import standing
 from metta_sandbox.stack.agent_app import install
@@ -238,7 +239,9 @@ def _groups(command: Sequence[str]) -> tuple[str, ...] | None:
     groups: list[dict[str, Any]] | None = _asked(command)
     if groups is None:
         return None
-    return tuple(_told(group) for group in groups if group["status"] is None)
+    # A process that waits until ranks are forked from it is none of the user's.
+    alive = (group for group in groups if group["status"] is None)
+    return tuple(_told(group) for group in alive if not group["group"].startswith(WARM))
 
 
 def _nodes(command: Sequence[str]) -> tuple[str, ...] | None:

@@ -12,6 +12,8 @@ from typing import Any, Dict, List
 from metta_sandbox.node.agent.rank import HANDED_ON
 from metta_sandbox.node.agent.wire import encode, receive_one
 
+#: What the groups of warm processes are called, with a number after it.
+WARM = "warm-"
 #: When the launcher was killed, and so could not say how the trial ended.
 _LOST = 128 + signal.SIGKILL
 

@@ -23,7 +23,7 @@ from typing import Literal
 
 from metta_sandbox.node.agent.client import AgentClient, AgentError
 from metta_sandbox.node.agent.sprout import USUAL, at_start
-from metta_sandbox.node.agent.warm_client import ask
+from metta_sandbox.node.agent.warm_client import WARM, ask
 from metta_sandbox.node.launchers.base import GroupSpec, Launcher, WorkerGroup
 
 _PYTHON = re.compile(r"python(3(\.\d+)?)?")
@@ -150,7 +150,7 @@ class WarmLauncher:
         """Return the group of the warm process for an interpreter and what counts at its start."""
         key = (interpreter, json.dumps(at_start(environ)))
         if key not in self._servers:
-            name = f"warm-{len(self._servers) + 1}"
+            name = f"{WARM}{len(self._servers) + 1}"
             command = [interpreter, self._agent, "warm", f"--listen={self._socket(name)}"]
             command += [f"--preload-if-there={module}" for module in USUAL]
             command += [f"--preload={module}" for module in self._preload]
