@@ -10,10 +10,10 @@ from functools import cached_property
 from metta_sandbox.autopsy.calls import Call, reading
 from metta_sandbox.autopsy.seen import NodeLook, Process
 from metta_sandbox.autopsy.words import Exc
+from metta_sandbox.stack.link import SWEEP
 from metta_sandbox.timeline.recording import Event
 
 _TRIAL_GROUP = re.compile(r"trial-(\d+)")
-ROLLOUT = "sweep"
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Case:
         node = self.hosts[rank // self.ranks_per_node]
         pid = status = ended = step = None
         for event in self.events:
-            if event.get("rank") != rank or event.get("group") == ROLLOUT:
+            if event.get("rank") != rank or event.get("group") == SWEEP:
                 continue
             if event.get("group") != self.group and event.get("trial") != self.trial:
                 continue

@@ -7,8 +7,8 @@ import signal
 from metta_sandbox.errors import StackError
 from metta_sandbox.faults.executor import Executor, Sight
 from metta_sandbox.faults.power import RUNS, STANDS_STILL
-from metta_sandbox.play.nodes import SWEEP
 from metta_sandbox.scenario.faults import Kill, LateStart, Pause, Terminate
+from metta_sandbox.stack.link import SWEEP
 from metta_sandbox.words import time as words_for
 
 

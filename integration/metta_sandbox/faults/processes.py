@@ -8,9 +8,9 @@ from typing import Any
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.faults.executor import Executor, Sight
-from metta_sandbox.play.nodes import SWEEP
 from metta_sandbox.scenario.faults import SignalFault, WandbService
 from metta_sandbox.stack.ends import describe_end
+from metta_sandbox.stack.link import SWEEP
 
 _STOPPED = "T"
 

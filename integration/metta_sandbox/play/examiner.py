@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from metta_sandbox.autopsy.case import ROLLOUT, Case, trial_under_way
+from metta_sandbox.autopsy.case import Case, trial_under_way
 from metta_sandbox.autopsy.cause import Cause
 from metta_sandbox.autopsy.diagnose import diagnose
 from metta_sandbox.autopsy.seen import NodeLook
@@ -23,6 +23,7 @@ from metta_sandbox.probes import source
 from metta_sandbox.report.results import write_text
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.ends import last_words
+from metta_sandbox.stack.link import SWEEP
 from metta_sandbox.timeline.recording import Event, Timeline
 
 #: Where a scenario's folder keeps what was seen, and what was made of it.
@@ -185,7 +186,7 @@ class Examiner:
                 # The first one may be cut, and most are none of these.
                 with suppress(ValueError):
                     entry = json.loads(line) if b'"line"' in line else {}
-                    if entry.get("source") == ROLLOUT:
+                    if entry.get("source") == SWEEP:
                         printed.setdefault(entry["node"], []).append(entry["line"])
         return {
             host: parse("\n".join(lines)) or Exc("", last_words(lines))

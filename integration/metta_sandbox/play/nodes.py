@@ -14,7 +14,7 @@ from metta_sandbox.play.beside import Beside, Executed
 from metta_sandbox.play.heard import LastHeard
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.ends import describe_end, is_worth_telling
-from metta_sandbox.stack.link import HubLink, Message
+from metta_sandbox.stack.link import SETUP, SWEEP, HubLink, Message
 from metta_sandbox.stack.node_environment import (
     job_environment,
     setup_command,
@@ -22,10 +22,6 @@ from metta_sandbox.stack.node_environment import (
 )
 from metta_sandbox.timeline.recording import Event, Timeline
 
-#: The process group that runs the sweep's rollout on each node.
-SWEEP = "sweep"
-#: The one that runs a workload's setup, before that.
-SETUP = "setup"
 #: Seconds that a node's job gets to end by itself once it is told to.
 GRACE = 5.0
 #: The service that the one connection goes to.

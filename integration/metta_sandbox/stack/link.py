@@ -18,6 +18,11 @@ from metta_sandbox.node.agent.wire import LineReader, decode, encode
 
 Message = dict[str, Any]
 
+#: The process group that runs the sweep's rollout, or the user's command, on each node.
+SWEEP = "sweep"
+#: The one that runs a workload's setup, before that.
+SETUP = "setup"
+
 #: Bytes of messages kept for a harness that is busy with something else.
 _INBOX = 64 << 20
 _CHUNK = 65536
