@@ -50,6 +50,14 @@ def _sandbox(session: nox.Session, *words: str) -> None:
     )
 
 
+def _measure(session: nox.Session, module: str, package: str) -> None:
+    """Run a program beside the package; it ends by itself after Ctrl-C, too."""
+    _install(session, "torch==2.13.0")
+    _install(session, "--editable", package)
+    command = ("python", "-m", module, *session.posargs)
+    session.run(*command, interrupt_timeout=None, terminate_timeout=None)
+
+
 @nox.session
 def sandbox(session: nox.Session) -> None:
     """Play scenarios across real nodes (default: all of scenarios/)."""
@@ -128,25 +136,13 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def autopsy(session: nox.Session) -> None:
     """Make every known fault happen, and score the causes that are named (-- WORD, --engine)."""
-    _install(session, "torch==2.13.0")
-    _install(session, "--editable", ".[node,api]")
-    session.run(
-        *("python", "-m", "autopsies", *session.posargs),
-        interrupt_timeout=None,
-        terminate_timeout=None,
-    )
+    _measure(session, "autopsies", ".[node,api]")
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure the sandbox beside others that do the same (-- --quick, --only ROW, --write)."""
-    _install(session, "torch==2.13.0")
-    _install(session, "--editable", ".[node]")
-    session.run(
-        *("python", "-m", "benchmarks", *session.posargs),
-        interrupt_timeout=None,
-        terminate_timeout=None,
-    )
+    _measure(session, "benchmarks", ".[node]")
 
 
 @nox.session

@@ -15,6 +15,7 @@ from metta_sandbox.autopsy.calls import Call, Doing
 from metta_sandbox.autopsy.case import Case, Member
 from metta_sandbox.autopsy.cause import Cause, Kind, Waiting
 from metta_sandbox.autopsy.words import Exc
+from metta_sandbox.stack.ends import describe_end
 
 #: What a rank says, or how it ends, when another one left it or it was told to end.
 _LEFT_ALONE = re.compile(
@@ -305,7 +306,7 @@ def _rollout_died(case: Case) -> Cause | None:
                 node=host,
                 rank=rank,
             )
-        sentence = f"the command of rank {rank} ({host}) {_how(status)}"
+        sentence = f"the command of rank {rank} ({host}) {describe_end(status)}"
         return _cause(case, "process died", sentence, node=host, rank=rank)
     kind = _kind_of(error)
     if kind == "exception" and _TRACKER.search(str(error)):
@@ -315,13 +316,9 @@ def _rollout_died(case: Case) -> Cause | None:
     elif kind == "exception" and not error.kind:
         kind = "process died"
     place = f" in `{error.function}`, {error.place}" if error.place else ""
-    what = f"raised {error}" if error.kind else f"{_how(status)}, saying: {error}"
+    what = f"raised {error}" if error.kind else describe_end(status, str(error))
     sentence = f"the command of rank {rank} ({host}) {what}{place}"
     return _cause(case, kind, sentence, node=host, rank=rank, call=error.place)
-
-
-def _how(status: int) -> str:
-    return f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
 
 
 def _rollout_left_alone(case: Case, host: str, status: int) -> bool:

@@ -159,7 +159,8 @@ class Examiner:
             trial=trial,
             looks=nodes,
             errors=self._rank_errors(trial),
-            rollout_errors=self._rollout_errors(),
+            # Asked for only of commands that have ended.
+            rollout_errors=self._rollout_errors() if _has_ended(events) else {},
             fallen=gone,
         )
 
@@ -212,6 +213,10 @@ def _read(end: Executed, file: Path) -> NodeLook:
     except ValidationError as error:
         return NodeLook(problem=f"what it showed can't be read: {error.errors()[0]['msg']}")
     return NodeLook(problem=end.problem or f"it ended with status {end.status}")
+
+
+def _has_ended(events: Sequence[Event]) -> bool:
+    return any(event.name == "command.exited" for event in events)
 
 
 def _failed(events: Sequence[Event]) -> set[int]:

@@ -10,7 +10,7 @@ from pydantic import Discriminator, Field, Tag, field_validator
 
 from metta_sandbox.scenario.expect import Item, kind_of
 from metta_sandbox.scenario.expect.bounds import Kind
-from metta_sandbox.scenario.names import API, suggest_host
+from metta_sandbox.scenario.hosts import NodeName
 from metta_sandbox.scenario.units import Duration, Pattern, Size
 from metta_sandbox.words import size, time
 
@@ -71,21 +71,12 @@ class CommandState(Kind):
     """Shell commands on nodes, and how they must end."""
 
     run: str = Field(min_length=1, description="Shell commands.")
-    on: str | None = Field(default=None, description="The node. Default: every one.")
+    on: NodeName | None = Field(default=None, description="The node. Default: every one.")
     status: int = Field(default=0, ge=0, le=255, description="Its exit status.")
     prints: Pattern | None = Field(
         default=None, description="Some line it prints matches this regular expression."
     )
     within: Duration = Field(default=30.0, description="The longest it may take.")
-
-    @field_validator("on")
-    @classmethod
-    def _is_node(cls, value: str | None) -> str | None:
-        if value == API:
-            raise ValueError(f"expected a node; {API} is none")
-        if value is not None and (message := suggest_host(value)):
-            raise ValueError(message)
-        return value
 
     @property
     def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 #: Logs fetched at once: a client mostly waits for its engine.
 _AT_ONCE = 4
+#: How many of an engine's complaints are told.
+_COMPLAINTS = 4
 _UNKNOWN = "No such container"
 _LOOK = "{{.Name}} {{json .State}}"
 
@@ -92,7 +94,7 @@ def stop(docker: Sequence[str], names: Iterable[str], patience: int) -> str:
     command = [*docker, "container", "stop", "-t", str(patience), *names]
     said = subprocess.run(command, capture_output=True, text=True, check=False)
     complaints = [line for line in said.stderr.splitlines() if _UNKNOWN not in line]
-    return "\n".join(complaints[-_AT_ONCE:]) if said.returncode else ""
+    return "\n".join(complaints[-_COMPLAINTS:]) if said.returncode else ""
 
 
 def tail(docker: Sequence[str], name: str, lines: int) -> list[str]:

@@ -6,7 +6,7 @@ Needs Linux and its ``/proc``; elsewhere nothing is found, and nobody dies with 
 import os
 import signal
 import sys
-from typing import Any, Callable, Dict, Iterable, List
+from typing import Any, Callable, Dict, Iterable, List, Tuple
 
 try:
     import ctypes
@@ -76,12 +76,10 @@ def children() -> List[int]:
     found = []
     for pid in _others():
         try:
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                # The command's name, in parentheses, may hold anything.
-                state, parent = file.read().rpartition(b")")[2].split()[:2]
+            state, parent = _state_and_parent(pid)
         except OSError:
             continue
-        if int(parent) == os.getpid() and state != b"Z":
+        if parent == os.getpid() and state != "Z":
             found.append(pid)
     return found
 
@@ -91,14 +89,20 @@ def describe(pids: Iterable[int]) -> List[Dict[str, Any]]:
     found: List[Dict[str, Any]] = []
     for pid in pids:
         try:
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                state = file.read().rpartition(b")")[2].split()[0].decode()
+            state, _ = _state_and_parent(pid)
             with open(f"/proc/{pid}/cmdline", "rb") as file:
                 command = file.read().replace(b"\0", b" ").decode(errors="replace").strip()
         except OSError:
             continue
         found.append({"pid": pid, "state": state, "command": command})
     return found
+
+
+def _state_and_parent(pid: int) -> Tuple[str, int]:
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        # The command's name, in parentheses, may hold anything.
+        state, parent = file.read().rpartition(b")")[2].split()[:2]
+    return state.decode(), int(parent)
 
 
 def kill_all(find: Callable[[], Iterable[int]]) -> None:

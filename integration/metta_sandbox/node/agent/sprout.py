@@ -9,6 +9,7 @@ import socket
 import sys
 from typing import Any, Dict, List, Mapping, NoReturn, Tuple
 
+from metta_sandbox.node.agent.warm_client import send_with_output
 from metta_sandbox.node.agent.wire import encode, receive_one
 
 #: What trainers mostly import, and what torch imports on the first step of an optimizer.
@@ -103,9 +104,7 @@ def _have_forked(seed: str, listen: str, preload: List[str], interpreter: str) -
         "preload": preload,
         "interpreter": interpreter,
     }
-    message = encode(request)
-    sent = socket.send_fds(channel, [message], [1, 2])
-    channel.sendall(message[sent:])
+    send_with_output(channel, request)
     channel.settimeout(_PATIENCE)
     receive_one(channel)
     channel.settimeout(None)

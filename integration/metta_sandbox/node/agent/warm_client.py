@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 from contextlib import suppress
-from typing import Any, Dict, List
+from typing import Any, Dict
 
 from metta_sandbox.node.agent.rank import HANDED_ON
 from metta_sandbox.node.agent.wire import encode, receive_one
@@ -40,7 +40,7 @@ def run_ranks(address: str, group: Dict[str, Any], log_folder: str, program: Dic
         "env": dict(os.environ),
         "cwd": os.getcwd(),
     }
-    _send(channel, encode(request), [1, 2])
+    send_with_output(channel, request)
 
     def hand_on(number: int, _frame: object) -> None:
         with suppress(OSError):
@@ -55,8 +55,10 @@ def run_ranks(address: str, group: Dict[str, Any], log_folder: str, program: Dic
         return _LOST
 
 
-def _send(channel: socket.socket, message: bytes, streams: List[int]) -> None:
-    sent = socket.send_fds(channel, [message], streams)
+def send_with_output(channel: socket.socket, request: Dict[str, Any]) -> None:
+    """Send a request, and this process's standard output and standard error with it."""
+    message = encode(request)
+    sent = socket.send_fds(channel, [message], [1, 2])
     channel.sendall(message[sent:])
 
 

@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from metta_sandbox.scenario.base import Part
 from metta_sandbox.scenario.expect.bounds import Count, Kind, Wanted, Which, tell, whose
-from metta_sandbox.scenario.names import suggest_host
+from metta_sandbox.scenario.hosts import HostName
 from metta_sandbox.scenario.services import Route
 from metta_sandbox.scenario.units import Duration, Pattern
 from metta_sandbox.scenario.values import Value
@@ -45,16 +45,9 @@ class Log(Kind):
     times: Count | None = Field(
         default=None, description="How many lines match contains. Default: at least one."
     )
-    on: str | None = Field(
+    on: HostName | None = Field(
         default=None, description="The host whose log is read. Default: those of all nodes."
     )
-
-    @field_validator("on")
-    @classmethod
-    def _is_host(cls, value: str | None) -> str | None:
-        if value is not None and (message := suggest_host(value)):
-            raise ValueError(message)
-        return value
 
     @model_validator(mode="after")
     def _say_one_thing(self) -> Self:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from metta_sandbox.scenario.faults.base import Family, FaultKind
-from metta_sandbox.scenario.names import API, suggest_host
+from metta_sandbox.scenario.hosts import NodeName
 from metta_sandbox.scenario.units import Duration
 from metta_sandbox.words import time
 
@@ -15,16 +15,7 @@ from metta_sandbox.words import time
 class _NodeFault(FaultKind):
     family: ClassVar[Family] = "nodes"
 
-    node: str = Field(description="The node.")
-
-    @field_validator("node")
-    @classmethod
-    def _is_node(cls, value: str) -> str:
-        if value == API:
-            raise ValueError(f"expected a node; {API} is none")
-        if message := suggest_host(value):
-            raise ValueError(message)
-        return value
+    node: NodeName = Field(description="The node.")
 
     @property
     def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:

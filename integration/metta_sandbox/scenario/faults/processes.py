@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from metta_sandbox.scenario.faults.base import Family, FaultKind
-from metta_sandbox.scenario.names import API, suggest_host
+from metta_sandbox.scenario.hosts import NodeName
 from metta_sandbox.scenario.overrides import nearest
 
 _NAMES = [each.name.removeprefix("SIG") for each in signal.Signals]
@@ -38,21 +38,12 @@ class SignalFault(FaultKind):
     )
 
     rank: int | None = Field(default=None, ge=0, description="The rank whose trainer gets it.")
-    rollout: str | None = Field(
+    rollout: NodeName | None = Field(
         default=None, description="The node whose rollout (or command) gets it."
     )
     number: Annotated[
         int, BeforeValidator(_signal, json_schema_input_type=int | str), Field(ge=1, le=64)
     ] = Field(description="The signal: `KILL`, `SEGV`, `STOP`, or its number.")
-
-    @field_validator("rollout")
-    @classmethod
-    def _is_node(cls, value: str | None) -> str | None:
-        if value == API:
-            raise ValueError(f"expected a node; {API} is none")
-        if value is not None and (message := suggest_host(value)):
-            raise ValueError(message)
-        return value
 
     @model_validator(mode="after")
     def _say_one_target(self) -> Self:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from metta_sandbox.scenario.base import Part
 from metta_sandbox.scenario.expect.records import EventName
-from metta_sandbox.scenario.names import suggest_host
+from metta_sandbox.scenario.hosts import HostName
 from metta_sandbox.scenario.services import Route
 from metta_sandbox.scenario.units import Duration, Pattern
 from metta_sandbox.scenario.values import Value
@@ -32,7 +32,7 @@ class Trigger(Part):
         default=None,
         description="An event: `train.step`. Whoever emits it waits until the fault has struck.",
     )
-    node: str | None = Field(default=None, description="The event is of this node.")
+    node: HostName | None = Field(default=None, description="The event is of this node.")
     rank: int | None = Field(default=None, ge=0, description="The event is of this rank.")
     trial: int | None = Field(default=None, ge=1, description="The event is of this trial.")
     step: int | None = Field(default=None, ge=0, description="The event is of this step.")
@@ -44,7 +44,7 @@ class Trigger(Part):
         description="A line of a log matches this regular expression. Nothing waits for it: how "
         "late the fault was is told.",
     )
-    on: str | None = Field(
+    on: HostName | None = Field(
         default=None, description="The host whose log is read. Default: all nodes."
     )
     call: int | None = Field(
@@ -58,13 +58,6 @@ class Trigger(Part):
     started: str | None = Field(default=None, description="Another fault's start, by its name.")
     healed: str | None = Field(default=None, description="Another fault's end, by its name.")
     after: Duration | None = Field(default=None, description="So long after that.")
-
-    @field_validator("node", "on")
-    @classmethod
-    def _is_host(cls, value: str | None) -> str | None:
-        if value is not None and (message := suggest_host(value)):
-            raise ValueError(message)
-        return value
 
     @model_validator(mode="after")
     def _say_one_thing(self) -> Self:
