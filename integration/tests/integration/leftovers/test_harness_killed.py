@@ -16,36 +16,43 @@ if TYPE_CHECKING:
     from conftest import Ground
     from running import Command
 
-#: Seconds from the start of a command until its trial is over, on two cores.
-_LIFE = 10.0
-#: A run that is over ends its stack within these many seconds.
-_END = {"process": 1.0, "compose": 3.5}
+#: What a run tells when its sweep is over. Kills are spread over the time before, by what was told
+#: and not by seconds, so that they hit a run that is alive on a fast machine and on a slow one.
+_SWEEP_OVER = "sweep: "
 
 
 @dataclass(frozen=True)
 class Moment:
-    """When a harness is killed: some seconds after its start, or after its sweep is over."""
+    """When a harness is killed.
 
-    seconds: float
-    late: bool = False
+    Attributes:
+        told: After so many lines of its timeline.
+        seconds: And so many seconds after that; after its start, if ``told`` is 0.
+
+    """
+
+    told: int = 0
+    seconds: float = 0.0
 
     def come(self, command: Command) -> None:
         """Wait for it, or for the end of the run."""
-        if self.late:
-            _until(
-                command, lambda: any("sweep: " in str(each.get("step")) for each in _told(command))
-            )
-        began = time.monotonic() if self.late else command.began
+        _until(command, lambda: len(_told(command)) >= self.told)
+        began = time.monotonic() if self.told else command.began
         _until(command, lambda: time.monotonic() - began >= self.seconds)
 
 
-def moments(count: int, engine: str) -> list[Moment]:
-    """Spread moments over a run's life, closer at its beginning and its end."""
-    first, final = count // 4, max(1, count // 6)
-    early = [Moment(1.2 * (number + 0.2) / first) for number in range(first)]
-    late = [Moment(_END[engine] * (number + 0.2) / final, late=True) for number in range(final)]
-    rest = count - len(early) - len(late)
-    return [*early, *(Moment(1.2 + _LIFE * (n + 0.5) / rest) for n in range(rest)), *late]
+def moments(count: int, lines: int) -> list[Moment]:
+    """Spread moments over a run's life, closer at its beginning.
+
+    Args:
+        count: How many.
+        lines: Of the timeline of a run that nobody killed, up to where its sweep was over.
+
+    """
+    first = count // 4
+    rest = count - first
+    early = [Moment(seconds=1.2 * (number + 0.2) / first) for number in range(first)]
+    return [*early, *(Moment(1 + round((lines - 1) * n / (rest - 1))) for n in range(rest))]
 
 
 @dataclass
@@ -78,7 +85,7 @@ class Figures:
 def test_on_local_processes(ground: Ground, count: int) -> None:
     ground.say("up", "--engine", "process")
     try:
-        _kill_at(ground, moments(count, "process"))
+        _kill_at(ground, count)
         ground.say("status")  # which is an error unless all of it is well
     finally:
         ground.say("stop")
@@ -89,15 +96,15 @@ def test_on_local_processes(ground: Ground, count: int) -> None:
     [4, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])],
 )
 def test_on_containers(docker_ground: Ground, count: int) -> None:
-    _kill_at(docker_ground, moments(count, "compose"))
+    _kill_at(docker_ground, count)
 
 
-def _kill_at(ground: Ground, times: list[Moment]) -> None:
+def _kill_at(ground: Ground, count: int) -> None:
     figures = Figures()
     scenario = ground.scenario()
     dead: list[str] = []
-    last: Command | None = None
     with ground.neighbour() as live:
+        times = moments(count, _lines_of(ground.run(scenario, "--credentials")))
         for number, moment in enumerate(times):
             command = ground.run(scenario, "--credentials")
             moment.come(command)
@@ -132,6 +139,13 @@ def _kill_at(ground: Ground, times: list[Moment]) -> None:
         each.name for each in ground.temp.glob("metta-*")
     )
     assert list(ground.leases.glob("*.json")) == []
+
+
+def _lines_of(undisturbed: Command) -> int:
+    """Count what a run tells until its sweep is over."""
+    assert undisturbed.wait(300) == 0, undisturbed.text
+    steps = [str(each.get("step")) for each in _told(undisturbed)]
+    return 1 + next(n for n, step in enumerate(steps) if step.startswith(_SWEEP_OVER))
 
 
 def _see_it_end(ground: Ground, runs: list[str], figures: Figures) -> None:
