@@ -13,7 +13,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metta_sandbox.api.announcer import Announcer
 from metta_sandbox.api.exchange import Answer, Call, answer_of, read_body, route_of
-from metta_sandbox.api.faults import ApiFaultRule, FaultRules, halve
+from metta_sandbox.api.fault_rules import ApiFaultRule
+from metta_sandbox.api.faults import FaultRules, answer_in_place, halve
 from metta_sandbox.api.script import Cue, Script, hang_up
 from metta_sandbox.api.tokens import Tokens
 from metta_sandbox.api.transcript import Transcript, record_of
@@ -127,8 +128,8 @@ class Recorder:
         """Say what a call gets that a fault strikes."""
         if fault.delay is not None:
             await asyncio.sleep(fault.delay)
-        if fault.answer is not None:
-            return fault.answer
+        if (instead := answer_in_place(fault)) is not None:
+            return instead
         path = call.scope["path"]
         if fault.run_name == "duplicate" and path in self._named:
             return self._named[path]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from metta_sandbox.api.faults import ApiFaultRule
+from metta_sandbox.api.fault_rules import ApiFaultRule
 from metta_sandbox.faults.executor import Executor, Message, Sight
 from metta_sandbox.scenario.faults import ControlFault, RunName
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from metta_sandbox.api.faults import ApiFaultRule, write_rules
+from metta_sandbox.api.fault_rules import ApiFaultRule, write_rules
 from metta_sandbox.errors import StackError
 from metta_sandbox.faults.power import Power
 from metta_sandbox.scenario.model import Scenario

@@ -12,7 +12,7 @@ import pytest
 
 from metta_sandbox.api.announcer import Announcer
 from metta_sandbox.api.app import Settings, create_app
-from metta_sandbox.api.faults import ApiFaultRule, write_rules
+from metta_sandbox.api.fault_rules import ApiFaultRule, write_rules
 from metta_sandbox.node.agent.emitter import Emitter
 
 NEXT = "POST /sweeps/{name}/runs/next"
