@@ -78,12 +78,14 @@ class MalformedAnswerError(ControlPlaneError):
         request: Method and URL.
         expected: What should have come.
         found: What came, shortened.
+        tries: How many times the request was sent.
 
     """
 
-    def __init__(self, request: str, expected: str, found: str) -> None:
-        super().__init__(f"{request}: expected {expected}, found {found}", _HINT)
-        self.expected, self.found = expected, found
+    def __init__(self, request: str, expected: str, found: str, tries: int = 1) -> None:
+        times = f" (after {tries} tries)" if tries > 1 else ""
+        super().__init__(f"{request}{times}: expected {expected}, found {found}", _HINT)
+        self.expected, self.found, self.tries = expected, found, tries
 
 
 @dataclass(frozen=True)
@@ -305,11 +307,14 @@ class ControlPlane:
         )
 
     def _send(self, request: _Request) -> Any:
-        """Send a request until it is answered for good; returns the answer's JSON."""
+        """Send a request until it is answered for good; returns the answer's JSON.
+
+        An answer that broke off on its way is asked for again, as one that never came.
+        """
         started = time.monotonic()
         for tries in count(1):
             answer = self._try(request, self._deadline - (time.monotonic() - started))
-            if isinstance(answer, requests.Response) and answer.status_code not in RETRIED:
+            if isinstance(answer, requests.Response) and not _is_tried_again(answer):
                 break
             pause = self._next_pause(tries, answer)
             seconds = time.monotonic() - started
@@ -326,7 +331,7 @@ class ControlPlane:
             return answer.json()
         except requests.JSONDecodeError:
             found = self._show(answer.text) or "nothing"
-            raise MalformedAnswerError(str(request), "JSON", found) from None
+            raise MalformedAnswerError(str(request), "JSON", found, tries) from None
 
     def _try(self, request: _Request, left: float) -> requests.Response | str:
         """Send a request once; returns the answer, or why there is none."""
@@ -370,6 +375,17 @@ class ControlPlane:
         hidden = text.replace(self._token, "[token]") if self._token else text
         plain = re.sub(r"\s+", " ", hidden).strip()
         return plain if len(plain) <= _SHOWN else f"{plain[:_SHOWN]}…"
+
+
+def _is_tried_again(answer: requests.Response) -> bool:
+    """Tell whether an answer says "not now", or is good and not whole."""
+    if not answer.ok or answer.is_redirect:
+        return answer.status_code in RETRIED
+    try:
+        answer.json()
+    except requests.JSONDecodeError:
+        return True
+    return False
 
 
 def _base(url: str, name: str) -> str:

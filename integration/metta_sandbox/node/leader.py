@@ -198,36 +198,57 @@ class Leader:
         """Score the trial if it was trained on every node, and record what was observed."""
         trial = self._trial
         assert trial is not None
-        reason = why(outcomes)
-        score = None
+        reason, score = why(outcomes), None
         if not reason:
-            try:
-                score = self._score(trial)
-            except (NoScoreError, InputError) as error:
-                reason = error.message
-        if score is not None and not math.isfinite(score):
-            reason, score = f"the score is {score}", None
-        seconds = time.perf_counter() - trial.started
-        # Of a trainer that tells no agent steps each trial costs one: seconds would make
-        # suggestions differ from run to run.
-        steps = trial.agent_steps or (0.0 if self._trainer.bundled else 1.0)
-        cost = steps if self._spec.cost == "agent_steps" else seconds
-        observation = Observation(trial.suggestion, score, cost, failed=bool(reason))
-        retried = observation.failed and trial.attempt <= self._spec.retries
-        self._write(trial, observation, reason, seconds, retried=retried)
+            score, reason = self._judge(trial)
+        summary = self._summary(trial, score, reason)
+        trial.tracked.finish({**summary, self._spec.metric: score}, failed=bool(reason))
+        if trial.tracked.problem and not reason:
+            # What the tracker does not hold, nobody finds again.
+            score, reason = None, f"wandb lost the run: {trial.tracked.problem}"
+            summary = self._summary(trial, score, reason)
+        failed, retried = bool(reason), summary["retried"]
+        observation = Observation(trial.suggestion, score, summary["cost"], failed=failed)
+        self._write(trial, observation, summary)
         self._observe(observation, retried=retried)
-        self._count(failed=observation.failed, retried=retried)
+        self._count(failed=failed, retried=retried)
         self._emitter.emit(
             "observation.recorded",
             trial=trial.number,
             run=trial.run,
             score=score,
-            cost=cost,
-            failed=observation.failed,
+            cost=observation.cost,
+            failed=failed,
             reason=reason,
             attempt=trial.attempt,
             retried=retried,
         )
+
+    def _judge(self, trial: _Trial) -> tuple[float | None, str]:
+        """Score a trial; returns no score and the reason where it has none."""
+        try:
+            score = self._score(trial)
+        except (NoScoreError, InputError) as error:
+            return None, error.message
+        return (score, "") if math.isfinite(score) else (None, f"the score is {score}")
+
+    def _summary(self, trial: _Trial, score: float | None, reason: str) -> dict[str, Any]:
+        """Say what came of a trial, as all places have it that keep it."""
+        seconds = time.perf_counter() - trial.started
+        # Of a trainer that tells no agent steps each trial costs one: seconds would make
+        # suggestions differ from run to run.
+        steps = trial.agent_steps or (0.0 if self._trainer.bundled else 1.0)
+        return {
+            "trial": trial.number,
+            "run": trial.run,
+            "status": "failed" if reason else "completed",
+            "score": score,
+            "cost": steps if self._spec.cost == "agent_steps" else seconds,
+            "seconds": seconds,
+            "reason": reason,
+            "attempt": trial.attempt,
+            "retried": bool(reason) and trial.attempt <= self._spec.retries,
+        }
 
     def _import_ahead(self) -> None:
         """Import what each trial needs, while trainers are started and waited for anyway."""
@@ -286,28 +307,13 @@ class Leader:
         policy = self._api.policy(trial.run, url=url, epoch_id=epoch)
         self._api.episode(policy, {"0": {self._spec.metric: score}})
 
-    def _write(
-        self, trial: _Trial, observation: Observation, reason: str, seconds: float, *, retried: bool
-    ) -> None:
-        """Record an observation on disk, in W&B and in the trial's folder."""
-        summary = {
-            "trial": trial.number,
-            "run": trial.run,
-            "status": "failed" if observation.failed else "completed",
-            "score": observation.score,
-            "cost": observation.cost,
-            "seconds": seconds,
-            "reason": reason,
-            "attempt": trial.attempt,
-            "retried": retried,
-        }
-        trial.tracked.observe({**summary, self._spec.metric: observation.score})
-        trial.tracked.finish(failed=observation.failed)
+    def _write(self, trial: _Trial, observation: Observation, summary: Mapping[str, Any]) -> None:
+        """Record an observation on disk: of all trials, and in the trial's folder."""
         record = {
             "run": trial.run,
             "trial": trial.number,
             "attempt": trial.attempt,
-            "retried": retried,
+            "retried": summary["retried"],
             "observation": asdict(observation),
         }
         with self._record.open("a") as file:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from metta_sandbox.errors import SandboxError
 from metta_sandbox.scenario.values import Value
 
 #: Fields of an event that say who and when; W&B has columns of its own for them.
@@ -15,6 +19,10 @@ _IDENTITY = frozenset(
         *("pid", "seq", "mono", "wall"),
     )
 )
+
+
+class TrackerError(SandboxError):
+    """W&B did not do what it was asked."""
 
 
 class WandbRun(Protocol):
@@ -48,6 +56,9 @@ def _settings(wandb: Any) -> Any:
 class TrackedRun:
     """One W&B run.
 
+    What W&B does with it later can't harm whoever tracks: the first that goes wrong is kept as
+    ``problem``, and from then on nothing is tracked any more.
+
     Args:
         folder: Where the ``wandb`` folder is made.
         sweep: The sweep's name, which groups its runs.
@@ -55,25 +66,35 @@ class TrackedRun:
         overrides: The trainer's settings.
         project: The W&B project.
 
+    Raises:
+        TrackerError: W&B can't begin it, not even with a service of its own.
+
     """
 
     def __init__(
         self, folder: Path, sweep: str, run: str, overrides: Mapping[str, Value], project: str
     ) -> None:
-        import wandb  # noqa: PLC0415 - only rank 0 needs it, and it is slow to import
-
         self.id = run
-        self._run: WandbRun = wandb.init(
-            dir=folder,
-            project=project,
-            group=sweep,
-            name=run,
-            id=run,
-            config=dict(overrides),
-            mode="offline",
-            reinit="finish_previous",
-            settings=_settings(wandb),
-        )
+        self.problem = ""
+        wanted = {
+            "dir": folder,
+            "project": project,
+            "group": sweep,
+            "name": run,
+            "id": run,
+            "config": dict(overrides),
+        }
+        try:
+            self._run = _begin(wanted)
+        except Exception:  # noqa: BLE001 - of any kind, once the service is gone
+            _end_service()
+            try:
+                self._run = _begin(wanted)
+            except Exception as error:
+                raise TrackerError(
+                    f"wandb can't begin the run {run}: {_told(error)}",
+                    f"can files be made in {folder / 'wandb'}?",
+                ) from error
 
     def log_step(self, record: Mapping[str, Any]) -> None:
         """Log the metrics of a ``train.step`` event, as ``train/<name>``.
@@ -85,13 +106,44 @@ class TrackedRun:
             for key, value in record.items()
             if key not in _IDENTITY and isinstance(value, (int, float))
         }
-        self._run.log(metrics, step=record.get("step"))
+        self._attempt(lambda: self._run.log(metrics, step=record.get("step")))
 
-    def observe(self, observation: Mapping[str, Any]) -> None:
-        """Write the trial's observation into the summary."""
+    def finish(self, observation: Mapping[str, Any], *, failed: bool) -> None:
+        """Write the trial's observation into the summary, and end the run."""
         for key, value in observation.items():
-            self._run.summary[key] = value
+            self._attempt(partial(operator.setitem, self._run.summary, key, value))
+        self._attempt(lambda: self._run.finish(exit_code=1 if failed else 0))
+        if self.problem:
+            # The next run gets a service that knows nothing of this one.
+            _end_service()
 
-    def finish(self, *, failed: bool) -> None:
-        """End the run."""
-        self._run.finish(exit_code=1 if failed else 0)
+    def _attempt(self, step: Callable[[], object]) -> None:
+        """Do something, unless something has gone wrong before; keep what does."""
+        if self.problem:
+            return
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - of any kind, once the service is gone
+            self.problem = _told(error)
+
+
+def _begin(wanted: Mapping[str, Any]) -> WandbRun:
+    import wandb  # noqa: PLC0415 - only rank 0 needs it, and it is slow to import
+
+    run: WandbRun = wandb.init(
+        **wanted, mode="offline", reinit="finish_previous", settings=_settings(wandb)
+    )
+    return run
+
+
+def _end_service() -> None:
+    """Forget W&B's service, whatever is left of it; the next run starts another."""
+    import wandb  # noqa: PLC0415 - only rank 0 needs it, and it is slow to import
+
+    with suppress(Exception):  # it says so, too, when the service has gone before
+        wandb.teardown(exit_code=1)
+
+
+def _told(error: Exception) -> str:
+    """Say what an exception says, and what kind it is."""
+    return ": ".join(part for part in (type(error).__name__, str(error)) if part)

@@ -147,6 +147,26 @@ def test_what_passes_is_tried_again_with_the_same_key(
     assert len(pauses) == 3
 
 
+def test_an_answer_that_broke_off_is_asked_for_again_with_the_same_key(
+    mock: responses.RequestsMock, plane: ControlPlane, pauses: list[float]
+) -> None:
+    mock.post(NEXT, body='{"run_id": "s.')
+    mock.post(NEXT, body="")
+    mock.post(NEXT, json={"run_id": "s.r.1"})
+
+    assert plane.next_run("s") == "s.r.1"
+    assert (len(keys(mock)), len(set(keys(mock))), len(pauses)) == (3, 1, 2)
+
+
+def test_one_that_always_breaks_off_is_told_with_its_tries(mock: responses.RequestsMock) -> None:
+    mock.post(NEXT, body='{"run_id": "s.')
+    plane = ControlPlane(OBSERVATORY, COGWEB, retries=2, pause=lambda _: None)
+    with pytest.raises(MalformedAnswerError, match=r"\(after 3 tries\): expected JSON") as caught:
+        plane.next_run("s")
+
+    assert caught.value.tries == 3
+
+
 def test_each_call_has_a_key_of_its_own(mock: responses.RequestsMock, plane: ControlPlane) -> None:
     mock.post(NEXT, json={"run_id": "s.r.1"})
     plane.next_run("s")

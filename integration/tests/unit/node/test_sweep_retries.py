@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -24,12 +24,15 @@ SPACE = "lr: {distribution: log_normal, min: 0.001, max: 1}, n: {values: [1, 2, 
 class Tracked:
     """Keeps no W&B run."""
 
-    def __init__(self, *_: object) -> None:
-        self.id = "x"
+    #: Runs that get lost as they are ended.
+    lost: ClassVar[set[str]] = set()
 
-    def observe(self, _: object) -> None: ...
+    def __init__(self, _folder: Path, _sweep: str, run: str, *_: object) -> None:
+        self.id = run
+        self.problem = ""
 
-    def finish(self, *, failed: bool) -> None: ...
+    def finish(self, _: object, *, failed: bool) -> None:
+        self.problem = "" if failed or self.id not in self.lost else "Connection lost"
 
     def log_step(self, _: object) -> None: ...
 
@@ -119,6 +122,21 @@ def test_a_failed_trial_is_tried_again_with_the_same_suggestion(begin: Begin) ->
     assert (told["attempt"], told["retried"], told["status"]) == (2, True, "failed")
     leader = sweep.leader
     assert (leader.completed, leader.failed, leader.retried, leader.gave_up) == (2, 2, 2, False)
+
+
+def test_a_run_that_the_tracker_lost_is_a_failed_try(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Tracked, "lost", {"s.r.1"})
+    sweep = begin("trials: 1, retries: 1")
+    sweep.play()
+
+    lost, kept = sweep.of("observation.recorded")
+    assert (lost["failed"], lost["score"], lost["retried"]) == (True, None, True)
+    assert lost["reason"] == "wandb lost the run: Connection lost"
+    assert (kept["failed"], kept["attempt"]) == (False, 2)
+    told = json.loads((sweep.folder / "trials" / "s.r.1" / "trial.json").read_text())
+    assert (told["status"], told["reason"]) == ("failed", lost["reason"])
 
 
 def test_a_trial_has_failed_when_its_last_try_has(begin: Begin) -> None:
