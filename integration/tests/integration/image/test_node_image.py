@@ -46,9 +46,7 @@ def test_nothing_changed_is_nothing_built(docker: DockerClient, copy: Path) -> N
     spec = ImageSpec(package=copy)
     first = ensure_image(spec, print, docker)
     said: list[str] = []
-    started = time.perf_counter()
     second = ensure_image(spec, said.append, docker)
-    assert time.perf_counter() - started < 3
     assert not second.built
     assert said == []
     assert (second.tag, second.id) == (first.tag, first.id)
@@ -68,7 +66,6 @@ def test_a_changed_line_of_ours_keeps_every_layer_below(
         # Base, environment, packages, user: all but our code and its registration.
         assert common == 4
         assert "wheelhouse" in changed.seconds
-        assert changed.seconds["build"] < 30
         assert run(
             docker, changed, "python", "-c", "import metta_sandbox.errors as e; print(e.CHANGED)"
         ).isdigit()
