@@ -12,43 +12,56 @@ from pathlib import Path
 from rich.console import Console
 from ruamel.yaml import YAML
 
-from autopsies.corpus import Known, chosen
-from autopsies.score import Scored, score, table
+from autopsies.corpus import Known, chosen, sweeps
+from autopsies.score import Scored, by_kind, each, score
 from metta_sandbox.report import results
+
+#: Sweeps that are played at once: those that hang wait, and use no processor.
+JOBS = 4
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; returns 0 if every cause and rank was named right."""
     options = _parser().parse_args(arguments)
     picked = chosen(options.only)
-    scores = play(picked, options.engine, options.artifacts)
-    Console().print(table(scores))
+    scores = []
+    for _ in range(options.times):
+        scores += play(picked, options.engine, options.artifacts, options.jobs)
+        Console().print(each(scores[-len(picked) :]))
+    Console().print(by_kind(scores))
     return 0 if all(one.cause_right and one.rank_right for one in scores) else 1
 
 
-def play(picked: Sequence[Known], engine: str, artifacts: Path) -> list[Scored]:
-    """Play the scenarios of some faults in one run, and score what it says.
+def play(picked: Sequence[Known], engine: str, artifacts: Path, jobs: int = JOBS) -> list[Scored]:
+    """Play the sweeps of some faults in one run, and score what it says.
 
     Args:
         picked: The faults.
         engine: ``process`` or ``compose``.
         artifacts: Where the run's artifacts go.
+        jobs: How many sweeps are played at once.
 
     """
+    needed = sweeps(picked)
     with tempfile.TemporaryDirectory() as folder:
-        for known in picked:
-            YAML(typ="safe", pure=True).dump(known.scenario, Path(folder) / f"{known.name}.yaml")
+        for sweep in needed:
+            YAML(typ="safe", pure=True).dump(sweep.scenario, Path(folder) / f"{sweep.name}.yaml")
         words = ["run", folder, "--engine", engine, "--artifacts", str(artifacts)]
-        subprocess.run([sys.executable, "-m", "metta_sandbox", *words], check=False)
+        command = [sys.executable, "-m", "metta_sandbox", *words, "--jobs", str(jobs)]
+        subprocess.run(command, check=False)
     latest = (artifacts / "latest").resolve()
     played = {one.name: one for one in results.read(latest).scenarios}
-    return [score(known, played[known.name], latest / known.name) for known in picked]
+    return [
+        one for sweep in needed for one in score(sweep, played[sweep.name], latest / sweep.name)
+    ]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nox -s autopsy --")
     parser.add_argument("only", nargs="*", help="words; faults whose names hold one of them")
     parser.add_argument("--engine", choices=("process", "compose"), default="process")
+    parser.add_argument("--times", type=int, default=1, help="how often all is played")
+    parser.add_argument("--jobs", type=int, default=JOBS, help="sweeps that are played at once")
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts/autopsies"))
     return parser
 

@@ -1,6 +1,6 @@
 """Faults whose cause is known: for each of the catalogue, at several places of a sweep.
 
-A scenario here only brings a fault about. Nothing of the product knows of these, and what it
+A sweep here only brings its faults about. Nothing of the product knows of these, and what it
 says of them is held against what stands here.
 """
 
@@ -8,27 +8,91 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
 from typing import Any, get_args
 
 from metta_sandbox.autopsy.cause import Kind
 
 #: Seconds without a sign of life after which a sweep is looked into.
-SILENCE = 12
+SILENCE = 20
+#: A script of anybody's, in plain PyTorch.
+TRAINER = Path(__file__).with_name("trainer")
+#: Where inside of a rank something happens: rank and step.
+_PLACES = ((0, 1), (1, 2), (1, 3))
 _NAMES = "POST /sweeps/{name}/runs/next"
-_BASE: Mapping[str, Any] = {
-    "version": 1,
-    "longest_silence": f"{SILENCE}s",
-    "sweep": {
-        "trials": 2,
-        "parameters": {
-            "trainer.optimizer.learning_rate": {
-                "distribution": "log_normal",
-                "min": 1e-4,
-                "max": 1e-2,
-                "mean": 3e-3,
-            }
+_LOGARITHMIC = {"distribution": "log_normal", "min": 1e-4, "max": 1e-2, "mean": 3e-3}
+
+
+@dataclass(frozen=True)
+class Known:
+    """One fault, and what must be said of it.
+
+    Args:
+        name: Its own.
+        key: The fault's kind.
+        fault: The item of ``faults``, apart from its name.
+        kinds: Kinds of causes that are right; none if nothing must be said.
+        rank: The rank to blame; None where it is no rank's doing.
+        trial: The trial it strikes.
+        sweep: Names the sweep that it shares with others, each of which ends its own trial
+            alone; empty if it ends its sweep.
+        bundled: Whether the bundled trainer is needed.
+
+    """
+
+    name: str
+    key: str
+    fault: Mapping[str, Any]
+    kinds: tuple[Kind, ...]
+    rank: int | None
+    trial: int = 1
+    sweep: str = ""
+    bundled: bool = False
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep, and the faults that strike it."""
+
+    name: str
+    faults: tuple[Known, ...]
+
+    @property
+    def scenario(self) -> dict[str, Any]:
+        """The scenario that brings them about."""
+        bundled = any(one.bundled for one in self.faults)
+        trials = max(2, *(one.trial for one in self.faults))
+        return {
+            "version": 1,
+            "name": self.name,
+            "longest_silence": f"{SILENCE}s",
+            "sweep": {
+                "strategy": "random",
+                "trials": trials,
+                "max_failures_in_a_row": trials,
+                **(_OURS["sweep"] if bundled else _PLAIN["sweep"]),
+            },
+            "workload": _OURS["workload"] if bundled else _PLAIN["workload"],
+            "faults": [{**one.fault, "name": one.name} for one in self.faults],
+        }
+
+
+_PLAIN: Mapping[str, Any] = {
+    "sweep": {"metric": "loss", "goal": "minimize", "parameters": {"lr": _LOGARITHMIC}},
+    "workload": {
+        "folder": str(TRAINER),
+        "trainer": {
+            "command": "python train.py",
+            "launcher": "warm",
+            "overrides_style": "env",
+            "overrides": {"steps": 4},
+            "score": {"source": "log", "pattern": "loss=(.*)"},
         },
     },
+}
+_OURS: Mapping[str, Any] = {
+    "sweep": {"parameters": {"trainer.optimizer.learning_rate": _LOGARITHMIC}},
     "workload": {
         "trainer": {
             "launcher": "warm",
@@ -46,141 +110,116 @@ _BASE: Mapping[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Known:
-    """One fault, and what must be said of it.
-
-    Args:
-        name: The scenario's.
-        key: The fault's kind.
-        fault: The item of ``faults``.
-        kinds: Kinds of causes that are right.
-        rank: The rank to blame; None where it is no rank's doing.
-
-    """
-
-    name: str
-    key: str
-    fault: Mapping[str, Any]
-    kinds: tuple[Kind, ...]
-    rank: int | None
-
-    @property
-    def scenario(self) -> dict[str, Any]:
-        """The scenario that brings it about."""
-        return {**_BASE, "name": self.name, "faults": [dict(self.fault)]}
+def _inside(key: str, rank: int, trial: int, step: int, fields: Mapping[str, Any]) -> Any:
+    event = "optimizer.step" if key == "nan_gradients" else "train.step"
+    when = {"event": event, "rank": rank, "trial": trial, "step": step}
+    return {key: {"rank": rank, **fields}, "when": when}
 
 
-def _step(rank: int, trial: int, step: int = 2) -> dict[str, Any]:
-    return {"when": {"event": "train.step", "rank": rank, "trial": trial, "step": step}}
+def _named(key: str, fields: Mapping[str, Any], place: str) -> str:
+    words = [key, *(str(value).lower() for value in fields.values()), place]
+    return "-".join(words).replace("_", "-")
 
 
-def _of_ranks(key: str, kinds: tuple[Kind, ...], **fields: Any) -> Iterator[Known]:
-    """Give a fault inside a rank at three places: another rank, another trial, another step."""
-    for rank, trial, step in ((0, 1, 1), (1, 1, 2), (1, 2, 2)):
-        event = "optimizer.step" if key == "nan_gradients" else "train.step"
-        when = {"event": event, "rank": rank, "trial": trial, "step": step}
-        fault = {key: {"rank": rank, **fields}, "when": when}
-        tail = "-".join(str(value).lower() for value in fields.values() if value != "")
-        name = f"{key}-{tail}" if tail else key
-        place = f"r{rank}-t{trial}-s{step}"
-        yield Known(f"{name}-{place}".replace("_", "-"), key, fault, kinds, rank)
+def _of_trials() -> Iterator[Known]:
+    """Give the faults that end their trial alone: many of them share a sweep."""
+    died: tuple[Kind, ...] = ("process died",)
+    of_ranks: Sequence[tuple[str, tuple[Kind, ...], Mapping[str, Any]]] = (
+        ("signal", died, {"number": "KILL"}),
+        ("signal", died, {"number": "SEGV"}),
+        ("raise", ("exception",), {"exception": "ValueError"}),
+        ("exit", died, {"status": 7}),
+        ("segfault", died, {}),
+        ("nan_gradients", ("NaN",), {}),
+        ("skip_collective", ("collective mismatch",), {}),
+    )
+    for number, (rank, step) in enumerate(_PLACES, 1):
+        for trial, (key, kinds, fields) in enumerate(of_ranks, 1):
+            fault = _inside(key, rank, trial, step, fields)
+            name = _named(key, fields, f"r{rank}-s{step}")
+            yield Known(name, key, fault, kinds, rank, trial, sweep=f"of-ranks-{number}")
+    values = {"overrides": {"rank": 1, "trial": 1, "values": {"steps": 8}}}
+    yield Known("overrides-r1", "overrides", values, ("different overrides",), 1, 1, "of-files")
+    lost = {"wandb_service": {}, "when": {"event": "train.step", "rank": 0, "trial": 2, "step": 2}}
+    yield Known("wandb-service", "wandb_service", lost, ("tracker failed",), 0, 2, "of-files")
+    half = {
+        "corrupt": {"file": "checkpoint.pt"},
+        "when": {"event": "checkpoint.saved", "trial": 1},
+    }
+    yield Known("corrupt-checkpoint", "corrupt", half, ("exception",), 0, 1, "of-ours", True)
+    nan = _inside("nan_gradients", 1, 2, 2, {})
+    yield Known("nan-gradients-ours", "nan_gradients", nan, ("NaN",), 1, 2, "of-ours", True)
+    twice = {"run_name": {"give": "duplicate"}, "when": {"call": 4}}
+    again: tuple[Kind, ...] = ("run name repeated",)
+    yield Known("run-name", "run_name", twice, again, 0, 4, "of-ours", True)
 
 
 def _of_nodes(key: str, kinds: tuple[Kind, ...]) -> Iterator[Known]:
-    for host, rank, trial in (
-        ("sweep-worker", 1, 1),
-        ("sweep-worker", 1, 2),
-        ("sweep-master", 0, 2),
-    ):
-        fault = {key: {"node": host}, **_step(rank, trial)}
-        yield Known(f"{key}-r{rank}-t{trial}", key, fault, kinds, rank)
+    for rank, trial in ((1, 1), (1, 2), (0, 2)):
+        host = ("sweep-master", "sweep-worker")[rank]
+        when = {"event": "train.step", "rank": rank, "trial": trial, "step": 2}
+        fault = {key: {"node": host}, "when": when}
+        yield Known(f"{key}-r{rank}-t{trial}", key, fault, kinds, rank, trial)
+
+
+def _of_hangs(key: str, kinds: tuple[Kind, ...], **fields: Any) -> Iterator[Known]:
+    for trial, (rank, step) in enumerate(_PLACES, 1):
+        fault = _inside(key, rank, min(trial, 2), step, fields)
+        name = _named(key, fields, f"r{rank}-s{step}")
+        yield Known(name, key, fault, kinds, rank, min(trial, 2))
 
 
 def _of_api(name: str, kinds: tuple[Kind, ...], **answer: Any) -> Iterator[Known]:
     for call in (1, 2):
-        fault = {
-            "api": {"route": _NAMES, **answer},
-            "when": {"call": call},
-            "until": {"after": "10m"},
-        }
-        yield Known(f"api-{name}-c{call}", "api", fault, kinds, 0)
+        lasting = {"when": {"call": call}, "until": {"after": "10m"}}
+        fault = {"api": {"route": _NAMES, **answer}, **lasting}
+        yield Known(f"api-{name}-c{call}", "api", fault, kinds, 0, call)
 
 
 def corpus() -> tuple[Known, ...]:
     """List all of them, each name once."""
-    died: tuple[Kind, ...] = ("process died",)
+    named = {"event": "run.named", "trial": 1}
+    late = {"late_start": {"node": "sweep-worker", "by": f"{4 * SILENCE}s"}}
     found: list[Known] = [
+        *_of_trials(),
         *_of_nodes("kill", ("node lost",)),
-        *_of_nodes("terminate", ("node lost",)),
+        # Told to end, a node's processes end one after the other.
+        *_of_nodes("terminate", ("node lost", "process died")),
         *_of_nodes("pause", ("stopped",)),
-        Known(
-            "late-start",
-            "late_start",
-            {"late_start": {"node": "sweep-worker", "by": f"{4 * SILENCE}s"}},
-            ("rank missing at rendezvous",),
-            1,
-        ),
-        *_of_ranks("signal", died, number="KILL"),
-        *_of_ranks("signal", died, number="SEGV"),
-        *_of_ranks("signal", ("stopped",), number="STOP"),
-        Known(
-            "wandb-service",
-            "wandb_service",
-            {"wandb_service": {}, **_step(0, 1)},
-            ("tracker failed",),
-            0,
-        ),
-        *_of_ranks("raise", ("exception",), exception="ValueError"),
-        *_of_ranks("exit", died, status=7),
-        *_of_ranks("segfault", died),
-        *_of_ranks("sleep", ("straggler",)),
-        *_of_ranks("hold_gil", ("straggler", "waiting for the GIL")),
-        *_of_ranks("nan_gradients", ("NaN",)),
-        *_of_ranks("skip_collective", ("collective mismatch",)),
-        Known(
-            "overrides-r1-t1",
-            "overrides",
-            {"overrides": {"rank": 1, "trial": 1, "values": {"trainer.total_timesteps": 1024}}},
-            ("different overrides",),
-            1,
-        ),
-        Known(
-            "corrupt-checkpoint",
-            "corrupt",
-            {
-                "corrupt": {"file": "checkpoint.pt"},
-                "when": {"event": "checkpoint.saved", "trial": 1},
-            },
-            ("exception",),
-            0,
-        ),
+        Known("late-start", "late_start", late, ("rank missing at rendezvous",), 1),
+        *_of_hangs("signal", ("stopped",), number="STOP"),
+        *_of_hangs("sleep", ("straggler",)),
+        *_of_hangs("hold_gil", ("straggler", "waiting for the GIL")),
         Known(
             "wandb-folder",
             "wandb_folder",
-            {"wandb_folder": {}, "when": {"event": "run.named", "trial": 2}},
+            {"wandb_folder": {}, "when": {**named, "trial": 2}},
             ("tracker failed",),
             0,
+            2,
         ),
         *_of_api("status", ("API refused",), status=503),
-        *_of_api("delay", ("API slow",), delay=f"{4 * SILENCE}s"),
+        # Longer than a caller waits for its answer.
+        *_of_api("delay", ("API slow",), delay="7s"),
         *_of_api("drop", ("API refused",), drop=True),
         *_of_api("broken", ("API refused",), broken_json=True),
-        Known(
-            "token",
-            "reject_token",
-            {"reject_token": {}, "when": {"event": "run.named", "trial": 1}},
-            ("API refused",),
-            0,
-        ),
-        Known(
-            "run-name", "run_name", {"run_name": {"give": "duplicate"}, "when": {"call": 2}}, (), 0
-        ),
+        Known("token", "reject_token", {"reject_token": {}, "when": named}, ("API refused",), 0),
     ]
     assert all(kind in get_args(Kind) for one in found for kind in one.kinds)
     return tuple(found)
 
 
+def sweeps(faults: Sequence[Known]) -> tuple[Sweep, ...]:
+    """Give the sweeps that are needed to bring some faults about."""
+    by_sweep = sorted(faults, key=lambda one: one.sweep or one.name)
+    groups = groupby(by_sweep, key=lambda one: one.sweep or one.name)
+    return tuple(Sweep(name, tuple(found)) for name, found in groups)
+
+
 def chosen(words: Sequence[str]) -> tuple[Known, ...]:
-    """Pick those whose names hold one of these words; all without any."""
-    return tuple(one for one in corpus() if not words or any(word in one.name for word in words))
+    """Pick those whose names, or whose sweeps', hold one of these words; all without any."""
+    return tuple(
+        one
+        for one in corpus()
+        if not words or any(word in one.name or word in one.sweep for word in words)
+    )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from rich.table import Table
 
-from autopsies.corpus import Known
+from autopsies.corpus import Known, Sweep
 from metta_sandbox.report.results import ScenarioResult
 
 
@@ -20,6 +20,7 @@ class Scored:
 
     Args:
         known: The fault.
+        fired: Whether it was set off.
         proven: Whether it was shown to have happened.
         kind: The kind that was named first; empty if no cause was.
         rank: The rank that was.
@@ -30,6 +31,7 @@ class Scored:
 
     known: Known
     proven: bool
+    fired: bool = True
     kind: str = ""
     rank: int | None = None
     sentence: str = ""
@@ -46,29 +48,39 @@ class Scored:
         return not self.known.kinds or self.rank == self.known.rank
 
 
-def score(known: Known, result: ScenarioResult, folder: Path) -> Scored:
-    """Read what became of one fault from its scenario's artifacts."""
-    cause = next(iter(result.causes), None)
-    struck, told = _moments(folder / "timeline.jsonl")
-    seconds = None if struck is None or told is None else told - struck
+def score(sweep: Sweep, result: ScenarioResult, folder: Path) -> list[Scored]:
+    """Read what became of a sweep's faults from its scenario's artifacts."""
+    entries = list(_entries(folder / "timeline.jsonl"))
+    return [_score(known, sweep, result, entries) for known in sweep.faults]
+
+
+def _score(
+    known: Known, sweep: Sweep, result: ScenarioResult, entries: Sequence[dict[str, object]]
+) -> Scored:
+    alone = len(sweep.faults) == 1
+    causes = (one for one in result.causes if alone or one.trial == known.trial)
+    cause = next(causes, None)
+    fault = next((one for one in result.faults if one.name == known.name), None)
+    sentence = cause.sentence if cause else result.reason
+    struck = _moment(entries, fault=known.name, action="struck")
+    told = _moment(entries, step=f"cause: {sentence}")
     return Scored(
         known,
-        proven=any(fault.proven for fault in result.faults),
+        proven=bool(fault and fault.proven),
+        fired=bool(fault and fault.fired),
         kind=cause.kind if cause else "",
         rank=cause.rank if cause else None,
-        sentence=cause.sentence if cause else result.reason,
-        seconds=seconds,
+        sentence=sentence,
+        seconds=None if struck is None or told is None else told - struck,
     )
 
 
-def _moments(timeline: Path) -> tuple[float | None, float | None]:
-    struck = told = None
-    for entry in _entries(timeline):
-        if struck is None and "fault" in entry and entry.get("action") == "struck":
-            struck = float(entry["received"])
-        if told is None and str(entry.get("step", "")).startswith("cause: "):
-            told = float(entry["received"])
-    return struck, told
+def _moment(entries: Iterable[dict[str, object]], **fields: str) -> float | None:
+    """Say when something was first noted, in seconds since the run began."""
+    for entry in entries:
+        if all(entry.get(key) == value for key, value in fields.items()):
+            return float(str(entry["received"]))
+    return None
 
 
 def _entries(timeline: Path) -> Iterator[dict[str, object]]:
@@ -77,8 +89,8 @@ def _entries(timeline: Path) -> Iterator[dict[str, object]]:
             yield from map(json.loads, file)
 
 
-def table(scores: Sequence[Scored]) -> Table:
-    """Draw a line for each fault, and a line for all."""
+def each(scores: Sequence[Scored]) -> Table:
+    """Draw a line for each fault."""
     drawn = Table("fault", "proven", "cause", "rank", "seconds", "what was said", title="Autopsies")
     for one in scores:
         drawn.add_row(
@@ -89,17 +101,31 @@ def table(scores: Sequence[Scored]) -> Table:
             "" if one.seconds is None else f"{one.seconds:.1f}",
             one.sentence,
         )
-    took = [one.seconds for one in scores if one.seconds is not None]
+    return drawn
+
+
+def by_kind(scores: Sequence[Scored]) -> Table:
+    """Draw a line for each kind of fault, and a line for all."""
+    titles = ("fault", "times", "fired", "proven", "cause right", "rank right", "median s", "worst")
+    drawn = Table(*titles, title="From the fault to its sentence")
+    for key in dict.fromkeys(one.known.key for one in scores):
+        drawn.add_row(key, *_counts([one for one in scores if one.known.key == key]))
     drawn.add_section()
-    drawn.add_row(
-        f"all {len(scores)}",
+    drawn.add_row("all", *_counts(scores))
+    return drawn
+
+
+def _counts(scores: Sequence[Scored]) -> list[str]:
+    took = [one.seconds for one in scores if one.seconds is not None]
+    return [
+        str(len(scores)),
+        str(sum(one.fired for one in scores)),
         str(sum(one.proven for one in scores)),
         str(sum(one.cause_right for one in scores)),
         str(sum(one.rank_right for one in scores)),
         f"{median(took):.1f}" if took else "",
-        f"median seconds; the worst {max(took):.1f}" if took else "",
-    )
-    return drawn
+        f"{max(took):.1f}" if took else "",
+    ]
 
 
 def _mark(good: bool) -> str:

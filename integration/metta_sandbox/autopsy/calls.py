@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from metta_sandbox.autopsy.seen import Frame, Process, Thread
-from metta_sandbox.autopsy.words import WRAPPERS
+from metta_sandbox.autopsy.words import LIBRARY, WRAPPERS
 
 
 class Doing(str, Enum):
@@ -61,9 +61,6 @@ _DISTRIBUTED = re.compile(r"torch/distributed/(?!run|elastic|launch)")
 _C10D = re.compile(r"torch/distributed/(distributed_c10d|rendezvous|c10d_logger)\.py$")
 _DDP = re.compile(r"torch/nn/parallel/distributed\.py$")
 _BACKWARD = re.compile(r"torch/(autograd/graph|autograd/__init__|_tensor)\.py$")
-_LIBRARY = re.compile(
-    r"/(site|dist)-packages/|/lib/python3\.\d+/|^<|^frozen|\.pyz/|metta_sandbox/node/(agent|launchers)/"
-)
 _HTTP = re.compile(r"/(http/client|urllib3/.*|requests/.*|httpx/.*|urllib/request)(\.py)?$")
 _WANDB = re.compile(r"/wandb/")
 _LOCK_MODULES = re.compile(r"/(threading|queue|multiprocessing/\w+|concurrent/futures/\w+)\.py$")
@@ -146,7 +143,7 @@ def _own(thread: Thread | None) -> Frame | None:
     if thread is None:
         return None
     for frame in thread.frames:
-        if not _LIBRARY.search(frame.file):
+        if not LIBRARY.search(frame.file):
             return frame
     return thread.frames[0] if thread.frames else None
 

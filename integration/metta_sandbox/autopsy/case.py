@@ -56,7 +56,7 @@ class Case:
         ranks_per_node: Trainers on each node.
         events: The timeline's, in order of receipt.
         trial: The trial that was under way when it went wrong, or failed.
-        looks: What nodes showed while it hung, by host.
+        looks: What nodes showed while it hung, or before their ranks were stopped, by host.
         errors: By rank: the last exception in its log of this trial.
         rollout_errors: By host: the last exception of its rollout or command.
         fallen: By host: how it ended, of nodes and services that are gone.
@@ -129,7 +129,10 @@ class Case:
             elif event.name == "train.step":
                 step = event.get("step")
         look = self.looks.get(node)
-        process = look.process(pid) if look and status is None else None
+        process = look.process(pid) if look else None
+        if process is not None:
+            # It lived when it was looked at; what it ended of later was our ending it.
+            status = ended = None
         call = reading(process) if process else None
         # One that lived wrote whatever its log says of an error when it was ended.
         error = None if status is None else self.errors.get(rank)

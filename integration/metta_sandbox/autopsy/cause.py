@@ -18,6 +18,7 @@ Kind = Literal[
     "API refused",
     "API slow",
     "different overrides",
+    "run name repeated",
     "NaN",
     "disk full",
     "waiting for a lock",

@@ -32,7 +32,9 @@ _MEETING = re.compile(r"rendezvous|init_process_group")
 _NO_NUMBER = re.compile(r"\b(nan|NaN|inf)\b")
 _TRACKER = re.compile(r"wandb|CommError|UsageError")
 _API = re.compile(
-    r"\b(GET|POST) https?://|ControlPlane|HTTPError|ReadTimeout|Observatory|Cogweb", re.IGNORECASE
+    r"\b(GET|POST) https?://|https?://\S+ gave no answer|ControlPlane|HTTPError|ReadTimeout"
+    r"|Observatory|Cogweb",
+    re.IGNORECASE,
 )
 #: How many of those who wait are named.
 _NAMED = 3
@@ -44,9 +46,11 @@ def diagnose(case: Case) -> Cause | None:
         _node_lost,
         _node_silent,
         _different_overrides,
+        _name_again,
         _rank_died,
         _no_number,
         _rank_hangs,
+        _not_scored,
         _rollout_died,
         _rollout_hangs,
     )
@@ -110,6 +114,20 @@ def _different_overrides(case: Case) -> Cause | None:
     return None
 
 
+def _name_again(case: Case) -> Cause | None:
+    """Find an earlier trial of the same run name, whose files the trial met."""
+    trials: dict[str, int] = {}
+    for event in case.events:
+        if event.name != "run.named":
+            continue
+        run, trial = str(event.get("run")), int(event.get("trial"))
+        first = trials.setdefault(run, trial)
+        if first != trial == case.trial:
+            what = f"the control plane gave the run name {run} again, which trial {first} has"
+            return _cause(case, "run name repeated", what, node=case.hosts[0], rank=0)
+    return None
+
+
 def _rank_died(case: Case) -> Cause | None:
     failed = [one for one in case.members if one.status not in (None, 0)]
     if not failed:
@@ -146,12 +164,21 @@ def _death(case: Case, member: Member) -> tuple[Kind, str, str]:
         if look is not None and look.oom_kills:
             return "killed by the kernel", "was killed by the kernel, out of memory", ""
         return "process died", "was killed by signal 9 (SIGKILL)", ""
+    error = member.error
     if member.status < 0:
         name = signal.Signals(-member.status).name
-        return "process died", f"was killed by signal {-member.status} ({name})", ""
-    if member.error is None:
-        return "process died", f"exited with status {member.status}", ""
-    error = member.error
+        what = f"was killed by signal {-member.status} ({name})"
+        # One that aborts has said why; of any other signal it knew nothing when it spoke last.
+        kind = _kind_of(error) if error and member.status == -signal.SIGABRT else "exception"
+        if error is None or kind == "exception":
+            return "process died", what, ""
+        return kind, f"{what}, saying: {error}", ""
+    if error is None or not error.kind:
+        # Its last words are no traceback, and may be about anything.
+        said = str(error) if error else ""
+        kind = _kind_of(error) if error else "exception"
+        died = kind == "exception"
+        return "process died" if died else kind, describe_end(member.status, said), ""
     place = f"`{error.function}`, {error.place}" if error.place else ""
     return _kind_of(error), f"raised {error}", place
 
@@ -170,7 +197,7 @@ def _kind_of(error: Exc) -> Kind:
         return "tracker failed"
     if _TIMED_OUT.search(text) and any(_MEETING.search(call) for call in error.calls):
         return "rank missing at rendezvous"
-    if _NO_NUMBER.search(error.message) and "Error" in error.kind:
+    if _NO_NUMBER.search(error.message) and ("Error" in error.kind or not error.kind):
         return "NaN"
     return "exception"
 
@@ -198,6 +225,23 @@ def _no_number(case: Case) -> Cause | None:
                 step=event.get("step"),
             )
     return None
+
+
+def _not_scored(case: Case) -> Cause | None:
+    """Find why a trial failed that all ranks trained to its end."""
+    reasons = [
+        str(event.get("reason"))
+        for event in case.events
+        if event.name == "observation.recorded"
+        and event.get("trial") == case.trial
+        and event.get("failed")
+    ]
+    if not reasons or any(one.status != 0 for one in case.members):
+        return None
+    error = Exc("", reasons[-1])
+    kind = "tracker failed" if _TRACKER.search(error.message) else _kind_of(error)
+    what = f"all ranks ended well, and rank 0 ({case.hosts[0]}) could not conclude: {error}"
+    return _cause(case, kind, what, node=case.hosts[0], rank=0)
 
 
 # -- somebody does not come ---------------------------------------------------------------------
@@ -312,7 +356,7 @@ def _rollout_died(case: Case) -> Cause | None:
     if kind == "exception" and _TRACKER.search(str(error)):
         kind = "tracker failed"
     elif kind == "exception" and _API.search(str(error)):
-        kind = "API refused"
+        kind = "API slow" if _TIMED_OUT.search(str(error)) else "API refused"
     elif kind == "exception" and not error.kind:
         kind = "process died"
     place = f" in `{error.function}`, {error.place}" if error.place else ""

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from metta_sandbox.stack.ends import last_words
+
 #: How much of a log's end is read, in bytes.
 _READ = 1 << 18
 _HEAD = "Traceback (most recent call last):"
@@ -17,7 +19,10 @@ _LONGEST = 200
 _PREFIX = re.compile(r"^\[rank\d+\]:\s?")
 #: Decorators of ``torch.distributed``, which say nothing.
 WRAPPERS = frozenset({"wrapper", "inner"})
-_LIBRARY = re.compile(r"/(site|dist)-packages/|/lib/python3\.\d+/|^<")
+#: Files that are nobody's own code: installed, frozen, or of the sandbox inside of a rank.
+LIBRARY = re.compile(
+    r"/(site|dist)-packages/|/lib/python3\.\d+/|^<|^frozen|\.pyz/|metta_sandbox/node/(agent|launchers)/"
+)
 
 
 @dataclass(frozen=True)
@@ -47,15 +52,18 @@ class Exc:
         return ": ".join(part for part in (self.kind, message) if part)
 
 
-def last_exception(path: Path) -> Exc | None:
-    """Read the last traceback of a log; None if there is none, or no log."""
+def last_error(path: Path) -> Exc | None:
+    """Read the last traceback of a log, or else its last words; None if there is neither."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - _READ))
             text = file.read().decode(errors="replace")
     except OSError:
         return None
-    return parse(text)
+    found = parse(text)
+    if found is None and (said := last_words(text.splitlines())):
+        return Exc("", said)
+    return found
 
 
 def parse(text: str) -> Exc | None:
@@ -89,7 +97,7 @@ def _exception(last: re.Match[str], frames: list[re.Match[str]]) -> Exc:
     functions = tuple(one["function"] for one in reversed(frames))
     kind, message = last["kind"], (last["message"] or "").strip()
     for number, one in enumerate(reversed(frames)):
-        if not _LIBRARY.search(one["file"]):
+        if not LIBRARY.search(one["file"]):
             inner = [name for name in functions[:number] if name not in WRAPPERS]
             return Exc(
                 kind,

@@ -3,7 +3,11 @@
 import os
 import sys
 
-from metta_sandbox.node.rollout import main
+from metta_sandbox.node.starting import tell_signs_of_life
+
+tell_signs_of_life()
+
+from metta_sandbox.node.rollout import main  # noqa: E402 - importing torch is most of the start
 
 status = main()
 sys.stdout.flush()

@@ -30,11 +30,15 @@ from metta_sandbox.scenario.workload import Workload
 
 #: Seconds between two looks at whether another node has failed.
 _LOOK = 0.2
+#: Seconds that may go by until it is seen what trainers are at that have to be stopped.
+_LOOKING = 10.0
 #: Seconds that trainers get to end by themselves once they are told to.
 _GRACE = 5.0
 #: How much of a log's end is searched for last words, in bytes, and how much of them is told.
 _LOOKED_AT = 8192
 _LONGEST = 300
+#: How lines begin that say nothing of an end: events, and hints of ours.
+_NOT_SAID = ('{"event":', "->")
 
 #: The bundled trainer; overrides follow, Hydra-style.
 BUNDLED = (sys.executable, "-m", "metta_sandbox.node.arena")
@@ -201,6 +205,8 @@ def _stop_if_failed(workers: WorkerGroup, group: SweepGroup, trial: int) -> str:
     failure = group.failure(trial)
     if failure is None:
         return ""
+    # Who waits where is seen as long as they wait.
+    workers.look(_LOOKING)
     workers.stop(_GRACE)
     return failure
 
@@ -222,14 +228,15 @@ def _reason(
 
 
 def _saying(log: Path) -> str:
-    """Quote the last line of a log that is no event: what its writer died of, mostly."""
+    """Quote the last line of a log that says something: what its writer died of, mostly."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _LOOKED_AT))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
-    said = [line.strip() for line in lines if line.strip() and not line.startswith('{"event":')]
+    words = (line.strip() for line in lines)
+    said = [line for line in words if line and not line.startswith(_NOT_SAID)]
     return f", saying: {said[-1][:_LONGEST]}" if said else ""
 
 

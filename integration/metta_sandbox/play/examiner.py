@@ -16,7 +16,7 @@ from metta_sandbox.autopsy.case import Case, trial_under_way
 from metta_sandbox.autopsy.cause import Cause
 from metta_sandbox.autopsy.diagnose import diagnose
 from metta_sandbox.autopsy.seen import NodeLook
-from metta_sandbox.autopsy.words import Exc, last_exception, parse
+from metta_sandbox.autopsy.words import Exc, last_error, parse
 from metta_sandbox.play.beside import Executed
 from metta_sandbox.play.steady import Execute
 from metta_sandbox.probes import source
@@ -83,7 +83,7 @@ class Examiner:
         """Name what a trial failed of, once its ranks have ended."""
         with self._aside():
             events = tuple(self._timeline.events)
-            self._note(self._case(trial, events, {}, {}))
+            self._note(self._case(trial, events, self._looked_at(trial), {}))
 
     def sweep_broke(self, gone: Mapping[str, str]) -> None:
         """See every node as it is now, and name what the sweep ended of, or hangs on.
@@ -164,17 +164,32 @@ class Examiner:
             fallen=gone,
         )
 
-    def _rank_errors(self, trial: int | None) -> dict[int, Exc]:
+    def _trial_folders(self, trial: int | None) -> list[Path]:
         runs = {
-            event.get("run")
+            str(event.get("run"))
             for event in self._timeline.events
             if event.get("trial") == trial and event.get("run")
         }
+        return [self._run_folder / "trials" / run for run in sorted(runs)]
+
+    def _looked_at(self, trial: int) -> dict[str, NodeLook]:
+        """Read what nodes saw of ranks that they had to stop, as another one had failed."""
         found = {}
-        for run in runs:
-            for log in sorted((self._run_folder / "trials" / str(run)).glob("rank-*.log")):
+        for folder in self._trial_folders(trial):
+            for node_rank, host in enumerate(self._scenario.hosts):
+                with suppress(OSError, ValidationError):
+                    file = folder / f"autopsy-{node_rank}.json"
+                    found[host] = NodeLook.model_validate_json(file.read_bytes())
+        if found:
+            self._looks.append(Look(trial, found))
+        return found
+
+    def _rank_errors(self, trial: int | None) -> dict[int, Exc]:
+        found = {}
+        for folder in self._trial_folders(trial):
+            for log in sorted(folder.glob("rank-*.log")):
                 rank = log.stem.removeprefix("rank-")
-                if rank.isdigit() and (error := last_exception(log)) is not None:
+                if rank.isdigit() and (error := last_error(log)) is not None:
                     found[int(rank)] = error
         return found
 

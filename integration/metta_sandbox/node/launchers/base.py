@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from metta_sandbox.node.agent.client import AgentClient
+from metta_sandbox.node.agent.client import AgentClient, AgentError
+from metta_sandbox.probes import source
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,11 @@ class GroupSpec:
         """Where what the launcher itself says of this node goes."""
         return self.log_folder / f"launcher-{self.node_rank}.log"
 
+    @property
+    def look_file(self) -> Path:
+        """Where is kept what was seen of this node when another one had failed."""
+        return self.log_folder / f"autopsy-{self.node_rank}.json"
+
 
 class WorkerGroup:
     """Trainers that were started."""
@@ -63,6 +72,24 @@ class WorkerGroup:
 
         """
         return self._client.next(self._spec.group, deadline)
+
+    def look(self, patience: float) -> None:
+        """See what each process of this node is at, into ``look_file``; without it, see nothing.
+
+        Args:
+            patience: Seconds that this may take.
+
+        """
+        file = self._spec.look_file
+        command = [sys.executable, "-c", source("look_at_processes"), file.name]
+        group = f"look-{self._spec.group}"
+        with suppress(AgentError):
+            self._client.start(group, command, {"METTA_RUN_FOLDER": str(file.parent)})
+            deadline = time.monotonic() + patience
+            while (told := self._client.next(group, deadline)) is not None:
+                if told["type"] == "exit":
+                    return
+            self._client.request("stop", group=group, grace=0.0)
 
     def stop(self, grace: float) -> None:
         """Terminate them, and kill what is left after ``grace`` seconds."""

@@ -15,7 +15,7 @@ from metta_sandbox.report.results import ScenarioResult
 if TYPE_CHECKING:
     from conftest import Start
 
-Named = Callable[[str], tuple[ScenarioResult, Path, str]]
+Named = Callable[..., tuple[ScenarioResult, Path, str]]
 TRAINER = """\
 import os, signal, sys, threading, time
 import torch
@@ -26,18 +26,20 @@ x = torch.ones(4)
 for step in range(8):
     if dist.get_rank() == 1 and step == 5:
         {fault}
+    if dist.get_rank() == 0 and step == 5:
+        {other}
     dist.all_reduce(x)
     x /= 2
 print("loss=1.5")
 """
-WAITS = "train.py:10"
+WAITS = "train.py:12"
 
 
 @pytest.fixture
 def named(cli: Start, tmp_path: Path) -> Named:
-    def play(fault: str) -> tuple[ScenarioResult, Path, str]:
+    def play(fault: str, other: str = "pass") -> tuple[ScenarioResult, Path, str]:
         (tmp_path / "mine").mkdir()
-        (tmp_path / "mine" / "train.py").write_text(TRAINER.format(fault=fault))
+        (tmp_path / "mine" / "train.py").write_text(TRAINER.format(fault=fault, other=other))
         trainer = {
             "command": "python train.py",
             "launcher": "warm",
@@ -112,3 +114,18 @@ def test_a_death_names_who_died_first_and_who_was_left(
     assert (cause.kind, cause.rank, cause.node, cause.trial) == (kind, 1, "sweep-worker", 1)
     assert said in cause.sentence
     assert [(one.rank, one.left) for one in cause.waiting] == [(0, True)]
+
+
+def test_one_that_notices_no_death_is_asked_where_it_waits_before_it_is_stopped(
+    named: Named,
+) -> None:
+    # The others come together at rank 0's own store, which tells it of nobody's end.
+    scenario, folder, _ = named("raise ValueError('enough')", "dist.new_group()")
+    (cause,) = scenario.causes
+    assert (cause.kind, cause.rank, cause.trial) == ("exception", 1, 1)
+    assert [(one.rank, one.call, one.left) for one in cause.waiting] == [
+        (0, "`new_group`, train.py:11", False)
+    ]
+    assert cause.sentence.endswith("; rank 0 waits in `new_group`, train.py:11")
+    looks = json.loads((folder / "edited" / "autopsy.json").read_text())["looks"]
+    assert {host for look in looks for host in look["nodes"]} == {"sweep-master"}

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from autopsies.corpus import Known, chosen, corpus
-from autopsies.score import Scored
-from metta_sandbox.scenario.faults import CATALOGUE
+from autopsies.corpus import Sweep, chosen, corpus, sweeps
+from autopsies.score import Scored, score
+from metta_sandbox.autopsy.cause import Cause
+from metta_sandbox.report.results import FaultResult, ScenarioResult
+from metta_sandbox.scenario.faults import CATALOGUE, names_of
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.verdict import Verdict
 
 
 def test_every_fault_of_the_catalogue_is_in_it_and_there_are_forty() -> None:
@@ -15,14 +21,22 @@ def test_every_fault_of_the_catalogue_is_in_it_and_there_are_forty() -> None:
     assert len({one.name for one in corpus()}) == len(corpus()) >= 40
 
 
-@pytest.mark.parametrize("known", corpus(), ids=lambda one: one.name)
-def test_each_is_a_scenario(known: Known) -> None:
-    scenario = Scenario.model_validate(known.scenario)
-    assert [item.key for item in scenario.faults] == [known.key]
+@pytest.mark.parametrize("sweep", sweeps(corpus()), ids=lambda one: one.name)
+def test_each_sweep_is_a_scenario(sweep: Sweep) -> None:
+    scenario = Scenario.model_validate(sweep.scenario)
+    assert [item.key for item in scenario.faults] == [one.key for one in sweep.faults]
+    assert list(names_of(scenario.faults)) == [one.name for one in sweep.faults]
+
+
+def test_faults_that_share_a_sweep_have_trials_of_their_own() -> None:
+    for sweep in sweeps(corpus()):
+        trials = [one.trial for one in sweep.faults]
+        assert len(set(trials)) == len(trials), sweep.name
 
 
 def test_some_can_be_picked_by_a_word() -> None:
     assert {one.key for one in chosen(["sleep", "hold"])} == {"sleep", "hold_gil"}
+    assert {one.sweep for one in chosen(["of-ours"])} == {"of-ours"}
 
 
 @pytest.mark.parametrize(
@@ -37,6 +51,45 @@ def test_some_can_be_picked_by_a_word() -> None:
 def test_cause_and_rank_are_scored_apart(
     kind: str, rank: int | None, right: tuple[bool, bool]
 ) -> None:
-    (known,) = (one for one in corpus() if one.name == "sleep-r1-t1-s2")
+    (known,) = (one for one in corpus() if one.name == "sleep-r1-s2")
     scored = Scored(known, proven=True, kind=kind, rank=rank)
     assert (scored.cause_right, scored.rank_right) == right
+
+
+def test_of_several_faults_of_a_sweep_each_is_scored_by_its_trial(tmp_path: Path) -> None:
+    (sweep,) = sweeps(chosen(["of-ours"]))
+    said = {1: "half a checkpoint", 2: "no number"}
+    kinds = {1: "exception", 2: "NaN"}
+    entries = [
+        {"fault": "corrupt-checkpoint", "action": "struck", "received": 4.0},
+        {"step": "cause: half a checkpoint", "received": 4.5},
+        {"fault": "nan-gradients-ours", "action": "struck", "received": 7.0},
+        {"step": "cause: no number", "received": 9.0},
+    ]
+    lines = (json.dumps(entry) + "\n" for entry in entries)
+    (tmp_path / "timeline.jsonl").write_text("".join(lines))
+    proven = {"corrupt-checkpoint": True, "nan-gradients-ours": False}
+    result = ScenarioResult(
+        name="of-ours",
+        file="of-ours.yaml",
+        verdict=Verdict.FAILED,
+        engine="process",
+        nodes=2,
+        seconds=9.0,
+        faults=tuple(
+            FaultResult(name=name, kind="x", fired=True, proven=seen, proof="")
+            for name, seen in proven.items()
+        ),
+        causes=tuple(
+            Cause.model_validate(
+                {"kind": kinds[trial], "sentence": said[trial], "rank": trial - 1, "trial": trial}
+            )
+            for trial in said
+        ),
+    )
+
+    half, nan, again = score(sweep, result, tmp_path)
+
+    assert (half.cause_right, half.rank_right, half.proven, half.seconds) == (True, True, True, 0.5)
+    assert (nan.cause_right, nan.rank_right, nan.proven, nan.seconds) == (True, True, False, 2.0)
+    assert (again.cause_right, again.fired, again.seconds) == (False, False, None)

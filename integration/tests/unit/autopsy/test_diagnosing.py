@@ -246,3 +246,80 @@ def test_last_words_that_are_no_traceback_are_told_too(words: str, kind: str) ->
 
 def test_nothing_is_made_up() -> None:
     assert diagnose(case([])) is None
+
+
+def recorded(reason: str) -> Event:
+    return event("observation.recorded", 9.5, trial=2, failed=True, reason=reason)
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("wandb lost the run: ConnectionResetError: Connection lost", "tracker failed"),
+        ("checkpoint.pt: not a checkpoint of this trainer", "exception"),
+        ("the score is nan", "NaN"),
+        ("[Errno 28] No space left on device", "disk full"),
+    ],
+)
+def test_a_trial_that_all_ranks_ended_well_failed_of_what_its_rollout_says(
+    reason: str, kind: str
+) -> None:
+    ended = [*started(), exited(0, 0), exited(1, 0), recorded(reason)]
+    cause = named(case(ended))
+    assert (cause.kind, cause.rank, cause.node) == (kind, 0, HOSTS[0])
+    assert reason in cause.sentence
+
+
+def test_what_was_seen_before_a_rank_was_stopped_says_who_waited_where() -> None:
+    ended = [*started(), exited(1, -9, 8.0), exited(0, -15, 9.0), recorded("rank 1 was killed")]
+    seen = {HOSTS[0]: NodeLook(processes=(process(100, waits()),))}
+    cause = named(case(ended, seen))
+    assert (cause.kind, cause.rank) == ("process died", 1)
+    assert cause.waiting == (Waiting(rank=0, call="`all_reduce`, train.py:23"),)
+    assert cause.sentence.endswith("; rank 0 waits in `all_reduce`, train.py:23")
+
+
+def test_last_words_tell_a_kind_or_are_quoted() -> None:
+    ended = [*started(), exited(1, 1)]
+    diverged = named(case(ended, errors={1: Exc("", "training diverged in step 2: loss nan")}))
+    assert (diverged.kind, diverged.rank) == ("NaN", 1)
+    left = named(case(ended, errors={1: Exc("", "step 2 done")}))
+    assert left.kind == "process died"
+    assert "exited with status 1, saying: step 2 done" in left.sentence
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (
+            "sweep: http://h:1/x gave no answer in 6 tries over 29.8 s: timed out after 5.0 s",
+            "slow",
+        ),
+        ("sweep: http://h:1/x gave no answer in 9 tries over 9.8 s: ConnectionError", "refused"),
+        ("sweep: POST http://h:1/x answered 503 (after 9 tries): no", "refused"),
+    ],
+)
+def test_a_command_that_gave_up_on_the_api_says_whether_it_was_slow(said: str, kind: str) -> None:
+    ended = event("command.exited", 9.0, node=HOSTS[0], status=1)
+    left = event("command.exited", 9.1, node=HOSTS[1], status=1)
+    errors = {HOSTS[0]: Exc("", said), HOSTS[1]: Exc("DistNetworkError", "Connection closed")}
+    cause = named(case([ended, left], rollout_errors=errors))
+    assert (cause.kind, cause.rank) == (f"API {kind}", 0)
+
+
+def test_a_rank_that_aborts_over_sizes_of_what_it_got_is_in_another_collective() -> None:
+    said = Exc("", "what():  [enforce fail at pair.cc:456] op.preamble.length <= op.nbytes. 8 vs 4")
+    events = [*started(), exited(1, -6), exited(0, 1, 9.1)]
+    cause = named(case(events, errors={0: LEFT, 1: said}))
+    assert (cause.kind, cause.rank) == ("collective mismatch", 1)
+    assert "signal 6 (SIGABRT), saying: what():" in cause.sentence
+    assert cause.waiting == (Waiting(rank=0, call="`all_reduce`, train.py:23", left=True),)
+    killed = named(case([*started(), exited(1, -11)], errors={1: said}))
+    assert killed.kind == "process died"
+
+
+def test_a_run_name_that_an_earlier_trial_had_is_the_cause() -> None:
+    names = [event("run.named", 0.1 * trial, trial=trial, run="s.r.1") for trial in (1, 2)]
+    cause = named(case([*names, *started(), exited(0, 2), exited(1, 2)]))
+    assert (cause.kind, cause.rank) == ("run name repeated", 0)
+    assert "gave the run name s.r.1 again, which trial 1 has" in cause.sentence

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from metta_sandbox.autopsy.words import Exc, last_exception, parse
+from metta_sandbox.autopsy.words import Exc, last_error, parse
 
 PLAIN = """\
 step 3
@@ -56,7 +56,22 @@ def test_one_without_a_message_and_one_that_is_cut_off() -> None:
     assert parse(head) is None
 
 
-def test_no_log_and_no_traceback_say_nothing(tmp_path: Path) -> None:
-    assert last_exception(tmp_path / "rank-0.log") is None
-    (tmp_path / "rank-0.log").write_text("all is well\n")
-    assert last_exception(tmp_path / "rank-0.log") is None
+def test_no_log_and_none_of_its_own_words_say_nothing(tmp_path: Path) -> None:
+    assert last_error(tmp_path / "rank-0.log") is None
+    (tmp_path / "rank-0.log").write_text('{"event": "train.step"}\n')
+    assert last_error(tmp_path / "rank-0.log") is None
+
+
+def test_without_a_traceback_it_is_the_last_line_that_is_no_hint(tmp_path: Path) -> None:
+    (tmp_path / "rank-0.log").write_text("step 3\ntraining diverged: loss nan\n  -> lower it\n")
+    assert last_error(tmp_path / "rank-0.log") == Exc("", "training diverged: loss nan")
+
+
+def test_a_place_is_never_in_what_the_sandbox_put_into_a_rank() -> None:
+    head = (
+        'Traceback (most recent call last):\n  File "/work/train.py", line 7, in step\n    tell()\n'
+    )
+    for file in ("/x/metta_sandbox/node/agent/emitter.py", "/tmp/agent.pyz/emitter.py"):
+        found = parse(f'{head}  File "{file}", line 216, in emit\n    wait()\nValueError: x\n')
+        assert found is not None
+        assert (found.place, found.call) == ("train.py:7", "emit")

@@ -1,0 +1,44 @@
+"""Signs of life of a rollout that starts: on a slow machine its imports take as long as a hang."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+#: Seconds between two signs, and how much processor time in between makes one.
+_PAUSE = 5.0
+_WORKS = 0.25
+#: Seconds after which a rollout has started, or never will.
+_LONGEST = 120.0
+
+
+def tell_signs_of_life(
+    pause: float = _PAUSE,
+    longest: float = _LONGEST,
+    used: Callable[[], float] = time.process_time,
+) -> threading.Thread:
+    """Print a line every few seconds in which this process has worked, for as long as it starts.
+
+    One that waits for others uses no processor, and is silent.
+
+    Args:
+        pause: Seconds between two looks.
+        longest: Seconds until it ends.
+        used: Says how many seconds of processor time the process has used.
+
+    """
+
+    def tell() -> None:
+        began, before = time.monotonic(), used()
+        while (since := time.monotonic() - began) < longest:
+            time.sleep(pause)
+            now = used()
+            if now - before >= _WORKS:
+                sys.stderr.write(f"sweep: at work, {since + pause:.0f} s after its start\n")
+            before = now
+
+    thread = threading.Thread(target=tell, name="signs-of-life", daemon=True)
+    thread.start()
+    return thread
