@@ -1,7 +1,8 @@
 """Make an environment that has another's packages too, behind its own.
 
 Run as a file by the other environment's interpreter, with the standard library alone:
-``python overlay.py FOLDER`` makes the environment, and once packages were installed into it,
+``python overlay.py FOLDER`` makes the environment, ``--besides=PACKAGE`` with a package's folder
+that is found in it where it lies, and once packages were installed into it,
 ``python overlay.py FOLDER --scripts`` gives it the other's commands, such as torchrun, which then
 run in it and see its packages.
 """
@@ -23,14 +24,16 @@ sys.exit({call}())
 """
 
 
-def make(folder: Path) -> None:
-    """Make the environment, without pip."""
+def make(folder: Path, besides: Path | None = None) -> None:
+    """Make the environment, without pip; with one package that stays where it is."""
     venv.create(folder, symlinks=True, with_pip=False)
     there = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
     # As site does it: the .pth files in there count, too.
     lines = [f"import site; site.addsitedir({path!r})\n" for path in there]
     packages = Path(sysconfig.get_path("purelib", vars=_variables(folder)))
     (packages / "behind.pth").write_text("".join(lines))
+    if besides is not None:
+        (packages / besides.name).symlink_to(besides, target_is_directory=True)
 
 
 def add_scripts(folder: Path) -> None:
@@ -68,7 +71,7 @@ def main(words: list[str]) -> None:
     if words[1:] == ["--scripts"]:
         add_scripts(folder)
     else:
-        make(folder)
+        make(folder, *(Path(word.partition("=")[2]) for word in words[1:]))
 
 
 if __name__ == "__main__":

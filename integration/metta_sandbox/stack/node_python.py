@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import platform
 import shutil
@@ -13,11 +14,11 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from metta_sandbox.errors import MachineError
-from metta_sandbox.image import wheelhouse
+from metta_sandbox.image import overlay, wheelhouse
 from metta_sandbox.image.node_platform import NodePlatform
 from metta_sandbox.image.wheel_metadata import own_requirements
 from metta_sandbox.progress import Progress
-from metta_sandbox.resources import compose_folder
+from metta_sandbox.resources import compose_folder, package_folder
 
 #: What a node imports beyond what the host does.
 MODULES = ("torch", "mettagrid", "sklearn", "fastapi", "uvicorn")
@@ -46,7 +47,25 @@ def find_python(progress: Progress) -> str:
             progress(f"making the nodes' environment, once: {folder}")
             _make(python, folder, wheels, progress)
             ready.touch()
-    return str(folder / "bin" / "python")
+        return str(_with_ours(folder) / "bin" / "python")
+
+
+def _with_ours(folder: Path) -> Path:
+    """Return an environment over the nodes' that has this copy of our package, too.
+
+    The one below has what we need, but not us: all working copies share it.
+    """
+    package = package_folder()
+    parts = f"{package}\n{Path(overlay.__file__).read_text()}"
+    over = folder.with_name(f"{folder.name}-{hashlib.sha256(parts.encode()).hexdigest()[:8]}")
+    ready = over / "ready"
+    if not ready.exists():
+        shutil.rmtree(over, ignore_errors=True)
+        make = [str(folder / "bin" / "python"), overlay.__file__, str(over)]
+        _run([*make, f"--besides={package}"])
+        _run([*make, "--scripts"])
+        ready.touch()
+    return over
 
 
 def _constraints() -> Path:
