@@ -185,6 +185,7 @@ def corpus() -> tuple[Known, ...]:
         *_of_nodes("kill", ("node lost",)),
         # Told to end, a node's processes end one after the other.
         *_of_nodes("terminate", ("node lost", "process died")),
+        *_of_nodes("restart", ("node lost",)),
         *_of_nodes("pause", ("stopped",)),
         Known("late-start", "late_start", late, ("rank missing at rendezvous",), 1),
         *_of_hangs("signal", ("stopped",), number="STOP"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from metta_sandbox.faults.control import MisguideApi
@@ -124,6 +124,9 @@ class Conductor:
             self._take_event(message)
         elif kind == "lines":
             self._take_lines(message)
+        elif kind == "registered":
+            # A node that has come back knows of nothing that is waited for.
+            self._arm()
         self._look_again()
 
     def _take_event(self, message: Message) -> None:
@@ -199,6 +202,8 @@ class Conductor:
         until = course.item.until
         if until is not None and _is_after_alone(until):
             course.heal_at = course.struck_at + (until.after or 0.0)
+        elif course.item.said.lasts is not None:
+            course.heal_at = course.struck_at + course.item.said.lasts
         self._record(course, "struck")
         self._tell(f"fault {course.name}: {course.item.said}")
         self._follow(course, "started")
@@ -243,17 +248,24 @@ class Conductor:
 
     def heal(self) -> None:
         """Heal whatever lasts, so that everything can be ended and collected."""
-        deadline = time.monotonic() + _LAST_LOOK
-        while time.monotonic() < deadline and any(
-            course.looks_again_until > time.monotonic() and course.executor.patience < math.inf
-            for course in self._courses
-        ):
-            self._look_again()
-            time.sleep(_LOOK)
+        self._look_until(time.monotonic() + _LAST_LOOK, self._courses)
+        healed = []
         for course in self._courses:
             said = course.item.said
             if course.phase is Phase.STRUCK and said.heals and said.must_heal:
                 self._heal(course)
+                healed.append(course)
+        seen = [each for each in healed if not isinstance(each.executor, _BY_REPORTS)]
+        self._look_until(math.inf, seen)
+
+    def _look_until(self, deadline: float, courses: Sequence[Course]) -> None:
+        """Look again as long as it is worth it for some."""
+        while time.monotonic() < deadline and any(
+            course.looks_again_until > time.monotonic() and course.executor.patience < math.inf
+            for course in courses
+        ):
+            self._look_again()
+            time.sleep(_LOOK)
 
     def conclude(self) -> tuple[tuple[FaultResult, ...], tuple[CheckResult, ...]]:
         """Tell what became of each fault, once everything was heard of it."""

@@ -18,7 +18,7 @@ from metta_sandbox.faults.code import (
 from metta_sandbox.faults.control import MisguideApi, NameWrongly
 from metta_sandbox.faults.executor import Executor
 from metta_sandbox.faults.files import BlockWandbFolder, CorruptFile
-from metta_sandbox.faults.nodes import KillNode, PauseNode, StartLate, TerminateNode
+from metta_sandbox.faults.nodes import KillNode, PauseNode, RestartNode, StartLate, TerminateNode
 from metta_sandbox.faults.processes import KillWandbService, SignalProcess
 from metta_sandbox.scenario.faults import (
     ApiFault,
@@ -33,6 +33,7 @@ from metta_sandbox.scenario.faults import (
     Pause,
     Raise,
     RejectToken,
+    Restart,
     RunName,
     Segfault,
     SignalFault,
@@ -47,6 +48,7 @@ from metta_sandbox.scenario.faults import (
 EXECUTORS: Mapping[type[FaultKind], type[Executor[Any]]] = {
     Kill: KillNode,
     Terminate: TerminateNode,
+    Restart: RestartNode,
     Pause: PauseNode,
     LateStart: StartLate,
     SignalFault: SignalProcess,

@@ -7,7 +7,7 @@ import signal
 from metta_sandbox.errors import StackError
 from metta_sandbox.faults.executor import Executor, Sight
 from metta_sandbox.faults.power import RUNS, STANDS_STILL
-from metta_sandbox.scenario.faults import Kill, LateStart, Pause, Terminate
+from metta_sandbox.scenario.faults import Kill, LateStart, Pause, Restart, Terminate
 from metta_sandbox.stack.link import SWEEP
 from metta_sandbox.words import time as words_for
 
@@ -39,6 +39,28 @@ class TerminateNode(KillNode):
 
     number = signal.SIGTERM
     said: Terminate  # type: ignore[assignment]
+
+
+class RestartNode(KillNode):
+    """Cuts a node's power, and gives it back."""
+
+    said: Restart  # type: ignore[assignment]
+    #: Its agent has to start, and to find the hub.
+    patience = 60.0
+
+    def heal(self) -> None:
+        """Start it, unless it runs."""
+        if self.ground.power.state(self.said.node) not in (RUNS, STANDS_STILL):
+            self.ground.power.start(self.said.node)
+
+    def after(self) -> Sight:
+        """See that it runs, and that its agent answers."""
+        state = self.ground.power.state(self.said.node)
+        try:
+            self.ground.groups(self.said.node)
+        except StackError as error:
+            return Sight(holds=False, seen=f"{self.said.node} {state}: {error}")
+        return Sight(state == RUNS, f"{self.said.node} {state}, and its agent answers")
 
 
 class PauseNode(Executor[Pause]):

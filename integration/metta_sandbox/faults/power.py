@@ -34,6 +34,10 @@ class Power(Protocol):
         """Let it go on."""
         ...
 
+    def start(self, host: str) -> None:
+        """Start a node again that has ended."""
+        ...
+
     def state(self, host: str) -> str:
         """Say what a node does: ``RUNS``, ``STANDS_STILL``, or how it ended."""
         ...
@@ -42,7 +46,7 @@ class Power(Protocol):
 def power_over(stack: Stack, plan: StackPlan) -> Power:
     """Give what has power over a stack's nodes."""
     if stack.engine == "compose":
-        return ContainerPower(str(stack.describe()["project"]))
+        return ContainerPower(stack, str(stack.describe()["project"]))
     return ProcessPower(stack, f"{plan.run}/{plan.scenario}")
 
 
@@ -78,6 +82,10 @@ class ProcessPower:
         for pid in reversed(self._processes(host)):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+    def start(self, host: str) -> None:
+        """Start its agent again."""
+        self._stack.start_again(host)
 
     def state(self, host: str) -> str:
         """Read the agent's state."""
@@ -120,11 +128,13 @@ class ContainerPower:
     """Power over nodes that are containers.
 
     Args:
+        stack: Theirs.
         project: Their Compose project.
 
     """
 
-    def __init__(self, project: str) -> None:
+    def __init__(self, stack: Stack, project: str) -> None:
+        self._stack = stack
         self._project = project
 
     def signal(self, host: str, number: int) -> None:
@@ -138,6 +148,10 @@ class ContainerPower:
     def thaw(self, host: str) -> None:
         """Continue the container."""
         self._docker("unpause", self._name(host))
+
+    def start(self, host: str) -> None:
+        """Start the container again."""
+        self._stack.start_again(host)
 
     def state(self, host: str) -> str:
         """Ask the engine."""

@@ -109,12 +109,15 @@ class SweepGroup:
             What rank 0 sent.
 
         """
+        return self._broadcast(f"trial-{trial}", sent, self._timeout)
+
+    def _broadcast(self, name: str, sent: HandOff | None, timeout: timedelta) -> HandOff:
         dist.init_process_group(
             "gloo",
-            store=dist.PrefixStore(f"trial-{trial}", self._store),  # type: ignore[attr-defined]
+            store=dist.PrefixStore(name, self._store),  # type: ignore[attr-defined]
             rank=self._view.node_rank,
             world_size=self._view.num_nodes,
-            timeout=self._timeout,
+            timeout=timeout,
         )
         try:
             parcel: list[Any] = [sent]
@@ -131,6 +134,10 @@ class SweepGroup:
             # Only the first to fail is the cause; the others fail because of it.
             self._store.compare_set(f"failed-{trial}", "", outcome.reason)
         self._store.set(_outcome_key(trial, outcome.node_rank), json.dumps(asdict(outcome)))
+
+    def has_told(self, trial: int) -> bool:
+        """Say whether this node has told already how a trial ended here."""
+        return bool(self._store.check([_outcome_key(trial, self._view.node_rank)]))
 
     def failure(self, trial: int) -> str | None:
         """Say why a trial has failed on some node, or None while none did. Does not wait."""

@@ -26,6 +26,7 @@ from metta_sandbox.node.launchers.plain import PlainLauncher
 from metta_sandbox.node.launchers.torchrun import TorchrunLauncher
 from metta_sandbox.node.launchers.warm import WarmLauncher
 from metta_sandbox.node.leader import Leader
+from metta_sandbox.node.rejoin import RejoiningGroup
 from metta_sandbox.node.trial import (
     BUNDLED,
     BUNDLED_MODULES,
@@ -104,7 +105,7 @@ def roll_out(scenario: Scenario, command: Command, view: NodeView, emitter: Emit
     hardware = command.hardware or scenario.hardware
     plan = TrialPlan(scenario.workload, scenario.seed, hardware, scenario.faults)
     launcher = _launcher(plan, view)
-    group = SweepGroup(view, scenario.longest_silence + _MARGIN)
+    group = _meet(scenario, view)
     leader = _lead(scenario, command, view, emitter) if view.is_master else None
     for number in count(1):
         handoff = _hand_off(group, number, leader, emitter)
@@ -146,6 +147,13 @@ def roll_out(scenario: Scenario, command: Command, view: NodeView, emitter: Emit
         _say(f"gave up, as {scenario.sweep.max_failures_in_a_row} trials in a row failed")
         return 1
     return 0
+
+
+def _meet(scenario: Scenario, view: NodeView) -> SweepGroup:
+    if scenario.on_node_failure == "rejoin":
+        # The harness gives a lost node up after the longest silence; till then all others wait.
+        return RejoiningGroup(view, 2 * scenario.longest_silence + _MARGIN)
+    return SweepGroup(view, scenario.longest_silence + _MARGIN)
 
 
 def _launcher(plan: TrialPlan, view: NodeView) -> Launcher:

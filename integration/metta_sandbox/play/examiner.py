@@ -83,7 +83,7 @@ class Examiner:
         """Name what a trial failed of, once its ranks have ended."""
         with self._aside():
             events = tuple(self._timeline.events)
-            self._note(self._case(trial, events, self._looked_at(trial), {}))
+            self._note(self._case(trial, events, {}, _lost_in(trial, events)))
 
     def sweep_broke(self, gone: Mapping[str, str]) -> None:
         """See every node as it is now, and name what the sweep ended of, or hangs on.
@@ -232,6 +232,21 @@ def _read(end: Executed, file: Path) -> NodeLook:
 
 def _has_ended(events: Sequence[Event]) -> bool:
     return any(event.name == "command.exited" for event in events)
+
+
+def _lost_in(trial: int, events: Sequence[Event]) -> dict[str, str]:
+    """Find the nodes that were lost since a trial was handed off, and how they ended."""
+    numbers = [number for number, event in enumerate(events) if _begins(trial, event)]
+    since = events[numbers[-1] :] if numbers else ()
+    return {
+        str(event.get("node")): str(event.get("how"))
+        for event in since
+        if event.name == "node.lost"
+    }
+
+
+def _begins(trial: int, event: Event) -> bool:
+    return event.name == "handoff.sent" and event.get("trial") == trial
 
 
 def _failed(events: Sequence[Event]) -> set[int]:

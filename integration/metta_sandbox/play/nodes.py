@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from metta_sandbox.errors import StackError
 from metta_sandbox.play.beside import Beside, Executed
 from metta_sandbox.play.heard import LastHeard
+from metta_sandbox.play.rejoining import Absence, Absentees
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.ends import describe_end, is_worth_telling
 from metta_sandbox.stack.link import SETUP, SWEEP, HubLink, Message
@@ -66,10 +67,14 @@ class Ending:
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a sweep may take, and be silent, in seconds."""
+    """How long a sweep may take, be silent, and wait for a node that was lost, in seconds.
+
+    Without ``rejoin`` no lost node is waited for.
+    """
 
     deadline: float
     longest_silence: float
+    rejoin: float | None = None
 
 
 @dataclass(frozen=True)
@@ -169,6 +174,8 @@ class Nodes:
         self._statuses: dict[str, int] = {}
         self._set_up: set[str] = set()
         self._ending: Ending | None = None
+        self._absentees = Absentees(None)
+        self._job: Job | None = None
         self._gone = False
         self._beside: Beside | None = None
         self._heard = LastHeard()
@@ -267,7 +274,7 @@ class Nodes:
         self._start([host], job)
 
     def _start(self, hosts: Sequence[str], job: Job) -> None:
-        self._noun = job.noun
+        self._noun, self._job = job.noun, job
         addresses = [self._addresses.get(host, host) for host in self._hosts]
         replies = []
         for host in hosts:
@@ -332,9 +339,13 @@ class Nodes:
 
         """
         began = heard = time.monotonic()
+        self._absentees = Absentees(limits.rejoin)
         while self._ending is None:
+            if overdue := self._absentees.overdue:
+                self._ending = Ending(End.NODE_LOST, overdue[1])
+                break
             silent_at = heard + limits.longest_silence
-            until = min(began + limits.deadline, silent_at)
+            until = min(began + limits.deadline, silent_at, self._absentees.deadline)
             if self.listener and self.listener.due <= time.monotonic():
                 self.listener.act()
             due = min(until, self.listener.due) if self.listener else until
@@ -343,7 +354,7 @@ class Nodes:
                 self._take(message)
                 self._timeline.require_whole()
                 heard = time.monotonic()
-            elif due < until:
+            elif due < until or until == self._absentees.deadline:
                 continue
             elif until == silent_at:
                 working = (host for host in self._hosts if host not in self._statuses)
@@ -421,6 +432,8 @@ class Nodes:
         if kind == "registered":
             self._addresses[node] = message["address"]
             self._timeline.step(f"{node} is ready at {message['address']}")
+            if absence := self._absentees.take(node):
+                self._take_back(node, absence)
         elif kind == "lost":
             self._note_lost(node)
         elif kind == "refused":
@@ -468,8 +481,27 @@ class Nodes:
     def _note_lost(self, node: str) -> None:
         self._timeline.step(f"{node} is lost: its agent has gone")
         self._addresses.pop(node, None)
-        if node in self._hosts and node not in self._statuses:
+        if node not in self._hosts or node in self._statuses or self._ending:
+            return
+        # Rank 0's rollout leads the sweep, and nobody else can go on with it.
+        led = self._hosts[0] in self._addresses and self._hosts[0] not in self._statuses
+        if led and (absence := self._absentees.wait_for(node, self._fallen)):
+            told = {"event": "node.lost", "node": node, "how": absence.how}
+            self._note(self._timeline.event(told))
+        else:
             self._end(End.NODE_LOST, f"{node} is lost", node)
+
+    def _take_back(self, node: str, absence: Absence) -> None:
+        """Start the command again on a node that has come back."""
+        assert self._job is not None
+        seconds = round(time.monotonic() - absence.since, 3)
+        told = {"event": "node.rejoined", "node": node, "seconds": seconds}
+        self._note(self._timeline.event(told))
+        if self._ending is None:
+            try:
+                self._start([node], self._job)
+            except StackError as error:
+                self._end(End.NODE_LOST, f"{node} has come back, and is lost again: {error}", node)
 
     def _end(self, end: End, reason: str, lost: str = "") -> None:
         # What came first is the cause.

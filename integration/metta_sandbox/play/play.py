@@ -228,7 +228,9 @@ def _wait(course: Course, scenario: Scenario) -> None:
     assert course.started is not None
     wanted = (item.said.how for item in scenario.expect if isinstance(item.said, Ends))
     course.wanted_end = next(wanted, "")
-    course.ending = course.nodes.follow(Limits(scenario.deadline, scenario.longest_silence))
+    rejoin = scenario.longest_silence if scenario.on_node_failure == "rejoin" else None
+    limits = Limits(scenario.deadline, scenario.longest_silence, rejoin)
+    course.ending = course.nodes.follow(limits)
     if course.ending.end is End.FINISHED:
         course.swept = time.perf_counter() - course.started
     course.timeline.step(f"sweep: {course.ending.end.value} {course.ending.reason}".rstrip())

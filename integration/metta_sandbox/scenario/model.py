@@ -65,7 +65,9 @@ class Scenario(Part):
         "10s more for each node above two, since all of them import torch at once.",
     )
     on_node_failure: Literal["end_job", "rejoin"] = Field(
-        default="end_job", description="What follows when a node is lost: the job ends (SkyPilot)."
+        default="end_job",
+        description="What follows when a node is lost: the job ends (SkyPilot), or the trial "
+        "fails and the node rejoins at the next one, if it is back within longest_silence.",
     )
     credentials: bool = Field(
         default=False,
@@ -172,13 +174,6 @@ class Scenario(Part):
             raise ValueError("expected 1")
         if isinstance(value, str):
             raise ValueError("expected the number 1, without quotes")
-        return value
-
-    @field_validator("on_node_failure")
-    @classmethod
-    def _is_supported(cls, value: str) -> str:
-        if value == "rejoin":
-            raise ValueError("rejoin is not supported yet; only end_job is")
         return value
 
     @field_validator("sweep")

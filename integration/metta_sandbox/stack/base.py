@@ -117,6 +117,15 @@ class Stack(Protocol):
         """Say of each node and service that has ended how it did, and its last words."""
         ...
 
+    def start_again(self, host: str) -> None:
+        """Start the first process of a node again, as it was started before, once it has ended.
+
+        Raises:
+            StackError: It does not start.
+
+        """
+        ...
+
     def end_sides(self) -> None:
         """End what is beside the nodes, if anything is, while they are still there."""
         ...

@@ -256,6 +256,13 @@ class ComposeStack:
                 ends[service] = describe_end(status, said, out_of_memory=state.out_of_memory)
         return ends
 
+    def start_again(self, host: str) -> None:
+        """Start a node's container again."""
+        try:
+            self._docker.container.start(container_name(self._project, host))
+        except DockerException as error:
+            raise StackError(f"{host} could not be started again: {_words(error)}") from None
+
     def _client(self) -> list[str]:
         """Return the words that begin a command of the engine's client."""
         return [str(word) for word in DockerClient().docker_cmd]

@@ -25,7 +25,6 @@ from metta_sandbox.errors import StackError
 from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.node.agent.sprout import at_start
 from metta_sandbox.progress import Progress
-from metta_sandbox.resources import package_folder
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.agent_app import install, place
 from metta_sandbox.stack.base import StackPlan
@@ -72,6 +71,7 @@ class ProcessStack:
         self._bins = [str(Path(python).parent)]
         self.folder = run_folder(plan.run) / _short(plan.scenario)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._started: dict[str, tuple[list[str], Mapping[str, str]]] = {}
         hosts = [*plan.hosts, API]
         found = loopback_addresses(plan.run + plan.scenario, len(hosts))
         self.addresses = dict(zip(hosts, found, strict=True))
@@ -99,10 +99,6 @@ class ProcessStack:
         (plan.folder / "logs").mkdir(parents=True, exist_ok=True)
         (plan.folder / "api").mkdir(exist_ok=True)
         agent = install(self.folder)
-        # An environment made for nodes has what we need, but not us; several copies share it.
-        library = self.folder / "lib"
-        library.mkdir(exist_ok=True)
-        (library / "metta_sandbox").symlink_to(package_folder(), target_is_directory=True)
         addresses = self.addresses
         standing = ["--standing"] if plan.standing else []
         progress(f"starting {many(len(plan.hosts), 'node')} as local processes")
@@ -184,6 +180,10 @@ class ProcessStack:
             if status is not None
         }
 
+    def start_again(self, host: str) -> None:
+        """Start a node's agent again; what its home and temporary folder hold is as it was."""
+        self._start(host, *self._started[host])
+
     def end_sides(self) -> None:
         """Nothing to do: nothing can be beside processes."""
 
@@ -261,6 +261,7 @@ class ProcessStack:
         (self.folder / host / "tmp").mkdir(parents=True, exist_ok=True)
         environment = self._environment(host, env)
         (self.folder / f"{host}.json").write_text(json.dumps(environment))
+        self._started[host] = words, env
         with self._log(host).open("ab") as output:
             self._processes[host] = subprocess.Popen(
                 [self._python, *words],

@@ -279,6 +279,10 @@ class StandingStack:
         """Say which hosts have ended."""
         return self._stack.fallen()
 
+    def start_again(self, host: str) -> None:
+        """Start a node's first process again."""
+        self._stack.start_again(host)
+
     def end_sides(self) -> None:
         """Nothing to do: nothing is beside the nodes of a stack that several sweeps share."""
 

@@ -23,7 +23,7 @@ from metta_sandbox.scenario.faults.code import (
 )
 from metta_sandbox.scenario.faults.control import ApiFault, ControlFault, RejectToken, RunName
 from metta_sandbox.scenario.faults.files import Corrupt, WandbFolder
-from metta_sandbox.scenario.faults.nodes import Kill, LateStart, Pause, Terminate
+from metta_sandbox.scenario.faults.nodes import Kill, LateStart, Pause, Restart, Terminate
 from metta_sandbox.scenario.faults.processes import SignalFault, WandbService
 from metta_sandbox.scenario.faults.trigger import Trigger
 
@@ -45,6 +45,7 @@ __all__ = [
     "Pause",
     "Raise",
     "RejectToken",
+    "Restart",
     "RunName",
     "Segfault",
     "SignalFault",
@@ -61,15 +62,13 @@ __all__ = [
 CATALOGUE: Mapping[str, type[FaultKind]] = {
     kind.key: kind
     for kind in (
-        *(Kill, Terminate, Pause, LateStart),
+        *(Kill, Terminate, Restart, Pause, LateStart),
         *(SignalFault, WandbService),
         *(Raise, Exit, Segfault, Sleep, HoldGil, NanGradients, SkipCollective, OtherOverrides),
         *(Corrupt, WandbFolder),
         *(ApiFault, RunName, RejectToken),
     )
 }
-#: What is known, and refused until it is there.
-_NOT_YET = {"restart": "restart is not supported yet; kill and pause are"}
 
 
 class FaultItem(Part):
@@ -132,9 +131,6 @@ def _kind_of(value: Any) -> str | None:
 
 def _has_one_kind(value: Any) -> Any:
     if isinstance(value, Mapping):
-        for key, message in _NOT_YET.items():
-            if key in value:
-                raise ValueError(message)
         kinds = [key for key in value if key in CATALOGUE]
         if len(kinds) > 1:
             raise ValueError(f"expected one fault, not {' and '.join(kinds)}")

@@ -44,6 +44,11 @@ class FaultKind(Part):
         return None
 
     @property
+    def lasts(self) -> float | None:
+        """After how many seconds it ends, where it says so itself."""
+        return None
+
+    @property
     def heals(self) -> bool:
         """Whether it can be undone."""
         return bool(self.healing)

@@ -46,6 +46,31 @@ class Terminate(_NodeFault):
     )
 
 
+class Restart(_NodeFault):
+    """Everything on the node ends at once, and later the node is started again."""
+
+    key: ClassVar[str] = "restart"
+    healing: ClassVar[str] = "it has started again"
+    proof: ClassVar[str] = (
+        "the node's first process ran, has ended by SIGKILL, and another one runs that has "
+        "registered"
+    )
+    example: ClassVar[str] = (
+        "{restart: {node: sweep-worker, down: 2s}, "
+        "when: {event: train.step, rank: 1, trial: 1, step: 1}}"
+    )
+
+    down: Duration = Field(default=2.0, description="How long it is gone. Default: 2s.")
+
+    @property
+    def lasts(self) -> float:
+        """How long it is gone, in seconds."""
+        return self.down
+
+    def __str__(self) -> str:
+        return f"{self.node} restarts, down for {time(self.down)}"
+
+
 class Pause(_NodeFault):
     """Everything on the node stands still; its connections stay open."""
 

@@ -71,6 +71,8 @@ def _wrong(
         yield ("when",), f"{key} has no trigger: it says itself when it is"
     if fault.until is not None and not said.heals:
         yield ("until",), f"{fault.said} can't be undone"
+    if fault.until is not None and said.lasts is not None:
+        yield ("until",), f"{key} says itself how long it lasts"
     if fault.when and _lacks_route(fault.when, fault):
         yield ("when", "call"), "expected route beside call"
 

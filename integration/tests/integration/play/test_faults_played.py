@@ -73,6 +73,19 @@ expect:
   - trials: {completed: 1, pending: 1}
   - api: {route: 'POST /sweeps/{name}/runs/next', status: 503, calls: {at_least: 1}}
 """
+REJOINING = """\
+extends: _base.yaml
+name: rejoining
+on_node_failure: rejoin
+sweep: {trials: 2}
+faults:
+  - {restart: {node: sweep-worker, down: 200ms},
+     when: {event: handoff.received, node: sweep-worker, trial: 1}}
+expect:
+  - trials: {completed: 1, failed: 1}
+  - events: {in_order: [{event: node.lost}, {event: node.rejoined},
+                        {event: train.finished, where: {rank: 1, trial: 2}}]}
+"""
 TRACKING = """\
 extends: _base.yaml
 name: tracking
@@ -109,7 +122,7 @@ def played(
     scenarios.mkdir()
     for name, text in (
         *(("_base", BASE), ("inside", INSIDE), ("nodes", NODES)),
-        *(("tracking", TRACKING), ("token", TOKEN)),
+        *(("rejoining", REJOINING), ("tracking", TRACKING), ("token", TOKEN)),
     ):
         (scenarios / f"{name}.yaml").write_text(text)
     starts = starting(folder)
@@ -138,7 +151,7 @@ def scenario(result: RunResult, name: str) -> ScenarioResult:
     return next(one for one in result.scenarios if one.name == name)
 
 
-@pytest.mark.parametrize("name", ["inside", "nodes", "tracking", "token"])
+@pytest.mark.parametrize("name", ["inside", "nodes", "rejoining", "tracking", "token"])
 def test_what_follows_is_what_was_expected(played: RunResult, name: str) -> None:
     one = scenario(played, name)
 
@@ -238,4 +251,17 @@ def test_faults_are_the_same_in_containers(cli: Start, tmp_path: Path) -> None:
     assert [(one.kind, one.proven) for one in played.faults] == [
         (kind, True) for kind in ("raise", "late_start", "pause", "api", "kill")
     ], played.faults
+    assert played.verdict is Verdict.PASSED, played.reason
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("docker")
+def test_a_container_that_is_started_again_rejoins(cli: Start, tmp_path: Path) -> None:
+    (tmp_path / "_base.yaml").write_text(BASE)
+    (tmp_path / "rejoining.yaml").write_text(REJOINING)
+    command = cli("run", tmp_path / "rejoining.yaml", "--engine", "compose")
+
+    command.wait(300)
+    (played,) = command.results().scenarios
+    assert [(one.kind, one.proven) for one in played.faults] == [("restart", True)], played.faults
     assert played.verdict is Verdict.PASSED, played.reason

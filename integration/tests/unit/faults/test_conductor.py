@@ -252,3 +252,33 @@ def test_one_that_breaks_lets_go_of_who_waits_and_keeps_no_other_from_healing() 
     assert play.end() == [(True, False), (True, False)]
     assert play.ground.node.did[2:] == ["pause heals", "pause-2 heals"]
     assert "broke: it broke" in play.conductor.conclude()[0][0].proof
+
+
+def test_one_that_says_how_long_it_lasts_ends_by_itself() -> None:
+    play = Play("  - {restart: {node: sweep-worker, down: 50ms}, when: {event: train.step}}\n")
+    play.event(["restart/start"], event="train.step")
+    assert play.ground.node.there
+
+    play.wait()
+
+    assert not play.ground.node.there
+    assert play.end() == [(True, True)]
+
+
+def test_a_node_that_has_come_back_is_told_what_is_waited_for() -> None:
+    play = Play(PAUSE % "{event: train.step}")
+    play.ground.arms = []
+
+    play.conductor.take({"type": "registered", "node": "sweep-worker", "address": "x"})
+
+    assert play.armed == ["pause/start"]
+
+
+def test_what_is_healed_at_the_end_gets_time_to_be_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Flip, "patience", 60.0)
+    looks = iter([False, False, True])
+    monkeypatch.setattr(Flip, "after", lambda _: Sight(next(looks), "later"))
+    play = Play(PAUSE % "{event: train.step}")
+    play.event(["pause/start"], event="train.step")
+
+    assert play.end() == [(True, True)]

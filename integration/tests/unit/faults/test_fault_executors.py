@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from metta_sandbox.errors import StackError
 from metta_sandbox.faults.code import EndRank, Poison, RaiseInRank, Skip, StartOtherwise
 from metta_sandbox.faults.control import MisguideApi, NameWrongly
 from metta_sandbox.faults.executor import Executor
 from metta_sandbox.faults.files import BlockWandbFolder, CorruptFile, damage
-from metta_sandbox.faults.nodes import KillNode, PauseNode
+from metta_sandbox.faults.nodes import KillNode, PauseNode, RestartNode
 from metta_sandbox.faults.processes import SignalProcess
 from metta_sandbox.scenario.faults import (
     ApiFault,
@@ -23,6 +24,7 @@ from metta_sandbox.scenario.faults import (
     OtherOverrides,
     Pause,
     Raise,
+    Restart,
     RunName,
     SignalFault,
     SkipCollective,
@@ -257,3 +259,39 @@ def test_names_prove_whether_one_is_missing_or_doubled(
         executor.take({"type": "event", "record": {"event": "run.named", "run": name}})
 
     assert executor.during().holds is holds
+
+
+class Machine:
+    """A node that can be started again, and whose agent may stay away."""
+
+    def __init__(self, *, answers: bool) -> None:
+        self.now = "runs"
+        self.answers = answers
+
+    def state(self, _host: str) -> str:
+        return self.now
+
+    def signal(self, _host: str, number: int) -> None:
+        self.now = f"was killed by signal {number}"
+
+    def start(self, _host: str) -> None:
+        assert self.now != "runs"
+        self.now = "runs"
+
+    def groups(self, _host: str) -> list[Any]:
+        if self.now == "runs" and not self.answers:
+            raise StackError("no agent of node sweep-worker is connected")
+        return []
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_node_has_restarted_when_its_agent_answers(answers: bool) -> None:
+    machine = Machine(answers=answers)
+    restart = make(RestartNode, Restart(node="sweep-worker"), power=machine, groups=machine.groups)
+    assert restart.before().holds
+    restart.inject()
+    assert restart.during().holds
+    restart.heal()
+    restart.heal()
+
+    assert restart.after().holds is answers

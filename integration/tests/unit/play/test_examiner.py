@@ -145,3 +145,19 @@ def test_an_autopsy_that_breaks_is_noted_and_nothing_else(
     assert (made.causes, told) == ((), [])
     assert "out of order" in timeline.path.read_text()
     assert not (tmp_path / FILE_NAME).exists()
+
+
+def test_a_trial_in_which_a_node_was_lost_failed_of_that(
+    timeline: Timeline, tmp_path: Path
+) -> None:
+    gone = {"event": "node.lost", "node": WORKER, "how": "was killed by signal 9"}
+    sent = {"event": "handoff.sent", "node": MASTER}
+    for event in ({**sent, "trial": 1}, gone, {**sent, "trial": 2}):
+        timeline.event(event)
+    made, told = examiner(timeline, Nodes(tmp_path, {}))
+
+    made.trial_failed(2)
+    made.trial_failed(1)
+
+    assert [cause.kind for cause in made.causes] == ["node lost"]
+    assert told[0].startswith("sweep-worker was killed by signal 9 in trial 1")

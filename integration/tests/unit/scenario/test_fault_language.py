@@ -56,7 +56,7 @@ def test_every_example_is_a_fault_that_reads_back_and_fits_the_schema(kind: type
         ("{kil: W}", "5:6 faults[0].kil: unknown key; did you mean kill?"),
         ("{late_start: {node: sweep-worker, by: 1s, bye: 1s}}", "bye: unknown key; did you"),
         ("{when: {after: 1s}}", "expected a key that names the fault, such as kill"),
-        ("{restart: W}", "restart is not supported yet; kill and pause are"),
+        ("{restart: W, when: {after: 1s}, until: {after: 1s}}", "restart says itself how long"),
         ("{kill: W, raise: {rank: 1}}", "expected one fault, not kill and raise"),
         ("{kill: {node: dummy-api}, when: {after: 1s}}", "expected a node; dummy-api is none"),
         ("{kill: {node: sweep-worker-3}, when: {after: 1s}}", "there is no sweep-worker-3"),

@@ -77,5 +77,6 @@ def test_every_event_that_is_emitted_is_known() -> None:
         for file in code.rglob("*.py")
         for name in re.findall(r"""emit(?:_if_armed)?\(\s*"([a-z]+\.[a-z]+)\"""", file.read_text())
     }
-    told = {"rank.started", "rank.exited", "command.exited"}  # by the harness, of what agents say
+    # By the harness, of what agents say, and of their coming and going.
+    told = {"rank.started", "rank.exited", "command.exited", "node.lost", "node.rejoined"}
     assert emitted | told == set(EVENTS)
