@@ -83,7 +83,7 @@ class Examiner:
         """Name what a trial failed of, once its ranks have ended."""
         with self._aside():
             events = tuple(self._timeline.events)
-            self._note(self._case(trial, events, {}, _lost_in(trial, events)))
+            self._note(self._case(trial, events, self._looked_at(trial), _lost_in(trial, events)))
 
     def sweep_broke(self, gone: Mapping[str, str]) -> None:
         """See every node as it is now, and name what the sweep ended of, or hangs on.
