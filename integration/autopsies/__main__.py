@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from autopsies.corpus import Known, chosen, sweeps
 from autopsies.score import Scored, by_kind, each, score
 from metta_sandbox.report import results
+from metta_sandbox.verdict import Verdict
 
 #: Sweeps that are played at once: those that hang wait, and use no processor.
 JOBS = 4
@@ -26,14 +27,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     picked = chosen(options.only)
     scores = []
     for _ in range(options.times):
-        scores += play(picked, options.engine, options.artifacts, options.jobs)
-        Console().print(each(scores[-len(picked) :]))
+        played = play(picked, options.engine, options.artifacts, options.jobs)
+        Console().print(each(played))
+        scores += played
     Console().print(by_kind(scores))
     return 0 if all(one.cause_right and one.rank_right for one in scores) else 1
 
 
 def play(picked: Sequence[Known], engine: str, artifacts: Path, jobs: int = JOBS) -> list[Scored]:
-    """Play the sweeps of some faults in one run, and score what it says.
+    """Play the sweeps of some faults in one run, and score what it says of those it could play.
 
     Args:
         picked: The faults.
@@ -52,7 +54,10 @@ def play(picked: Sequence[Known], engine: str, artifacts: Path, jobs: int = JOBS
     latest = (artifacts / "latest").resolve()
     played = {one.name: one for one in results.read(latest).scenarios}
     return [
-        one for sweep in needed for one in score(sweep, played[sweep.name], latest / sweep.name)
+        one
+        for sweep in needed
+        if (result := played[sweep.name]).verdict is not Verdict.SKIPPED
+        for one in score(sweep, result, latest / sweep.name)
     ]
 
 

@@ -23,6 +23,8 @@ _LEFT_ALONE = re.compile(
     r"Connection closed|peer closed|recvValue failed",
     re.IGNORECASE,
 )
+#: What is said of a node whose agent has ended, or is about to.
+_NODE_GONE = re.compile(r"no agent of node|is lost$|agent is gone|agent ends")
 _TOLD_TO_END = frozenset({-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGTERM})
 _DISK = re.compile(r"No space left on device|Errno 28|ENOSPC|Disk quota exceeded")
 _PORT = re.compile(r"EADDRINUSE|[Aa]ddress already in use|Errno 98")
@@ -85,7 +87,11 @@ def _node_silent(case: Case) -> Cause | None:
     host = silent[0]
     ranks = [one for one in case.members if one.node == host]
     rank = ranks[0].rank
-    what = f"{host} (rank {rank}) does not answer, as if it stood still: {case.looks[host].problem}"
+    problem = case.looks[host].problem
+    if _NODE_GONE.search(problem):
+        what = f"{host} (rank {rank}) is gone: {problem}"
+        return _cause(case, "node lost", what, node=host, rank=rank, step=ranks[0].step)
+    what = f"{host} (rank {rank}) does not answer, as if it stood still: {problem}"
     return _cause(case, "stopped", what, node=host, rank=rank, step=ranks[0].step)
 
 

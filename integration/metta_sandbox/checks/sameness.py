@@ -41,20 +41,21 @@ def check(expected: SameAs, evidence: Evidence) -> Judgement:
         who = expected.scenario if not other.completed else "this scenario"
         return unclear(f"no trial of {who} completed, so there are no losses to compare")
     problems: list[Finding] = []
-    if len(other.trials) != len(evidence.trials):
-        there, here = len(other.trials), len(evidence.trials)
-        problems.append(
-            unlike("trials", f"{there}, as {expected.scenario} had", str(here), "trials")
-        )
+    ours, others = _of(expected, evidence), _of(expected, other)
+    if len(others) != len(ours):
+        there = f"{len(others)}, as {expected.scenario} had"
+        problems.append(unlike("trials", there, str(len(ours)), "trials"))
     compared = 0
-    for mine, theirs in zip(evidence.trials, other.trials, strict=False):
+    for mine, theirs in zip(ours, others, strict=False):
         found, losses = _compare(expected, (evidence, mine), (other, theirs))
         problems += found
         compared += losses
-    held = (
-        f"{many(len(evidence.trials), 'trial')} the same, {many(compared, 'loss value')} compared"
-    )
-    return judge(problems, held, (evidence.where(record(evidence, one)) for one in evidence.trials))
+    held = f"{many(len(ours), 'trial')} the same, {many(compared, 'loss value')} compared"
+    return judge(problems, held, (evidence.where(record(evidence, one)) for one in ours))
+
+
+def _of(expected: SameAs, evidence: Evidence) -> Sequence[TrialRecord]:
+    return evidence.completed if expected.of == "completed" else evidence.trials
 
 
 def _compare(

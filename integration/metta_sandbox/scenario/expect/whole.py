@@ -107,6 +107,10 @@ class SameAs(Kind):
         default=0.0, description="How far losses and scores may be apart: `1%`, or a number."
     )
     digests: bool = Field(default=True, description="Whether parameters' digests are the same too.")
+    of: Literal["all", "completed"] = Field(
+        default="all",
+        description="Which trials of both are compared, one by one: all, or those that completed.",
+    )
 
     @property
     def wanted(self) -> str:

@@ -323,3 +323,17 @@ def test_a_run_name_that_an_earlier_trial_had_is_the_cause() -> None:
     cause = named(case([*names, *started(), exited(0, 2), exited(1, 2)]))
     assert (cause.kind, cause.rank) == ("run name repeated", 0)
     assert "gave the run name s.r.1 again, which trial 1 has" in cause.sentence
+
+
+@pytest.mark.parametrize(
+    ("problem", "kind"),
+    [
+        ("sweep-worker refused 'start': no agent of node sweep-worker is connected", "node lost"),
+        ("sweep-worker is lost", "node lost"),
+        ("sweep-worker did not answer 'start' within 5 s", "stopped"),
+    ],
+)
+def test_a_node_that_shows_nothing_is_gone_or_stands_still(problem: str, kind: str) -> None:
+    seen = {HOSTS[0]: NodeLook(), HOSTS[1]: NodeLook(problem=problem)}
+    cause = named(case([*started(), stepped(1, 4)], seen))
+    assert (cause.kind, cause.rank, cause.node, cause.step) == (kind, 1, HOSTS[1], 4)

@@ -520,6 +520,17 @@ def test_another_scenario_did_something_else(twins: Played, spoil: Spoil, detail
     assert (result.verdict, detail in result.detail) == ("failed", True), result.detail
 
 
+def test_only_trials_that_completed_are_compared_when_only_those_are_meant(twins: Played) -> None:
+    change(T2, status="failed")(twins)
+    only = {"same_as": {"scenario": "basic", "of": "completed"}}
+    result = judged(twins, only)
+    assert (result.verdict, "expected 2, as basic had, saw 1" in result.detail) == ("failed", True)
+
+    other = twins.folder.parent / "basic" / "trials" / "basic.r.2" / "trial.json"
+    other.write_text(other.read_text().replace('"completed"', '"failed"'))
+    assert judged(twins, only).seen == "1 trial the same, 3 loss values compared"
+
+
 def test_losses_may_be_close_enough(twins: Played) -> None:
     history(twins)
 

@@ -1,0 +1,30 @@
+"""All known faults that local processes can have, made to happen, and what is said of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from autopsies.__main__ import play
+from autopsies.corpus import corpus
+from autopsies.score import by_kind, each
+
+#: How many may not come out right. What none of two ranks can show is among them: which one has
+#: left a collective out. The rest is for machines that are so slow that they look as if they hung.
+_LEEWAY = 10
+
+
+@pytest.mark.timeout(1800)
+def test_what_happened_first_and_on_which_rank_is_named(tmp_path: Path) -> None:
+    scores = play(corpus(), "process", tmp_path)
+
+    console = Console(width=200, record=True)
+    console.print(each(scores), by_kind(scores))
+    told = console.export_text()
+    assert len(scores) >= 50, told
+    least = len(scores) - _LEEWAY
+    for what in ("proven", "cause_right", "rank_right"):
+        right = sum(getattr(one, what) for one in scores)
+        assert right >= least, f"{what}: {right} of {len(scores)}, fewer than {least}\n{told}"
