@@ -1,0 +1,87 @@
+"""Sentences about a cause: what happened, in which trial, and who waits because of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from metta_sandbox.autopsy.case import Case, Member
+from metta_sandbox.autopsy.cause import Cause, Kind, Waiting
+from metta_sandbox.autopsy.kinds import LEFT_ALONE
+
+#: How many of those who wait are named.
+_NAMED = 3
+
+
+def of_rank(case: Case, member: Member, kind: Kind, what: str, call: str = "") -> Cause:
+    """Name a rank, what it did or is at, and who waits for it."""
+    at = f" in {call}" if call and call not in what and kind not in _HELD else ""
+    return cause_of(
+        case,
+        kind,
+        f"rank {member.rank} ({member.node}) {what}{at}",
+        node=member.node,
+        rank=member.rank,
+        step=member.step,
+        call=call,
+    )
+
+
+#: Kinds whose words say already where.
+_HELD = frozenset({"stopped", "straggler", "waiting for a lock", "waiting for the GIL", "API slow"})
+
+
+def cause_of(
+    case: Case,
+    kind: Kind,
+    what: str,
+    *,
+    node: str,
+    rank: int | None = None,
+    step: int | None = None,
+    call: str = "",
+) -> Cause:
+    """Name a cause, when it was, and who waits because of it."""
+    waiting = _waiting(case, rank) if case.begun else ()
+    known = None if "train.step" in what else step
+    return Cause(
+        kind=kind,
+        sentence=f"{what}{in_trial(case, known)}{told_of(waiting)}",
+        node=node,
+        rank=rank,
+        trial=case.trial,
+        step=step,
+        call=call,
+        waiting=waiting,
+    )
+
+
+def _waiting(case: Case, guilty: int | None) -> tuple[Waiting, ...]:
+    """Find who waits for the guilty one, or did until it was left alone."""
+    found = []
+    for one in case.members:
+        if one.rank == guilty:
+            continue
+        if one.call is not None and one.call.waits_for_others:
+            found.append(Waiting(rank=one.rank, call=str(one.call)))
+        elif one.error is not None and LEFT_ALONE.search(str(one.error)) and one.error.place:
+            call = f"`{one.error.call}`, " if one.error.call else ""
+            found.append(Waiting(rank=one.rank, call=f"{call}{one.error.place}", left=True))
+    return tuple(found)
+
+
+def in_trial(case: Case, step: int | None) -> str:
+    """Say in which trial it was, and after which step, if that is known."""
+    after = "" if step is None else f" after train.step {step}"
+    return after if case.trial is None else f" in trial {case.trial}{after}"
+
+
+def told_of(waiting: Sequence[Waiting]) -> str:
+    """Say who waits, and where."""
+    if not waiting:
+        return ""
+    told = [
+        f"rank {one.rank} {'was left waiting' if one.left else 'waits'} in {one.call}"
+        for one in waiting[:_NAMED]
+    ]
+    more = f" and {len(waiting) - _NAMED} more" if len(waiting) > _NAMED else ""
+    return f"; {', '.join(told)}{more}"
