@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Network
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from python_on_whales import DockerClient
@@ -21,17 +21,31 @@ if TYPE_CHECKING:
 _PATIENCE = 560.0
 
 
-def test_eight_runs_of_local_processes_at_once_all_pass(ground: Ground) -> None:
-    _play_eight(ground)
+#: A scenario whose command needs no torch: what eight of them may get into is each other's way.
+_COMMAND = {"sweep": {}, "workload": {"run": 'echo "node $SKYPILOT_NODE_RANK"'}}
+_KINDS = [
+    pytest.param(_COMMAND, id="of-a-command"),
+    pytest.param({}, id="that-train", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("keys", _KINDS)
+def test_eight_runs_of_local_processes_at_once_all_pass(
+    ground: Ground, keys: dict[str, Any]
+) -> None:
+    _play_eight(ground, keys)
 
 
 @pytest.mark.slow
-def test_eight_runs_of_containers_at_once_all_pass(docker_ground: Ground) -> None:
-    _play_eight(docker_ground)
+@pytest.mark.parametrize("keys", _KINDS)
+def test_eight_runs_of_containers_at_once_all_pass(
+    docker_ground: Ground, keys: dict[str, Any]
+) -> None:
+    _play_eight(docker_ground, keys)
 
 
-def _play_eight(ground: Ground) -> None:
-    scenario = ground.scenario()
+def _play_eight(ground: Ground, keys: dict[str, Any]) -> None:
+    scenario = ground.scenario(**keys)
     shared = ground.folder / "artifacts"
     began = time.monotonic()
     commands = [ground.run(scenario, artifacts=shared) for _ in range(8)]
