@@ -179,7 +179,9 @@ def _of_api(name: str, kinds: tuple[Kind, ...], **answer: Any) -> Iterator[Known
 def corpus() -> tuple[Known, ...]:
     """List all of them, each name once."""
     named = {"event": "run.named", "trial": 1}
-    late = {"late_start": {"node": "sweep-worker", "by": f"{4 * SILENCE}s"}}
+    soon, late = (
+        {"late_start": {"node": "sweep-worker", "by": f"{by}s"}} for by in (2, 4 * SILENCE)
+    )
     found: list[Known] = [
         *_of_trials(),
         *_of_nodes("kill", ("node lost",)),
@@ -187,6 +189,8 @@ def corpus() -> tuple[Known, ...]:
         *_of_nodes("terminate", ("node lost", "process died")),
         *_of_nodes("restart", ("node lost",)),
         *_of_nodes("pause", ("stopped",)),
+        # Late by so little that nothing goes wrong, and so much that it never comes.
+        Known("late-start-soon", "late_start", soon, (), None),
         Known("late-start", "late_start", late, ("rank missing at rendezvous",), 1),
         *_of_hangs("signal", ("stopped",), number="STOP"),
         *_of_hangs("sleep", ("straggler",)),
