@@ -48,7 +48,7 @@ def named(cli: Start, tmp_path: Path) -> Named:
         content = {
             "version": 1,
             "name": "edited",
-            "longest_silence": "15s",
+            "longest_silence": "20s",
             "sweep": {"trials": 1},
             "workload": {"folder": str(tmp_path / "mine"), "trainer": trainer},
         }
