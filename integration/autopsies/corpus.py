@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from metta_sandbox.autopsy.cause import Kind
+from metta_sandbox.scenario.faults import CATALOGUE
 
 #: Seconds without a sign of life after which a sweep is looked into.
 SILENCE = 20
@@ -49,6 +50,10 @@ class Known:
     trial: int = 1
     sweep: str = ""
     bundled: bool = False
+
+    def fits(self, engine: str) -> bool:
+        """Whether an engine, ``process`` or ``compose``, lets it happen."""
+        return engine == "compose" or not CATALOGUE[self.key].beside_nodes
 
 
 @dataclass(frozen=True)
@@ -176,6 +181,36 @@ def _of_api(name: str, kinds: tuple[Kind, ...], **answer: Any) -> Iterator[Known
         yield Known(f"api-{name}-c{call}", "api", fault, kinds, 0, call)
 
 
+def _of_networks() -> Iterator[Known]:
+    """Give the faults of networks: those that end a sweep, and those that only make it slower."""
+    pair = {"between": ["sweep-master", "sweep-worker"]}
+    apart: tuple[Kind, ...] = ("peer unreachable",)
+
+    def at(rank: int, trial: int) -> Any:
+        return {"event": "train.step", "rank": rank, "trial": trial, "step": 2}
+
+    for rank, trial in ((0, 1), (1, 2)):
+        place = f"r{rank}-t{trial}"
+        cut = {"partition": pair, "when": at(rank, trial)}
+        yield Known(f"partition-{place}", "partition", cut, apart, None, trial)
+        ended = {"reset": pair, "when": at(rank, trial)}
+        yield Known(f"reset-{place}", "reset", ended, apart, None, trial)
+    slow: Mapping[str, Mapping[str, Any]] = {
+        "packet_loss": {"percent": 5},
+        "delay": {"by": "30ms"},
+        "bandwidth": {"mbit": 20},
+    }
+    for key, said in slow.items():
+        yield Known(key.replace("_", "-"), key, {key: {**pair, **said}, "when": at(1, 1)}, (), None)
+    unknown = {
+        "no_name": {"name": "sweep-master", "on": "sweep-worker"},
+        "when": {"event": "handoff.received", "node": "sweep-worker", "trial": 1},
+    }
+    yield Known("no-name", "no_name", unknown, apart, 1)
+    taken = {"port_taken": {"node": "sweep-master"}, "when": {"event": "handoff.sent", "trial": 1}}
+    yield Known("port-taken", "port_taken", taken, ("port taken",), 0)
+
+
 def corpus() -> tuple[Known, ...]:
     """List all of them, each name once."""
     named = {"event": "run.named", "trial": 1}
@@ -189,6 +224,7 @@ def corpus() -> tuple[Known, ...]:
         *_of_nodes("terminate", ("node lost", "process died")),
         *_of_nodes("restart", ("node lost",)),
         *_of_nodes("pause", ("stopped",)),
+        *_of_networks(),
         # Late by so little that nothing goes wrong, and so much that it never comes.
         Known("late-start-soon", "late_start", soon, (), None),
         Known("late-start", "late_start", late, ("rank missing at rendezvous",), 1),

@@ -45,7 +45,7 @@ class Scored:
     @property
     def rank_right(self) -> bool:
         """Whether the rank is."""
-        return not self.known.kinds or self.rank == self.known.rank
+        return not self.known.kinds or self.known.rank in (None, self.rank)
 
 
 def score(sweep: Sweep, result: ScenarioResult, folder: Path) -> list[Scored]:

@@ -18,21 +18,37 @@ from metta_sandbox.faults.code import (
 from metta_sandbox.faults.control import MisguideApi, NameWrongly
 from metta_sandbox.faults.executor import Executor
 from metta_sandbox.faults.files import BlockWandbFolder, CorruptFile
+from metta_sandbox.faults.network import (
+    CutLink,
+    DelayPackets,
+    ForgetName,
+    LosePackets,
+    NarrowLink,
+    ResetConnections,
+    TakePort,
+)
 from metta_sandbox.faults.nodes import KillNode, PauseNode, RestartNode, StartLate, TerminateNode
 from metta_sandbox.faults.processes import KillWandbService, SignalProcess
 from metta_sandbox.scenario.faults import (
     ApiFault,
+    Bandwidth,
     Corrupt,
+    Delay,
     Exit,
     FaultKind,
     HoldGil,
     Kill,
     LateStart,
     NanGradients,
+    NoName,
     OtherOverrides,
+    PacketLoss,
+    Partition,
     Pause,
+    PortTaken,
     Raise,
     RejectToken,
+    Reset,
     Restart,
     RunName,
     Segfault,
@@ -51,6 +67,13 @@ EXECUTORS: Mapping[type[FaultKind], type[Executor[Any]]] = {
     Restart: RestartNode,
     Pause: PauseNode,
     LateStart: StartLate,
+    Partition: CutLink,
+    PacketLoss: LosePackets,
+    Delay: DelayPackets,
+    Bandwidth: NarrowLink,
+    Reset: ResetConnections,
+    NoName: ForgetName,
+    PortTaken: TakePort,
     SignalFault: SignalProcess,
     WandbService: KillWandbService,
     Raise: RaiseInRank,

@@ -14,6 +14,7 @@ from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.link import HubLink
+from metta_sandbox.stack.network_side import NetworkSides
 
 #: Seconds that an agent gets to answer.
 _PATIENCE = 5.0
@@ -29,6 +30,7 @@ class Ground:
         link: The connection to its nodes.
         power: Ends, freezes and thaws whole nodes.
         start_on: Starts the sweep's command on a node that was left out.
+        network: What strikes networks, from beside nodes; None where nothing can.
 
     """
 
@@ -37,6 +39,7 @@ class Ground:
     link: HubLink
     power: Power
     start_on: Callable[[str], None]
+    network: NetworkSides | None = None
     _rules: dict[str, ApiFaultRule] = field(default_factory=dict)
 
     def host_of(self, rank: int) -> str:

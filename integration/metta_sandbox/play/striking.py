@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from metta_sandbox.faults.conductor import Conductor
 from metta_sandbox.faults.ground import Ground
+from metta_sandbox.faults.network import sides_of
 from metta_sandbox.faults.power import power_over
 from metta_sandbox.play.nodes import Job, Nodes
 from metta_sandbox.progress import Progress
@@ -13,6 +14,7 @@ from metta_sandbox.report.results import CheckResult, FaultResult
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.base import Stack, StackPlan
 from metta_sandbox.stack.link import HubLink
+from metta_sandbox.stack.network_side import NetworkSides
 from metta_sandbox.timeline.recording import Timeline
 
 
@@ -21,6 +23,7 @@ class Strikes:
 
     def __init__(self) -> None:
         self._conductor: Conductor | None = None
+        self._network: NetworkSides | None = None
         self.results: tuple[FaultResult, ...] = ()
         self.checks: tuple[CheckResult, ...] = ()
 
@@ -49,12 +52,14 @@ class Strikes:
         """Arm what faults wait for, if there are any, before the sweep starts."""
         if not scenario.faults:
             return
+        self._network = sides_of(stack, scenario.faults)
         ground = Ground(
             scenario,
             plan,
             link,
             power_over(stack, plan),
             start_on=lambda host: nodes.start_on(host, job),
+            network=self._network,
         )
         self._conductor = nodes.listener = Conductor(ground, timeline, progress)
         self._conductor.prepare()
@@ -66,8 +71,12 @@ class Strikes:
 
     def heal(self) -> None:
         """Heal whatever lasts, while everything is still there."""
-        if self._conductor:
-            self._conductor.heal()
+        try:
+            if self._conductor:
+                self._conductor.heal()
+        finally:
+            if self._network:
+                self._network.close()
 
     def conclude(self) -> None:
         """Take what became of each fault, once everything was heard of it."""

@@ -45,6 +45,11 @@ def needs(scenario: Scenario) -> tuple[Need, ...]:
     if scenario.hardware == "gpu":
         found.append(Need(GPUS, "hardware"))
     found += [
+        Need(SIDE_CONTAINERS, f"faults[{index}].{fault.key}")
+        for index, fault in enumerate(scenario.faults)
+        if fault.said.beside_nodes
+    ]
+    found += [
         Need(SIDE_CONTAINERS, f"expect[{index}].{item.key}", of_all=False)
         for index, item in enumerate(scenario.expect)
         if isinstance(item.said, NothingOutside)

@@ -81,6 +81,12 @@ def _watch(options: argparse.Namespace) -> int:
     return Watcher(options.node, os.environ.get("METTA_NAMES", "").split()).run()
 
 
+def _meddle(_options: argparse.Namespace) -> int:
+    from metta_sandbox.node.agent.meddler import run
+
+    return run()
+
+
 @contextlib.contextmanager
 def _soon() -> Iterator[None]:
     """Import what serves many at once in two thirds of the time; a node is ready no sooner.
@@ -134,6 +140,7 @@ _PROGRAMS: Dict[str, Callable[[argparse.Namespace], int]] = {
     "agent": _agent,
     "groups": _groups,
     "hub": _hub,
+    "meddle": _meddle,
     "nodes": _nodes,
     "rank": _rank,
     "ranks": _ranks,
@@ -170,6 +177,8 @@ def _parser() -> argparse.ArgumentParser:
     nodes = programs.add_parser("nodes", help="print which nodes the hub is connected to, as JSON")
     nodes.add_argument("--hub", required=True, help="tcp:HOST:PORT or unix:PATH")
     nodes.add_argument("--patience", type=float, default=5.0, help="seconds for its answer")
+
+    programs.add_parser("meddle", help="strikes a node's network, as told on standard input")
 
     groups = programs.add_parser("groups", help="print what runs on this node, as JSON")
     groups.add_argument("--local", help="the agent's socket (else METTA_EVENTS)")

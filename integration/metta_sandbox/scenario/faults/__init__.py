@@ -23,6 +23,17 @@ from metta_sandbox.scenario.faults.code import (
 )
 from metta_sandbox.scenario.faults.control import ApiFault, ControlFault, RejectToken, RunName
 from metta_sandbox.scenario.faults.files import Corrupt, WandbFolder
+from metta_sandbox.scenario.faults.network import (
+    Bandwidth,
+    Delay,
+    LinkFault,
+    NetworkFault,
+    NoName,
+    PacketLoss,
+    Partition,
+    PortTaken,
+    Reset,
+)
 from metta_sandbox.scenario.faults.nodes import Kill, LateStart, Pause, Restart, Terminate
 from metta_sandbox.scenario.faults.processes import SignalFault, WandbService
 from metta_sandbox.scenario.faults.trigger import Trigger
@@ -31,20 +42,29 @@ __all__ = [
     "CATALOGUE",
     "AnyFault",
     "ApiFault",
+    "Bandwidth",
     "CodeFault",
     "ControlFault",
     "Corrupt",
+    "Delay",
     "Exit",
     "FaultItem",
     "FaultKind",
     "HoldGil",
     "Kill",
     "LateStart",
+    "LinkFault",
     "NanGradients",
+    "NetworkFault",
+    "NoName",
     "OtherOverrides",
+    "PacketLoss",
+    "Partition",
     "Pause",
+    "PortTaken",
     "Raise",
     "RejectToken",
+    "Reset",
     "Restart",
     "RunName",
     "Segfault",
@@ -63,6 +83,7 @@ CATALOGUE: Mapping[str, type[FaultKind]] = {
     kind.key: kind
     for kind in (
         *(Kill, Terminate, Restart, Pause, LateStart),
+        *(Partition, PacketLoss, Delay, Bandwidth, Reset, NoName, PortTaken),
         *(SignalFault, WandbService),
         *(Raise, Exit, Segfault, Sleep, HoldGil, NanGradients, SkipCollective, OtherOverrides),
         *(Corrupt, WandbFolder),

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from metta_sandbox.scenario.base import Part
 
 #: Where a fault strikes, which decides what carries it out.
-Family = Literal["nodes", "processes", "code", "files", "control plane"]
+Family = Literal["nodes", "network", "processes", "code", "files", "control plane"]
 
 
 class FaultKind(Part):
@@ -30,6 +30,8 @@ class FaultKind(Part):
     healing: ClassVar[str] = ""
     #: Whether it is undone when the sweep is over, at the latest.
     must_heal: ClassVar[bool] = True
+    #: Whether somebody must be beside its hosts, which must be containers then.
+    beside_nodes: ClassVar[bool] = False
     #: Checks that need not hold where it strikes.
     voids: ClassVar[frozenset[str]] = frozenset()
 

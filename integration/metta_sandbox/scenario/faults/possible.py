@@ -12,10 +12,12 @@ from metta_sandbox.scenario.faults import (
     Corrupt,
     FaultItem,
     OtherOverrides,
+    PortTaken,
     SignalFault,
     Trigger,
     names_of,
 )
+from metta_sandbox.scenario.names import API
 from metta_sandbox.scenario.overrides import nearest
 from metta_sandbox.scenario.search import Sweep
 from metta_sandbox.scenario.workload import Workload
@@ -61,7 +63,7 @@ def _wrong(
     """Find targets that are not there, and triggers where there is none or must be one."""
     said, key = fault.said, fault.key
     for path, host in said.hosts:
-        if host not in hosts:
+        if host not in (*hosts, API):
             yield (key, *path), f"there is no {host} among {many(len(hosts), 'node')}"
     if said.target_rank is not None and said.target_rank >= ranks:
         yield (key, "rank"), f"there is no rank {said.target_rank} among {many(ranks, 'rank')}"
@@ -91,6 +93,8 @@ def _misplaced(fault: FaultItem, workload: Workload) -> Iterator[tuple[tuple[str
             yield (key,), "workload.run has no trials that are known"
         elif fault.when is not None and fault.when.event is None:
             yield ("when",), "expected an event of a trial, such as checkpoint.saved"
+    if isinstance(said, PortTaken) and said.port is None and fault.when and not fault.when.event:
+        yield ("when",), "expected an event that has a port, as handoff.sent has; or port"
     if isinstance(said, OtherOverrides) and trainer.ranks_per_node > 1:
         yield (key, "rank"), "all ranks of a node are started with the same command"
     if isinstance(said, OtherOverrides) and trainer.overrides_style == "file":

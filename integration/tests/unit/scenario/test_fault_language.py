@@ -68,6 +68,23 @@ def test_every_example_is_a_fault_that_reads_back_and_fits_the_schema(kind: type
         ("{signal: {number: KILL}, when: {after: 1s}}", "expected either rank or rollout"),
         ("{signal: {rank: 1, number: KIL}, when: {after: 1s}}", "did you mean KILL?"),
         ("{late_start: {node: sweep-worker, by: 1s}, when: {after: 1s}}", "has no trigger"),
+        (
+            "{partition: {between: [sweep-worker, sweep-worker]}, when: {after: 1s}}",
+            "expected two hosts that are not the same",
+        ),
+        (
+            "{partition: {between: [dummy-api, sweep-worker-7]}, when: {after: 1s}}",
+            "between[1]: there is no sweep-worker-7 among 2 nodes",
+        ),
+        (
+            "{delay: {between: [sweep-master, dummy-api], by: 1s, jitter: 2s}, when: {after: 1s}}",
+            "expected a jitter of at most by",
+        ),
+        (
+            "{no_name: {name: dummy-api, on: dummy-api}, when: {after: 1s}}",
+            "expected a node; dummy-api is none",
+        ),
+        ("{port_taken: W, when: {after: 1s}}", "expected an event that has a port"),
         ("{api: {route: GET /whoami}}", "expected status, delay, drop or broken_json"),
         ("{api: {route: GET /whoamy, drop: true}}", "did you mean GET /whoami?"),
         ("{corrupt: {file: ../x}, when: {event: run.named}}", "expected a file's name, or a path"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from metta_sandbox.errors import InputError
+from metta_sandbox.scenario.faults import CATALOGUE
 from metta_sandbox.scenario.loading import parse
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.needs import lacking, needs
@@ -153,6 +154,10 @@ def test_needs_are_inferred() -> None:
     assert lacking(mounted, "process") == (
         "the engine process lacks containers (workload.build), containers (workload.mounts)"
     )
+    cut = CATALOGUE["partition"].example
+    struck = read(f"faults: [{cut}]")
+    assert lacking(struck, "process").endswith("lacks side containers (faults[0].partition)")
+    assert lacking(struck, "compose") == ""
     assert lacking(mounted, "compose") == lacking(plain, "process") == ""
 
 

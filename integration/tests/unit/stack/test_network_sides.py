@@ -1,0 +1,86 @@
+"""What is asked of an engine for a container that strikes a node's network."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from metta_sandbox.errors import StackError
+from metta_sandbox.stack.network_side import (
+    Base,
+    NetworkSide,
+    address_of,
+    base_of,
+    side_request,
+)
+
+BASE = Base("metta-x", "sha256:1", {"dev.metta-sandbox.run": "x"})
+
+
+def test_it_is_what_the_hub_is_and_carries_what_the_stack_carries() -> None:
+    labels = {"dev.metta-sandbox.run": "x", "com.docker.compose.service": "hub"}
+    assert base_of("metta-x", {"Image": "sha256:1", "Config": {"Labels": labels}}) == BASE
+
+
+def test_it_joins_the_nodes_network_alone_and_goes_with_the_project() -> None:
+    assert side_request(BASE, "sweep-worker") == [
+        *("run", "--rm", "--interactive", "--pull=never", "--read-only", "--user=0:0"),
+        "--name=metta-x-sweep-worker-network",
+        "--network=container:metta-x-sweep-worker",
+        *("--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=NET_RAW"),
+        "--security-opt=no-new-privileges:true",
+        "--volumes-from=metta-x-hub:ro",
+        "--label=com.docker.compose.oneoff=False",
+        "--label=com.docker.compose.project=metta-x",
+        "--label=com.docker.compose.service=sweep-worker-network",
+        "--label=dev.metta-sandbox.run=x",
+        *("--entrypoint=python3", "sha256:1", "-S", "/opt/metta/agent.pyz", "meddle"),
+    ]
+
+
+def test_an_address_is_the_stacks_network() -> None:
+    networks = {"stack": {"IPAddress": "10.0.0.2"}}
+    found = {"Name": "/a", "NetworkSettings": {"Networks": networks}}
+    assert address_of(found) == "10.0.0.2"
+    with pytest.raises(StackError, match="a has no address"):
+        address_of({"Name": "/a", "NetworkSettings": {"Networks": {}}})
+
+
+PROGRAM = """
+import json, sys
+print(json.dumps({"datagrams": 5, "connections": 6}), flush=True)
+for line in sys.stdin:
+    verb = json.loads(line)["verb"]
+    if verb == "end":
+        sys.exit("last words")
+    told = {"error": "no"} if verb == "refuse" else {"result": json.loads(line)["args"]}
+    print(json.dumps(told), flush=True)
+"""
+
+
+def test_it_answers_refuses_and_says_what_it_ended_of() -> None:
+    side = NetworkSide([sys.executable, "-c", PROGRAM], "sweep-worker", "10.0.0.2")
+    side.await_ready()
+
+    assert (side.datagrams(), side.connections()) == (("10.0.0.2", 5), ("10.0.0.2", 6))
+    assert side.ask("echo", a=1) == {"a": 1}
+    with pytest.raises(StackError, match="beside sweep-worker: no"):
+        side.ask("refuse")
+    with pytest.raises(StackError, match="does not answer: last words"):
+        side.ask("end")
+    with pytest.raises(StackError, match="nobody is beside sweep-worker any more"):
+        side.ask("echo")
+
+
+def test_it_ends_with_its_input() -> None:
+    side = NetworkSide([sys.executable, "-c", PROGRAM], "sweep-worker", "10.0.0.2")
+    side.await_ready()
+    side.close()
+    side.close()
+
+
+def test_one_that_does_not_start_says_why() -> None:
+    side = NetworkSide([sys.executable, "-c", "exit('no such capability')"], "a", "10.0.0.2")
+    with pytest.raises(StackError, match="beside a does not answer: no such capability"):
+        side.await_ready()
