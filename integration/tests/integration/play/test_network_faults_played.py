@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,9 +137,11 @@ def test_a_fault_ends_with_the_harness(
     command.says("fault partition: ", 300)
 
     def beside() -> list[str]:
-        ours = [("label", f"dev.metta-sandbox.run={command.run}")]
-        names = [each.name for each in docker.container.list(all=True, filters=ours)]
-        return [name for name in names if name.endswith("-network")]
+        # Asked for by name alone: one may vanish while it is looked at.
+        look = [*docker.docker_cmd, "ps", "--all", "--format={{.Names}}"]
+        ours = f"--filter=label=dev.metta-sandbox.run={command.run}"
+        names = subprocess.run([*look, ours], capture_output=True, text=True, check=True).stdout
+        return [name for name in names.split() if name.endswith("-network")]
 
     assert len(beside()) == 2
     command.interrupt(number)
