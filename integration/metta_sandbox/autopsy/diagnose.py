@@ -127,6 +127,9 @@ def _rank_died(case: Case) -> Cause | None:
     kind, what, call = _death(case, first)
     if kind == "rank missing at rendezvous" and (absent := _absent(case)) is not None:
         return absent
+    if first.error is not None and all(_has_ended_left_alone(one) for one in case.members):
+        # Nobody failed by itself: what they lost is what was between them.
+        kind, what = "peer unreachable", f"lost a peer that had not ended: it {what}"
     return of_rank(case, first, kind, what, call)
 
 
@@ -137,6 +140,10 @@ def _left_early(case: Case) -> Cause | None:
             what = "ended with status 0 while others still needed it"
             return of_rank(case, one, "collective mismatch", what)
     return None
+
+
+def _has_ended_left_alone(member: Member) -> bool:
+    return member.status is not None and _is_left_alone(member)
 
 
 def _is_left_alone(member: Member) -> bool:

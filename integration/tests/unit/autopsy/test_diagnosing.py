@@ -166,6 +166,21 @@ def test_deaths_are_told_apart(status: int, error: Exc | None, kind: str, said: 
     assert said in cause.sentence
 
 
+@pytest.mark.parametrize("status", [1, -15], ids=["resets both", "told to end"])
+def test_who_lost_a_peer_that_did_not_fail_could_not_reach_it(status: int) -> None:
+    reset = Exc("RuntimeError", "Connection reset by peer", "train.py:23", "main", "all_reduce")
+    errors = {0: reset} | ({1: reset} if status == 1 else {})
+    cause = named(case([*started(), exited(0, 1, 8.0), exited(1, status)], errors=errors))
+
+    assert (cause.kind, cause.rank) == ("peer unreachable", 0)
+    assert "lost a peer that had not ended: it raised RuntimeError" in cause.sentence
+
+
+def test_one_whose_end_is_not_known_may_have_failed_by_itself() -> None:
+    cause = named(case([*started(), exited(0, 1, 8.0)], errors={0: LEFT}))
+    assert cause.kind == "exception"
+
+
 def test_a_kill_for_want_of_memory_is_the_kernels() -> None:
     seen = {HOSTS[1]: NodeLook(oom_kills=1)}
     cause = named(case([*started(), exited(1, -9)], seen))
