@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 from metta_sandbox.autopsy.cause import Kind
-from metta_sandbox.scenario.faults import CATALOGUE
 
 #: Seconds without a sign of life after which a sweep is looked into.
 SILENCE = 20
@@ -50,10 +49,6 @@ class Known:
     trial: int = 1
     sweep: str = ""
     bundled: bool = False
-
-    def fits(self, engine: str) -> bool:
-        """Whether an engine, ``process`` or ``compose``, lets it happen."""
-        return engine == "compose" or not CATALOGUE[self.key].beside_nodes
 
 
 @dataclass(frozen=True)

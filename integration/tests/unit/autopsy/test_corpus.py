@@ -34,12 +34,6 @@ def test_faults_that_share_a_sweep_have_trials_of_their_own() -> None:
         assert len(set(trials)) == len(trials), sweep.name
 
 
-def test_local_processes_have_all_but_what_needs_somebody_beside_a_container() -> None:
-    left_out = {one.key for one in corpus() if not one.fits("process")}
-    assert left_out >= {key for key, kind in CATALOGUE.items() if kind.family == "network"}
-    assert all(one.fits("compose") for one in corpus())
-
-
 def test_some_can_be_picked_by_a_word() -> None:
     assert {one.key for one in chosen(["sleep", "hold"])} == {"sleep", "hold_gil"}
     assert {one.sweep for one in chosen(["of-ours"])} == {"of-ours"}
