@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 #: Seconds between two signs, and how much processor time in between makes one.
 _PAUSE = 5.0
-_WORKS = 0.25
+_WORKS = 0.1
 #: Seconds after which a rollout has started, or never will.
 _LONGEST = 120.0
 
