@@ -209,6 +209,10 @@ def _of_networks() -> Iterator[Known]:
 def corpus() -> tuple[Known, ...]:
     """List all of them, each name once."""
     named = {"event": "run.named", "trial": 1}
+    started = {"when": {"event": "train.step", "rank": 1, "trial": 1, "step": 1}}
+    restart = {"restart": {"node": "sweep-worker"}, **started}
+    memory = {"out_of_memory": {"rank": 1}, **started}
+    cpu = {"cpu": {"node": "sweep-worker", "share": 0.1}}
     soon, late = (
         {"late_start": {"node": "sweep-worker", "by": f"{by}s"}} for by in (2, 4 * SILENCE)
     )
@@ -217,7 +221,10 @@ def corpus() -> tuple[Known, ...]:
         *_of_nodes("kill", ("node lost",)),
         # Told to end, a node's processes end one after the other.
         *_of_nodes("terminate", ("node lost", "process died")),
-        *_of_nodes("restart", ("node lost",)),
+        Known("restart-r1", "restart", restart, ("node lost",), 1, 1),
+        Known("out-of-memory", "out_of_memory", memory, ("killed by the kernel",), 1, 1),
+        # It only makes all slower.
+        Known("cpu", "cpu", cpu, (), None),
         *_of_nodes("pause", ("stopped",)),
         *_of_networks(),
         # Late by so little that nothing goes wrong, and so much that it never comes.

@@ -29,6 +29,7 @@ class Member:
         ended: When it did, in seconds since the run began.
         error: The last exception in its log.
         step: The last training step that it told.
+        out_of_memory: Whether the kernel has killed it, as memory ran out.
 
     """
 
@@ -40,6 +41,7 @@ class Member:
     ended: float | None = None
     error: Exc | None = None
     step: int | None = None
+    out_of_memory: bool = False
 
     @property
     def alive(self) -> bool:
@@ -117,6 +119,7 @@ class Case:
     def _member(self, rank: int) -> Member:
         node = self.hosts[rank // self.ranks_per_node]
         pid = status = ended = step = None
+        killed = False
         for event in self.events:
             if event.get("rank") != rank or event.get("group") == SWEEP:
                 continue
@@ -126,6 +129,7 @@ class Case:
                 pid, node = event.get("process"), str(event.get("node"))
             elif event.name == "rank.exited":
                 status, ended = event.get("status"), event.received
+                killed = bool(event.get("out_of_memory"))
             elif event.name == "train.step":
                 step = event.get("step")
         look = self.looks.get(node)
@@ -136,7 +140,7 @@ class Case:
         call = reading(process) if process else None
         # One that lived wrote whatever its log says of an error when it was ended.
         error = None if status is None else self.errors.get(rank)
-        return Member(rank, node, process, call, status, ended, error, step)
+        return Member(rank, node, process, call, status, ended, error, step, killed)
 
 
 def trial_under_way(events: Sequence[Event]) -> int | None:

@@ -156,7 +156,7 @@ def _death(case: Case, member: Member) -> tuple[Kind, str, str]:
     assert member.status is not None
     look = case.looks.get(member.node)
     if member.status == -signal.SIGKILL:
-        if look is not None and look.oom_kills:
+        if member.out_of_memory or (look is not None and look.oom_kills):
             return "killed by the kernel", "was killed by the kernel, out of memory", ""
         return "process died", "was killed by signal 9 (SIGKILL)", ""
     error = member.error

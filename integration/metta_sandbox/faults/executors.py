@@ -29,10 +29,12 @@ from metta_sandbox.faults.network import (
 )
 from metta_sandbox.faults.nodes import KillNode, PauseNode, RestartNode, StartLate, TerminateNode
 from metta_sandbox.faults.processes import KillWandbService, SignalProcess
+from metta_sandbox.faults.resources import ExhaustMemory, ThrottleNode
 from metta_sandbox.scenario.faults import (
     ApiFault,
     Bandwidth,
     Corrupt,
+    Cpu,
     Delay,
     Exit,
     FaultKind,
@@ -42,6 +44,7 @@ from metta_sandbox.scenario.faults import (
     NanGradients,
     NoName,
     OtherOverrides,
+    OutOfMemory,
     PacketLoss,
     Partition,
     Pause,
@@ -67,6 +70,8 @@ EXECUTORS: Mapping[type[FaultKind], type[Executor[Any]]] = {
     Restart: RestartNode,
     Pause: PauseNode,
     LateStart: StartLate,
+    OutOfMemory: ExhaustMemory,
+    Cpu: ThrottleNode,
     Partition: CutLink,
     PacketLoss: LosePackets,
     Delay: DelayPackets,

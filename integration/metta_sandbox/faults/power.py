@@ -42,6 +42,24 @@ class Power(Protocol):
         """Say what a node does: ``RUNS``, ``STANDS_STILL``, or how it ended."""
         ...
 
+    def limit(self, host: str, *limits: str) -> None:
+        """Set limits of a node, as ``docker update`` takes them.
+
+        Raises:
+            StackError: It is no container, or the engine refuses.
+
+        """
+        ...
+
+    def read(self, host: str, *paths: str) -> str:
+        """Read the first file that is there, as the node sees it.
+
+        Raises:
+            StackError: None is.
+
+        """
+        ...
+
 
 def power_over(stack: Stack, plan: StackPlan) -> Power:
     """Give what has power over a stack's nodes."""
@@ -96,6 +114,14 @@ class ProcessPower:
             return "has ended"
         states = {_state(pid) for pid in pids} - {"", "Z"}
         return STANDS_STILL if states == {"T"} else RUNS
+
+    def limit(self, host: str, *_limits: str) -> None:
+        """Refuse: limits are set for containers."""
+        raise StackError(f"{host} is no container")
+
+    def read(self, host: str, *_paths: str) -> str:
+        """Refuse: it sees what this machine does."""
+        raise StackError(f"{host} is no container")
 
     def _signal_all(self, host: str, number: int) -> None:
         told: set[int] = set()
@@ -160,6 +186,15 @@ class ContainerPower:
         if status == "paused":
             return STANDS_STILL
         return RUNS if status == "running" else describe_end(container_status(int(code)))
+
+    def limit(self, host: str, *limits: str) -> None:
+        """Update the container."""
+        self._docker("update", *limits, self._name(host))
+
+    def read(self, host: str, *paths: str) -> str:
+        """Have it read by a shell in the container."""
+        tried = " || ".join(f"cat {path} 2>&-" for path in paths)
+        return self._docker("exec", self._name(host), "sh", "-c", tried)
 
     def _name(self, host: str) -> str:
         return container_name(self._project, host)

@@ -50,6 +50,11 @@ def needs(scenario: Scenario) -> tuple[Need, ...]:
         if fault.said.beside_nodes
     ]
     found += [
+        Need(CONTAINERS, f"faults[{index}].{fault.key}")
+        for index, fault in enumerate(scenario.faults)
+        if fault.said.in_containers
+    ]
+    found += [
         Need(SIDE_CONTAINERS, f"expect[{index}].{item.key}", of_all=False)
         for index, item in enumerate(scenario.expect)
         if isinstance(item.said, NothingOutside)

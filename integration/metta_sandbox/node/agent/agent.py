@@ -19,6 +19,7 @@ from metta_sandbox.node.agent.emitters import Channel, Emitters
 from metta_sandbox.node.agent.forward import Forwarder, Tail
 from metta_sandbox.node.agent.group import Group
 from metta_sandbox.node.agent.injectors import Injectors
+from metta_sandbox.node.agent.memory import oom_kills
 from metta_sandbox.node.agent.outlet import Outlet
 from metta_sandbox.node.agent.processes import (
     adopt_orphans,
@@ -79,6 +80,7 @@ class Agent:
         self._reaped = asyncio.Event()
         self._emitters = Emitters()
         self._injectors = Injectors()
+        self._oom_kills = oom_kills()
         adopt_orphans()
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -222,6 +224,9 @@ class Agent:
         group.ranks[message["local_rank"]] = {
             key: message.get(key) for key in ("rank", "local_rank", "pid", "status", "log")
         }
+        if message.get("status") == -signal.SIGKILL:
+            killed, self._oom_kills = self._oom_kills, oom_kills()
+            message["out_of_memory"] = (self._oom_kills or 0) > (killed or 0)
         start = message.pop("start", 0)
         log = message["log"]
         if log not in group.tails:

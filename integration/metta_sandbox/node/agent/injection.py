@@ -38,6 +38,9 @@ _LOOK = 0.005
 #: Seconds that a thread with nothing to wait for sleeps in one go.
 _LONG = 10**6
 
+#: Bytes of memory that are taken in one go.
+_CHUNK = 16 << 20
+
 #: What must live as long as the process.
 _KEPT: List[Any] = []
 
@@ -119,12 +122,9 @@ class Injection:
         verb, fault = order["do"], order.get("fault", "")
         if verb == "look":
             return {"main": self._place(), "poisoned": not self._poison}, None
-        if verb == "raise":
-            return {}, lambda: self._raise(fault, order["exception"], order["message"])
-        if verb == "exit":
-            return {}, lambda: self._exit(fault, order["status"])
-        if verb == "segfault":
-            return {}, lambda: self._segfault(fault)
+        ends = self._ends(order, fault)
+        if ends is not None:
+            return {}, ends
         if verb == "sleep":
             self._in_main_thread(lambda: self._sleep_for_ever(fault))
         elif verb == "hold_gil":
@@ -138,6 +138,19 @@ class Injection:
         else:
             raise LookupError(f"unknown order {verb!r}")
         return {}, None
+
+    def _ends(self, order: Dict[str, Any], fault: str) -> Then:
+        """Give what ends the process, or its program, once the order was answered."""
+        verb = order["do"]
+        if verb == "raise":
+            return lambda: self._raise(fault, order["exception"], order["message"])
+        if verb == "exit":
+            return lambda: self._exit(fault, order["status"])
+        if verb == "segfault":
+            return lambda: self._segfault(fault)
+        if verb == "out_of_memory":
+            return lambda: self._exhaust_memory(fault, order["at_most"])
+        return None
 
     def _tell(self, fault: str, **seen: Any) -> None:
         self._emitter.emit("fault.happened", fault=fault, **seen)
@@ -173,6 +186,18 @@ class Injection:
     def _segfault(self, fault: str) -> None:
         self._tell(fault, reads="address 0")
         ctypes.string_at(0)
+
+    def _exhaust_memory(self, fault: str, at_most: int) -> None:
+        self._tell(fault, takes=at_most)
+        import mmap  # noqa: PLC0415 - only here
+
+        _offer_to_be_killed()
+        # In one mapping: the kernel can't take back at once what a process is still mapping.
+        memory = mmap.mmap(-1, at_most, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        _KEPT.append(memory)
+        written = b"x" * _CHUNK
+        for _ in range(at_most // _CHUNK):
+            memory.write(written)
 
     def _in_main_thread(self, act: Callable[[], None]) -> None:
         def run(_argument: object) -> int:
@@ -259,6 +284,15 @@ class Injection:
                 return whole(module, *args, **kwargs)
 
         ddp.forward = forward
+
+
+def _offer_to_be_killed() -> None:
+    """Let the kernel choose this process, of all on the node, when memory runs out."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")
+    except OSError:
+        return
 
 
 def _caller() -> str:

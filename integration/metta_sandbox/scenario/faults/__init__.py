@@ -36,6 +36,7 @@ from metta_sandbox.scenario.faults.network import (
 )
 from metta_sandbox.scenario.faults.nodes import Kill, LateStart, Pause, Restart, Terminate
 from metta_sandbox.scenario.faults.processes import SignalFault, WandbService
+from metta_sandbox.scenario.faults.resources import Cpu, OutOfMemory
 from metta_sandbox.scenario.faults.trigger import Trigger
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "CodeFault",
     "ControlFault",
     "Corrupt",
+    "Cpu",
     "Delay",
     "Exit",
     "FaultItem",
@@ -58,6 +60,7 @@ __all__ = [
     "NetworkFault",
     "NoName",
     "OtherOverrides",
+    "OutOfMemory",
     "PacketLoss",
     "Partition",
     "Pause",
@@ -83,6 +86,7 @@ CATALOGUE: Mapping[str, type[FaultKind]] = {
     kind.key: kind
     for kind in (
         *(Kill, Terminate, Restart, Pause, LateStart),
+        *(OutOfMemory, Cpu),
         *(Partition, PacketLoss, Delay, Bandwidth, Reset, NoName, PortTaken),
         *(SignalFault, WandbService),
         *(Raise, Exit, Segfault, Sleep, HoldGil, NanGradients, SkipCollective, OtherOverrides),

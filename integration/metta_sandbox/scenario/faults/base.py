@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from metta_sandbox.scenario.base import Part
 
 #: Where a fault strikes, which decides what carries it out.
-Family = Literal["nodes", "network", "processes", "code", "files", "control plane"]
+Family = Literal["nodes", "resources", "network", "processes", "code", "files", "control plane"]
 
 
 class FaultKind(Part):
@@ -32,6 +32,8 @@ class FaultKind(Part):
     must_heal: ClassVar[bool] = True
     #: Whether somebody must be beside its hosts, which must be containers then.
     beside_nodes: ClassVar[bool] = False
+    #: Whether its nodes must be containers.
+    in_containers: ClassVar[bool] = False
     #: Checks that need not hold where it strikes.
     voids: ClassVar[frozenset[str]] = frozenset()
 

@@ -139,7 +139,23 @@ def fault(result: RunResult, kind: str) -> FaultResult:
     return next(found)
 
 
-@pytest.mark.parametrize("kind", [key for key, kind in CATALOGUE.items() if not kind.beside_nodes])
+#: What local processes can have.
+ANYWHERE = [key for key, kind in CATALOGUE.items() if not (kind.in_containers or kind.beside_nodes)]
+RESOURCES = """\
+extends: _base.yaml
+name: resources
+sweep: {trials: 2}
+faults:
+  - {cpu: {node: sweep-worker, share: 0.1}, when: {event: train.started, rank: 1, trial: 1},
+     until: {event: train.finished, rank: 1, trial: 1}}
+  - {out_of_memory: {rank: 1}, when: {event: train.step, rank: 1, trial: 2, step: 1}}
+expect:
+  - trials: {completed: 1, failed: 1}
+  - exits: {status: -9, rank: 1, of: 2}
+"""
+
+
+@pytest.mark.parametrize("kind", ANYWHERE)
 def test_a_fault_strikes_and_is_proven(played: RunResult, kind: str) -> None:
     struck = fault(played, kind)
 
@@ -264,4 +280,21 @@ def test_a_container_that_is_started_again_rejoins(cli: Start, tmp_path: Path) -
     command.wait(300)
     (played,) = command.results().scenarios
     assert [(one.kind, one.proven) for one in played.faults] == [("restart", True)], played.faults
+    assert played.verdict is Verdict.PASSED, played.reason
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("docker")
+def test_containers_run_out_of_what_they_have(cli: Start, tmp_path: Path) -> None:
+    (tmp_path / "_base.yaml").write_text(BASE)
+    (tmp_path / "resources.yaml").write_text(RESOURCES)
+    command = cli("run", tmp_path / "resources.yaml", "--engine", "compose")
+
+    command.wait(300)
+    (played,) = command.results().scenarios
+    assert [(one.kind, one.proven) for one in played.faults] == [
+        ("cpu", True),
+        ("out_of_memory", True),
+    ], played.faults
+    assert [(cause.kind, cause.rank) for cause in played.causes] == [("killed by the kernel", 1)]
     assert played.verdict is Verdict.PASSED, played.reason

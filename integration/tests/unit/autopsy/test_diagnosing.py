@@ -187,6 +187,14 @@ def test_a_kill_for_want_of_memory_is_the_kernels() -> None:
     assert (cause.kind, cause.rank) == ("killed by the kernel", 1)
 
 
+def test_a_kill_for_want_of_memory_is_the_kernels_also_when_nobody_was_there_to_look() -> None:
+    killed = event(
+        "rank.exited", 9.0, node=HOSTS[1], rank=1, group="trial-2", status=-9, out_of_memory=True
+    )
+    cause = named(case([*started(), killed, exited(0, 1, 9.5)], errors={0: LEFT}))
+    assert (cause.kind, cause.rank) == ("killed by the kernel", 1)
+
+
 def test_a_lost_node_comes_before_all_that_followed() -> None:
     fallen = {HOSTS[1]: "was killed by signal 9, out of memory"}
     cause = named(case([*started(), exited(0, 1)], fallen=fallen, errors={0: LEFT}))

@@ -16,6 +16,7 @@ from metta_sandbox.scenario.faults.injected import injected_ranks
 from metta_sandbox.scenario.faults.table import BEGIN, END, table
 from metta_sandbox.scenario.loading import parse, parse_file, to_yaml
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.needs import lacking
 from metta_sandbox.scenario.schema import make_schema
 
 DOCS_FILE = Path(__file__).parents[4] / "docs" / "faults.md"
@@ -177,3 +178,12 @@ def test_the_schema_says_what_each_fault_is() -> None:
 
     for kind in CATALOGUE.values():
         assert f"{kind.__name__.removesuffix('Fault')}FaultItem" in items
+
+
+@pytest.mark.parametrize("fault", ["{out_of_memory: {rank: 1}, when: {after: 1s}}", "{cpu: W}"])
+def test_what_takes_a_nodes_resources_needs_containers(fault: str) -> None:
+    scenario = read(KILL, fault)
+    (key,) = {item.key for item in scenario.faults} - {"kill"}
+
+    assert lacking(scenario, "process") == f"the engine process lacks containers (faults[1].{key})"
+    assert lacking(scenario, "compose") == lacking(read(KILL), "process") == ""
