@@ -78,16 +78,23 @@ def run(
             "--fresh", help="Bring no stack up before the last one is gone; share nothing."
         ),
     ] = False,
+    keep_nodes: Annotated[
+        bool,
+        typer.Option(
+            "--keep-nodes", help="Let scenarios of the same needs take turns on containers."
+        ),
+    ] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
     """Play scenarios, write artifacts, print verdicts."""
     from metta_sandbox.play import run as playing  # noqa: PLC0415 - --help must not wait for it
+    from metta_sandbox.play.options import Options  # noqa: PLC0415
     from metta_sandbox.report.live import make_reporter  # noqa: PLC0415
     from metta_sandbox.scenario.files import find_own  # noqa: PLC0415
     from metta_sandbox.scenario.loading import read_settings  # noqa: PLC0415
 
-    options = playing.Options(
+    options = Options(
         paths=tuple(paths or find_own(Path("scenarios"))),
         settings=read_settings(settings or ()),
         engine=_engine(engine),
@@ -98,6 +105,7 @@ def run(
         credentials=credentials,
         jobs=_jobs(jobs),
         fresh=fresh,
+        keep_nodes=keep_nodes,
         ci=playing.in_ci(),
     )
     with make_reporter(quiet=quiet, verbose=verbose) as reporter:
@@ -130,6 +138,7 @@ def launch(
     from metta_sandbox.play import run as playing  # noqa: PLC0415
     from metta_sandbox.play.dry_run import dry_run as describe  # noqa: PLC0415
     from metta_sandbox.play.launch import read_launch  # noqa: PLC0415
+    from metta_sandbox.play.options import Options  # noqa: PLC0415
     from metta_sandbox.report.live import make_reporter  # noqa: PLC0415
     from metta_sandbox.stack.standing import find_record  # noqa: PLC0415
 
@@ -149,7 +158,7 @@ def launch(
     ):
         reporter.warn(f"not using the standing stack: {reason}")
         standing = None
-    options = playing.Options(
+    options = Options(
         given=((Path("launch"), scenario),),
         words=tuple(words),
         standing=standing is not None,

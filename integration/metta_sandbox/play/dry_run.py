@@ -9,8 +9,8 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from metta_sandbox.play.nodes import Job, job_command
+from metta_sandbox.play.options import Options
 from metta_sandbox.play.planning import sweep_words
-from metta_sandbox.play.run import Options
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.loading import to_yaml
 from metta_sandbox.scenario.model import Scenario

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from metta_sandbox.play import workspace
+from metta_sandbox.play.apart import why_apart
 from metta_sandbox.play.beside_nodes import sides
 from metta_sandbox.play.brought import provision
 from metta_sandbox.play.course import Course, Setting
@@ -29,6 +30,9 @@ def plan_of(scenario: Scenario, file: Path, folder: Path, setting: Setting) -> S
         credentials=find_credentials() if scenario.credentials or setting.credentials else (),
         provision=provision(scenario, file),
         sides=sides(scenario),
+        apart=why_apart(
+            scenario, source=setting.source is not None, credentials=setting.credentials
+        ),
     )
     for each in plan.credentials:
         setting.progress(f"nodes see ~/{each.name}, read-only")

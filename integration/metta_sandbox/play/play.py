@@ -242,7 +242,9 @@ def _return(course: Course, setting: Setting) -> None:
     if course.stack is None:
         return
     began = time.perf_counter()
-    course.attempt(partial(setting.engine.give_back, course.stack))
+    over = course.ending is not None and course.ending.end is End.FINISHED
+    clean = over and not course.problems and not course.interrupted
+    course.attempt(partial(setting.engine.give_back, course.stack, clean=clean))
     course.down = time.perf_counter() - began
 
 

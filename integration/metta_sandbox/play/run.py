@@ -5,26 +5,25 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from metta_sandbox.errors import InputError, SandboxError, StackError
+from metta_sandbox.errors import SandboxError, StackError
 from metta_sandbox.interrupt import INTERRUPTED, Interrupted, interruptible, uninterrupted
+from metta_sandbox.play.apart import why_apart
 from metta_sandbox.play.brought import provision, require_folders
 from metta_sandbox.play.course import Played, Setting
+from metta_sandbox.play.options import Options, chosen, room_of
 from metta_sandbox.play.play import play
 from metta_sandbox.play.schedule import (
     SEED,
     Room,
     Schedule,
-    cores,
     dependencies,
-    fitting_jobs,
-    free_memory,
     memory_of,
     shared_nodes,
 )
@@ -46,51 +45,13 @@ from metta_sandbox.report.results import RunResult, ScenarioResult
 from metta_sandbox.scenario.loading import load_all
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.needs import lacking
-from metta_sandbox.scenario.overrides import nearest
 from metta_sandbox.stack.credentials import remove_copies
 from metta_sandbox.stack.engines import Engine, choose, remove_everywhere
 from metta_sandbox.stack.lease import Owner, lease, leased_engine, reap
+from metta_sandbox.stack.pool import Sharing
 from metta_sandbox.stack.process import belonging_to
 from metta_sandbox.stack.provision import Provision
 from metta_sandbox.verdict import Verdict, exit_status, worst
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line says.
-
-    Args:
-        paths: Scenario files or folders.
-        given: Scenarios that were read already, with where from; then ``paths`` is not looked at.
-        words: The command as typed, which starts on every node; made from the scenario if empty.
-        standing: Whether the standing stack is used when one is up.
-        credentials: Whether nodes see the caller's credentials, also if a scenario asks for none.
-        engine: ``auto``, ``compose`` or ``process``.
-        artifacts: Where runs leave their artifacts.
-        filter: Words; a scenario is played if its name or a tag holds one of them.
-        seed: Goes over every scenario's own, if given.
-        settings: Values of the files' variables, by name.
-        source: A working copy that every node sees, or None.
-        jobs: How many scenarios may be played at once; None: as many as the cores allow.
-        fresh: Whether each scenario's stack comes up when the one before has gone, and no sooner.
-        ci: Whether this is a CI job.
-
-    """
-
-    paths: tuple[Path, ...] = ()
-    given: tuple[tuple[Path, Scenario], ...] = ()
-    words: tuple[str, ...] = ()
-    standing: bool = False
-    credentials: bool = False
-    engine: str = "auto"
-    artifacts: Path = Path("artifacts")
-    filter: tuple[str, ...] = ()
-    seed: int | None = None
-    settings: Mapping[str, str] = field(default_factory=dict)
-    source: Path | None = None
-    jobs: int | None = None
-    fresh: bool = False
-    ci: bool = False
 
 
 class Run:
@@ -197,19 +158,30 @@ class Run:
                 show(len(shown))
 
         weights = [memory_of(scenario) for _, scenario in scenarios]
-        shared = shared_nodes([one for _, one in scenarios], room)
-        if room.memory is not None:
-            room = replace(room, memory=room.memory - shared * SEED)
+        sharing, room = self._shared([one for _, one in scenarios], room)
         schedule = Schedule(weights, dependencies(scenarios, self.folder), room)
         try:
             assert self.engine is not None
-            sharing = self.engine.sharing(self.folder.name, shared)
-            with belonging_to(self.folder.name), sharing:
+            shared = self.engine.sharing(self.folder.name, sharing)
+            with belonging_to(self.folder.name), shared:
                 SideBySide(schedule, one, begin, take).run()
         finally:
             # Those whose turn to be told did not come, since one before them was never played.
             for index in sorted(came.keys() - set(shown)):
                 show(index)
+
+    def _shared(self, scenarios: Sequence[Scenario], room: Room) -> tuple[Sharing, Room]:
+        """Say what scenarios can share, and what room there is beside that."""
+        assert self.engine is not None
+        assert self.setting is not None
+        kept = room.keeping and self.engine.name == "compose"
+        stacks = room.jobs + room.ahead if kept else 1
+        nodes = shared_nodes(scenarios, room, stacks)
+        if room.memory is not None:
+            room = replace(room, memory=room.memory - nodes * stacks * SEED)
+        source, credentials = self.setting.source is not None, self.setting.credentials
+        reasons = (why_apart(one, source=source, credentials=credentials) for one in scenarios)
+        return Sharing(nodes, sum(not each for each in reasons) if kept else 0, stacks), room
 
     def _setting_of(self, place: str, turn: Turn) -> Setting:
         assert self.setting is not None
@@ -252,7 +224,7 @@ def run(options: Options, reporter: Reporter) -> int:
     """
     try:
         with interruptible():
-            scenarios = _chosen(options.given or load_all(options.paths, options.settings), options)
+            scenarios = chosen(options.given or load_all(options.paths, options.settings), options)
             require_folders(scenarios)
             with opened(options, reporter) as current:
                 current.prepare(scenarios)
@@ -263,7 +235,7 @@ def run(options: Options, reporter: Reporter) -> int:
 
 
 def _play_all(current: Run, scenarios: Sequence[tuple[Path, Scenario]], options: Options) -> None:
-    room = _room(options, current.reporter)
+    room = room_of(options, current.reporter.warn)
     if len(scenarios) > 1 and room.jobs + room.ahead > 1:
         current.prepare_at_once(scenarios)
         current.play_beside(scenarios, room)
@@ -271,21 +243,6 @@ def _play_all(current: Run, scenarios: Sequence[tuple[Path, Scenario]], options:
     for number, (file, scenario) in enumerate(scenarios, 1):
         current.reporter.begin(scenario, number, len(scenarios))
         current.play(file, scenario)
-
-
-def _room(options: Options, reporter: Reporter) -> Room:
-    """Find out how much there is for scenarios that are played at once."""
-    jobs = options.jobs or fitting_jobs(cores())
-    if options.source and jobs > 1:
-        if options.jobs:
-            reporter.warn("with --source scenarios share a working folder: playing one at a time")
-        jobs = 1
-    return Room(
-        jobs=jobs,
-        ahead=0 if options.fresh else 1,
-        memory=free_memory(),
-        overlapping=not options.fresh,
-    )
 
 
 @contextmanager
@@ -353,31 +310,6 @@ def _staged(current: Run, options: Options) -> Iterator[None]:
             if not whole or Verdict.ERROR in {one.verdict for one in current.results}:
                 with uninterrupted():
                     _remove(engine, current, reporter)
-
-
-def _chosen(
-    found: Sequence[tuple[Path, Scenario]], options: Options
-) -> list[tuple[Path, Scenario]]:
-    scenarios = [
-        (path, scenario)
-        for path, scenario in found
-        if not options.filter
-        or any(
-            word in scenario.id or word in scenario.name or word in scenario.tags
-            for word in options.filter
-        )
-    ]
-    if found and not scenarios:
-        names = [scenario.id for _, scenario in found]
-        words = [word for one in found for word in (one[1].name, *one[1].tags)]
-        near = nearest(options.filter[0], words)
-        raise InputError(
-            f"--filter {' '.join(options.filter)}: no scenario has that in its name or tags",
-            f"did you mean {near}?" if near else f"there are {', '.join(names)}",
-        )
-    if options.seed is None:
-        return scenarios
-    return [(path, one.model_copy(update={"seed": options.seed})) for path, one in scenarios]
 
 
 def _remove(engine: Engine, current: Run, reporter: Reporter) -> None:

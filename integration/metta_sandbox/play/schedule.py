@@ -129,6 +129,7 @@ class Room:
         ahead: How many more may come up meanwhile.
         memory: Bytes that all of them may take; None: no limit is known.
         overlapping: Whether one that only leaves makes room for the next.
+        keeping: Whether containers stay for the next that can use them.
 
     """
 
@@ -136,19 +137,26 @@ class Room:
     ahead: int = 1
     memory: int | None = None
     overlapping: bool = True
+    keeping: bool = False
 
 
-def shared_nodes(scenarios: Sequence[Scenario], room: Room) -> int:
+def shared_nodes(scenarios: Sequence[Scenario], room: Room, copies: int = 1) -> int:
     """Say for how many nodes of each stack torch is imported once for all of them.
 
     None, where it is imported once only anyway, and where memory is too little for it.
+
+    Args:
+        scenarios: All of the run.
+        room: What they may have.
+        copies: How many processes there are for each such node.
+
     """
     warm = [scenario.nodes for scenario in scenarios if scenario.warm]
     if len(warm) < 2 or not room.overlapping:  # noqa: PLR2004 - several
         return 0
     count = min(max(warm), _SEEDS)
     heaviest = max(memory_of(scenario) for scenario in scenarios)
-    fits = room.memory is None or room.memory >= count * SEED + heaviest
+    fits = room.memory is None or room.memory >= count * copies * SEED + heaviest
     return count if fits else 0
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from metta_sandbox.errors import InputError, SandboxError
 from metta_sandbox.interrupt import interruptible
-from metta_sandbox.play.run import Options, Run, as_seen, in_ci, opened
+from metta_sandbox.play.options import Options
+from metta_sandbox.play.run import Run, as_seen, in_ci, opened
 from metta_sandbox.pytest_plugin import LINES, OUTPUT
 from metta_sandbox.report.artifacts import scenario_folders
 from metta_sandbox.report.console import Reporter

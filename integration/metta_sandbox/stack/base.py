@@ -33,6 +33,7 @@ class StackPlan:
         standing: Whether it outlives the run that makes it.
         provision: What nodes are to have beyond what all have.
         sides: What is to be beside each node, where nodes are containers.
+        apart: Why no other scenario may use its containers before or after it; if empty, one may.
 
     """
 
@@ -47,6 +48,7 @@ class StackPlan:
     standing: bool = False
     provision: Provision = field(default_factory=Provision)
     sides: tuple[SideContainer, ...] = ()
+    apart: str = "it is not played with others"
 
     @property
     def num_gpus(self) -> int:

@@ -27,7 +27,7 @@ from metta_sandbox.resources import compose_folder
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.agent_app import install
 from metta_sandbox.stack.base import StackPlan
-from metta_sandbox.stack.containers import states, stop, tail, write_logs
+from metta_sandbox.stack.containers import client, states, stop, tail, write_logs
 from metta_sandbox.stack.credentials import (
     Credential,
     memory_folder,
@@ -45,6 +45,7 @@ from metta_sandbox.stack.request import (
     PLAIN,
     RUN_FOLDER,
     WORKSPACE,
+    Keepers,
     Placement,
     compose_request,
     container_name,
@@ -81,6 +82,8 @@ class ComposeStack:
         spec: The nodes' image.
         agents: A folder of this host for the agent's zipapp, outside the artifacts.
         images: What has looked for images before.
+        kept: How many nodes have torch imported once for several scenarios, if the containers are
+            kept for those.
 
     """
 
@@ -94,6 +97,7 @@ class ComposeStack:
         spec: ImageSpec,
         agents: Path,
         images: Images,
+        kept: int | None = None,
     ) -> None:
         self._plan = plan
         self._owner = owner
@@ -101,6 +105,7 @@ class ComposeStack:
         self._spec = spec
         self._agents = agents
         self._images = images
+        self._kept = kept
         self._file = plan.folder / "compose.yaml"
         self._docker = DockerClient(compose_files=[self._file], compose_project_name=project)
         self._image: dict[str, Any] = {}
@@ -194,6 +199,7 @@ class ComposeStack:
         return {"nodes": nodes, "compose": request}
 
     def _place(self, image: str, credentials: tuple[Credential, ...]) -> Placement:
+        seeded = None if self._kept is None else self._plan.hosts[: self._kept]
         return Placement(
             project=self._project,
             image=image,
@@ -201,6 +207,7 @@ class ComposeStack:
             agent=install(self._agents),
             labels=self._owner.labels(),
             credentials=credentials,
+            keepers=None if seeded is None else Keepers(seeded, _PYTHON),
         )
 
     def _request(self, place: Placement) -> dict[str, Any]:
@@ -239,10 +246,14 @@ class ComposeStack:
         """Return the folder in which commands start on a node."""
         return WORKSPACE if self._plan.source else RUN_FOLDER
 
+    def containers(self) -> dict[str, str]:
+        """Name the container of each node and service."""
+        services = (*self._plan.hosts, API, HUB)
+        return {service: container_name(self._project, service) for service in services}
+
     def fallen(self) -> dict[str, str]:
         """Say of each node and service that has ended how it did, and its last words."""
-        services = (*self._plan.hosts, API, HUB)
-        names = {service: container_name(self._project, service) for service in services}
+        names = self.containers()
         docker = self._client()
         seen = states(docker, names.values())
         ends = {}
@@ -265,7 +276,7 @@ class ComposeStack:
 
     def _client(self) -> list[str]:
         """Return the words that begin a command of the engine's client."""
-        return [str(word) for word in DockerClient().docker_cmd]
+        return client()
 
     def end_sides(self) -> None:
         """End what is beside the nodes, while they are still there."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from python_on_whales import DockerClient
+
 #: Logs fetched at once: a client mostly waits for its engine.
 _AT_ONCE = 4
 #: How many of an engine's complaints are told.
@@ -34,6 +36,11 @@ class State:
     exit_code: int = 0
     out_of_memory: bool = False
     problem: str = ""
+
+
+def client() -> list[str]:
+    """Return the words that begin a command of the engine's client."""
+    return [str(word) for word in DockerClient().docker_cmd]
 
 
 def states(docker: Sequence[str], names: Iterable[str]) -> dict[str, State]:

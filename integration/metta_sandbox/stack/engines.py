@@ -7,7 +7,9 @@ import json
 import shutil
 import subprocess
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -15,14 +17,17 @@ from typing import TYPE_CHECKING, Protocol
 from platformdirs import user_cache_path
 
 from metta_sandbox.errors import MachineError, SandboxError, StackError
+from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.progress import Progress
 from metta_sandbox.stack.base import Stack, StackPlan
 from metta_sandbox.stack.lease import Owner
+from metta_sandbox.stack.pool import Keepable, Pool, Sharing
 from metta_sandbox.stack.process import ProcessStack, remove_run, seeded
 from metta_sandbox.stack.provision import Provision
 
 if TYPE_CHECKING:
     from metta_sandbox.image.node_image import Images
+    from metta_sandbox.stack.compose import ComposeStack
 
 #: Seconds within which an engine must answer.
 _PATIENCE = 15.0
@@ -57,12 +62,12 @@ class Engine(Protocol):
         """
         ...
 
-    def sharing(self, run: str, nodes: int) -> AbstractContextManager[None]:
-        """Have what the warm servers of a run's stacks can share, as long as the block lasts.
+    def sharing(self, run: str, wanted: Sharing) -> AbstractContextManager[None]:
+        """Have what a run's stacks can share, as long as the block lasts.
 
         Args:
             run: The run's id.
-            nodes: How many nodes stacks have that fork trainers.
+            wanted: What they can.
 
         """
         ...
@@ -71,8 +76,14 @@ class Engine(Protocol):
         """Give a stack for a scenario. It is not up yet."""
         ...
 
-    def give_back(self, stack: Stack) -> None:
-        """Take a stack back, whatever state it is in."""
+    def give_back(self, stack: Stack, *, clean: bool) -> None:
+        """Take a stack back, whatever state it is in.
+
+        Args:
+            stack: What was leased.
+            clean: Whether its scenario came to its end as it should.
+
+        """
         ...
 
     def remove(self, run: str) -> None:
@@ -98,14 +109,14 @@ class ProcessEngine:
 
             ensure_trainer_bin(python, provision.requirements, progress, gpu=gpu)
 
-    def sharing(self, run: str, nodes: int) -> AbstractContextManager[None]:
+    def sharing(self, run: str, wanted: Sharing) -> AbstractContextManager[None]:
         """Import torch once for all stacks of a run, where the system lets a fork pass for more."""
         from metta_sandbox.stack.node_python import find_python  # noqa: PLC0415
 
-        if nodes == 0 or sys.platform != "linux":
+        if wanted.nodes == 0 or sys.platform != "linux":
             return nullcontext()
         try:
-            return seeded(run, find_python(lambda _: None), nodes)
+            return seeded(run, find_python(lambda _: None), wanted.nodes)
         except SandboxError:  # which each scenario will tell by itself
             return nullcontext()
 
@@ -116,7 +127,7 @@ class ProcessEngine:
 
         return ProcessStack(plan, find_python(progress))
 
-    def give_back(self, stack: Stack) -> None:
+    def give_back(self, stack: Stack, *, clean: bool) -> None:  # noqa: ARG002
         """Take a stack back."""
         stack.down()
 
@@ -137,6 +148,15 @@ def project_name(run: str, scenario: str) -> str:
     return f"metta-{run}-{scenario}".lower()
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """The stacks that a run keeps, of how many nodes with a seed, and what is known of them all."""
+
+    pool: Pool
+    seeds: int
+    known: dict[str, list[str]]
+
+
 class ComposeEngine:
     """Containers, through Docker Compose.
 
@@ -149,6 +169,7 @@ class ComposeEngine:
 
     def __init__(self, versions: dict[str, str]) -> None:
         self.versions = versions
+        self._kept: _Kept | None = None
 
     @cached_property
     def _images(self) -> Images:
@@ -166,23 +187,59 @@ class ComposeEngine:
         docker, spec = DockerClient(), ImageSpec(gpu=gpu)
         node_image(docker, self._images.ensure(spec, progress, docker), spec, provision, progress)
 
-    def sharing(self, run: str, nodes: int) -> AbstractContextManager[None]:  # noqa: ARG002
-        """Share nothing: no process can be forked into another container."""
-        return nullcontext()
+    @contextmanager
+    def sharing(self, run: str, wanted: Sharing) -> Iterator[None]:  # noqa: ARG002
+        """Keep containers for those scenarios of a run that can follow each other there."""
+        if wanted.scenarios < 2:  # noqa: PLR2004 - one after another
+            yield
+            return
+        pool = Pool(wanted)
+        self._kept = _Kept(pool, wanted.nodes, {})
+        try:
+            yield
+        finally:
+            self._kept = None
+            with uninterrupted():
+                pool.close()
 
-    def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:  # noqa: ARG002
-        """Give a stack for a scenario, as a Compose project of its own."""
+    def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:
+        """Give a stack for a scenario: a Compose project of its own, or one that is kept."""
+        own = self._containers(plan, owner)
+        kept = self._kept
+        if kept is None:
+            return own
+        if plan.apart:
+            progress(f"its nodes are its own: {plan.apart}")
+            return own
+        from metta_sandbox.stack.kept import KeptStack  # noqa: PLC0415
+        from metta_sandbox.stack.shared import SharedStack, folder_of  # noqa: PLC0415
+
+        def make(number: int) -> KeptStack:
+            folder = folder_of(plan, number)
+            folder.mkdir(parents=True)
+            # No scenario has a name like this one.
+            made_for = replace(plan, scenario=f"stack_{number}", folder=folder)
+            inner = self._containers(made_for, owner, kept.seeds)
+            ours = plan.provision.bundled_rollout
+            return KeptStack(inner, folder, plan.hosts, kept.known, bundled_rollout=ours)
+
+        return SharedStack(plan, kept.pool, make, own)
+
+    def _containers(self, plan: StackPlan, owner: Owner, kept: int | None = None) -> ComposeStack:
         from metta_sandbox.image.node_image import ImageSpec  # noqa: PLC0415
         from metta_sandbox.stack.compose import ComposeStack  # noqa: PLC0415
 
         project = "metta" if plan.standing else project_name(plan.run, plan.scenario)
         agents = Path(user_cache_path("metta-sandbox")) / "agents"
         spec = ImageSpec(gpu=plan.hardware == "gpu")
-        return ComposeStack(plan, owner, project, spec, agents, self._images)
+        return ComposeStack(plan, owner, project, spec, agents, self._images, kept)
 
-    def give_back(self, stack: Stack) -> None:
+    def give_back(self, stack: Stack, *, clean: bool) -> None:
         """Take a stack back."""
-        stack.down()
+        if clean and isinstance(stack, Keepable):
+            stack.hand_on()
+        else:
+            stack.down()
 
     def remove(self, run: str) -> None:
         """Remove all that is left of a run."""

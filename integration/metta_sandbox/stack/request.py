@@ -28,7 +28,10 @@ TOKENS_FILE = "/run/metta/observatory_tokens.yaml"
 MASTER_PORT = 8008
 HUB = "hub"
 #: Where the hub listens, as seen in its own container.
-HUB_ADDRESS = "tcp:127.0.0.1:7077"
+HUB_PORT = 7077
+HUB_ADDRESS = f"tcp:127.0.0.1:{HUB_PORT}"
+#: Where the control plane listens.
+API_PORTS = (8080, 8081)
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,20 @@ class NodeImage:
 
 
 @dataclass(frozen=True)
+class Keepers:
+    """What keeps containers for several scenarios: ``metta_sandbox.node.agent.keeper``.
+
+    Args:
+        seeded: The hosts that have torch imported once for all of them.
+        python: The interpreter that has.
+
+    """
+
+    seeded: tuple[str, ...]
+    python: str
+
+
+@dataclass(frozen=True)
 class Placement:
     """Where and as what a stack is made.
 
@@ -60,6 +77,7 @@ class Placement:
         subnet: The network's subnet, or None for one of the engine's choice.
         credentials: What nodes see under their home; copies, when the caller is root.
         nodes: What nodes are made of, if not of the image that hub and control plane are.
+        keepers: What keeps the containers, if they are for several scenarios.
 
     """
 
@@ -71,6 +89,12 @@ class Placement:
     subnet: str | None = None
     credentials: tuple[Credential, ...] = ()
     nodes: NodeImage | None = None
+    keepers: Keepers | None = None
+
+
+def task_of(plan: StackPlan) -> str:
+    """Name a scenario's task, as ``SKYPILOT_TASK_ID`` does."""
+    return f"{plan.run}-{plan.scenario}"
 
 
 def container_name(project: str, service: str) -> str:
@@ -118,6 +142,7 @@ def compose_request(base: Mapping[str, Any], plan: StackPlan, place: Placement) 
     if place.subnet:
         network["ipam"] = {"config": [{"subnet": place.subnet}]}
         _settle_hub(services, place.subnet)
+    _keep(services, place.keepers)
     escaped: dict[str, Any] = _escape(request)
     return escaped
 
@@ -149,6 +174,14 @@ def _settle_hub(services: dict[str, Any], subnet: str) -> None:
         ]
 
 
+def _keep(services: dict[str, Any], keepers: Keepers | None) -> None:
+    if keepers is None:
+        return
+    for name, service in services.items():
+        seed = [f"--seed={keepers.python}"] if name in keepers.seeded else []
+        service["command"] = ["keeper", *seed, "--", *service["command"]]
+
+
 def _make_api(service: dict[str, Any], plan: StackPlan, tokens: Path | None) -> None:
     service["environment"] = {"METTA_EVENTS": EVENTS, "METTA_NODE": API}
     service["volumes"].append(_mount(plan.folder / "api", API_DATA))
@@ -164,7 +197,7 @@ def _make_node(service: dict[str, Any], rank: int, plan: StackPlan) -> None:
         num_nodes=len(plan.hosts),
         master_addr=plan.hosts[0],
         master_port=MASTER_PORT,
-        task=f"{plan.run}-{plan.scenario}",
+        task=task_of(plan),
         run_folder=RUN_FOLDER,
         agent=AGENT,
         events=EVENTS,

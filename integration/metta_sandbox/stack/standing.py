@@ -21,6 +21,7 @@ from metta_sandbox.stack.base import OBSERVATIONS, Stack, StackPlan
 from metta_sandbox.stack.credentials import Credential
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
+from metta_sandbox.stack.pool import Sharing
 from metta_sandbox.stack.provision import Provision
 from metta_sandbox.words import many
 
@@ -354,7 +355,7 @@ class StandingEngine:
         """
         raise InputError("the standing stack has no requirements or images of a scenario's")
 
-    def sharing(self, run: str, nodes: int) -> AbstractContextManager[None]:  # noqa: ARG002
+    def sharing(self, run: str, wanted: Sharing) -> AbstractContextManager[None]:  # noqa: ARG002
         """Share nothing: its nodes are shared themselves."""
         return nullcontext()
 
@@ -374,7 +375,7 @@ class StandingEngine:
         use = _take(Use(owner.run, self._sweep, self._words))
         return StandingStack(plan, self._record, self._stack, use)
 
-    def give_back(self, stack: Stack) -> None:
+    def give_back(self, stack: Stack, *, clean: bool) -> None:  # noqa: ARG002
         """Take the stack back."""
         stack.down()
 

@@ -75,6 +75,19 @@ def _sprout(options: argparse.Namespace) -> int:
     return sprout(options.seed, options.listen, options.preload, options.start)
 
 
+def _keeper(options: argparse.Namespace) -> int:
+    from metta_sandbox.node.agent.keeper import Keeper
+
+    return Keeper(options.command, options.seed).run()
+
+
+def _turn(_options: argparse.Namespace) -> int:
+    from metta_sandbox.node.agent.keeper import ask
+
+    sys.stdout.write(json.dumps(ask(sys.stdin.buffer.readline())) + "\n")
+    return 0
+
+
 def _watch(options: argparse.Namespace) -> int:
     from metta_sandbox.node.agent.watch import Watcher
 
@@ -140,6 +153,7 @@ _PROGRAMS: Dict[str, Callable[[argparse.Namespace], int]] = {
     "agent": _agent,
     "groups": _groups,
     "hub": _hub,
+    "keeper": _keeper,
     "meddle": _meddle,
     "nodes": _nodes,
     "rank": _rank,
@@ -147,6 +161,7 @@ _PROGRAMS: Dict[str, Callable[[argparse.Namespace], int]] = {
     "relay": _relay,
     "seed": _seed,
     "sprout": _sprout,
+    "turn": _turn,
     "warm": _warm,
     "watch": _watch,
 }
@@ -204,6 +219,12 @@ def _parser() -> argparse.ArgumentParser:
     sprout.add_argument("--listen", required=True, help="the path of the server's socket")
     sprout.add_argument("--preload", action="append", default=[], help="what the seed has not")
     sprout.add_argument("start", nargs="+", help="the command that starts a server")
+
+    keeper = programs.add_parser("keeper", help="the first process of a container for several")
+    keeper.add_argument("--seed", default="", help="an interpreter that is to be kept warm")
+    keeper.add_argument("command", nargs="+", help="a turn's program")
+
+    programs.add_parser("turn", help="asks the keeper what a line of JSON on stdin says")
 
     ranks = programs.add_parser("ranks", help="runs a trial's ranks, forked from a warm process")
     ranks.add_argument("--warm", required=True, help="the path of that process's socket")

@@ -77,6 +77,7 @@ class Agent:
         """
         loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
+        self._status = 0
         self._reaped = asyncio.Event()
         self._emitters = Emitters()
         self._injectors = Injectors()
@@ -105,8 +106,7 @@ class Agent:
             # Whoever asked for an end hears of it.
             await asyncio.wait(self._tasks, timeout=_PATIENCE)
         await self._hub.finish(_PATIENCE)
-        main = self._groups.get(MAIN)
-        return _shell_status(main.status or 0) if main else 0
+        return self._status
 
     async def _unless_over(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Return what work returns, or None if the agent is told to end before."""
@@ -316,7 +316,9 @@ class Agent:
         if owner is not None:
             owner.send(end)
         group.over.set()
-        if group.id == MAIN:
+        if group.id == MAIN and not self._over.is_set():
+            # By itself; how it ends when it is told to is nobody's business.
+            self._status = _shell_status(group.status or 0)
             self._over.set()
 
     async def _stop(self, name: str, grace: float) -> Any:

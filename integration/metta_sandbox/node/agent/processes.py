@@ -105,6 +105,21 @@ def _state_and_parent(pid: int) -> Tuple[str, int]:
     return state.decode(), int(parent)
 
 
+def parent_of(pid: int) -> int:
+    """Return a process's parent; 0 if that is in no place that can be seen from here.
+
+    Raises:
+        OSError: It is gone.
+
+    """
+    return _state_and_parent(pid)[1]
+
+
+def living() -> List[int]:
+    """Find all other processes that have not ended."""
+    return [each["pid"] for each in describe(_others()) if each["state"] != "Z"]
+
+
 def kill_all(find: Callable[[], Iterable[int]]) -> None:
     """Kill all that ``find`` finds, until it finds none that is new.
 

@@ -39,7 +39,8 @@ MARKS = ("METTA_STACK", "METTA_GROUP", "METTA_EVENTS", "METTA_NODE")
 def serve(address: str, wanted: List[str]) -> NoReturn:
     """Import, then fork a warm server for each request, until killed.
 
-    Its home must be a folder of its own, and the one it is started in.
+    Where its home is the one it is started in, that is a folder of its own, and forks have theirs.
+    Else it stands where its forks do, and they have its folders.
 
     Args:
         address: Path of the socket to listen on.
@@ -47,18 +48,18 @@ def serve(address: str, wanted: List[str]) -> NoReturn:
 
     """
     adopt_orphans()
-    told = dict(os.environ)
+    told, cwd = dict(os.environ), os.getcwd()
     home = told["HOME"]
     listener = listen(address)
     kept = step_aside()
     refusal = import_all([], wanted) or unforkable()
     gc.collect()
-    found, fixed = places(home)
+    found, fixed = places(home) if cwd == home else ([], [])
     if fixed and not refusal:
         refusal = f"imports remember where they ran: {', '.join(sorted(set(fixed)))}"
     gc.freeze()
     seed = _Seed(listener, home, found, kept)
-    seed.run({"refusal": refusal, "interpreter": sys.executable, "environ": told})
+    seed.run({"refusal": refusal, "interpreter": sys.executable, "environ": told, "cwd": cwd})
 
 
 class _Seed:

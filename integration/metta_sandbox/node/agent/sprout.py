@@ -30,6 +30,11 @@ _AT_START = re.compile(
 _PATIENCE = 120.0
 
 
+def seed_beside(events: str) -> str:
+    """Name the socket of a seed that a container has by itself, from its agent's socket."""
+    return f"{os.path.splitext(events)[0]}-seed.sock"
+
+
 def at_start(environ: Mapping[str, str]) -> Dict[str, str]:
     """Pick the variables that a process can't take over later."""
     return {name: value for name, value in sorted(environ.items()) if _AT_START.fullmatch(name)}
@@ -39,7 +44,7 @@ def misfit(seed: Mapping[str, Any], interpreter: str, environ: Mapping[str, str]
     """Say why a server forked from a seed would not be what one that is started is, or nothing.
 
     Args:
-        seed: What the seed says of itself: ``refusal``, ``interpreter``, ``environ``.
+        seed: What the seed says of itself: ``refusal``, ``interpreter``, ``environ``, ``cwd``.
         interpreter: What would be started.
         environ: Its environment.
         cwd: The folder in which it would start.
@@ -52,8 +57,15 @@ def misfit(seed: Mapping[str, Any], interpreter: str, environ: Mapping[str, str]
     here, there = at_start(environ), at_start(seed["environ"])
     if other := sorted(name for name in {*here, *there} if here.get(name) != there.get(name)):
         return f"{', '.join(other)} counts at its start"
-    home = environ.get("HOME", "")
-    if not home or cwd != home or environ.get("TMPDIR") != os.path.join(home, "tmp"):
+    home, theirs = environ.get("HOME", ""), seed["environ"].get("HOME", "")
+    if seed["cwd"] != theirs:
+        # It stands where its forks do, and remembers nothing that would have to be put right.
+        same = cwd == seed["cwd"] and all(
+            environ.get(name) == seed["environ"].get(name) for name in ("HOME", "TMPDIR")
+        )
+        if not same:
+            return "its folders are none of the container's"
+    elif not home or cwd != home or environ.get("TMPDIR") != os.path.join(home, "tmp"):
         return "its home or its folder for temporary files is none of the stack's"
     # An interpreter looks there for packages when it starts.
     return "there are packages in its home" if os.path.isdir(os.path.join(home, ".local")) else ""

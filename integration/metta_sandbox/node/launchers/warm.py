@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from metta_sandbox.node.agent.client import AgentClient, AgentError
-from metta_sandbox.node.agent.sprout import USUAL, at_start
+from metta_sandbox.node.agent.sprout import USUAL, at_start, seed_beside
 from metta_sandbox.node.agent.warm_client import WARM, ask
 from metta_sandbox.node.launchers.base import GroupSpec, Launcher, WorkerGroup
 
@@ -160,12 +160,14 @@ class WarmLauncher:
 
     def _sprouting(self, server: str, start: list[str]) -> list[str]:
         """Build what has a server forked from the run's seed, if it has one that suits."""
-        # Where a run keeps what its stacks share; one for each node, as hashes differ among them.
-        index = os.environ.get("NODE_INDEX", "")
-        seed = Path(os.environ["METTA_EVENTS"]).parent.parent / f"seed-{index}"
+        seed = Path(seed_beside(os.environ["METTA_EVENTS"]))
+        if not seed.exists():
+            # Where a run keeps what its stacks share; one for each node, as hashes differ.
+            index = os.environ.get("NODE_INDEX", "")
+            seed = Path(os.environ["METTA_EVENTS"]).parent.parent / f"seed-{index}" / "socket"
         return [
             *(sys.executable, "-I", "-S", self._agent, "sprout"),
-            f"--seed={seed / 'socket'}",
+            f"--seed={seed}",
             f"--listen={self._socket(server)}",
             *(f"--preload={module}" for module in self._preload),
             "--",

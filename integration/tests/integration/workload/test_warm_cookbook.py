@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from metta_sandbox.play.run import Options, run
+from metta_sandbox.play.options import Options
+from metta_sandbox.play.run import run
 from metta_sandbox.report import results
 from metta_sandbox.report.console import Reporter
 from metta_sandbox.report.results import RunResult

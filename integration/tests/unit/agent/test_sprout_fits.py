@@ -13,7 +13,8 @@ def case(tmp_path: Path, **changes: Any) -> str:
     home = tmp_path / "home"
     home.mkdir()
     environ = {"HOME": str(home), "TMPDIR": str(home / "tmp"), "OMP_NUM_THREADS": "1", "MINE": "1"}
-    seed = {"refusal": "", "interpreter": sys.executable, "environ": {"OMP_NUM_THREADS": "1"}}
+    theirs = {"OMP_NUM_THREADS": "1", "HOME": "/seed"}
+    seed = {"refusal": "", "interpreter": sys.executable, "environ": theirs, "cwd": "/seed"}
     if changes.pop("local", False):
         (home / ".local").mkdir()
     given = {"interpreter": sys.executable, "environ": environ, "cwd": str(home), **changes}
@@ -44,3 +45,22 @@ def test_where_it_would_not_be_it_says_why(
     tmp_path: Path, changes: dict[str, Any], told: str
 ) -> None:
     assert told in case(tmp_path, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fits"),
+    [
+        ({}, True),
+        ({"cwd": "/elsewhere"}, False),
+        ({"env": {"TMPDIR": "/elsewhere"}}, False),
+        ({"env": {"HOME": "/elsewhere"}}, False),
+    ],
+)
+def test_a_containers_own_seed_serves_where_it_stands_itself(
+    tmp_path: Path, changes: dict[str, Any], fits: bool
+) -> None:
+    home = str(tmp_path / "home")
+    theirs = {"HOME": home, "TMPDIR": f"{home}/tmp", "OMP_NUM_THREADS": "1"}
+    seed = {"environ": theirs, "cwd": "/mnt"}
+    told = case(tmp_path, **{"seed": seed, "cwd": "/mnt", **changes})
+    assert told == ("" if fits else "its folders are none of the container's")

@@ -60,7 +60,8 @@ class Engine:
     def lease(self, *_: object) -> Stack:
         return Stack(self.log, **self.breaks)
 
-    def give_back(self, stack: Stack) -> None:
+    def give_back(self, stack: Stack, *, clean: bool) -> None:
+        assert not clean
         stack.down()
 
     def remove(self, run: str) -> None:

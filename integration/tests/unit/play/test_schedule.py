@@ -157,3 +157,4 @@ def test_torch_is_imported_once_where_several_are_warm_and_memory_allows() -> No
     assert shared_nodes([warm, warm], Room(overlapping=False)) == 0
     assert shared_nodes([warm, warm], Room(memory=memory_of(warm))) == 0
     assert shared_nodes([warm, warm], Room(memory=memory_of(warm) + GIB)) == 2
+    assert shared_nodes([warm, warm], Room(memory=memory_of(warm) + GIB), copies=2) == 0

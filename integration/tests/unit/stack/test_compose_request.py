@@ -19,6 +19,7 @@ from metta_sandbox.stack.request import (
     HOME,
     RUN_FOLDER,
     WORKSPACE,
+    Keepers,
     NodeImage,
     Placement,
     compose_request,
@@ -237,3 +238,16 @@ def test_a_standing_stack_stays_when_its_harness_leaves() -> None:
 def test_a_dollar_sign_is_no_variable() -> None:
     asked = request(2, env={"PRICE": "$5 ${HOME}"})
     assert asked["services"]["sweep-worker"]["environment"]["PRICE"] == "$$5 $${HOME}"
+
+
+def test_what_several_scenarios_use_has_keepers_and_the_first_nodes_a_seed() -> None:
+    place = Placement(
+        *("metta-x", "image:tag", "1000:1000", Path("/cache/agent.pyz")),
+        subnet="10.213.0.0/28",
+        keepers=Keepers(("sweep-master",), "/venv/bin/python"),
+    )
+    kept, own = (request(place=each)["services"] for each in (place, replace(place, keepers=None)))
+    for name in own:
+        seed = ["--seed=/venv/bin/python"] if name == "sweep-master" else []
+        assert kept[name]["command"] == ["keeper", *seed, "--", *own[name]["command"]]
+        assert {**kept[name], "command": []} == {**own[name], "command": []}

@@ -1,0 +1,98 @@
+"""What the command line says of a run, and which scenarios that leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from metta_sandbox.errors import InputError
+from metta_sandbox.play.schedule import Room, cores, fitting_jobs, free_memory
+from metta_sandbox.progress import Progress
+from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.overrides import nearest
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says.
+
+    Args:
+        paths: Scenario files or folders.
+        given: Scenarios that were read already, with where from; then ``paths`` is not looked at.
+        words: The command as typed, which starts on every node; made from the scenario if empty.
+        standing: Whether the standing stack is used when one is up.
+        credentials: Whether nodes see the caller's credentials, also if a scenario asks for none.
+        engine: ``auto``, ``compose`` or ``process``.
+        artifacts: Where runs leave their artifacts.
+        filter: Words; a scenario is played if its name or a tag holds one of them.
+        seed: Goes over every scenario's own, if given.
+        settings: Values of the files' variables, by name.
+        source: A working copy that every node sees, or None.
+        jobs: How many scenarios may be played at once; None: as many as the cores allow.
+        fresh: Whether each scenario's stack comes up when the one before has gone, and no sooner.
+        keep_nodes: Whether containers stay for scenarios of the same needs, but with ``fresh``.
+        ci: Whether this is a CI job.
+
+    """
+
+    paths: tuple[Path, ...] = ()
+    given: tuple[tuple[Path, Scenario], ...] = ()
+    words: tuple[str, ...] = ()
+    standing: bool = False
+    credentials: bool = False
+    engine: str = "auto"
+    artifacts: Path = Path("artifacts")
+    filter: tuple[str, ...] = ()
+    seed: int | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    source: Path | None = None
+    jobs: int | None = None
+    fresh: bool = False
+    keep_nodes: bool = False
+    ci: bool = False
+
+
+def chosen(found: Sequence[tuple[Path, Scenario]], options: Options) -> list[tuple[Path, Scenario]]:
+    """Pick the scenarios that are to be played, with the seed that goes over theirs.
+
+    Raises:
+        InputError: The filter leaves none.
+
+    """
+    scenarios = [
+        (path, scenario)
+        for path, scenario in found
+        if not options.filter
+        or any(
+            word in scenario.id or word in scenario.name or word in scenario.tags
+            for word in options.filter
+        )
+    ]
+    if found and not scenarios:
+        names = [scenario.id for _, scenario in found]
+        words = [word for one in found for word in (one[1].name, *one[1].tags)]
+        near = nearest(options.filter[0], words)
+        raise InputError(
+            f"--filter {' '.join(options.filter)}: no scenario has that in its name or tags",
+            f"did you mean {near}?" if near else f"there are {', '.join(names)}",
+        )
+    if options.seed is None:
+        return scenarios
+    return [(path, one.model_copy(update={"seed": options.seed})) for path, one in scenarios]
+
+
+def room_of(options: Options, warn: Progress) -> Room:
+    """Find out how much there is for scenarios that are played at once."""
+    jobs = options.jobs or fitting_jobs(cores())
+    if options.source and jobs > 1:
+        if options.jobs:
+            warn("with --source scenarios share a working folder: playing one at a time")
+        jobs = 1
+    return Room(
+        jobs=jobs,
+        ahead=0 if options.fresh else 1,
+        memory=free_memory(),
+        overlapping=not options.fresh,
+        keeping=options.keep_nodes and not options.fresh,
+    )

@@ -1,0 +1,194 @@
+"""Containers that are kept for several scenarios of a run, which take turns in them."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from metta_sandbox.errors import StackError
+from metta_sandbox.progress import Progress
+from metta_sandbox.stack.base import StackPlan
+from metta_sandbox.stack.compose import ComposeStack
+from metta_sandbox.stack.containers import client, write_logs
+from metta_sandbox.stack.request import API_PORTS, HUB_PORT, MASTER_PORT, task_of
+from metta_sandbox.stack.turns import (
+    ask_all,
+    left_in,
+    lend,
+    look_of,
+    of_turn,
+    problems_in,
+    take_back,
+    writable_elsewhere,
+)
+
+#: Seconds within which an engine has written what a container said.
+_WRITTEN = 20.0
+_LOOK = 0.05
+#: Bytes of a container's log that are read again at the end of each turn, at most.
+_LONGEST_LOG = 16 << 20
+
+
+class KeptStack:
+    """Nodes, hub and control plane that stay when a scenario is over.
+
+    Each scenario finds them as they were at first, or another one gets new ones.
+
+    Args:
+        inner: The containers.
+        folder: A folder of the run's artifacts for what they see of this machine.
+        hosts: The nodes' host names, by rank.
+        bundled_rollout: Whether our rollout runs on the nodes.
+        known: What is known of the image, shared by all of a run that are made of it.
+
+    """
+
+    def __init__(
+        self,
+        inner: ComposeStack,
+        folder: Path,
+        hosts: Sequence[str],
+        known: dict[str, list[str]],
+        *,
+        bundled_rollout: bool,
+    ) -> None:
+        self.inner = inner
+        self._bundled_rollout = bundled_rollout
+        #: The scenario that was in it last.
+        self.last = ""
+        self._folder = folder
+        self._hosts = tuple(hosts)
+        self._known = known
+        self._mark = ""
+        self._up = False
+        self._looks: tuple[tuple[object, ...], ...] = ()
+
+    def up(self, progress: Progress) -> None:
+        """Start all containers, unless they are there."""
+        if not self._up:
+            self.inner.up(progress)
+            self._looks = tuple(look_of(own) for own in self._lent())
+            self._up = True
+
+    def begin(self, plan: StackPlan) -> None:
+        """Begin a scenario's turn.
+
+        Raises:
+            StackError: Somebody does not answer.
+
+        """
+        self._mark = f"turn {secrets.token_hex(8)}"
+        for own, place in zip(self._lent(), _places(plan), strict=True):
+            lend(own, place)
+        env = {"SKYPILOT_TASK_ID": task_of(plan)}
+        requests = {
+            name: {
+                "type": "begin",
+                "mark": self._mark,
+                "env": env if service in self._hosts else {},
+            }
+            for service, name in self.inner.containers().items()
+        }
+        if problems := problems_in(ask_all(client(), requests)):
+            for own, place in zip(self._lent(), _places(plan), strict=True):
+                take_back(own, place)
+            raise StackError(f"no turn begins: {'; '.join(problems)}")
+
+    def end(self, plan: StackPlan) -> list[str]:
+        """End a scenario's turn, and leave it its logs and what its nodes shared.
+
+        Returns:
+            What is not as it was; then all containers have ended.
+
+        Raises:
+            StackError: The engine was gone, for a while at least.
+
+        """
+        try:
+            left = self._end_turn()
+            if left:
+                self.inner.collect()
+        finally:
+            self._leave_evidence(plan)
+            for own, place in zip(self._lent(), _places(plan), strict=True):
+                take_back(own, place)
+        if not left and tuple(look_of(own) for own in self._lent()) != self._looks:
+            left = ["the folder that nodes share is not what it was"]
+        self.last = plan.scenario
+        return left
+
+    def _end_turn(self) -> list[str]:
+        names = self.inner.containers()
+        requests = {
+            name: {"type": "end", "ports": self._shareable(service)}
+            for service, name in names.items()
+        }
+        left = left_in(ask_all(client(), requests))
+        if left:
+            return left
+        if "writable" not in self._known:
+            found = writable_elsewhere(client(), names[self._hosts[0]])
+            self._known["writable"] = found
+        if elsewhere := self._known["writable"]:
+            return [f"nodes could have written to {', '.join(elsewhere[:3])}"]
+        return self._read_logs()
+
+    def _shareable(self, service: str) -> list[int]:
+        """List the ports on which the next listens though the kernel has not given them up yet.
+
+        For a minute it keeps those of connections that were closed on this side. Hub, control
+        plane and our rollout listen all the same (``SO_REUSEADDR``), and let nobody else do so.
+        """
+        if service in self._hosts:
+            return [MASTER_PORT] if self._bundled_rollout else []
+        return [HUB_PORT, *API_PORTS]
+
+    def _read_logs(self) -> list[str]:
+        """Have all logs whole; say if they have grown too long to be read once more."""
+        deadline = time.monotonic() + _WRITTEN
+        while True:
+            write_logs(client(), self._logs())
+            logs = [path.read_bytes() for path in self._logs().values()]
+            if any(len(log) > _LONGEST_LOG for log in logs):
+                return ["its nodes have said too much"]
+            if all(of_turn(log, self._mark)[1] for log in logs):
+                return []
+            if time.monotonic() > deadline:
+                return ["the engine has not all that was said"]
+            time.sleep(_LOOK)
+
+    def _leave_evidence(self, plan: StackPlan) -> None:
+        if (asked := self._folder / "compose.yaml").exists():
+            shutil.copyfile(asked, plan.folder / asked.name)
+        (plan.folder / "logs").mkdir(exist_ok=True)
+        for path in self._logs().values():
+            if path.exists():
+                part, _ = of_turn(path.read_bytes(), self._mark)
+                (plan.folder / "logs" / path.name).write_bytes(part)
+                path.unlink()
+
+    def _logs(self) -> dict[str, Path]:
+        return {
+            name: self._folder / "logs" / f"{service}.log"
+            for service, name in self.inner.containers().items()
+        }
+
+    def _lent(self) -> tuple[Path, Path]:
+        return self._folder / "shared", self._folder / "api"
+
+    def down(self) -> None:
+        """Remove all containers, and the folder."""
+        try:
+            self.inner.down()
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            with suppress(OSError):  # there are others
+                self._folder.parent.rmdir()
+
+
+def _places(plan: StackPlan) -> tuple[Path, Path]:
+    return plan.run_folder, plan.folder / "api"
