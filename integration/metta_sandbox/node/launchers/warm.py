@@ -111,6 +111,8 @@ class WarmLauncher:
         self._told: set[str] = set()
         self._servers: dict[tuple[str, str], str] = {}
         self._refusals: dict[str, str] = {}
+        self._served: set[str] = set()
+        self._started = 0
         # As the node was given it: libraries that are imported later add to a process's own, and
         # the agent, which starts the trainers, knows nothing of that.
         self._environ = dict(os.environ)
@@ -129,8 +131,16 @@ class WarmLauncher:
         if isinstance(program, str):
             return self._launch_cold(spec, program)
         server = self._server(program.interpreter, environ)
-        if refusal := self._refusal(server):
+        refusal = self._refusal(server)
+        if refusal and server in self._served:
+            # Something has killed it since. Torchrun on this node alone would not do: it does not
+            # meet ranks that other nodes have forked.
+            self._forget(server)
+            server = self._server(program.interpreter, environ)
+            refusal = self._refusal(server)
+        if refusal:
             return self._launch_cold(spec, refusal)
+        self._served.add(server)
         self._client.start(
             spec.group,
             list(ranks_command(spec, program, self._agent, self._socket(server))),
@@ -150,13 +160,18 @@ class WarmLauncher:
         """Return the group of the warm process for an interpreter and what counts at its start."""
         key = (interpreter, json.dumps(at_start(environ)))
         if key not in self._servers:
-            name = f"{WARM}{len(self._servers) + 1}"
+            self._started += 1
+            name = f"{WARM}{self._started}"
             command = [interpreter, self._agent, "warm", f"--listen={self._socket(name)}"]
             command += [f"--preload-if-there={module}" for module in USUAL]
             command += [f"--preload={module}" for module in self._preload]
             self._servers[key] = name
             self._client.start(name, self._sprouting(name, command), dict(environ))
         return self._servers[key]
+
+    def _forget(self, server: str) -> None:
+        self._tell("the warm process is gone, so there is another")
+        self._servers = {key: name for key, name in self._servers.items() if name != server}
 
     def _sprouting(self, server: str, start: list[str]) -> list[str]:
         """Build what has a server forked from the run's seed, if it has one that suits."""

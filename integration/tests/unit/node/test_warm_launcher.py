@@ -10,6 +10,7 @@ from unittest.mock import Mock
 import pytest
 
 from metta_sandbox.node.agent.warm_launcher import rank_environment
+from metta_sandbox.node.launchers import warm
 from metta_sandbox.node.launchers.base import GroupSpec
 from metta_sandbox.node.launchers.warm import (
     Program,
@@ -124,6 +125,34 @@ def test_a_warm_process_that_ended_leaves_every_trial_to_torchrun_at_once(
         launcher.launch(GroupSpec(f"trial-{trial}", command, 1, 0, "x", 1, tmp_path))
     assert cold.launch.call_count == 2
     tell.assert_called_once()
+
+
+def test_a_warm_process_that_was_killed_between_trials_has_a_successor(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("METTA_EVENTS", str(tmp_path / "node.sock"))
+    monkeypatch.setenv("NODE_INDEX", "0")
+    gone: set[str] = set()
+
+    def ask(socket: str, _: float) -> str:
+        if socket in gone:
+            raise ConnectionRefusedError
+        return ""
+
+    monkeypatch.setattr(warm, "ask", ask)
+    client = Mock(next=Mock(side_effect=[{"type": "exit", "status": -9}]))
+    cold, tell = Mock(), Mock()
+    launcher = WarmLauncher(client, "agent.pyz", cold=cold, preload=(), tell=tell)
+    for trial in (1, 2, 3):
+        command = (sys.executable, "train.py")
+        launcher.launch(GroupSpec(f"trial-{trial}", command, 1, 0, "x", 1, tmp_path))
+        if trial == 1:
+            gone.add(str(tmp_path / "node-warm-1.sock"))
+
+    started = [call.args[0] for call in client.start.call_args_list]
+    assert started == ["warm-1", "trial-1", "warm-2", "trial-2", "trial-3"]
+    cold.launch.assert_not_called()
+    tell.assert_called_once_with("the warm process is gone, so there is another")
 
 
 def test_the_command_carries_place_and_program() -> None:
