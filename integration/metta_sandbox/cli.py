@@ -398,6 +398,10 @@ def main() -> None:
     except SandboxError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(error.exit_status)
+    finally:
+        # All is done and said: what comes while the interpreter ends must not change the status.
+        for number in HEARD:
+            signal.signal(number, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

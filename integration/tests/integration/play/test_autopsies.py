@@ -65,7 +65,12 @@ def named(cli: Start, tmp_path: Path) -> Named:
     ("fault", "kind", "call"),
     [
         ("dist.barrier()", "collective mismatch", "`barrier`, train.py:9"),
-        ("os.kill(os.getpid(), signal.SIGSTOP)", "stopped", "train.py:9"),
+        pytest.param(
+            "os.kill(os.getpid(), signal.SIGSTOP)",
+            "stopped",
+            "train.py:9",
+            marks=pytest.mark.slow,  # and among all that are known
+        ),
         pytest.param("time.sleep(900)", "straggler", "train.py:9", marks=pytest.mark.slow),
         pytest.param(
             "threading.Semaphore(0).acquire()",

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from metta_sandbox.report.results import ScenarioResult
 
 if TYPE_CHECKING:
@@ -150,6 +152,7 @@ def test_a_node_killed_from_outside_ends_the_sweep_within_seconds(cli: Start, ti
     assert scenario.reason == "sweep-worker is lost: sweep-worker was killed by signal 9"
 
 
+@pytest.mark.slow  # Others that hang are in the tests of autopsies.
 def test_a_rank_that_stands_still_is_ended_by_the_longest_silence(cli: Start, tiny: Write) -> None:
     command = cli("run", tiny(steps=None, longest_silence="15s"), "--engine", "process")
     os.kill(command.event("train.step", rank=1)["pid"], signal.SIGSTOP)

@@ -104,3 +104,13 @@ def test_after_the_first_an_uninterrupted_block_raises_none() -> None:
             hear()
         with uninterrupted():
             hear()
+
+
+def test_what_comes_when_all_is_said_does_not_change_the_status() -> None:
+    script = (
+        "import os, signal, sys; from metta_sandbox.cli import main; sys.argv[1:] = ['--help']\n"
+        "try: main()\n"
+        "finally: os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
