@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, TypeVar
 
-from python_on_whales import DockerClient
-
 from metta_sandbox.errors import StackError
 from metta_sandbox.faults.executor import Executor, Sight
 from metta_sandbox.scenario.faults import (
@@ -27,6 +25,7 @@ from metta_sandbox.scenario.faults import (
     Reset,
 )
 from metta_sandbox.stack.base import Stack
+from metta_sandbox.stack.containers import client
 from metta_sandbox.stack.network_side import NetworkSide, NetworkSides
 from metta_sandbox.words import many
 from metta_sandbox.words import time as words_for
@@ -105,8 +104,7 @@ def sides_of(stack: Stack, faults: Iterable[FaultItem]) -> NetworkSides | None:
     """
     if stack.engine != "compose":
         return None
-    docker = [str(word) for word in DockerClient().docker_cmd]
-    sides = NetworkSides(docker, str(stack.describe()["project"]))
+    sides = NetworkSides(client(), str(stack.describe()["project"]))
     said = (fault.said for fault in faults)
     with suppress(StackError):
         sides.start(
@@ -158,16 +156,20 @@ class LinkExecutor(NetworkExecutor[L]):
 
     def before(self) -> Sight:
         """See that all is well."""
-        return self.look(self.is_well, self.count)
+        return self.look_well()
 
     def after(self) -> Sight:
         """See that all is well again."""
-        sight = self.look(self.is_well, self.count)
+        sight = self.look_well()
         return Sight(sight.holds, f"{sight.seen}; {many(self._struck, 'packet')} struck in all")
 
     def during(self) -> Sight:
         """See that it is not, in the directions that are struck, and is in the others."""
         return self.look(self.is_struck, self.struck_count)
+
+    def look_well(self) -> Sight:
+        """Look whether nothing is wrong."""
+        return self.look(self.is_well, self.count)
 
     @property
     def struck_count(self) -> int:
@@ -275,23 +277,13 @@ class NarrowLink(LinkExecutor[Bandwidth]):
         fitting = int(self.said.mbit * 1e6 * _BURST / ((_LARGE + _HEADERS) * 8))
         return min(max(fitting, 4), _AT_ONCE)
 
-    def before(self) -> Sight:
-        """See that more passes."""
-        return self._look_often()
-
-    def after(self) -> Sight:
-        """See that more passes again."""
-        sight = self._look_often()
-        return Sight(sight.holds, f"{sight.seen}; {many(self._struck, 'packet')} struck in all")
-
-    def _look_often(self) -> Sight:
+    def look_well(self) -> Sight:
         """One burst in time is enough: a machine that has much to do is slow by itself."""
-        sights = []
         for _ in range(_BURSTS):
-            sights.append(self.look(self.is_well, self.count))
-            if sights[-1].holds:
+            sight = super().look_well()
+            if sight.holds:
                 break
-        return sights[-1]
+        return sight
 
     def is_well(self, crossing: Crossing) -> bool:
         """More passes than the narrow link would let."""
