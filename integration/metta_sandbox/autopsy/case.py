@@ -30,6 +30,7 @@ class Member:
         error: The last exception in its log.
         step: The last training step that it told.
         out_of_memory: Whether the kernel has killed it, as memory ran out.
+        started: Whether its launcher has told of it.
 
     """
 
@@ -42,6 +43,7 @@ class Member:
     error: Exc | None = None
     step: int | None = None
     out_of_memory: bool = False
+    started: bool = False
 
     @property
     def alive(self) -> bool:
@@ -60,6 +62,7 @@ class Case:
         trial: The trial that was under way when it went wrong, or failed.
         looks: What nodes showed while it hung, or before their ranks were stopped, by host.
         errors: By rank: the last exception in its log of this trial.
+        launcher_errors: By host: the same of the launcher's log.
         rollout_errors: By host: the last exception of its rollout or command.
         fallen: By host: how it ended, of nodes and services that are gone.
 
@@ -71,6 +74,7 @@ class Case:
     trial: int | None = None
     looks: Mapping[str, NodeLook] = field(default_factory=dict)
     errors: Mapping[int, Exc] = field(default_factory=dict)
+    launcher_errors: Mapping[str, Exc] = field(default_factory=dict)
     rollout_errors: Mapping[str, Exc] = field(default_factory=dict)
     fallen: Mapping[str, str] = field(default_factory=dict)
 
@@ -104,6 +108,14 @@ class Case:
     @cached_property
     def rollouts(self) -> dict[str, Call]:
         """What each node's rollout is at, of those that were seen."""
+        return {host: reading(process) for host, process in self.rollout_processes.items()}
+
+    @cached_property
+    def rollout_processes(self) -> dict[str, Process]:
+        """Each node's rollout, or what stands for a command of the user's.
+
+        That is a process of its that waits for other nodes, or else the one that started the rest.
+        """
         pids = {
             str(event.get("node")): event.get("pid")
             for event in self.events
@@ -111,22 +123,25 @@ class Case:
         }
         found = {}
         for host, look in self.looks.items():
-            process = look.process(pids.get(host)) or look.command
+            waiting = (one for one in look.programs if reading(one).waits_for_others)
+            process = look.process(pids.get(host)) or next(waiting, None)
+            if process is None and look.programs:
+                process = look.programs[0]
             if process is not None:
-                found[host] = reading(process)
+                found[host] = process
         return found
 
     def _member(self, rank: int) -> Member:
         node = self.hosts[rank // self.ranks_per_node]
         pid = status = ended = step = None
-        killed = False
+        killed = started = False
         for event in self.events:
             if event.get("rank") != rank or event.get("group") == SWEEP:
                 continue
             if event.get("group") != self.group and event.get("trial") != self.trial:
                 continue
             if event.name == "rank.started":
-                pid, node = event.get("process"), str(event.get("node"))
+                pid, node, started = event.get("process"), str(event.get("node")), True
             elif event.name == "rank.exited":
                 status, ended = event.get("status"), event.received
                 killed = bool(event.get("out_of_memory"))
@@ -140,7 +155,7 @@ class Case:
         call = reading(process) if process else None
         # One that lived wrote whatever its log says of an error when it was ended.
         error = None if status is None else self.errors.get(rank)
-        return Member(rank, node, process, call, status, ended, error, step, killed)
+        return Member(rank, node, process, call, status, ended, error, step, killed, started)
 
 
 def trial_under_way(events: Sequence[Event]) -> int | None:

@@ -15,7 +15,8 @@ from metta_sandbox.autopsy.calls import Doing
 from metta_sandbox.autopsy.case import Case, Member
 from metta_sandbox.autopsy.cause import Cause, Kind
 from metta_sandbox.autopsy.kinds import LEFT_ALONE, TOLD_TO_END, TRACKER, kind_of, what_holds
-from metta_sandbox.autopsy.rollouts import rollout_died, rollout_hangs
+from metta_sandbox.autopsy.meeting import cannot_reach, launcher_failed
+from metta_sandbox.autopsy.rollouts import rollout_broke, rollout_died, rollout_hangs
 from metta_sandbox.autopsy.sentences import cause_of, of_rank
 from metta_sandbox.autopsy.words import Exc
 from metta_sandbox.stack.ends import describe_end
@@ -31,8 +32,11 @@ def diagnose(case: Case) -> Cause | None:
         _node_silent,
         _different_overrides,
         _name_again,
+        launcher_failed,
         _rank_died,
         _no_number,
+        rollout_broke,
+        cannot_reach,
         _rank_hangs,
         _not_scored,
         rollout_died,

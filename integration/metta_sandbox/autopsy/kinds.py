@@ -19,6 +19,14 @@ LEFT_ALONE = re.compile(
 TOLD_TO_END = frozenset({-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGTERM})
 _DISK = re.compile(r"No space left on device|Errno 28|ENOSPC|Disk quota exceeded")
 _PORT = re.compile(r"EADDRINUSE|[Aa]ddress already in use|Errno 98")
+#: What is said of a host whose name, or the way to which, nobody knows.
+UNREACHABLE = re.compile(
+    r"Name or service not known|Temporary failure in name resolution|No address associated with"
+    r"|gaierror|gai error|NameResolutionError|[Cc]ould not resolve host|ENETUNREACH|EHOSTUNREACH"
+    r"|No route to host|Network is unreachable"
+)
+#: What launchers, torchrun's and ours, say when they were told to end.
+STOPPED_LAUNCHER = re.compile(r"got signal: \d+|stopped by SIG[A-Z]+")
 _MISMATCH = re.compile(r"[Mm]ismatch between collectives|op\.preamble\.length|do(es)? not match")
 #: What is said of waiting in vain.
 TIMED_OUT = re.compile(r"[Tt]imed? ?out|Timeout")
@@ -40,6 +48,7 @@ def kind_of(error: Exc) -> Kind:
         (_DISK, "disk full"),
         (_PORT, "port taken"),
         (_MISMATCH, "collective mismatch"),
+        (UNREACHABLE, "peer unreachable"),
     )
     for pattern, kind in known:
         if pattern.search(text):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 
 from metta_sandbox.autopsy.case import Case
-from metta_sandbox.autopsy.cause import Cause, Waiting
+from metta_sandbox.autopsy.cause import Cause, Kind, Waiting
 from metta_sandbox.autopsy.kinds import (
     API,
     LEFT_ALONE,
@@ -43,7 +44,7 @@ def rollout_died(case: Case) -> Cause | None:
     kind = kind_of(error)
     if kind == "exception" and TRACKER.search(str(error)):
         kind = "tracker failed"
-    elif kind == "exception" and API.search(str(error)):
+    elif kind in {"exception", "peer unreachable"} and API.search(str(error)):
         kind = "API slow" if TIMED_OUT.search(str(error)) else "API refused"
     elif kind == "exception" and not error.kind:
         kind = "process died"
@@ -51,6 +52,16 @@ def rollout_died(case: Case) -> Cause | None:
     what = f"raised {error}" if error.kind else describe_end(status, str(error))
     sentence = f"the command of rank {rank} ({host}) {what}{place}"
     return cause_of(case, kind, sentence, node=host, rank=rank, call=error.place)
+
+
+def rollout_broke(case: Case) -> Cause | None:
+    """Find a command that ended of an error of its own, whatever its ranks and others wait for."""
+    for host, (status, _) in case.commands.items():
+        error = case.rollout_errors.get(host)
+        by_itself = status > 0 and error is not None and error.kind
+        if by_itself and not _rollout_left_alone(case, host, status):
+            return rollout_died(case)
+    return None
 
 
 def _rollout_left_alone(case: Case, host: str, status: int) -> bool:
@@ -68,6 +79,9 @@ def rollout_hangs(case: Case) -> Cause | None:
     guilty = [(host, call) for host, call in case.rollouts.items() if not call.waits_for_others]
     if not guilty:
         return _rollout_absent(case)
+    hosts = [host for host, _ in guilty]
+    if (gone := _program_gone(case, hosts) or _program_failed(case, hosts)) is not None:
+        return gone
     host, call = guilty[0]
     kind, what = what_holds(call)
     rank = case.hosts.index(host)
@@ -84,6 +98,76 @@ def rollout_hangs(case: Case) -> Cause | None:
         rank=rank,
         trial=case.trial,
         call=str(call),
+        waiting=waiting,
+    )
+
+
+def _program_gone(case: Case, hosts: Sequence[str]) -> Cause | None:
+    """Find a node on which a program is not there any more that waits for others elsewhere."""
+    waiting = [
+        (host, process, case.rollouts[host])
+        for host, process in case.rollout_processes.items()
+        if case.rollouts[host].waits_for_others and process.program
+    ]
+    for host in hosts:
+        there = {one.program for one in case.looks[host].programs}
+        absent = next((one for _, one, _ in waiting if one.program not in there), None)
+        if absent is None:
+            continue
+        rank, error = case.hosts.index(host), case.rollout_errors.get(host)
+        raised = error is not None and error.kind
+        kind = kind_of(error) if error is not None and raised else "process died"
+        how = f"raised {error} and " if raised else ""
+        told = tuple(Waiting(rank=case.hosts.index(one), call=str(at)) for one, _, at in waiting)
+        what = (
+            f"{absent.program} of rank {rank} ({host}) {how}is not there any more, "
+            f"while its command goes on, in {case.rollouts[host]}"
+        )
+        return Cause(
+            kind=kind,
+            sentence=f"{what}{in_trial(case, None)}{told_of(told)}",
+            node=host,
+            rank=rank,
+            trial=case.trial,
+            call=error.place if error is not None and raised else "",
+            waiting=told,
+        )
+    return None
+
+
+def _program_failed(case: Case, hosts: Sequence[str]) -> Cause | None:
+    """Find a program that failed, and without which a command of the user's goes on."""
+    said = {
+        host: error for host in hosts if (error := case.rollout_errors.get(host)) and error.kind
+    }
+    left = [host for host, error in said.items() if LEFT_ALONE.search(str(error))]
+    own = next((host for host in said if host not in left), None)
+    silent = next((host for host in hosts if host not in said), None)
+    host = own or (silent if left else None)
+    if host is None:
+        return None
+    rank, goes_on = case.hosts.index(host), f"while its command goes on, in {case.rollouts[host]}"
+    waiting = tuple(
+        Waiting(rank=case.hosts.index(one), call=said[one].place, left=True)
+        for one in left
+        if said[one].place
+    )
+    error = said.get(host)
+    if error is None:
+        what = f"a program of rank {rank} ({host}) is not there any more, {goes_on}"
+        kind: Kind = "process died"
+        call = ""
+    else:
+        place = f" in `{error.function}`, {error.place}" if error.place else ""
+        what = f"a program of rank {rank} ({host}) raised {error}{place}, {goes_on}"
+        kind, call = kind_of(error), error.place
+    return Cause(
+        kind=kind,
+        sentence=f"{what}{in_trial(case, None)}{told_of(waiting)}",
+        node=host,
+        rank=rank,
+        trial=case.trial,
+        call=call,
         waiting=waiting,
     )
 

@@ -67,6 +67,17 @@ class Process(_Seen):
         return self.state in {"T", "t"}
 
     @property
+    def program(self) -> str:
+        """Its script or module, without its arguments."""
+        words = iter(self.command[1:])
+        for word in words:
+            if word == "-m":
+                return next(words, "")
+            if not word.startswith("-"):
+                return word.rpartition("/")[2]
+        return ""
+
+    @property
     def main(self) -> Thread | None:
         """Its main thread, if its stack could be read."""
         for thread in self.threads:
@@ -90,14 +101,13 @@ class NodeLook(_Seen):
     problem: str = ""
 
     @property
-    def command(self) -> Process | None:
-        """What the agent itself has started and is no helper of ours, if Python runs in it."""
-        below = {one.pid for one in self.processes}
-        for one in self.processes:
-            ours = any(".pyz" in word for word in one.command)
-            if one.parent not in below and one.threads and not ours:
-                return one
-        return None
+    def programs(self) -> tuple[Process, ...]:
+        """What runs in Python and is no helper of ours; who started others comes before them."""
+        return tuple(
+            one
+            for one in self.processes
+            if one.threads and not any(".pyz" in word for word in one.command)
+        )
 
     def process(self, pid: int | None) -> Process | None:
         """Find one by its pid."""

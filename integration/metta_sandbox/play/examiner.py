@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import traceback
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -159,8 +162,9 @@ class Examiner:
             trial=trial,
             looks=nodes,
             errors=self._rank_errors(trial),
-            # Asked for only of commands that have ended.
-            rollout_errors=self._rollout_errors() if _has_ended(events) else {},
+            launcher_errors=self._launcher_errors(trial),
+            # Asked for only of commands that have ended, or whose ranks nobody else hears of.
+            rollout_errors=self._rollout_errors() if self._speaks(events) else {},
             fallen=gone,
         )
 
@@ -193,6 +197,20 @@ class Examiner:
                     found[int(rank)] = error
         return found
 
+    def _launcher_errors(self, trial: int | None) -> dict[str, Exc]:
+        found = {}
+        for folder in self._trial_folders(trial):
+            for node_rank, host in enumerate(self._scenario.hosts):
+                error = last_error(folder / f"launcher-{node_rank}.log")
+                if error is not None:
+                    found[host] = error
+        return found
+
+    def _speaks(self, events: Sequence[Event]) -> bool:
+        return self._scenario.workload.run is not None or any(
+            event.name == "command.exited" for event in events
+        )
+
     def _rollout_errors(self) -> dict[str, Exc]:
         """Read each node's command's last exception, or else its last words."""
         printed: dict[str, list[str]] = {}
@@ -224,14 +242,18 @@ def _read(end: Executed, file: Path) -> NodeLook:
         file.unlink(missing_ok=True)
     try:
         if end.answers:
-            return NodeLook.model_validate(end.answers[-1])
+            return NodeLook.model_validate(_unpacked(end.answers[-1]))
     except ValidationError as error:
         return NodeLook(problem=f"what it showed can't be read: {error.errors()[0]['msg']}")
     return NodeLook(problem=end.problem or f"it ended with status {end.status}")
 
 
-def _has_ended(events: Sequence[Event]) -> bool:
-    return any(event.name == "command.exited" for event in events)
+def _unpacked(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Read what a node printed as it had no room to write."""
+    if "packed" not in answer:
+        return answer
+    seen: Mapping[str, Any] = json.loads(zlib.decompress(base64.b64decode(answer["packed"])))
+    return seen
 
 
 def _lost_in(trial: int, events: Sequence[Event]) -> dict[str, str]:

@@ -134,3 +134,55 @@ def test_one_that_notices_no_death_is_asked_where_it_waits_before_it_is_stopped(
     assert cause.sentence.endswith("; rank 0 waits in `new_group`, train.py:11")
     looks = json.loads((folder / "edited" / "autopsy.json").read_text())["looks"]
     assert {host for look in looks for host in look["nodes"]} == {"sweep-master"}
+
+
+COMMAND = """\
+import os, subprocess, sys, time
+
+subprocess.run([sys.executable, "train.py"])
+time.sleep(900)
+"""
+OWN = """\
+import os, signal
+import torch
+import torch.distributed as dist
+
+dist.init_process_group("gloo")
+x = torch.ones(4)
+dist.all_reduce(x)
+if dist.get_rank() == 1:
+    {fault}
+{call}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "call", "kind", "said"),
+    [
+        ("raise ValueError('enough')", "dist.all_reduce(x)", "exception", "ValueError: enough"),
+        ("raise ValueError('enough')", "dist.new_group()", "exception", "ValueError: enough"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "dist.new_group()", "process died", "train.py of"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "dist.all_reduce(x)", "process died", "a program"),
+    ],
+    ids=["raised-noticed", "raised-waited-for", "killed-waited-for", "killed-noticed"],
+)
+def test_a_command_of_the_users_that_goes_on_without_its_trainer_is_looked_into(
+    cli: Start, tmp_path: Path, fault: str, call: str, kind: str, said: str
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "run.py").write_text(COMMAND)
+    (tmp_path / "mine" / "train.py").write_text(OWN.format(fault=fault, call=call))
+    content = {
+        "version": 1,
+        "name": "own",
+        "longest_silence": "20s",
+        "workload": {"folder": str(tmp_path / "mine"), "run": "echo begins\npython run.py"},
+    }
+    YAML(typ="safe", pure=True).dump(content, tmp_path / "own.yaml")
+    command = cli("run", tmp_path / "own.yaml", "--engine", "process")
+    command.wait()
+    (scenario,) = command.results().scenarios
+    (cause,) = scenario.causes
+    assert (cause.kind, cause.rank, cause.node) == (kind, 1, "sweep-worker")
+    assert said in cause.sentence

@@ -1,0 +1,148 @@
+"""Ranks that don't meet: a launcher failed, a name is known to nobody, a program is gone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from metta_sandbox.autopsy.case import Case
+from metta_sandbox.autopsy.diagnose import diagnose
+from metta_sandbox.autopsy.seen import Frame, NodeLook, Process, Thread
+from metta_sandbox.autopsy.words import Exc
+from metta_sandbox.timeline.recording import Event
+
+HOSTS = ("sweep-master", "sweep-worker")
+C10D = "/usr/lib/python3.11/site-packages/torch/distributed/distributed_c10d.py"
+TAKEN = Exc("", "warm: OSError: [Errno 98] Address already in use (address ('', 58193))")
+TORCHRUN = Exc("torch.distributed.DistNetworkError", "the server could not bind, EADDRINUSE")
+STOPPED = Exc("", "warm: stopped by SIGTERM; ending the ranks of this node")
+NO_NAME = Exc("", "[c10d] (sweep-master, 34587) cannot be retrieved (gai error: -2 - Name)")
+
+
+def started(*ranks: int) -> list[Event]:
+    return [
+        Event(
+            1.0,
+            {
+                "event": "rank.started",
+                "group": "trial-1",
+                "rank": rank,
+                "node": HOSTS[rank],
+                "process": 100 + rank,
+            },
+        )
+        for rank in ranks
+    ]
+
+
+def process(pid: int, *stack: tuple[str, str, int, str], **fields: Any) -> Process:
+    frames = tuple(Frame(function=a, file=b, line=c, source=d) for a, b, c, d in stack)
+    return Process(pid=pid, threads=(Thread(id=pid, frames=frames),), **fields)
+
+
+def case(events: list[Event], *looks: NodeLook, **fields: Any) -> Case:
+    return Case(HOSTS, 1, events, 1, looks=dict(zip(HOSTS, looks, strict=False)), **fields)
+
+
+@pytest.mark.parametrize("error", [TAKEN, TORCHRUN])
+def test_a_launcher_that_found_its_port_taken_is_named(error: Exc) -> None:
+    unseen = NodeLook(processes=(Process(pid=101, threads_problem="Permission denied"),))
+    launchers = {HOSTS[0]: error, HOSTS[1]: STOPPED}
+    found = diagnose(case(started(1), NodeLook(), unseen, launcher_errors=launchers))
+    assert found is not None
+    assert (found.kind, found.rank, found.node) == ("port taken", 0, HOSTS[0])
+    assert str(error) in found.sentence
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        STOPPED,
+        Exc("torch.distributed.elastic.SignalException", "Process 7 got signal: 15"),
+        Exc("DistNetworkError", "Connection closed by peer"),
+        Exc("", "[W] OMP_NUM_THREADS is 1"),
+    ],
+)
+def test_a_launcher_that_was_stopped_or_left_alone_is_not_to_blame(error: Exc) -> None:
+    assert diagnose(case([], launcher_errors={HOSTS[1]: error})) is None
+
+
+def test_a_launcher_whose_rank_ran_has_not_failed_by_itself() -> None:
+    assert diagnose(case(started(0), launcher_errors={HOSTS[0]: TAKEN})) is None
+
+
+def test_a_rank_that_finds_no_way_to_another_is_named() -> None:
+    looks = [NodeLook(processes=(Process(pid=100 + rank),)) for rank in (0, 1)]
+    found = diagnose(case(started(0, 1), *looks, errors={1: NO_NAME}))
+    assert found is not None
+    assert (found.kind, found.rank) == ("peer unreachable", 1)
+    assert "sweep-master, 34587" in found.sentence
+
+
+def test_a_launcher_that_finds_no_way_to_another_stands_for_its_rank() -> None:
+    found = diagnose(case([], launcher_errors={HOSTS[1]: NO_NAME}))
+    assert found is not None
+    assert (found.kind, found.rank) == ("peer unreachable", 1)
+
+
+def test_who_died_of_a_name_that_nobody_knows_could_not_reach_a_peer() -> None:
+    events = [
+        *started(0, 1),
+        Event(2.0, {"event": "rank.exited", "group": "trial-1", "rank": 1, "status": 1}),
+    ]
+    error = Exc("socket.gaierror", "[Errno -2] Name or service not known", "train.py:3")
+    found = diagnose(case(events, errors={1: error}))
+    assert found is not None
+    assert (found.kind, found.rank) == ("peer unreachable", 1)
+
+
+WAITS = (
+    ("all_reduce", C10D, 1, "work.wait()"),
+    ("main", "/work/train.py", 9, "dist.all_reduce(x)"),
+)
+COMMAND = process(
+    11, ("main", "/work/run.py", 4, "time.sleep(1)"), parent=10, command=("python", "/work/run.py")
+)
+
+
+def test_a_program_that_a_users_command_has_lost_is_named_with_what_it_said() -> None:
+    shell = Process(pid=10, command=("bash", "-c", "python run.py"))
+    trainer = process(12, *WAITS, parent=11, command=("python", "train.py"))
+    whole = NodeLook(processes=(shell, COMMAND, trainer))
+    half = NodeLook(processes=(shell, COMMAND))
+    error = Exc("ValueError", "enough", "train.py:7")
+    found = diagnose(case([], whole, half, rollout_errors={HOSTS[1]: error}))
+    assert found is not None
+    assert (found.kind, found.rank, found.call) == ("exception", 1, "train.py:7")
+    assert found.sentence.startswith("train.py of rank 1 (sweep-worker) raised ValueError: enough")
+    assert [(one.rank, one.call) for one in found.waiting] == [(0, "`all_reduce`, train.py:9")]
+
+
+def test_a_program_that_said_nothing_has_died() -> None:
+    trainer = process(12, *WAITS, parent=11, command=("python", "-u", "-m", "mine.train", "-x"))
+    found = diagnose(
+        case([], NodeLook(processes=(COMMAND, trainer)), NodeLook(processes=(COMMAND,)))
+    )
+    assert found is not None
+    assert (found.kind, found.rank) == ("process died", 1)
+    assert found.sentence.startswith("mine.train of rank 1 (sweep-worker) is not there any more")
+
+
+LEFT = Exc("RuntimeError", "Connection closed by peer", "train.py:9", "main", "all_reduce")
+
+
+def test_of_programs_that_are_all_gone_the_one_that_failed_by_itself_is_named() -> None:
+    both = [NodeLook(processes=(COMMAND,))] * 2
+    errors = {HOSTS[0]: LEFT, HOSTS[1]: Exc("ValueError", "enough", "train.py:7", "main")}
+    found = diagnose(case([], *both, rollout_errors=errors))
+    assert found is not None
+    assert (found.kind, found.rank, found.call) == ("exception", 1, "train.py:7")
+    assert [(one.rank, one.left) for one in found.waiting] == [(0, True)]
+
+
+def test_of_programs_that_are_all_gone_one_that_said_nothing_left_the_others_alone() -> None:
+    both = [NodeLook(processes=(COMMAND,))] * 2
+    found = diagnose(case([], *both, rollout_errors={HOSTS[0]: LEFT}))
+    assert found is not None
+    assert (found.kind, found.rank) == ("process died", 1)
