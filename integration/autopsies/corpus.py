@@ -206,6 +206,17 @@ def _of_networks() -> Iterator[Known]:
     yield Known("port-taken", "port_taken", taken, ("port taken",), 0)
 
 
+def _of_disks() -> Iterator[Known]:
+    """Give the disks that are full: where a checkpoint is written, and a rank's log."""
+    full: tuple[Kind, ...] = ("disk full",)
+    step = {"event": "train.step", "rank": 0, "trial": 1, "step": 1}
+    written = {"disk_full": {"node": "sweep-master"}, "when": step}
+    yield Known("disk-full-r0", "disk_full", written, full, 0, 1, bundled=True)
+    sent = {"event": "handoff.received", "node": "sweep-worker", "trial": 1}
+    started = {"disk_full": {"node": "sweep-worker"}, "when": sent}
+    yield Known("disk-full-r1", "disk_full", started, full, 1, 1)
+
+
 def corpus() -> tuple[Known, ...]:
     """List all of them, each name once."""
     named = {"event": "run.named", "trial": 1}
@@ -225,6 +236,7 @@ def corpus() -> tuple[Known, ...]:
         Known("out-of-memory", "out_of_memory", memory, ("killed by the kernel",), 1, 1),
         # It only makes all slower.
         Known("cpu", "cpu", cpu, (), None),
+        *_of_disks(),
         *_of_nodes("pause", ("stopped",)),
         *_of_networks(),
         # Late by so little that nothing goes wrong, and so much that it never comes.

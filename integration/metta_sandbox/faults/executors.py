@@ -16,6 +16,7 @@ from metta_sandbox.faults.code import (
     StartOtherwise,
 )
 from metta_sandbox.faults.control import MisguideApi, NameWrongly
+from metta_sandbox.faults.disk import FillDisk
 from metta_sandbox.faults.executor import Executor
 from metta_sandbox.faults.files import BlockWandbFolder, CorruptFile
 from metta_sandbox.faults.network import (
@@ -36,6 +37,7 @@ from metta_sandbox.scenario.faults import (
     Corrupt,
     Cpu,
     Delay,
+    DiskFull,
     Exit,
     FaultKind,
     HoldGil,
@@ -72,6 +74,7 @@ EXECUTORS: Mapping[type[FaultKind], type[Executor[Any]]] = {
     LateStart: StartLate,
     OutOfMemory: ExhaustMemory,
     Cpu: ThrottleNode,
+    DiskFull: FillDisk,
     Partition: CutLink,
     PacketLoss: LosePackets,
     Delay: DelayPackets,

@@ -13,6 +13,7 @@ from metta_sandbox.faults.power import Power
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.base import StackPlan
+from metta_sandbox.stack.disk_side import DiskSides
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.network_side import NetworkSides
 
@@ -31,6 +32,7 @@ class Ground:
         power: Ends, freezes and thaws whole nodes.
         start_on: Starts the sweep's command on a node that was left out.
         network: What strikes networks, from beside nodes; None where nothing can.
+        disks: What fills disks, from beside nodes; None where nothing can.
 
     """
 
@@ -40,6 +42,7 @@ class Ground:
     power: Power
     start_on: Callable[[str], None]
     network: NetworkSides | None = None
+    disks: DiskSides | None = None
     _rules: dict[str, ApiFaultRule] = field(default_factory=dict)
 
     def host_of(self, rank: int) -> str:

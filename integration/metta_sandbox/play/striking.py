@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from metta_sandbox.faults.conductor import Conductor
+from metta_sandbox.faults.disk import disks_of
 from metta_sandbox.faults.ground import Ground
 from metta_sandbox.faults.network import sides_of
 from metta_sandbox.faults.power import power_over
@@ -13,6 +14,7 @@ from metta_sandbox.progress import Progress
 from metta_sandbox.report.results import CheckResult, FaultResult
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.base import Stack, StackPlan
+from metta_sandbox.stack.disk_side import DiskSides
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.network_side import NetworkSides
 from metta_sandbox.timeline.recording import Timeline
@@ -24,6 +26,7 @@ class Strikes:
     def __init__(self) -> None:
         self._conductor: Conductor | None = None
         self._network: NetworkSides | None = None
+        self._disks: DiskSides | None = None
         self.results: tuple[FaultResult, ...] = ()
         self.checks: tuple[CheckResult, ...] = ()
 
@@ -53,6 +56,7 @@ class Strikes:
         if not scenario.faults:
             return
         self._network = sides_of(stack, scenario.faults)
+        self._disks = disks_of(stack, scenario.faults)
         ground = Ground(
             scenario,
             plan,
@@ -60,6 +64,7 @@ class Strikes:
             power_over(stack, plan),
             start_on=lambda host: nodes.start_on(host, job),
             network=self._network,
+            disks=self._disks,
         )
         self._conductor = nodes.listener = Conductor(ground, timeline, progress)
         self._conductor.prepare()
@@ -75,8 +80,9 @@ class Strikes:
             if self._conductor:
                 self._conductor.heal()
         finally:
-            if self._network:
-                self._network.close()
+            for sides in (self._network, self._disks):
+                if sides:
+                    sides.close()
 
     def conclude(self) -> None:
         """Take what became of each fault, once everything was heard of it."""

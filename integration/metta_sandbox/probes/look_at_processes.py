@@ -2,17 +2,22 @@
 
 Arguments: a file's name, then the pids that matter most. All goes into that file, in the folder
 that all nodes share, as it is too long to be forwarded; what the node has left, and what went
-wrong, is printed as a line of JSON, too. Stacks come from py-spy; without it, or where the kernel
+wrong, is printed as a line of JSON, too. Where the file can't be written, as the disk is full, all
+is printed, packed. Stacks come from py-spy; without it, or where the kernel
 forbids it, the rest is told all the same. Fields are those of ``metta_sandbox.autopsy.seen``.
 """
 
+import base64
 import json
 import linecache
 import os
+import selectors
 import shutil
+import socket
 import subprocess
 import sys
 import time
+import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,8 +25,12 @@ from typing import Any
 PROC = Path("/proc")
 #: Seconds within which py-spy must have told of all processes.
 PATIENCE = 8.0
+#: Seconds within which ranks must have told which collectives they have entered.
+TELLING = 2.0
 #: What is quoted of a line of source, and of a word of a command, at most.
 LONGEST = 160
+#: Characters of a line of which nothing is lost on its way.
+LINE = 8000
 #: The kernel's numbers of a socket's states (include/net/tcp_states.h).
 STATES = {"01": "established", "02": "connecting", "08": "closed by peer", "0A": "listening"}
 #: Fields of /proc/PID/stat from the third on (man 5 proc): state, parent, times, memory.
@@ -166,6 +175,36 @@ def thread(told: Any) -> Any:
     }
 
 
+def flights(pids: Any) -> Any:
+    """Ask ranks which collectives they have entered; what ``node.agent.flight`` says, by pid."""
+    told: Any = {}
+    with selectors.DefaultSelector() as waiting:
+        for pid in pids:
+            with suppress(OSError):
+                asking = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                asking.setblocking(False)
+                asking.connect(f"\0metta-flight-{pid}")
+                waiting.register(asking, selectors.EVENT_READ, pid)
+                told[pid] = b""
+        deadline = time.monotonic() + TELLING
+        over: Any = {}
+        while len(over) < len(told) and time.monotonic() < deadline:
+            for key, _ in waiting.select(max(0.0, deadline - time.monotonic())):
+                data = take(key.fileobj)
+                told[key.data] += data
+                if not data:
+                    waiting.unregister(key.fileobj)
+                    over[key.data] = told[key.data]
+    return {pid: json.loads(data) for pid, data in over.items() if data}
+
+
+def take(asking: Any) -> Any:
+    """Read what has come; nothing more will, if nothing did."""
+    with suppress(OSError):
+        return asking.recv(1 << 20)
+    return b""
+
+
 def seconds(fields: Any) -> Any:
     """Add up the processor time that a process has used."""
     return (int(fields[UTIME]) + int(fields[STIME])) / os.sysconf("SC_CLK_TCK")
@@ -200,11 +239,14 @@ def processes(first: Any) -> Any:
             "wchan": read(PROC / str(pid) / "wchan"),
             "sockets": sockets_of(pid, known),
         }
+    pythons = sorted((pid for pid in found if is_python(pid)), key=lambda pid: pid not in first)
+    stopped = {pid for pid, process in found.items() if process["state"] in "Tt"}
+    # Before anything pauses them.
+    for pid, recorded in flights(set(pythons) - stopped).items():
+        found[pid]["recorded"] = recorded
     program = spy()
     if program is None:
         return list(found.values()), "py-spy is not there"
-    pythons = sorted((pid for pid in found if is_python(pid)), key=lambda pid: pid not in first)
-    stopped = {pid for pid, process in found.items() if process["state"] in "Tt"}
     threads, problems = dumps(program, pythons, stopped)
     for pid, process in found.items():
         again = stat(pid)
@@ -238,8 +280,17 @@ def main(file: Any, first: Any) -> None:
     try:
         file.write_text(json.dumps(told), encoding="utf-8")
     except OSError as error:
+        packed = pack(told)
+        if len(packed) <= LINE:
+            sys.stdout.write(json.dumps({"packed": packed}) + "\n")
+            return
         told["problem"] = f"{file}: {error.strerror}"
     sys.stdout.write(json.dumps({**told, "processes": []}) + "\n")
+
+
+def pack(told: Any) -> Any:
+    """Make what was seen short enough to be printed."""
+    return base64.b64encode(zlib.compress(json.dumps(told).encode(), 9)).decode()
 
 
 if __name__ == "__main__":

@@ -1,50 +1,14 @@
-"""Containers that join a node's network to strike it, and are gone with whoever started them.
-
-Each lives as long as its standard input is open, so also a harness that is killed leaves none. As
-one of the stack's Compose project it goes with that at the latest.
-"""
+"""Containers that join a node's network to strike it."""
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from threading import Timer
 from typing import Any
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.stack.request import AGENT, HUB, PLAIN, container_name
+from metta_sandbox.stack.beside import Duty, Side, Sides
 
-#: Seconds that one gets to be there, to answer beyond what it was told to wait for, and to end.
-_STARTING, _ANSWERING, _ENDING = 30.0, 20.0, 5.0
-_LOOK = "{{json .}}"
-#: What a container of a Compose project is known by.
-_PROJECT = "com.docker.compose.project"
-
-
-@dataclass(frozen=True)
-class Base:
-    """What containers beside a stack's nodes are made of, as its hub is.
-
-    Args:
-        project: The stack's Compose project.
-        image: The image's id.
-        labels: What everything of the stack carries.
-
-    """
-
-    project: str
-    image: str
-    labels: Mapping[str, str]
-
-
-def base_of(project: str, hub: Mapping[str, Any]) -> Base:
-    """Read it from what the engine says of the hub's container."""
-    said = hub["Config"]["Labels"]
-    labels = {key: value for key, value in said.items() if not key.startswith("com.docker.")}
-    return Base(project, hub["Image"], labels)
+NETWORK = Duty("network", "network", ("NET_ADMIN", "NET_RAW"), "meddle")
 
 
 def address_of(container: Mapping[str, Any]) -> str:
@@ -61,29 +25,7 @@ def address_of(container: Mapping[str, Any]) -> str:
     return found
 
 
-def side_request(base: Base, host: str) -> list[str]:
-    """Build the words that start one beside a host, after the engine's client's own."""
-    service = f"{host}-network"
-    compose = {
-        _PROJECT: base.project,
-        "com.docker.compose.service": service,
-        "com.docker.compose.oneoff": "False",
-    }
-    labels = {**base.labels, **compose}
-    return [
-        *("run", "--rm", "--interactive", "--pull=never", "--read-only", "--user=0:0"),
-        f"--name={container_name(base.project, service)}",
-        f"--network=container:{container_name(base.project, host)}",
-        *("--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=NET_RAW"),
-        "--security-opt=no-new-privileges:true",
-        # The file of programs, where the hub has it.
-        f"--volumes-from={container_name(base.project, HUB)}:ro",
-        *(f"--label={key}={value}" for key, value in sorted(labels.items())),
-        *("--entrypoint=python3", base.image, *PLAIN, AGENT, "meddle"),
-    ]
-
-
-class NetworkSide:
+class NetworkSide(Side):
     """One such container.
 
     Args:
@@ -94,106 +36,20 @@ class NetworkSide:
     """
 
     def __init__(self, command: Sequence[str], host: str, address: str) -> None:
-        self.host = host
+        super().__init__(command, host)
         self.address = address
-        # In a session of its own, so that Ctrl-C at the terminal does not end it before its time.
-        self._client = subprocess.Popen(
-            list(command),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-        self._ports: Mapping[str, int] = {}
 
     def datagrams(self) -> tuple[str, int]:
         """Give where datagrams to it go."""
-        return self.address, self._ports["datagrams"]
+        return self.address, self.greeting["datagrams"]
 
     def connections(self) -> tuple[str, int]:
         """Give where connections to it go."""
-        return self.address, self._ports["connections"]
-
-    def await_ready(self) -> None:
-        """Wait until it can be told what to do.
-
-        Raises:
-            StackError: It does not start, or can't do what it is for.
-
-        """
-        self._ports = self._line(_STARTING)
-
-    def ask(self, verb: str, patience: float = 0.0, **args: Any) -> Any:
-        """Have it do something.
-
-        Args:
-            verb: What.
-            patience: Seconds that this takes by itself.
-            args: How.
-
-        Raises:
-            StackError: It refuses, or is gone.
-
-        """
-        assert self._client.stdin is not None
-        try:
-            self._client.stdin.write(json.dumps({"verb": verb, "args": args}) + "\n")
-            self._client.stdin.flush()
-        except (OSError, ValueError):  # it has ended, or was ended
-            raise StackError(f"nobody is beside {self.host} any more{self._saying()}") from None
-        answer = self._line(patience + _ANSWERING)
-        if "error" in answer:
-            raise StackError(f"beside {self.host}: {answer['error']}")
-        return answer["result"]
-
-    def _line(self, patience: float) -> Any:
-        assert self._client.stdout is not None
-        # It is of no more use, once it is late.
-        timer = Timer(patience, self._client.kill)
-        timer.start()
-        try:
-            line = self._client.stdout.readline()
-        finally:
-            timer.cancel()
-        if not line:
-            raise StackError(f"what is beside {self.host} does not answer{self._saying()}")
-        return json.loads(line)
-
-    def _saying(self) -> str:
-        said = self.close().strip().splitlines()
-        return f": {said[-1]}" if said else ""
-
-    def close(self) -> str:
-        """End it, and all that it does. Doing it twice is no error.
-
-        Returns:
-            What it, or the engine's client, complained of; nothing the second time.
-
-        """
-        said = ""
-        self._end()
-        for pipe in (self._client.stdout, self._client.stderr):
-            assert pipe is not None
-            if not pipe.closed:
-                said = pipe.read()
-                pipe.close()
-        return said
-
-    def _end(self) -> None:
-        assert self._client.stdin is not None
-        with suppress(OSError):
-            self._client.stdin.close()
-        try:
-            self._client.wait(_ENDING)
-        except subprocess.TimeoutExpired:
-            self._client.kill()
-            self._client.wait()
+        return self.address, self.greeting["connections"]
 
 
-class NetworkSides:
-    """Those beside the hosts of one stack, each started when it is first asked for.
+class NetworkSides(Sides[NetworkSide]):
+    """Those beside the hosts of one stack.
 
     Args:
         docker: The words that begin a command of the engine's client.
@@ -202,57 +58,8 @@ class NetworkSides:
     """
 
     def __init__(self, docker: Sequence[str], project: str) -> None:
-        self._docker = list(docker)
-        self._project = project
-        self._sides: dict[str, NetworkSide] = {}
+        super().__init__(docker, project, NETWORK, _beside)
 
-    def start(self, hosts: Sequence[str]) -> None:
-        """Start those that are not there yet, all at once.
 
-        Raises:
-            StackError: One does not start.
-
-        """
-        wanted = [host for host in dict.fromkeys(hosts) if host not in self._sides]
-        if not wanted:
-            return
-        hub, *found = self._inspect([HUB, *wanted])
-        base = base_of(self._project, hub)
-        for host, container in zip(wanted, found, strict=True):
-            command = [*self._docker, *side_request(base, host)]
-            self._sides[host] = NetworkSide(command, host, address_of(container))
-        try:
-            for host in wanted:
-                self._sides[host].await_ready()
-        except StackError:
-            for host in wanted:
-                self._sides.pop(host).close()
-            raise
-
-    def beside(self, host: str) -> NetworkSide:
-        """Give the one beside a host.
-
-        Raises:
-            StackError: It does not start.
-
-        """
-        self.start([host])
-        return self._sides[host]
-
-    def close(self) -> None:
-        """End all of them. Doing it twice is no error."""
-        for side in self._sides.values():
-            side.close()
-        self._sides.clear()
-
-    def _inspect(self, services: Sequence[str]) -> list[dict[str, Any]]:
-        names = [container_name(self._project, service) for service in services]
-        done = subprocess.run(
-            [*self._docker, "container", "inspect", "--format", _LOOK, *names],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise StackError(f"docker container inspect: {done.stderr.strip()}")
-        return [json.loads(line) for line in done.stdout.splitlines()]
+def _beside(command: Sequence[str], host: str, container: Mapping[str, Any]) -> NetworkSide:
+    return NetworkSide(command, host, address_of(container))

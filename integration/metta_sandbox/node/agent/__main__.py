@@ -100,6 +100,12 @@ def _meddle(_options: argparse.Namespace) -> int:
     return run()
 
 
+def _fill(_options: argparse.Namespace) -> int:
+    from metta_sandbox.node.agent.filler import run
+
+    return run()
+
+
 @contextlib.contextmanager
 def _soon() -> Iterator[None]:
     """Import what serves many at once in two thirds of the time; a node is ready no sooner.
@@ -151,6 +157,7 @@ def _agent(options: argparse.Namespace) -> int:
 
 _PROGRAMS: Dict[str, Callable[[argparse.Namespace], int]] = {
     "agent": _agent,
+    "fill": _fill,
     "groups": _groups,
     "hub": _hub,
     "keeper": _keeper,
@@ -194,6 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     nodes.add_argument("--patience", type=float, default=5.0, help="seconds for its answer")
 
     programs.add_parser("meddle", help="strikes a node's network, as told on standard input")
+    programs.add_parser("fill", help="fills a node's disk, as told on standard input")
 
     groups = programs.add_parser("groups", help="print what runs on this node, as JSON")
     groups.add_argument("--local", help="the agent's socket (else METTA_EVENTS)")

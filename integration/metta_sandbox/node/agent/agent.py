@@ -28,6 +28,7 @@ from metta_sandbox.node.agent.processes import (
     describe,
     kill_all,
 )
+from metta_sandbox.node.agent.room import room
 from metta_sandbox.node.agent.streams import dial, listen
 from metta_sandbox.node.agent.wire import decode
 
@@ -276,6 +277,8 @@ class Agent:
             return [group.to_wire() for group in self._groups.values()]
         if verb == "processes":
             return describe(carrying(f"METTA_EVENTS={self._local}"))
+        if verb == "room":
+            return room(args["folder"])
         if verb == "signal-process":
             os.kill(args["pid"], args["signal"])
             return None

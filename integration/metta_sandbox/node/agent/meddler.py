@@ -8,7 +8,6 @@ its own: datagrams and connections to others of its kind, by which it is seen wh
 import contextlib
 import heapq
 import itertools
-import json
 import os
 import select
 import socket
@@ -19,6 +18,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from metta_sandbox.node.agent.fates import Active, fate_of, rule_of
 from metta_sandbox.node.agent.netfilter import Arrival, Netfilter
+from metta_sandbox.node.agent.orders import follow, say
 from metta_sandbox.node.agent.packets import DNS_PORT, RESOLVER, query
 from metta_sandbox.node.agent.segments import transport
 
@@ -238,19 +238,12 @@ class Meddler:
     def run(self, orders: Iterator[str]) -> int:
         """Say where probes are to go to, and follow orders until there are no more."""
         ports = self._probes.datagrams.getsockname()[1], self._probes.listener.getsockname()[1]
-        _print({"datagrams": ports[0], "connections": ports[1]})
+        say({"datagrams": ports[0], "connections": ports[1]})
         try:
-            for line in orders:
-                _print(self._answer(json.loads(line)))
+            follow(self._verbs, orders)
         finally:
             self._gate.open()
         return 0
-
-    def _answer(self, order: Dict[str, Any]) -> Dict[str, Any]:
-        try:
-            return {"result": self._verbs[order["verb"]](**order["args"])}
-        except (OSError, ValueError, KeyError) as error:
-            return {"error": "{}: {}".format(type(error).__name__, error)}
 
     def _strike(self, name: str, peers: List[str], **said: Any) -> None:
         try:
@@ -274,11 +267,6 @@ class Meddler:
             except OSError:
                 return False
             return True
-
-
-def _print(answer: Dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
 
 
 def run() -> int:

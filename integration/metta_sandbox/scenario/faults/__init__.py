@@ -36,7 +36,7 @@ from metta_sandbox.scenario.faults.network import (
 )
 from metta_sandbox.scenario.faults.nodes import Kill, LateStart, Pause, Restart, Terminate
 from metta_sandbox.scenario.faults.processes import SignalFault, WandbService
-from metta_sandbox.scenario.faults.resources import Cpu, OutOfMemory
+from metta_sandbox.scenario.faults.resources import Cpu, DiskFull, OutOfMemory
 from metta_sandbox.scenario.faults.trigger import Trigger
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "Corrupt",
     "Cpu",
     "Delay",
+    "DiskFull",
     "Exit",
     "FaultItem",
     "FaultKind",
@@ -86,7 +87,7 @@ CATALOGUE: Mapping[str, type[FaultKind]] = {
     kind.key: kind
     for kind in (
         *(Kill, Terminate, Restart, Pause, LateStart),
-        *(OutOfMemory, Cpu),
+        *(OutOfMemory, Cpu, DiskFull),
         *(Partition, PacketLoss, Delay, Bandwidth, Reset, NoName, PortTaken),
         *(SignalFault, WandbService),
         *(Raise, Exit, Segfault, Sleep, HoldGil, NanGradients, SkipCollective, OtherOverrides),

@@ -55,3 +55,32 @@ class Cpu(FaultKind):
 
     def __str__(self) -> str:
         return f"{self.node} gets {self.share:g} of a processor"
+
+
+class DiskFull(FaultKind):
+    """The disk under the folder that nodes share has no room left, as the node sees it."""
+
+    key: ClassVar[str] = "disk_full"
+    family: ClassVar[Family] = "resources"
+    beside_nodes: ClassVar[bool] = True
+    trigger: ClassVar = "may"
+    healing: ClassVar[str] = "there is room again"
+    proof: ClassVar[str] = (
+        "bytes were free and a file could be written there; none are, and the node is answered "
+        "ENOSPC; both again"
+    )
+    voids: ClassVar[frozenset[str]] = frozenset({"W&B runs", "checkpoints"})
+    example: ClassVar[str] = (
+        "{disk_full: {node: sweep-master}, "
+        "when: {event: train.step, rank: 0, trial: 1, step: 1}, until: {after: 2s}}"
+    )
+
+    node: NodeName = Field(description="The node.")
+
+    @property
+    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+        """The node."""
+        return ((("node",), self.node),)
+
+    def __str__(self) -> str:
+        return f"the disk of {self.node} is full"

@@ -109,7 +109,9 @@ def played(
     starts.close()  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("kind", [key for key, kind in CATALOGUE.items() if kind.beside_nodes])
+@pytest.mark.parametrize(
+    "kind", [key for key, kind in CATALOGUE.items() if kind.family == "network"]
+)
 def test_a_fault_of_the_network_is_proven(played: RunResult, kind: str) -> None:
     (scenario,) = played.scenarios
     found = [one for one in scenario.faults if one.kind == kind]

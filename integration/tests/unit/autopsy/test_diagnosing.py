@@ -361,3 +361,16 @@ def test_a_node_that_shows_nothing_is_gone_or_stands_still(problem: str, kind: s
     seen = {HOSTS[0]: NodeLook(), HOSTS[1]: NodeLook(problem=problem)}
     cause = named(case([*started(), stepped(1, 4)], seen))
     assert (cause.kind, cause.rank, cause.node, cause.step) == (kind, 1, HOSTS[1], 4)
+
+
+def test_a_command_that_broke_comes_before_a_rank_that_waits_for_the_one_it_would_start() -> None:
+    ended = event("command.exited", 9.0, node=HOSTS[1], status=1)
+    error = Exc("AgentError", "OSError: [Errno 28] No space left on device: '/x/launcher-1.log'")
+    seen = looks(process(100, at(9, "x = x + 1"), active=True))
+    cause = named(case([*started(1), ended], seen, rollout_errors={HOSTS[1]: error}))
+    assert (cause.kind, cause.rank) == ("disk full", 1)
+
+    # One that was left alone has broken of what another one hangs on.
+    left = Exc("RuntimeError", "Connection closed by peer")
+    cause = named(case([*started(1), ended], seen, rollout_errors={HOSTS[1]: left}))
+    assert (cause.kind, cause.rank) == ("straggler", 0)

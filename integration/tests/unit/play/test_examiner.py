@@ -11,6 +11,7 @@ import pytest
 
 from metta_sandbox.play.beside import Executed
 from metta_sandbox.play.examiner import FILE_NAME, Examiner
+from metta_sandbox.probes.look_at_processes import pack
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.timeline.recording import Timeline
 
@@ -89,6 +90,25 @@ def test_all_nodes_that_are_left_are_asked_and_what_they_showed_is_kept(
     assert kept["causes"][0]["rank"] == 1
     assert set(kept["looks"][0]["nodes"]) == {MASTER, WORKER}
     assert not list(tmp_path.glob(".autopsy*"))
+
+
+def test_a_node_that_has_no_room_to_write_is_seen_all_the_same(
+    timeline: Timeline, tmp_path: Path
+) -> None:
+    for event in (rank(0, 100), rank(1, 101)):
+        timeline.event(event)
+    c10d = "/x/site-packages/torch/distributed/distributed_c10d.py"
+    nodes = Nodes(tmp_path, {MASTER: showing(100, c10d, 1, "barrier")})
+
+    def execute(group: str, commands: Mapping[str, Sequence[str]], patience: float) -> Any:
+        packed = json.dumps({"packed": pack(showing(101, "/w/train.py", 9))})
+        return {**nodes(group, commands, patience), WORKER: Executed(0, (packed,))}
+
+    made, _ = examiner(timeline, execute)
+    made.sweep_broke({})
+
+    (cause,) = made.causes
+    assert (cause.kind, cause.rank) == ("straggler", 1)
 
 
 def test_a_lost_node_is_not_asked(timeline: Timeline, tmp_path: Path) -> None:

@@ -187,3 +187,12 @@ def test_what_takes_a_nodes_resources_needs_containers(fault: str) -> None:
 
     assert lacking(scenario, "process") == f"the engine process lacks containers (faults[1].{key})"
     assert lacking(scenario, "compose") == lacking(read(KILL), "process") == ""
+
+
+def test_a_full_disk_needs_somebody_beside_the_node() -> None:
+    full = read("{disk_full: {node: sweep-worker}, when: {after: 1s}, until: {after: 2s}}")
+
+    said = "the engine process lacks side containers (faults[0].disk_full)"
+    assert (lacking(full, "process"), lacking(full, "compose")) == (said, "")
+    wrong = refusal("{disk_full: {node: sweep-worker-9}, when: {after: 1s}}")
+    assert "there is no sweep-worker-9" in wrong

@@ -1,4 +1,4 @@
-"""What is asked of an engine for a container that strikes a node's network."""
+"""What is asked of an engine for a container that strikes a node from beside it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ import sys
 import pytest
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.stack.network_side import (
-    Base,
-    NetworkSide,
-    address_of,
-    base_of,
-    side_request,
-)
+from metta_sandbox.stack.beside import Base, base_of, side_request
+from metta_sandbox.stack.disk_side import DISK
+from metta_sandbox.stack.network_side import NETWORK, NetworkSide, address_of
 
 BASE = Base("metta-x", "sha256:1", {"dev.metta-sandbox.run": "x"})
 
@@ -24,7 +20,7 @@ def test_it_is_what_the_hub_is_and_carries_what_the_stack_carries() -> None:
 
 
 def test_it_joins_the_nodes_network_alone_and_goes_with_the_project() -> None:
-    assert side_request(BASE, "sweep-worker") == [
+    assert side_request(BASE, "sweep-worker", NETWORK) == [
         *("run", "--rm", "--interactive", "--pull=never", "--read-only", "--user=0:0"),
         "--name=metta-x-sweep-worker-network",
         "--network=container:metta-x-sweep-worker",
@@ -37,6 +33,21 @@ def test_it_joins_the_nodes_network_alone_and_goes_with_the_project() -> None:
         "--label=dev.metta-sandbox.run=x",
         *("--entrypoint=python3", "sha256:1", "-S", "/opt/metta/agent.pyz", "meddle"),
     ]
+
+
+def test_one_that_fills_a_disk_joins_the_nodes_processes_and_no_network() -> None:
+    words = side_request(BASE, "sweep-worker", DISK)
+
+    assert "--pid=container:metta-x-sweep-worker" in words
+    assert "--network=none" in words
+    assert [word for word in words if word.startswith(("--cap", "--security"))] == [
+        "--cap-drop=ALL",
+        *(f"--cap-add={each}" for each in ("SYS_PTRACE", "SYS_CHROOT", "SYS_ADMIN")),
+        *(f"--cap-add={each}" for each in ("DAC_OVERRIDE", "CHOWN")),
+        "--security-opt=no-new-privileges:true",
+        "--security-opt=apparmor=unconfined",
+    ]
+    assert words[-1] == "fill"
 
 
 def test_an_address_is_the_stacks_network() -> None:
