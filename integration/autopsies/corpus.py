@@ -177,7 +177,7 @@ def _of_api(name: str, kinds: tuple[Kind, ...], **answer: Any) -> Iterator[Known
 
 
 def _of_networks() -> Iterator[Known]:
-    """Give the faults of networks: those that end a sweep, and those that only make it slower."""
+    """Give the faults of networks that end a sweep."""
     pair = {"between": ["sweep-master", "sweep-worker"]}
     apart: tuple[Kind, ...] = ("peer unreachable",)
 
@@ -190,31 +190,46 @@ def _of_networks() -> Iterator[Known]:
         yield Known(f"partition-{place}", "partition", cut, apart, None, trial)
         ended = {"reset": pair, "when": at(rank, trial)}
         yield Known(f"reset-{place}", "reset", ended, apart, None, trial)
-    slow: Mapping[str, Mapping[str, Any]] = {
-        "packet_loss": {"percent": 5},
-        "delay": {"by": "30ms"},
-        "bandwidth": {"mbit": 20},
-    }
-    for key, said in slow.items():
-        yield Known(key.replace("_", "-"), key, {key: {**pair, **said}, "when": at(1, 1)}, (), None)
     unknown = {
         "no_name": {"name": "sweep-master", "on": "sweep-worker"},
         "when": {"event": "handoff.received", "node": "sweep-worker", "trial": 1},
     }
     yield Known("no-name", "no_name", unknown, apart, 1)
-    taken = {"port_taken": {"node": "sweep-master"}, "when": {"event": "handoff.sent", "trial": 1}}
-    yield Known("port-taken", "port_taken", taken, ("port taken",), 0)
 
 
-def _of_disks() -> Iterator[Known]:
-    """Give the disks that are full: where a checkpoint is written, and a rank's log."""
+def _of_containers() -> Iterator[Known]:
+    """Give the faults that only containers can have and that leave the sweep going, but the last.
+
+    Those of the first trials only make them slower.
+    """
+    worker = {"node": "sweep-worker"}
+    pair = {"between": ["sweep-master", "sweep-worker"]}
+    slow: Sequence[tuple[str, Mapping[str, Any]]] = (
+        ("packet_loss", {**pair, "percent": 5}),
+        ("delay", {**pair, "by": "30ms"}),
+        ("bandwidth", {**pair, "mbit": 20}),
+        ("cpu", {**worker, "share": 0.2}),
+    )
+    for trial, (key, said) in enumerate(slow, 1):
+        lasting = {
+            "when": {"event": "handoff.received", "node": "sweep-worker", "trial": trial},
+            "until": {"event": "handoff.sent", "trial": trial + 1},
+        }
+        name = key.replace("_", "-")
+        yield Known(name, key, {key: said, **lasting}, (), None, trial, "of-containers")
+    taken = {"port_taken": {"node": "sweep-master"}, "when": {"event": "handoff.sent", "trial": 5}}
+    yield Known("port-taken", "port_taken", taken, ("port taken",), 0, 5, "of-containers")
+    memory = _inside("out_of_memory", 1, 6, 1, {})
+    killed: tuple[Kind, ...] = ("killed by the kernel",)
+    yield Known("out-of-memory", "out_of_memory", memory, killed, 1, 6, "of-containers")
+    # Where a rank's log is written, and where a checkpoint is.
+    received = {"event": "handoff.received", "node": "sweep-worker", "trial": 7}
     full: tuple[Kind, ...] = ("disk full",)
+    logs = {"disk_full": worker, "when": received}
+    yield Known("disk-full-r1", "disk_full", logs, full, 1, 7, "of-containers")
     step = {"event": "train.step", "rank": 0, "trial": 1, "step": 1}
-    written = {"disk_full": {"node": "sweep-master"}, "when": step}
-    yield Known("disk-full-r0", "disk_full", written, full, 0, 1, bundled=True)
-    sent = {"event": "handoff.received", "node": "sweep-worker", "trial": 1}
-    started = {"disk_full": {"node": "sweep-worker"}, "when": sent}
-    yield Known("disk-full-r1", "disk_full", started, full, 1, 1)
+    states = {"disk_full": {"node": "sweep-master"}, "when": step}
+    yield Known("disk-full-r0", "disk_full", states, full, 0, 1, bundled=True)
 
 
 def corpus() -> tuple[Known, ...]:
@@ -222,8 +237,6 @@ def corpus() -> tuple[Known, ...]:
     named = {"event": "run.named", "trial": 1}
     started = {"when": {"event": "train.step", "rank": 1, "trial": 1, "step": 1}}
     restart = {"restart": {"node": "sweep-worker"}, **started}
-    memory = {"out_of_memory": {"rank": 1}, **started}
-    cpu = {"cpu": {"node": "sweep-worker", "share": 0.1}}
     soon, late = (
         {"late_start": {"node": "sweep-worker", "by": f"{by}s"}} for by in (2, 4 * SILENCE)
     )
@@ -233,10 +246,7 @@ def corpus() -> tuple[Known, ...]:
         # Told to end, a node's processes end one after the other.
         *_of_nodes("terminate", ("node lost", "process died")),
         Known("restart-r1", "restart", restart, ("node lost",), 1, 1),
-        Known("out-of-memory", "out_of_memory", memory, ("killed by the kernel",), 1, 1),
-        # It only makes all slower.
-        Known("cpu", "cpu", cpu, (), None),
-        *_of_disks(),
+        *_of_containers(),
         *_of_nodes("pause", ("stopped",)),
         *_of_networks(),
         # Late by so little that nothing goes wrong, and so much that it never comes.

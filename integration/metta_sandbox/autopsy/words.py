@@ -15,8 +15,9 @@ _AT = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<functi
 _LAST = re.compile(r"^(?P<kind>[A-Za-z_][\w.]*)(: (?P<message>.*))?$")
 #: How much of what an exception says is told.
 _LONGEST = 200
-#: torchrun and the warm launcher prefix what ranks say: ``[rank1]: ``.
-_PREFIX = re.compile(r"^\[rank\d+\]:\s?")
+#: torchrun and the warm launcher prefix what ranks say: ``[rank1]: ``; PyTorch does so once more
+#: for each process group that there was.
+_PREFIX = re.compile(r"^(?:\[rank\d+\]:\s?)+")
 #: Decorators of ``torch.distributed``, which say nothing.
 WRAPPERS = frozenset({"wrapper", "inner"})
 #: Files that are nobody's own code: installed, frozen, or of the sandbox inside of a rank.

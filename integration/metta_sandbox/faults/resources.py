@@ -66,7 +66,11 @@ class ExhaustMemory(EndRank):
 
     def during(self) -> Sight:
         """See that the kernel has killed it."""
-        sight, kills = super().during(), self._count()
+        sight = super().during()
+        if self._status is None:
+            # Whatever is started on the node now, to look at it, needs memory, too.
+            return sight
+        kills = self._count()
         told = f"{many(kills, 'kill')} on {self._host}, limited to {self._limit} bytes"
         return Sight(sight.holds and kills > self._kills, f"{sight.seen}; {told}")
 

@@ -149,7 +149,10 @@ class Injection:
         if verb == "segfault":
             return lambda: self._segfault(fault)
         if verb == "out_of_memory":
-            return lambda: self._exhaust_memory(fault, order["at_most"])
+            taken = threading.Event()
+            # The trainer must not come to its end before its memory does.
+            self._in_main_thread(taken.wait)
+            return lambda: self._exhaust_memory(fault, order["at_most"], taken)
         return None
 
     def _tell(self, fault: str, **seen: Any) -> None:
@@ -187,7 +190,7 @@ class Injection:
         self._tell(fault, reads="address 0")
         ctypes.string_at(0)
 
-    def _exhaust_memory(self, fault: str, at_most: int) -> None:
+    def _exhaust_memory(self, fault: str, at_most: int, taken: threading.Event) -> None:
         self._tell(fault, takes=at_most)
         import mmap  # noqa: PLC0415 - only here
 
@@ -198,8 +201,9 @@ class Injection:
         written = b"x" * _CHUNK
         for _ in range(at_most // _CHUNK):
             memory.write(written)
+        taken.set()
 
-    def _in_main_thread(self, act: Callable[[], None]) -> None:
+    def _in_main_thread(self, act: Callable[[], object]) -> None:
         def run(_argument: object) -> int:
             act()
             return 0

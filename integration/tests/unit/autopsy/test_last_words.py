@@ -32,8 +32,9 @@ def test_the_innermost_line_of_the_programs_own_code_is_named() -> None:
 
 
 def test_prefixes_of_launchers_are_left_out() -> None:
-    prefixed = "".join(f"[rank1]: {line}\n" for line in PLAIN.splitlines())
-    assert parse(prefixed) == parse(PLAIN)
+    for prefix in ("[rank1]: ", "[rank1]: [rank1]: [rank1]: "):
+        prefixed = "".join(f"{prefix}{line}\n" for line in PLAIN.splitlines())
+        assert parse(prefixed) == parse(PLAIN)
 
 
 def test_of_several_it_is_the_last_which_ended_the_program() -> None:

@@ -22,7 +22,7 @@ class Container:
         self.version = version
         self.limits: list[tuple[str, ...]] = []
         self.memory, self.quota = -1, -1
-        self.kills = self.waited = 0
+        self.kills = self.waited = self.reads = 0
 
     def limit(self, host: str, *limits: str) -> None:
         assert host == "sweep-worker"
@@ -33,6 +33,7 @@ class Container:
             self.quota = int(value) if name == "--cpu-quota" else self.quota
 
     def read(self, _host: str, *paths: str) -> str:
+        self.reads += 1
         second = self.version == 2
         files = {
             "memory.current": f"{GIB}\n",
@@ -79,7 +80,10 @@ def test_a_node_is_limited_to_what_it_uses_and_the_kernel_counts_its_kill(versio
         (f"--memory={container.memory}", f"--memory-swap={container.memory}")
     ]
     assert fault.ground.orders[-1]["at_most"] == container.memory
+    # Nothing is started on a node that has no memory left, as long as the rank lives.
+    container.reads = 0
     assert not fault.during().holds
+    assert container.reads == 0
     container.kills = 1
     killed(fault)
     assert fault.during().holds
