@@ -122,7 +122,10 @@ def _named(key: str, fields: Mapping[str, Any], place: str) -> str:
 
 
 def _of_trials() -> Iterator[Known]:
-    """Give the faults that end their trial alone: many of them share a sweep."""
+    """Give the faults that end their trial alone, or nothing: many of them share a sweep.
+
+    The last one of a sweep may end that.
+    """
     died: tuple[Kind, ...] = ("process died",)
     of_ranks: Sequence[tuple[str, tuple[Kind, ...], Mapping[str, Any]]] = (
         ("signal", died, {"number": "KILL"}),
@@ -138,10 +141,15 @@ def _of_trials() -> Iterator[Known]:
             fault = _inside(key, rank, trial, step, fields)
             name = _named(key, fields, f"r{rank}-s{step}")
             yield Known(name, key, fault, kinds, rank, trial, sweep=f"of-ranks-{number}")
+    refused: tuple[Kind, ...] = ("API refused",)
+    busy = {"api": {"route": _NAMES, "status": 503}, "when": {"call": 8}, "until": {"after": "10m"}}
+    yield Known("api-status-c8", "api", busy, refused, 0, 8, "of-ranks-1")
     values = {"overrides": {"rank": 1, "trial": 1, "values": {"steps": 8}}}
     yield Known("overrides-r1", "overrides", values, ("different overrides",), 1, 1, "of-files")
     lost = {"wandb_service": {}, "when": {"event": "train.step", "rank": 0, "trial": 2, "step": 2}}
     yield Known("wandb-service", "wandb_service", lost, ("tracker failed",), 0, 2, "of-files")
+    rejected = {"reject_token": {}, "when": {"event": "run.named", "trial": 3}}
+    yield Known("token", "reject_token", rejected, refused, 0, 3, "of-files")
     half = {
         "corrupt": {"file": "checkpoint.pt"},
         "when": {"event": "checkpoint.saved", "trial": 1},
@@ -149,9 +157,15 @@ def _of_trials() -> Iterator[Known]:
     yield Known("corrupt-checkpoint", "corrupt", half, ("exception",), 0, 1, "of-ours", True)
     nan = _inside("nan_gradients", 1, 2, 2, {})
     yield Known("nan-gradients-ours", "nan_gradients", nan, ("NaN",), 1, 2, "of-ours", True)
+    # Late by so little that nothing goes wrong.
+    late = {"late_start": {"node": "sweep-worker", "by": "2s"}}
+    yield Known("late-start-soon", "late_start", late, (), None, 3, "of-ours", True)
     twice = {"run_name": {"give": "duplicate"}, "when": {"call": 4}}
     again: tuple[Kind, ...] = ("run name repeated",)
     yield Known("run-name", "run_name", twice, again, 0, 4, "of-ours", True)
+    blocked = {"wandb_folder": {}, "when": {"event": "run.named", "trial": 5}}
+    failed: tuple[Kind, ...] = ("tracker failed",)
+    yield Known("wandb-folder", "wandb_folder", blocked, failed, 0, 5, "of-ours", True)
 
 
 def _of_nodes(key: str, kinds: tuple[Kind, ...]) -> Iterator[Known]:
@@ -234,12 +248,9 @@ def _of_containers() -> Iterator[Known]:
 
 def corpus() -> tuple[Known, ...]:
     """List all of them, each name once."""
-    named = {"event": "run.named", "trial": 1}
     started = {"when": {"event": "train.step", "rank": 1, "trial": 1, "step": 1}}
     restart = {"restart": {"node": "sweep-worker"}, **started}
-    soon, late = (
-        {"late_start": {"node": "sweep-worker", "by": f"{by}s"}} for by in (2, 4 * SILENCE)
-    )
+    late = {"late_start": {"node": "sweep-worker", "by": f"{4 * SILENCE}s"}}
     found: list[Known] = [
         *_of_trials(),
         *_of_nodes("kill", ("node lost",)),
@@ -249,26 +260,16 @@ def corpus() -> tuple[Known, ...]:
         *_of_containers(),
         *_of_nodes("pause", ("stopped",)),
         *_of_networks(),
-        # Late by so little that nothing goes wrong, and so much that it never comes.
-        Known("late-start-soon", "late_start", soon, (), None),
+        # Late by so much that it never comes.
         Known("late-start", "late_start", late, ("rank missing at rendezvous",), 1),
         *_of_hangs("signal", ("stopped",), number="STOP"),
         *_of_hangs("sleep", ("straggler",)),
         *_of_hangs("hold_gil", ("straggler", "waiting for the GIL")),
-        Known(
-            "wandb-folder",
-            "wandb_folder",
-            {"wandb_folder": {}, "when": {**named, "trial": 2}},
-            ("tracker failed",),
-            0,
-            2,
-        ),
         *_of_api("status", ("API refused",), status=503),
         # Longer than a caller waits for its answer.
         *_of_api("delay", ("API slow",), delay="7s"),
         *_of_api("drop", ("API refused",), drop=True),
         *_of_api("broken", ("API refused",), broken_json=True),
-        Known("token", "reject_token", {"reject_token": {}, "when": named}, ("API refused",), 0),
     ]
     assert all(kind in get_args(Kind) for one in found for kind in one.kinds)
     return tuple(found)
@@ -279,6 +280,14 @@ def sweeps(faults: Sequence[Known]) -> tuple[Sweep, ...]:
     by_sweep = sorted(faults, key=lambda one: one.sweep or one.name)
     groups = groupby(by_sweep, key=lambda one: one.sweep or one.name)
     return tuple(Sweep(name, tuple(found)) for name, found in groups)
+
+
+def once_each() -> tuple[Known, ...]:
+    """Pick one of each kind of fault, so that few sweeps are needed."""
+    found: dict[str, Known] = {}
+    for one in sorted(corpus(), key=lambda one: not one.sweep):
+        found.setdefault(one.key, one)
+    return tuple(found.values())
 
 
 def chosen(words: Sequence[str]) -> tuple[Known, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from rich.markup import escape
 from rich.table import Table
 
 from autopsies.corpus import Known, Sweep
@@ -99,7 +100,7 @@ def each(scores: Sequence[Scored]) -> Table:
             f"{_mark(one.cause_right)} {one.kind}",
             f"{_mark(one.rank_right)} {'' if one.rank is None else one.rank}",
             "" if one.seconds is None else f"{one.seconds:.1f}",
-            one.sentence,
+            escape(one.sentence),
         )
     return drawn
 

@@ -12,7 +12,7 @@ from metta_sandbox.autopsy.words import Exc
 #: What a rank says, or how it ends, when another one left it or it was told to end.
 LEFT_ALONE = re.compile(
     r"closed by peer|reset by peer|Broken pipe|Connection refused|Application timeout|"
-    r"Connection closed|peer closed|recvValue failed",
+    r"Connection closed|Connection was likely closed|peer closed|recvValue failed",
     re.IGNORECASE,
 )
 #: How one ends that was told to.

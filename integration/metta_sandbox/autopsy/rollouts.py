@@ -26,6 +26,9 @@ def rollout_died(case: Case) -> Cause | None:
     if not failed:
         return None
     failed.sort(key=lambda one: (_rollout_left_alone(case, one[1], one[2]), one[0]))
+    if _rollout_left_alone(case, failed[0][1], failed[0][2]):
+        # Who has left it may have said why, and not have ended yet.
+        failed[:0] = _about_to_end(case)
     _, host, status = failed[0]
     error = case.rollout_errors.get(host)
     rank = case.hosts.index(host)
@@ -52,6 +55,15 @@ def rollout_died(case: Case) -> Cause | None:
     what = f"raised {error}" if error.kind else describe_end(status, str(error))
     sentence = f"the command of rank {rank} ({host}) {what}{place}"
     return cause_of(case, kind, sentence, node=host, rank=rank, call=error.place)
+
+
+def _about_to_end(case: Case) -> list[tuple[float, str, int]]:
+    """Find commands that have not ended, and have told of an error of their own."""
+    return [
+        (0.0, host, 1)
+        for host, error in case.rollout_errors.items()
+        if error.kind and host not in case.commands and not _rollout_left_alone(case, host, 1)
+    ]
 
 
 def rollout_broke(case: Case) -> Cause | None:

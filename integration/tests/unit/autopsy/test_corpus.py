@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from autopsies.corpus import Sweep, chosen, corpus, sweeps
-from autopsies.score import Scored, score
+from autopsies.corpus import Sweep, chosen, corpus, once_each, sweeps
+from autopsies.score import Scored, each, score
 from metta_sandbox.autopsy.cause import Cause
 from metta_sandbox.report.results import FaultResult, ScenarioResult
 from metta_sandbox.scenario.faults import CATALOGUE, names_of
@@ -32,6 +34,21 @@ def test_faults_that_share_a_sweep_have_trials_of_their_own() -> None:
     for sweep in sweeps(corpus()):
         trials = [one.trial for one in sweep.faults]
         assert len(set(trials)) == len(trials), sweep.name
+
+
+def test_one_of_each_kind_can_be_picked_for_few_sweeps() -> None:
+    picked = once_each()
+
+    assert sorted(one.key for one in picked) == sorted(CATALOGUE)
+    assert len(sweeps(picked)) <= len(picked) / 2
+
+
+def test_what_was_said_is_drawn_as_it_was_said() -> None:
+    (known,) = (one for one in corpus() if one.name == "sleep-r1-s2")
+    said = "[rank0]: [/gloo/pair.cc:537] Connection closed by peer"
+    console = Console(width=300, record=True, file=io.StringIO())
+    console.print(each([Scored(known, proven=True, sentence=said)]))
+    assert said in console.export_text()
 
 
 def test_some_can_be_picked_by_a_word() -> None:
@@ -88,7 +105,7 @@ def test_of_several_faults_of_a_sweep_each_is_scored_by_its_trial(tmp_path: Path
         ),
     )
 
-    half, nan, again = score(sweep, result, tmp_path)
+    half, nan, _, again, _ = score(sweep, result, tmp_path)
 
     assert (half.cause_right, half.rank_right, half.proven, half.seconds) == (True, True, True, 0.5)
     assert (nan.cause_right, nan.rank_right, nan.proven, nan.seconds) == (True, True, False, 2.0)

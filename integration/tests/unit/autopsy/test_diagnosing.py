@@ -363,6 +363,17 @@ def test_a_node_that_shows_nothing_is_gone_or_stands_still(problem: str, kind: s
     assert (cause.kind, cause.rank, cause.node, cause.step) == (kind, 1, HOSTS[1], 4)
 
 
+def test_a_command_that_is_about_to_end_of_its_own_error_comes_before_one_that_it_left() -> None:
+    ended = event("command.exited", 9.0, node=HOSTS[1], status=1)
+    said = "Failed to recv, got 0 bytes. Connection was likely closed. Did the remote crash?"
+    left = Exc("torch.distributed.DistNetworkError", said, "handoff.py:9", "_broadcast")
+    refused = Exc("ControlPlaneError", "POST http://dummy-api:8081/x answered 503")
+
+    cause = named(case([ended], rollout_errors={HOSTS[0]: refused, HOSTS[1]: left}))
+    assert (cause.kind, cause.rank) == ("API refused", 0)
+    assert named(case([ended], rollout_errors={HOSTS[1]: left})).rank == 1
+
+
 def test_a_command_that_broke_comes_before_a_rank_that_waits_for_the_one_it_would_start() -> None:
     ended = event("command.exited", 9.0, node=HOSTS[1], status=1)
     error = Exc("AgentError", "OSError: [Errno 28] No space left on device: '/x/launcher-1.log'")
