@@ -87,6 +87,11 @@ def reading(process: Process) -> Call:
     return call
 
 
+def call_of(frames: tuple[Frame, ...]) -> Call:
+    """Tell which collective a stack has entered, and from where."""
+    return _of_stack(Thread(frames=frames))
+
+
 def _of_stack(thread: Thread) -> Call:
     frames, own, inner = thread.frames, _own(thread), thread.frames[0]
     if (collective := _collective(frames)) is not None:

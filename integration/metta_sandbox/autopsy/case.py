@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from metta_sandbox.autopsy.calls import Call, reading
-from metta_sandbox.autopsy.seen import NodeLook, Process
+from metta_sandbox.autopsy.seen import NodeLook, Process, Recorded
 from metta_sandbox.autopsy.words import Exc
 from metta_sandbox.stack.link import SWEEP
 from metta_sandbox.timeline.recording import Event
@@ -31,6 +31,7 @@ class Member:
         step: The last training step that it told.
         out_of_memory: Whether the kernel has killed it, as memory ran out.
         started: Whether its launcher has told of it.
+        recorded: The collectives that it has entered, if it could still tell.
 
     """
 
@@ -44,6 +45,7 @@ class Member:
     step: int | None = None
     out_of_memory: bool = False
     started: bool = False
+    recorded: Recorded | None = None
 
     @property
     def alive(self) -> bool:
@@ -63,6 +65,7 @@ class Case:
         looks: What nodes showed while it hung, or before their ranks were stopped, by host.
         errors: By rank: the last exception in its log of this trial.
         launcher_errors: By host: the same of the launcher's log.
+        recorded: By rank: the collectives that it had entered when an exception ended it.
         rollout_errors: By host: the last exception of its rollout or command.
         fallen: By host: how it ended, of nodes and services that are gone.
 
@@ -75,6 +78,7 @@ class Case:
     looks: Mapping[str, NodeLook] = field(default_factory=dict)
     errors: Mapping[int, Exc] = field(default_factory=dict)
     launcher_errors: Mapping[str, Exc] = field(default_factory=dict)
+    recorded: Mapping[int, Recorded] = field(default_factory=dict)
     rollout_errors: Mapping[str, Exc] = field(default_factory=dict)
     fallen: Mapping[str, str] = field(default_factory=dict)
 
@@ -155,7 +159,10 @@ class Case:
         call = reading(process) if process else None
         # One that lived wrote whatever its log says of an error when it was ended.
         error = None if status is None else self.errors.get(rank)
-        return Member(rank, node, process, call, status, ended, error, step, killed, started)
+        recorded = process.recorded if process else self.recorded.get(rank)
+        return Member(
+            rank, node, process, call, status, ended, error, step, killed, started, recorded
+        )
 
 
 def trial_under_way(events: Sequence[Event]) -> int | None:

@@ -18,6 +18,7 @@ from metta_sandbox.autopsy.kinds import LEFT_ALONE, TOLD_TO_END, TRACKER, kind_o
 from metta_sandbox.autopsy.meeting import cannot_reach, launcher_failed
 from metta_sandbox.autopsy.rollouts import rollout_broke, rollout_died, rollout_hangs
 from metta_sandbox.autopsy.sentences import cause_of, of_rank
+from metta_sandbox.autopsy.sequences import collectives_differ
 from metta_sandbox.autopsy.words import Exc
 from metta_sandbox.stack.ends import describe_end
 
@@ -33,6 +34,7 @@ def diagnose(case: Case) -> Cause | None:
         _different_overrides,
         _name_again,
         launcher_failed,
+        collectives_differ,
         _rank_died,
         _no_number,
         rollout_broke,

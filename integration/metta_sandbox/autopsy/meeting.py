@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from metta_sandbox.autopsy.case import Case, Member
 from metta_sandbox.autopsy.cause import Cause
 from metta_sandbox.autopsy.kinds import LEFT_ALONE, STOPPED_LAUNCHER, UNREACHABLE, kind_of
 from metta_sandbox.autopsy.sentences import cause_of
 from metta_sandbox.autopsy.words import Exc
+
+#: How torch's own lines in a log begin: ``[W1123 08:26:04.020 socket.cpp:764] [c10d] ``.
+_WHO_LOGS = re.compile(r"^(\[[^\]]*\]\s*)+")
 
 
 def launcher_failed(case: Case) -> Cause | None:
@@ -46,7 +51,7 @@ def _complaint(case: Case, member: Member) -> str:
     if not member.started:
         told = case.launcher_errors.get(member.node)
     said = str(told or Exc(""))
-    return said if UNREACHABLE.search(said) else ""
+    return _WHO_LOGS.sub("", said).rstrip(".") if UNREACHABLE.search(said) else ""
 
 
 def _first_rank(case: Case, host: str) -> Member:

@@ -42,6 +42,26 @@ class Socket(_Seen):
     unsent: int = 0
 
 
+class Collective(_Seen):
+    """A collective that a rank has entered: the how manieth of its process group, and from where.
+
+    ``sizes`` are those of the tensors that went in; ``stack`` is an index of ``Recorded.stacks``.
+    """
+
+    group: str
+    number: int
+    name: str
+    sizes: tuple[tuple[int, ...], ...] = ()
+    stack: int = 0
+
+
+class Recorded(_Seen):
+    """The last collectives that a rank has entered, the oldest first; see ``node.agent.flight``."""
+
+    entries: tuple[Collective, ...] = ()
+    stacks: tuple[tuple[Frame, ...], ...] = ()
+
+
 class Process(_Seen):
     """A process of a node.
 
@@ -60,6 +80,7 @@ class Process(_Seen):
     threads: tuple[Thread, ...] = ()
     threads_problem: str = ""
     sockets: tuple[Socket, ...] = ()
+    recorded: Recorded | None = None
 
     @property
     def stopped(self) -> bool:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from metta_sandbox.autopsy.case import Case, trial_under_way
 from metta_sandbox.autopsy.cause import Cause
 from metta_sandbox.autopsy.diagnose import diagnose
-from metta_sandbox.autopsy.seen import NodeLook
+from metta_sandbox.autopsy.seen import NodeLook, Recorded
 from metta_sandbox.autopsy.words import Exc, last_error, parse
 from metta_sandbox.play.beside import Executed
 from metta_sandbox.play.steady import Execute
@@ -163,6 +163,7 @@ class Examiner:
             looks=nodes,
             errors=self._rank_errors(trial),
             launcher_errors=self._launcher_errors(trial),
+            recorded=self._recorded(trial),
             # Asked for only of commands that have ended, or whose ranks nobody else hears of.
             rollout_errors=self._rollout_errors() if self._speaks(events) else {},
             fallen=gone,
@@ -204,6 +205,17 @@ class Examiner:
                 error = last_error(folder / f"launcher-{node_rank}.log")
                 if error is not None:
                     found[host] = error
+        return found
+
+    def _recorded(self, trial: int | None) -> dict[int, Recorded]:
+        """Read what ranks that an exception has ended wrote of their collectives."""
+        found = {}
+        for folder in self._trial_folders(trial):
+            for file in sorted(folder.glob("flight-*.json")):
+                rank = file.stem.removeprefix("flight-")
+                with suppress(OSError, ValidationError):
+                    if rank.isdigit():
+                        found[int(rank)] = Recorded.model_validate_json(file.read_bytes())
         return found
 
     def _speaks(self, events: Sequence[Event]) -> bool:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 import zlib
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ PROC = Path("/proc")
 #: Seconds within which py-spy must have told of all processes.
 PATIENCE = 8.0
 #: Seconds within which ranks must have told which collectives they have entered.
-TELLING = 2.0
+TELLING = 4.0
 #: What is quoted of a line of source, and of a word of a command, at most.
 LONGEST = 160
 #: Characters of a line of which nothing is lost on its way.
@@ -178,11 +178,12 @@ def thread(told: Any) -> Any:
 def flights(pids: Any) -> Any:
     """Ask ranks which collectives they have entered; what ``node.agent.flight`` says, by pid."""
     told: Any = {}
-    with selectors.DefaultSelector() as waiting:
+    with ExitStack() as opened:
+        waiting = opened.enter_context(selectors.DefaultSelector())
         for pid in pids:
+            asking = opened.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            asking.setblocking(False)
             with suppress(OSError):
-                asking = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                asking.setblocking(False)
                 asking.connect(f"\0metta-flight-{pid}")
                 waiting.register(asking, selectors.EVENT_READ, pid)
                 told[pid] = b""

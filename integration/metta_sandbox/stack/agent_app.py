@@ -19,19 +19,26 @@ import sys
 from metta_sandbox.node.agent.__main__ import main
 sys.exit(main())
 """
-#: Found by the interpreter of a rank that faults strike inside of; see ``node/agent/hook``.
+#: Found by the interpreter of a rank; see ``node/agent/hook``. What strikes it is not even imported
+#: where no fault does.
 _HOOK = b"""\
 import os
 import sys
 
 folder = os.path.dirname(__file__)
 sys.path.insert(0, os.path.dirname(folder))
-from metta_sandbox.node.agent.hook import hand_on, step_aside
-from metta_sandbox.node.agent.injection import enter
+from metta_sandbox.node.agent.flight import enter
+from metta_sandbox.node.agent.hook import hand_on, is_meant, step_aside
 
+entering = [enter]
+if is_meant(os.environ):
+    from metta_sandbox.node.agent.injection import enter as enter_injection
+
+    entering.append(enter_injection)
 sys.path.pop(0)
 step_aside(folder)
-enter()
+for enter in entering:
+    enter()
 hand_on()
 """
 #: In a compiled file's head: named by its source's hash, which nobody need check.

@@ -1,4 +1,7 @@
-"""How ``injection`` gets into the interpreters of the ranks that are named, and of no other."""
+"""How our own code gets into ranks' interpreters before theirs runs, and out of their sight.
+
+``flight`` is in all of them, ``injection`` in those alone that a fault names.
+"""
 
 import importlib
 import os
@@ -12,21 +15,21 @@ HOOK = "inject"
 
 
 def is_meant(environ: Mapping[str, str]) -> bool:
-    """Tell whether a rank with this environment is one of those that get it."""
+    """Tell whether a rank with this environment is one of those that faults strike inside of."""
     return environ.get("RANK") in environ.get(VARIABLE, "").split(",")
 
 
 def with_hook(environ: Mapping[str, str], app: str) -> Dict[str, str]:
-    """Build the environment in which a rank's interpreter finds this module, if it is meant.
+    """Build the environment in which a rank's interpreter finds this module.
 
     Args:
         environ: The rank's.
         app: Path of the agent's zipapp.
 
     """
-    if not is_meant(environ):
-        return dict(environ)
-    paths = [os.path.join(app, HOOK), *filter(None, [environ.get("PYTHONPATH")])]
+    hook, own = os.path.join(app, HOOK), environ.get("PYTHONPATH")
+    # Named twice where there was a list with nothing in it, which is not what none is.
+    paths = [hook, hook if own == "" else own] if own is not None else [hook]
     return {**environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
@@ -35,7 +38,7 @@ def step_aside(hook: str) -> None:
     sys.path[:] = [entry for entry in sys.path if entry != hook]
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     rest = [entry for entry in paths if entry != hook]
-    if any(rest):
+    if any(rest) or paths.count(hook) > 1:
         os.environ["PYTHONPATH"] = os.pathsep.join(rest)
     else:
         os.environ.pop("PYTHONPATH", None)

@@ -16,8 +16,9 @@ import socket
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
+from metta_sandbox.node.agent.after_import import after_import
 from metta_sandbox.node.agent.emitter import Emitter, identity
 from metta_sandbox.node.agent.hook import VARIABLE, is_meant
 from metta_sandbox.node.agent.wire import LineReader, decode, encode
@@ -81,10 +82,7 @@ class Injection:
         about = {"type": "injector", "rank": self._rank, "pid": os.getpid()}
         self._channel.sendall(encode(about))
         os.register_at_fork(after_in_child=self._channel.close)
-        if _OPTIMIZER in sys.modules:
-            self._count_steps()
-        else:
-            sys.meta_path.insert(0, _AfterImport(_OPTIMIZER, self._count_steps))
+        after_import(_OPTIMIZER, self._count_steps)
         threading.Thread(target=self._serve, name="metta-injection", daemon=True).start()
 
     def _serve(self) -> None:
@@ -317,34 +315,3 @@ class _Done:
 
     def is_completed(self) -> bool:
         return True
-
-
-class _AfterImport:
-    """A finder that lets a module be found as ever, and calls once it has been imported."""
-
-    def __init__(self, name: str, call: Callable[[], None]) -> None:
-        self._name = name
-        self._call = call
-
-    def find_spec(
-        self, name: str, path: Optional[Sequence[str]] = None, target: Any = None
-    ) -> Optional[Any]:
-        """Find the module through the other finders, once."""
-        if name != self._name or self not in sys.meta_path:
-            return None
-        sys.meta_path.remove(self)
-        for finder in sys.meta_path:
-            spec = finder.find_spec(name, path, target)
-            if spec is not None and spec.loader is not None:
-                self._follow(spec.loader)
-                return spec
-        return None
-
-    def _follow(self, loader: Any) -> None:
-        whole = loader.exec_module
-
-        def exec_module(module: Any) -> None:
-            whole(module)
-            self._call()
-
-        loader.exec_module = exec_module

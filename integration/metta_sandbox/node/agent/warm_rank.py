@@ -13,6 +13,7 @@ from importlib.machinery import SourceFileLoader
 from types import ModuleType
 from typing import Any, Dict, List, NoReturn
 
+from metta_sandbox.node.agent.flight import enter as enter_flight
 from metta_sandbox.node.agent.injection import enter as enter_injection
 
 _OWN = os.path.dirname(sys._getframe().f_code.co_filename)  # noqa: SLF001 - as in tracebacks
@@ -32,6 +33,7 @@ def become_rank(program: Dict[str, Any]) -> NoReturn:
     """
     _start_over(program)
     _hold_reducers()
+    enter_flight()
     enter_injection()
     status = 1
     try:
@@ -137,6 +139,8 @@ def _print(error: BaseException) -> None:
     trace = error.__traceback__
     while trace is not None and os.path.dirname(trace.tb_frame.f_code.co_filename) == _OWN:
         trace = trace.tb_next
+    # For debuggers, and whatever else looks into an end.
+    sys.last_type, sys.last_value, sys.last_traceback = type(error), error, trace
     try:
         sys.excepthook(type(error), error.with_traceback(trace), trace)
     except BaseException:  # noqa: BLE001 - somebody's hook broke

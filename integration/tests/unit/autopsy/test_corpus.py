@@ -105,7 +105,7 @@ def test_of_several_faults_of_a_sweep_each_is_scored_by_its_trial(tmp_path: Path
         ),
     )
 
-    half, nan, _, again, _ = score(sweep, result, tmp_path)
+    half, nan, _, again, *_ = score(sweep, result, tmp_path)
 
     assert (half.cause_right, half.rank_right, half.proven, half.seconds) == (True, True, True, 0.5)
     assert (nan.cause_right, nan.rank_right, nan.proven, nan.seconds) == (True, True, False, 2.0)

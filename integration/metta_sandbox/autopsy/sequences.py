@@ -1,0 +1,194 @@
+"""Which rank has left a collective out, told from the sequences that all ranks have entered.
+
+Ranks of a process group enter the same collectives in the same order. Where their sequences first
+differ one of them has gone another way. Of many the one that is alone is odd. Of two it is the one
+whose next collective did not come next before. Where nothing was before, as in the first turn of a
+loop, it is the one that is further on in the program, and has come there without the other's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from metta_sandbox.autopsy.calls import Call, call_of
+from metta_sandbox.autopsy.case import Case, Member
+from metta_sandbox.autopsy.cause import Cause
+from metta_sandbox.autopsy.kinds import kind_of
+from metta_sandbox.autopsy.seen import Recorded
+from metta_sandbox.autopsy.sentences import of_rank
+
+#: Collectives whose tensors have the same size on all ranks.
+_ALIKE = frozenset({"all_reduce", "broadcast", "reduce"})
+
+
+@dataclass(frozen=True)
+class Entered:
+    """A collective that a rank has entered."""
+
+    number: int
+    name: str
+    sizes: tuple[tuple[int, ...], ...]
+    call: Call
+
+    def fits(self, other: Entered) -> bool:
+        """Tell whether both may be the same one, on two ranks."""
+        alike = self.name not in _ALIKE or self.sizes == other.sizes
+        return self.name == other.name and alike
+
+    @property
+    def site(self) -> tuple[str, str, str]:
+        """What it is, and where its rank's own code has entered it."""
+        return self.name, self.call.name, self.call.place
+
+    @property
+    def file(self) -> str:
+        """The file of its rank's own code."""
+        return self.call.place.rpartition(":")[0]
+
+    @property
+    def line(self) -> int:
+        """The line there; 0 if it isn't known."""
+        number = self.call.place.rpartition(":")[2]
+        return int(number) if number.isdigit() else 0
+
+
+@dataclass(frozen=True)
+class Parting:
+    """Where two or more ranks went different ways: what each has entered, by rank, and before."""
+
+    entered: Mapping[int, Entered]
+    before: Mapping[int, tuple[Entered, ...]]
+
+
+def collectives_differ(case: Case) -> Cause | None:
+    """Find the rank that entered another collective than the others, while it was their turn."""
+    members = {one.rank: one for one in case.members if one.recorded is not None}
+    groups = {
+        entry.group
+        for one in members.values()
+        if one.recorded is not None
+        for entry in one.recorded.entries
+    }
+    for group in sorted(groups):
+        known = {
+            rank: entered_in(one.recorded, group)
+            for rank, one in members.items()
+            if one.recorded is not None
+        }
+        known = {rank: entered for rank, entered in known.items() if entered}
+        if (parting := parting_of(known)) is not None:
+            return _told(case, parting, members)
+        if (cause := _strayed(case, known)) is not None:
+            return cause
+    return None
+
+
+def entered_in(recorded: Recorded, group: str) -> tuple[Entered, ...]:
+    """List the collectives of one process group, the oldest first."""
+    calls = [call_of(frames) for frames in recorded.stacks]
+    return tuple(
+        Entered(one.number, one.name, one.sizes, calls[one.stack])
+        for one in recorded.entries
+        if one.group == group and one.stack < len(calls)
+    )
+
+
+def parting_of(known: Mapping[int, Sequence[Entered]]) -> Parting | None:
+    """Find where ranks first entered different collectives; None if they never did."""
+    by_number = {rank: {each.number: each for each in entered} for rank, entered in known.items()}
+    if not by_number:
+        return None
+    first = max(min(entered) for entered in by_number.values())
+    last = min(max(entered) for entered in by_number.values())
+    for number in range(first, last + 1):
+        now = {rank: each[number] for rank, each in by_number.items() if number in each}
+        one = next(iter(now.values()))
+        if not all(one.fits(other) for other in now.values()):
+            before = {
+                rank: tuple(each for each in known[rank] if first <= each.number < number)
+                for rank in now
+            }
+            return Parting(now, before)
+    return None
+
+
+def odd_one(parting: Parting, steps: Mapping[int, int | None]) -> int:
+    """Tell which rank went another way than the one that was due.
+
+    Args:
+        parting: Where they parted.
+        steps: The last training step that each rank told, if it told any.
+
+    """
+    entered = parting.entered
+    alike = {
+        rank: sum(one.fits(other) for other in entered.values()) for rank, one in entered.items()
+    }
+    if len(set(alike.values())) > 1:
+        return min(alike, key=lambda rank: (alike[rank], rank))
+    strayed = [rank for rank, one in entered.items() if _due(parting.before[rank], one)]
+    if len(strayed) == 1:
+        return strayed[0]
+    # One that is ahead has left something out.
+    return max(
+        entered,
+        key=lambda rank: (
+            steps.get(rank) or 0,
+            _has_gone_round(parting.before[rank], entered[rank]),
+            entered[rank].line,
+            rank,
+        ),
+    )
+
+
+def next_of(before: Sequence[Entered]) -> Entered | None:
+    """Foretell what comes next: what came after the longest stretch that was there before."""
+    sites = [each.site for each in before]
+    for length in range(len(sites) - 1, 0, -1):
+        stretch = sites[-length:]
+        for end in range(len(sites) - 1, length - 1, -1):
+            if sites[end - length : end] == stretch:
+                return before[end]
+    return None
+
+
+def _due(before: Sequence[Entered], entered: Entered) -> Entered | None:
+    """Give what should have come instead; None if this was due, or nothing is known of it."""
+    due = next_of(before)
+    return None if due is None or due.site == entered.site else due
+
+
+def _has_gone_round(before: Sequence[Entered], entered: Entered) -> bool:
+    """Tell whether a rank has turned back in its own code since its collective before."""
+    return bool(before) and before[-1].file == entered.file and entered.line <= before[-1].line
+
+
+def _told(case: Case, parting: Parting, members: Mapping[int, Member]) -> Cause:
+    odd = odd_one(parting, {rank: one.step for rank, one in members.items()})
+    own = parting.entered[odd]
+    others = [one for rank, one in parting.entered.items() if rank != odd and not one.fits(own)]
+    other = max(others, key=lambda one: sum(one.site == each.site for each in others))
+    return _of(case, members[odd], parting.before[odd], own, other)
+
+
+def _strayed(case: Case, known: Mapping[int, Sequence[Entered]]) -> Cause | None:
+    """Find one that went another way, where the other side died of it and can't tell any more."""
+    died = (one for one in case.members if one.rank not in known and one.error)
+    if not any(one.error and kind_of(one.error) == "collective mismatch" for one in died):
+        return None
+    for rank, entered in known.items():
+        *before, last = entered
+        if (due := _due(before, last)) is not None:
+            return _of(case, case.members[rank], before, last, due)
+    return None
+
+
+def _of(
+    case: Case, member: Member, before: Sequence[Entered], own: Entered, other: Entered
+) -> Cause:
+    if own.site in [each.site for each in before] or next_of((*before, other)) is None:
+        what = f"has left out {other.call}: its collective number {own.number} is {own.call}"
+    else:
+        what = f"is at {own.call} where {other.call} was due, as collective number {own.number}"
+    return of_rank(case, member, "collective mismatch", what, str(own.call))

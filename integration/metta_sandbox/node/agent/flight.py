@@ -1,0 +1,154 @@
+"""Lets an autopsy read which collectives a rank has entered, and where its own code did so.
+
+PyTorch notes that itself, in a ring of its own, for Gloo as for NCCL (its Flight Recorder; see
+https://docs.pytorch.org/tutorials/unstable/flight_recorder_tutorial.html), and nothing is asked of
+it while a rank trains. What is put into a rank is one thread that sleeps until somebody asks, on a
+socket of the kernel's abstract names that no file stands for; and a call at the interpreter's end,
+which writes the same into the trial's folder where an exception has ended the program.
+
+It is there only once ``torch.distributed`` is imported, by a torch that can tell; until then
+nothing is imported here that an interpreter hasn't anyway.
+"""
+
+import _thread
+import atexit
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Dict, List
+
+from metta_sandbox.node.agent.after_import import after_import
+
+if TYPE_CHECKING:
+    import socket
+
+#: The ring's entries that are told, from the last one backwards.
+_TOLD = 400
+#: Frames of a stack that are told, from the innermost one outwards.
+_DEEP = 40
+#: What Gloo's and NCCL's own names of collectives begin with.
+_BACKENDS = ("gloo:", "nccl:")
+_MODULE = "torch.distributed"
+#: Torch's own way to tell, which no public one stands for.
+_DUMP = "_dump_fr_trace"
+_COMPILER = "_inductor"
+#: Where a rank's trial keeps its files, and which rank it is.
+_FOLDER, _RANK = "METTA_TRIAL_DIR", "RANK"
+
+
+def address(pid: int) -> str:
+    """Name the socket on which a process tells of its collectives; Linux alone has such names."""
+    return f"\0metta-flight-{pid}"
+
+
+def enter() -> None:
+    """Be ready to tell, once this rank has imported ``torch.distributed``."""
+    if sys.platform == "linux" and _RANK in os.environ and "METTA_EVENTS" in os.environ:
+        after_import(_MODULE, _begin)
+
+
+def recorded() -> Dict[str, Any]:
+    """Give the collectives that were entered, and the stacks from which that was done.
+
+    Returns:
+        ``entries``, the oldest first, each with ``group``, ``number``, ``name``, ``sizes`` and the
+        index of its ``stack`` among ``stacks``.
+
+    """
+    import pickle  # noqa: PLC0415 - see above
+
+    # Written by torch in this very process.
+    told = pickle.loads(_dumped())["entries"][-_TOLD:]  # noqa: S301
+    stacks: List[List[Dict[str, Any]]] = []
+    entries = []
+    for entry in told:
+        if entry.get("is_p2p"):
+            continue
+        stack = [
+            {"function": each["name"], "file": each["filename"], "line": each["line"]}
+            for each in entry.get("frames", ())[:_DEEP]
+        ]
+        if stack not in stacks:
+            stacks.append(stack)
+        name = str(entry["profiling_name"])
+        entries.append(
+            {
+                "group": str(entry["process_group"][0]),
+                "number": int(entry["collective_seq_id"]),
+                "name": name[5:] if name.startswith(_BACKENDS) else name,
+                "sizes": [list(size) for size in entry.get("input_sizes", ())],
+                "stack": stacks.index(stack),
+            }
+        )
+    return {"entries": entries, "stacks": stacks}
+
+
+def _dumped() -> bytes:
+    """Ask torch, and see that it imports nothing for that.
+
+    It looks whether frames are of code that ``torch._inductor`` has made, and would import that,
+    which takes a second. Nobody has made any where it is not imported.
+    """
+    torch: Any = vars(sys.modules["torch"])
+    not_there = _COMPILER not in torch
+    if not_there:
+        torch[_COMPILER] = None
+    try:
+        dump: Any = getattr(sys.modules["torch._C._distributed_c10d"], _DUMP)
+        return bytes(dump(True, True, False))
+    finally:
+        if not_there and torch[_COMPILER] is None:
+            del torch[_COMPILER]
+
+
+def _begin() -> None:
+    extension = sys.modules.get("torch._C._distributed_c10d")
+    if not hasattr(extension, _DUMP):
+        return
+    import socket  # noqa: PLC0415 - see above
+
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(address(os.getpid()))
+        listener.listen(1)
+    except OSError:
+        listener.close()
+        return
+    os.register_at_fork(after_in_child=listener.close)
+    atexit.register(_at_end, os.getpid())
+    # Not one of the program's threads: nobody counts it, and nothing waits for its end.
+    _thread.start_new_thread(_serve, (listener,))
+
+
+def _serve(listener: "socket.socket") -> None:
+    while True:
+        try:
+            caller, _ = listener.accept()
+        except OSError:
+            return
+        _answer(caller)
+
+
+def _answer(caller: "socket.socket") -> None:
+    import json  # noqa: PLC0415 - see above
+
+    try:
+        caller.sendall(json.dumps(recorded()).encode())
+    except Exception:  # noqa: BLE001 - whoever asks gets less, and the trainer hears of nothing
+        return
+    finally:
+        caller.close()
+
+
+def _at_end(pid: int) -> None:
+    """Keep what was recorded, if an exception that nobody caught has ended the program."""
+    folder = os.environ.get(_FOLDER)
+    if pid != os.getpid() or not folder or getattr(sys, "last_value", None) is None:
+        return
+    import json  # noqa: PLC0415 - see above
+
+    try:
+        file = os.path.join(folder, f"flight-{os.environ[_RANK]}.json")
+        with open(file, "w") as written:
+            json.dump(recorded(), written)
+    except Exception:  # noqa: BLE001 - the same
+        return

@@ -1,0 +1,175 @@
+"""Which rank has left a collective out: sequences made by hand, and who went another way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from metta_sandbox.autopsy.case import Case
+from metta_sandbox.autopsy.cause import Cause
+from metta_sandbox.autopsy.diagnose import diagnose
+from metta_sandbox.autopsy.seen import Collective, Frame, NodeLook, Process, Recorded, Thread
+from metta_sandbox.autopsy.words import Exc
+from metta_sandbox.timeline.recording import Event
+
+SITE = "/usr/lib/python3.11/site-packages/torch"
+#: Collectives of a small trainer: the call, its name, how much goes in, and its line.
+CALLS: Mapping[str, tuple[str, str, int, int]] = {
+    "sync": ("_sync_module_states", "broadcast", 5, 21),
+    "forward": ("DistributedDataParallel._pre_forward", "broadcast", 2, 26),
+    "backward": ("_engine_run_backward", "all_reduce", 5, 28),
+    "mean": ("all_reduce", "all_reduce", 1, 32),
+    "barrier": ("barrier", "barrier", 0, 30),
+    "gather": ("all_gather", "all_gather", 3, 34),
+}
+FILES = {
+    "all_reduce": f"{SITE}/distributed/distributed_c10d.py",
+    "all_gather": f"{SITE}/distributed/distributed_c10d.py",
+    "barrier": f"{SITE}/distributed/distributed_c10d.py",
+    "_engine_run_backward": f"{SITE}/autograd/graph.py",
+}
+
+
+def recorded(*words: str, first: int = 1, group: str = "0") -> Recorded:
+    entries, stacks = [], []
+    for index, word in enumerate(words):
+        call, name, size, line = CALLS[word]
+        file = FILES.get(call, f"{SITE}/nn/parallel/distributed.py")
+        mine = Frame(function="main", file="/work/train.py", line=line)
+        stacks.append((Frame(function=call, file=file, line=1), mine))
+        entry = Collective(
+            group=group, number=first + index, name=name, sizes=((size,),), stack=index
+        )
+        entries.append(entry)
+    return Recorded(entries=tuple(entries), stacks=tuple(stacks))
+
+
+def seen(ranks: Sequence[Recorded | None], **fields: object) -> Case:
+    hosts = tuple(f"node-{rank}" for rank in range(len(ranks)))
+    events = []
+    looks = {}
+    for rank, one in enumerate(ranks):
+        told = {"event": "rank.started", "group": "trial-1", "rank": rank, "node": hosts[rank]}
+        events.append(Event(1.0, {**told, "process": rank + 1}))
+        if one is not None:
+            stack = one.stacks[-1]
+            thread = Thread(id=rank + 1, frames=stack)
+            process = Process(pid=rank + 1, threads=(thread,), recorded=one)
+            looks[hosts[rank]] = NodeLook(processes=(process,))
+    events += fields.pop("more", [])  # type: ignore[arg-type]
+    return Case(hosts, 1, events, 1, looks=looks, **fields)  # type: ignore[arg-type]
+
+
+def named(case: Case) -> Cause:
+    cause = diagnose(case)
+    assert cause is not None
+    return cause
+
+
+TURN = ("backward", "mean")
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+def test_of_two_the_one_whose_next_did_not_come_next_before_has_left_it_out(odd: int) -> None:
+    ways = [recorded("sync", *TURN, *TURN, "backward", "mean")] * 2
+    ways[odd] = recorded("sync", *TURN, *TURN, "backward", "backward")
+    cause = named(seen(ways))
+    assert (cause.kind, cause.rank) == ("collective mismatch", odd)
+    assert (
+        f"rank {odd} (node-{odd}) has left out `all_reduce`, train.py:32: "
+        "its collective number 7 is `backward`, train.py:28"
+    ) in cause.sentence
+    assert [one.rank for one in cause.waiting] == [1 - odd]
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+def test_of_two_one_that_enters_what_never_was_due_is_at_it(odd: int) -> None:
+    ways = [recorded(*TURN, *TURN, "backward", "mean")] * 2
+    ways[odd] = recorded(*TURN, *TURN, "backward", "barrier")
+    cause = named(seen(ways))
+    assert cause.rank == odd
+    assert "is at `barrier`, train.py:30 where `all_reduce`, train.py:32 was due" in cause.sentence
+
+
+@pytest.mark.parametrize("after", ["backward", "forward"])
+@pytest.mark.parametrize("odd", [0, 1])
+def test_in_the_first_turn_the_one_that_has_gone_round_has_left_it_out(
+    odd: int, after: str
+) -> None:
+    ways = [recorded("sync", "backward", "mean")] * 2
+    ways[odd] = recorded("sync", "backward", after)
+    cause = named(seen(ways))
+    assert cause.rank == odd
+    assert "has left out `all_reduce`, train.py:32" in cause.sentence
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+def test_without_a_turn_the_one_that_is_further_down_has_left_it_out(odd: int) -> None:
+    ways = [recorded("sync", "barrier")] * 2
+    ways[odd] = recorded("sync", "mean")
+    assert named(seen(ways)).rank == odd
+
+
+def test_who_is_ahead_in_its_steps_has_left_it_out() -> None:
+    steps = [
+        Event(2.0, {"event": "train.step", "trial": 1, "rank": rank, "step": step})
+        for rank, step in ((0, 2), (1, 1))
+    ]
+    ways = [recorded(*TURN, "mean"), recorded(*TURN, "backward")]
+    cause = named(seen(ways, more=steps))
+    assert cause.rank == 0
+    assert "has left out `backward`, train.py:28" in cause.sentence
+
+
+def test_of_many_the_one_that_is_alone_is_named() -> None:
+    ways = [recorded(*TURN, "backward", "mean")] * 4
+    ways[2] = recorded(*TURN, "backward", "backward")
+    cause = named(seen(ways))
+    assert cause.rank == 2
+    assert [one.rank for one in cause.waiting] == [0, 1, 3]
+
+
+def test_of_a_ring_that_has_lost_its_beginning_only_what_all_still_have_is_compared() -> None:
+    ways = [
+        recorded(*TURN, *TURN, "backward", "mean"),
+        recorded("mean", "backward", "backward", first=4),
+    ]
+    assert named(seen(ways)).rank == 1
+
+
+def test_where_the_other_side_died_of_it_the_one_that_is_left_tells() -> None:
+    said = Exc("", "what(): op.preamble.length <= op.nbytes. 8 vs 4")
+    end = {"event": "rank.exited", "group": "trial-1", "rank": 0, "status": -6}
+    left = recorded(*TURN, *TURN, "backward", "backward")
+    case = seen([None, left], more=[Event(3.0, end)], errors={0: said})
+    cause = named(case)
+    assert (cause.kind, cause.rank) == ("collective mismatch", 1)
+    assert "has left out `all_reduce`, train.py:32" in cause.sentence
+
+    good = recorded(*TURN, *TURN, "backward", "mean")
+    cause = named(seen([None, good], more=[Event(3.0, end)], errors={0: said}))
+    assert (cause.kind, cause.rank) == ("collective mismatch", 0)
+
+
+@pytest.mark.parametrize(
+    "ways",
+    [
+        [recorded(*TURN, "backward"), recorded(*TURN, "backward")],
+        # Behind, and not elsewhere.
+        [recorded(*TURN, *TURN), recorded(*TURN)],
+        # Each in a group of its own.
+        [recorded("mean", group="1"), recorded("barrier", group="2")],
+    ],
+    ids=["alike", "behind", "apart"],
+)
+def test_of_sequences_that_do_not_part_nothing_is_said(ways: list[Recorded]) -> None:
+    cause = diagnose(seen(ways))
+    assert cause is None or "collective number" not in cause.sentence
+
+
+def test_sizes_may_differ_where_a_collective_lets_them() -> None:
+    one, other = recorded("gather"), recorded("gather")
+    sized = other.entries[0].model_copy(update={"sizes": ((9,),)})
+    cause = diagnose(seen([one, other.model_copy(update={"entries": (sized,)})]))
+    assert cause is None or "collective number" not in cause.sentence
