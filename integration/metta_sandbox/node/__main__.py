@@ -3,7 +3,7 @@
 import os
 import sys
 
-from metta_sandbox.node.starting import tell_signs_of_life
+from metta_sandbox.node.agent.signs_of_life import tell_signs_of_life
 
 tell_signs_of_life()
 

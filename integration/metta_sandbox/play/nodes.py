@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -29,6 +30,8 @@ GRACE = 5.0
 HUB = "hub"
 #: Seconds between two looks at whether something has ended that is still waited for.
 _LOOK = 1.0
+#: The same, where all of them answer soon.
+_SOON = 0.2
 #: Seconds within which an engine knows that a process has ended whose connection broke.
 _KNOWN = 2.0
 
@@ -91,6 +94,7 @@ class Job:
         folders: Working folders by host, of those that have their own.
         variables: What the scenario adds to the environment.
         script: The user's own shell commands, in place of our rollout; None for the rollout.
+        warm: Whether trainers start from a process that has imported what the rollout needs, too.
 
     """
 
@@ -103,11 +107,19 @@ class Job:
     folders: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
     script: str | None = None
+    warm: bool = False
 
     @property
     def noun(self) -> str:
         """What it is called when it fails."""
         return "the sweep's rollout" if self.script is None else "the command"
+
+    @property
+    def seed(self) -> str | None:
+        """From which seed it may be forked: any that is there, a node's own, or none."""
+        if self.script is not None:
+            return None
+        return "own" if self.warm else "any"
 
     def environment(self, node_rank: int, addresses: Sequence[str]) -> dict[str, str]:
         """Build the variables that it sees on a node beside the node's own."""
@@ -282,13 +294,20 @@ class Nodes:
             env = job.environment(rank, addresses)
             command = job_command(job)
             cwd = job.folders.get(host, job.cwd)
-            reply = self._link.ask(host, "start", group=SWEEP, command=command, env=env, cwd=cwd)
+            start = {"group": SWEEP, "command": command, "env": env, "cwd": cwd, "seed": job.seed}
+            reply = self._link.ask(host, "start", **start)
             replies.append((host, reply))
         for host, reply in replies:
             self._link.result(reply, host, "start", patience=30)
 
     def execute(
-        self, job: Job, group: str, commands: Mapping[str, Sequence[str]], patience: float
+        self,
+        job: Job,
+        group: str,
+        commands: Mapping[str, Sequence[str]],
+        patience: float,
+        *,
+        soon: float = GRACE,
     ) -> Mapping[str, Executed]:
         """Run a command on some nodes, beside whatever runs there, and wait for its ends.
 
@@ -297,17 +316,20 @@ class Nodes:
             group: Names it in logs and in the timeline.
             commands: By host.
             patience: Seconds until it is stopped where it still runs.
+            soon: Seconds within which a node must have begun, once all others are done.
 
         """
         beside = self._beside = Beside(group, commands)
-        deadline = time.monotonic() + patience
+        began = time.monotonic()
         try:
-            for host, command in commands.items():
-                self._start_beside(beside, group, host, command, job)
-            while beside.missing and (left := deadline - time.monotonic()) > 0:
-                message = self._link.receive(min(left, _LOOK))
+            asked = self._ask_beside(beside, group, commands, job)
+            while beside.missing and (left := began + patience - time.monotonic()) > 0:
+                message = self._link.receive(min(left, _SOON))
                 if message is not None:
                     self._take(message)
+                others_done = set(beside.missing) <= set(asked)
+                waited = time.monotonic() - began
+                self._note_begun(beside, asked, waited, soon if others_done else GRACE)
             for host in beside.missing:
                 with suppress(StackError):
                     self._link.request(host, "stop", group=group, grace=1.0, patience=GRACE)
@@ -316,20 +338,38 @@ class Nodes:
             self._beside = None
         return beside.ends()
 
-    def _start_beside(
-        self, beside: Beside, group: str, host: str, command: Sequence[str], job: Job
-    ) -> None:
-        if host not in self._addresses:
-            beside.fail(host, f"{host} is lost")
-            return
+    def _ask_beside(
+        self, beside: Beside, group: str, commands: Mapping[str, Sequence[str]], job: Job
+    ) -> dict[str, queue.Queue[Message]]:
+        """Ask all nodes at once; returns where their answers come in."""
         addresses = [self._addresses.get(each, each) for each in self._hosts]
-        env = job.environment(self._hosts.index(host), addresses)
-        cwd = job.folders.get(host, job.cwd)
-        told = {"group": group, "command": list(command), "env": env, "cwd": cwd}
-        try:
-            self._link.request(host, "start", patience=GRACE, **told)
-        except StackError as error:
-            beside.fail(host, str(error))
+        asked = {}
+        for host, command in commands.items():
+            if host not in self._addresses:
+                beside.fail(host, f"{host} is lost")
+                continue
+            env = job.environment(self._hosts.index(host), addresses)
+            cwd = job.folders.get(host, job.cwd)
+            told = {"group": group, "command": list(command), "env": env, "cwd": cwd}
+            try:
+                asked[host] = self._link.ask(host, "start", **told)
+            except StackError as error:
+                beside.fail(host, str(error))
+        return asked
+
+    def _note_begun(
+        self, beside: Beside, asked: dict[str, queue.Queue[Message]], waited: float, soon: float
+    ) -> None:
+        """Take in who has begun, was refused, or has not answered for too long."""
+        for host, reply in list(asked.items()):
+            if reply.empty() and waited < soon:
+                continue
+            del asked[host]
+            silent = f"{host} has not answered for {waited:.0f} s" if reply.empty() else ""
+            try:
+                self._link.result(reply, host, "start", patience=0)
+            except StackError as error:
+                beside.fail(host, silent or str(error))
 
     def follow(self, limits: Limits) -> Ending:
         """Take in what the nodes report until the sweep has ended or must be ended.

@@ -69,6 +69,7 @@ def job_of(course: Course, scenario: Scenario, setting: Setting) -> Job:
         },
         variables=scenario.workload.env,
         script=scenario.workload.run,
+        warm=scenario.workload.trainer.launcher == "warm" and scenario.hardware != "gpu",
     )
 
 

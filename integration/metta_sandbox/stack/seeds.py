@@ -1,4 +1,4 @@
-"""Processes that have imported torch once for a run, from which nodes' warm servers are forked.
+"""Processes that have imported torch once for a run; nodes' warm servers and rollouts are forks.
 
 For local processes alone: a process can't be forked into another container. See
 ``metta_sandbox.node.agent.seed`` for what one is, and why nothing of a scenario stays in it.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from metta_sandbox.node.agent.environ_block import ROOM
 from metta_sandbox.node.agent.processes import dying_with_this
-from metta_sandbox.node.agent.sprout import USUAL
+from metta_sandbox.node.agent.sprout import USUAL, rollout_of
 from metta_sandbox.stack.agent_app import install
 
 #: Bytes in which a fork writes the environment that others see of it.
@@ -53,6 +53,7 @@ class Seeds:
                             *(self._python, install(folder), "seed"),
                             f"--listen={folder / 'socket'}",
                             *(f"--preload-if-there={module}" for module in USUAL),
+                            *(f"--for-programs={module}" for module in rollout_of(index)),
                         ],
                         cwd=home,
                         env={

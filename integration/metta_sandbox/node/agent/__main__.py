@@ -66,13 +66,19 @@ def _ranks(options: argparse.Namespace) -> int:
 def _seed(options: argparse.Namespace) -> NoReturn:
     from metta_sandbox.node.agent.seed import serve
 
-    serve(options.listen, options.preload_if_there)
+    serve(options.listen, options.preload_if_there, options.for_programs, options.own)
 
 
 def _sprout(options: argparse.Namespace) -> int:
     from metta_sandbox.node.agent.sprout import sprout
 
     return sprout(options.seed, options.listen, options.preload, options.start)
+
+
+def _stand_in(options: argparse.Namespace) -> NoReturn:
+    from metta_sandbox.node.agent.stand_in import stand_for
+
+    stand_for(options.seed, options.command)
 
 
 def _keeper(options: argparse.Namespace) -> int:
@@ -168,6 +174,7 @@ _PROGRAMS: Dict[str, Callable[[argparse.Namespace], int]] = {
     "relay": _relay,
     "seed": _seed,
     "sprout": _sprout,
+    "stand-in": _stand_in,
     "turn": _turn,
     "warm": _warm,
     "watch": _watch,
@@ -213,6 +220,18 @@ def _parser() -> argparse.ArgumentParser:
     watch = programs.add_parser("watch", help="sees what a node tries to reach outside its stack")
     watch.add_argument("--node", default=os.environ.get("METTA_NODE", ""), help="its host name")
 
+    keeper = programs.add_parser("keeper", help="the first process of a container for several")
+    keeper.add_argument("--seed", default="", help="an interpreter that is to be kept warm")
+    keeper.add_argument("command", nargs="+", help="a turn's program")
+
+    programs.add_parser("turn", help="asks the keeper what a line of JSON on stdin says")
+
+    _add_forking(programs)
+    return parser
+
+
+def _add_forking(programs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the programs by which torch is imported once, and what needs it is forked."""
     warm = programs.add_parser("warm", help="imports what trainers need, and forks their ranks")
     warm.add_argument("--listen", required=True, help="the path of its socket")
     warm.add_argument("--preload", action="append", default=[], help="a module that must be there")
@@ -220,6 +239,8 @@ def _parser() -> argparse.ArgumentParser:
 
     seed = programs.add_parser("seed", help="imports torch, and forks warm servers of nodes")
     seed.add_argument("--listen", required=True, help="the path of its socket")
+    seed.add_argument("--for-programs", action="append", default=[], metavar="MODULE")
+    seed.add_argument("--own", action="store_true", help="it is one node's")
     seed.add_argument("--preload-if-there", action="append", default=[], metavar="MODULE")
 
     sprout = programs.add_parser("sprout", help="a warm server: a seed's fork, or else started")
@@ -228,18 +249,15 @@ def _parser() -> argparse.ArgumentParser:
     sprout.add_argument("--preload", action="append", default=[], help="what the seed has not")
     sprout.add_argument("start", nargs="+", help="the command that starts a server")
 
-    keeper = programs.add_parser("keeper", help="the first process of a container for several")
-    keeper.add_argument("--seed", default="", help="an interpreter that is to be kept warm")
-    keeper.add_argument("command", nargs="+", help="a turn's program")
-
-    programs.add_parser("turn", help="asks the keeper what a line of JSON on stdin says")
+    stand_in = programs.add_parser("stand-in", help="stands for a seed's fork with the agent")
+    stand_in.add_argument("--seed", required=True, help="the path of the seed's socket")
+    stand_in.add_argument("command", nargs="+", help="what is forked, or else started")
 
     ranks = programs.add_parser("ranks", help="runs a trial's ranks, forked from a warm process")
     ranks.add_argument("--warm", required=True, help="the path of that process's socket")
     ranks.add_argument("--log-folder", required=True)
     ranks.add_argument("--group", required=True, help="place and rendezvous, as JSON")
     ranks.add_argument("--run", required=True, help="what a rank runs, as JSON")
-    return parser
 
 
 if __name__ == "__main__":

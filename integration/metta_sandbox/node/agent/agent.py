@@ -29,6 +29,7 @@ from metta_sandbox.node.agent.processes import (
     kill_all,
 )
 from metta_sandbox.node.agent.room import room
+from metta_sandbox.node.agent.stand_in import Nursery
 from metta_sandbox.node.agent.streams import dial, listen
 from metta_sandbox.node.agent.wire import decode
 
@@ -63,6 +64,7 @@ class Agent:
         self._local = local
         self._address = address
         self._standing = standing
+        self._nursery = Nursery(local)
         self._groups: Dict[str, Group] = {}
         self._owners: Dict[str, Outlet] = {}
         self._ranks: Dict[Outlet, Message] = {}
@@ -217,6 +219,8 @@ class Agent:
             await self._emitters.end_of(lambda channel: channel.pid == message["pid"], _PATIENCE)
             self._note_rank(message)
             outlet.send({"type": "noted"})
+        elif kind == "stands-for":
+            self._groups[message["group"]].stood_for = message["pid"]
 
     def _note_rank(self, message: Message) -> None:
         group = self._groups.get(message["group"])
@@ -289,9 +293,12 @@ class Agent:
         if name in self._groups and not self._groups[name].over.is_set():
             raise ValueError(f"group {name} is running")
         environ = {**os.environ, **args["env"], "METTA_EVENTS": self._local, "METTA_GROUP": name}
+        command, seed = args["command"], args.get("seed")
+        if seed is not None:
+            command = self._nursery.standing_for(command, environ, grow=seed == "own")
         group = Group(
             name,
-            command=args["command"],
+            command=command,
             environ=environ,
             cwd=args.get("cwd"),
             log=args.get("log"),
@@ -374,7 +381,7 @@ class Agent:
             await asyncio.sleep(_POLL)
 
     def _reap(self) -> None:
-        by_pid = {group.pid: group for group in self._groups.values() if group.status is None}
+        by_pid = {group.leader: group for group in self._groups.values() if group.status is None}
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)

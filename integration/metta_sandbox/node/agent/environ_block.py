@@ -1,17 +1,18 @@
-"""What others see as a process's environment, ``/proc/<pid>/environ``, rewritten in a fork.
+"""What others see of a process in ``/proc``, its environment and its command, written in a fork.
 
-The kernel shows the memory in which a process was started with its environment (proc(5)), and a
-fork has a copy of it. By what stands there we find, and end, the processes of a scenario.
+The kernel shows the memory in which a process was started with both (proc(5)), and a fork has a
+copy of it. By what stands there we find, and end, the processes of a scenario; people see it, too.
 """
 
 import ctypes
 import os
-from typing import Mapping, Sequence
+from typing import Mapping, Sequence, Tuple
 
 #: A variable of no meaning, which makes room.
 ROOM = "METTA_ROOM"
-#: Fields of ``/proc/self/stat`` after the command's name: where the environment begins and ends.
-_BEGIN, _END = 47, 48
+#: Fields of ``/proc/self/stat`` after the command's name: where the command's words begin and end,
+#: and where the environment does.
+_WORDS, _ENVIRONMENT = (45, 46), (47, 48)
 
 
 def write(environ: Mapping[str, str], first: Sequence[str]) -> None:
@@ -27,9 +28,7 @@ def write(environ: Mapping[str, str], first: Sequence[str]) -> None:
         ValueError: There is no room for those.
 
     """
-    with open("/proc/self/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
-    begin, end = int(fields[_BEGIN]), int(fields[_END])
+    begin, end = _place(_ENVIRONMENT)
     must = [name for name in first if name in environ]
     names = [*must, *(name for name in environ if name not in must)]
     block = b""
@@ -40,5 +39,28 @@ def write(environ: Mapping[str, str], first: Sequence[str]) -> None:
                 raise ValueError(f"no room for {name} in the environment that others see")
             break
         block += entry
+    _put(block, begin, end)
+
+
+def write_command(command: Sequence[str]) -> None:
+    """Let others see another command line, as far as there is room.
+
+    Args:
+        command: Its words.
+
+    """
+    begin, end = _place(_WORDS)
+    block = b"".join(os.fsencode(word) + b"\0" for word in command)
+    # The last byte must stay zero: else the kernel reads on, into the environment.
+    _put(block[: max(0, end - begin - 1)], begin, end)
+
+
+def _place(fields: Tuple[int, int]) -> Tuple[int, int]:
+    with open("/proc/self/stat", "rb") as file:
+        found = file.read().rpartition(b")")[2].split()
+    return int(found[fields[0]]), int(found[fields[1]])
+
+
+def _put(block: bytes, begin: int, end: int) -> None:
     ctypes.memset(begin, 0, end - begin)
     ctypes.memmove(begin, block, len(block))

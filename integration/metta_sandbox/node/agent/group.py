@@ -44,6 +44,8 @@ class Group:
         self.ranks: Dict[int, Dict[str, Any]] = {}
         self.tails: Dict[str, Tail] = {}
         self.status: Optional[int] = None
+        #: The process that the leader stands for; see ``stand_in``.
+        self.stood_for: Optional[int] = None
         #: Set when the leader has ended and all output was forwarded.
         self.over = asyncio.Event()
         self._dead = asyncio.Event()
@@ -66,9 +68,14 @@ class Group:
             raise
 
     @property
-    def pid(self) -> int:
-        """The leader's process id, which is the group's and the session's too."""
+    def leader(self) -> int:
+        """The process id of what was started, which is the group's and the session's too."""
         return self.process.pid
+
+    @property
+    def pid(self) -> int:
+        """The process id of what runs: of what was started, or of what that stands for."""
+        return self.leader if self.stood_for is None else self.stood_for
 
     async def pump(self) -> None:
         """Carry what the leader and its children print, until all have ended."""
@@ -141,7 +148,7 @@ class Group:
         """
         marks = (f"METTA_GROUP={self.id}", f"METTA_EVENTS={os.environ['METTA_EVENTS']}")
         ranks = [state["pid"] for state in self.ranks.values() if state["status"] is None]
-        return [*carrying(*marks), *ranks, -self.pid]
+        return [*carrying(*marks), *ranks, -self.leader]
 
     def _keep(self, data: bytes) -> None:
         """Write to the log. A full disk ends the log, not the group."""

@@ -32,7 +32,7 @@ from metta_sandbox.node.agent.leavings import (
     touch,
 )
 from metta_sandbox.node.agent.processes import describe, kill_all, living, parent_of
-from metta_sandbox.node.agent.sprout import USUAL, seed_beside
+from metta_sandbox.node.agent.sprout import USUAL, programs_of, rollout_of, seed_beside
 from metta_sandbox.node.agent.wire import decode, encode, receive_one
 
 #: Not in the file system, from which a scenario may remove all that it can.
@@ -67,9 +67,10 @@ class Keeper:
         self._interpreter = seed
         self._turn: Optional["subprocess.Popen[bytes]"] = None
         self._seed: Optional["subprocess.Popen[bytes]"] = None
-        self._spared = set()
+        self._spared: Set[str] = set()
         if seed:
-            self._spared.add(seed_beside(os.environ["METTA_EVENTS"]))
+            own = seed_beside(os.environ["METTA_EVENTS"])
+            self._spared |= {own, programs_of(own)}
         self._told_to_end = False
         self._mark = ""
 
@@ -166,6 +167,10 @@ class Keeper:
                 *(self._interpreter, sys.argv[0], "seed"),
                 f"--listen={seed_beside(os.environ['METTA_EVENTS'])}",
                 *(f"--preload-if-there={module}" for module in USUAL),
+                *(
+                    f"--for-programs={module}"
+                    for module in rollout_of(int(os.environ["NODE_INDEX"]))
+                ),
             ],
             env={**os.environ, ROOM: "." * _ROOM},
             stdin=subprocess.DEVNULL,
@@ -188,8 +193,9 @@ class Keeper:
         if not self._until(lambda: self._turn is None, _END):
             left.append("its agent did not end")
         # While its socket is there, and before anything is looked at that it may still make.
-        left += self._trouble_with_seed()
-        ours = {os.getpid(), caller, *([self._seed.pid] if self._seed else [])}
+        seeds, trouble = self._ask_seeds()
+        left += trouble
+        ours = {os.getpid(), caller, *seeds}
 
         def strangers() -> List[int]:
             return [pid for pid in living() if pid not in ours]
@@ -214,18 +220,21 @@ class Keeper:
         _say(f"[{self._mark} is over]")
         return {"left": left[:_TOLD]}
 
-    def _trouble_with_seed(self) -> List[str]:
+    def _ask_seeds(self) -> Tuple[Set[int], List[str]]:
+        """Find the processes that are kept warm; say what is wrong with them, in words."""
         if self._seed is None:
-            return []
+            return set(), []
+        own, found = seed_beside(os.environ["METTA_EVENTS"]), {self._seed.pid}
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
-                channel.settimeout(_IMPORTED)
-                channel.connect(seed_beside(os.environ["METTA_EVENTS"]))
-                channel.sendall(encode({"type": "ready"}))
-                receive_one(channel)
+            for each in (own, programs_of(own)):
+                with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
+                    channel.settimeout(_IMPORTED)
+                    channel.connect(each)
+                    channel.sendall(encode({"type": "ready"}))
+                    found.add(int(receive_one(channel)["pid"]))
         except OSError as error:
-            return [f"what has torch imported does not answer ({error})"]
-        return []
+            return found, [f"what has torch imported does not answer ({error})"]
+        return found, []
 
     def _until(self, holds: Callable[[], bool], patience: float) -> bool:
         """Look, whenever a process has ended and now and then, until something is so."""

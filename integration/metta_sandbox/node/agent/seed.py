@@ -1,8 +1,9 @@
-"""A process that has imported torch once for all scenarios of a run, and forks warm servers.
+"""A process that has imported torch once, and forks what needs it on a node.
 
-Each node of each scenario has a warm server of its own, which is forked from here (see ``warm``).
-Nothing of a scenario ever runs here: a request brings environment, folder and output, and all that
-follows happens in the fork. So what a scenario does to its processes, the next can't see.
+Each node of each scenario has a warm server of its own, which is forked from here (see ``warm``),
+and so is its rollout (see ``stand_in``). Nothing of a scenario ever runs here: a request brings
+environment, folder and output, and all that follows happens in the fork. So what a scenario does to
+its processes, the next can't see.
 
 A server that is forked must be what one that is started would be. What modules remember of the
 folder in which they were imported is put right in the fork; if that can't be done, or something
@@ -11,16 +12,19 @@ else is in the way, nobody is served, and servers are started.
 
 import gc
 import os
+import select
 import selectors
 import signal
 import socket
 import sys
 from contextlib import suppress
-from typing import Any, Dict, List, NoReturn, Set
+from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Set
 
 from metta_sandbox.node.agent.environ_block import write as let_others_see
+from metta_sandbox.node.agent.environ_block import write_command as let_others_read
 from metta_sandbox.node.agent.processes import adopt_orphans, children, dying_with_this, kill_all
 from metta_sandbox.node.agent.remembered import Place, places
+from metta_sandbox.node.agent.sprout import misfit, programs_of
 from metta_sandbox.node.agent.warm import (
     STREAMS,
     import_all,
@@ -30,133 +34,265 @@ from metta_sandbox.node.agent.warm import (
     step_aside,
     unforkable,
 )
+from metta_sandbox.node.agent.warm_rank import become_rank
 from metta_sandbox.node.agent.wire import encode
 
+#: What a program waits for, of what a seed imports; trainers need more.
+BEFORE_PROGRAMS = frozenset({"torch", "torch.distributed"})
 #: By these a process is found as its stack's, its node's and its group's.
 MARKS = ("METTA_STACK", "METTA_GROUP", "METTA_EVENTS", "METTA_NODE")
 
 
-def serve(address: str, wanted: List[str]) -> NoReturn:
-    """Import, then fork a warm server for each request, until killed.
-
-    Where its home is the one it is started in, that is a folder of its own, and forks have theirs.
-    Else it stands where its forks do, and they have its folders.
+def serve(address: str, wanted: List[str], programs: List[str], own: bool) -> NoReturn:
+    """Import, then fork a warm server or a program for each request, until killed.
 
     Args:
         address: Path of the socket to listen on.
-        wanted: Modules that are imported if they are there.
+        wanted: Modules that are imported if they are there. Programs are forked once those of
+            ``BEFORE_PROGRAMS`` are, where this is one node's own.
+        programs: Modules of programs alone, which no trainer may find imported: a fork imports
+            them, and serves programs at ``programs_of(address)``. None: there is no such fork.
+        own: Whether it is a node's own, and what it forks has its folders. Else it stands in a
+            home of its own, unless it stands where its forks do.
 
     """
     adopt_orphans()
-    told, cwd = dict(os.environ), os.getcwd()
-    home = told["HOME"]
-    listener = listen(address)
-    kept = step_aside()
-    refusal = import_all([], wanted) or unforkable()
+    about: Dict[str, Any] = {
+        "interpreter": sys.executable,
+        "environ": dict(os.environ),
+        "cwd": os.getcwd(),
+    }
+    seed = _Seed(listen(address), about, step_aside())
+    theirs = listen(programs_of(address)) if programs else None
+    rest = list(wanted)
+    while rest:
+        import_all([], [rest.pop(0)])
+        if theirs is not None and sys.modules.keys() >= BEFORE_PROGRAMS and not unforkable():
+            if seed.fork_seed(theirs):
+                rest = list(programs)
+            theirs = None
+        elif own and sys.modules.keys() >= BEFORE_PROGRAMS and not unforkable():
+            seed.fork_programs()
+    if theirs is not None:
+        theirs.close()
+    refusal = unforkable()
     gc.collect()
-    found, fixed = places(home) if cwd == home else ([], [])
-    if fixed and not refusal:
-        refusal = f"imports remember where they ran: {', '.join(sorted(set(fixed)))}"
+    if about["cwd"] == about["environ"]["HOME"] and not own:
+        found, fixed = places(about["cwd"])
+        seed.put_right(found)
+        if fixed and not refusal:
+            refusal = f"imports remember where they ran: {', '.join(sorted(set(fixed)))}"
     gc.freeze()
-    seed = _Seed(listener, home, found, kept)
-    seed.run({"refusal": refusal, "interpreter": sys.executable, "environ": told, "cwd": cwd})
+    seed.run(refusal)
+
+
+class _Request(NamedTuple):
+    """Who asked, what for, and the standard output and error that came with it."""
+
+    caller: socket.socket
+    message: Dict[str, Any]
+    streams: List[int]
 
 
 class _Seed:
-    """Forks servers, and ends what they leave behind."""
+    """Forks servers and programs, and ends what they leave behind."""
 
-    def __init__(
-        self, listener: socket.socket, home: str, found: List[Place], kept: List[Any]
-    ) -> None:
-        self._listener = listener
-        self._home = home
-        self._places = found
+    def __init__(self, listener: socket.socket, about: Dict[str, Any], kept: List[Any]) -> None:
+        self._about = {**about, "refusal": ""}
+        self._places: List[Place] = []
         # Our own modules, in which this runs, though nobody may find them.
         self._kept = kept
         self._servers: Set[int] = set()
+        # Who waits for a program's end; a program ends with whoever waits for it.
+        self._programs: Dict[int, Optional[socket.socket]] = {}
+        self._later: List[_Request] = []
+        self._begin(listener)
 
-    def run(self, answer: Dict[str, Any]) -> NoReturn:
-        """Answer, for ever."""
-        wake, woken = socket.socketpair()
-        for end in (wake, woken):
+    def _begin(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._wake, self._woken = socket.socketpair()
+        for end in (self._wake, self._woken):
             end.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._wake, selectors.EVENT_READ)
+
+    def put_right(self, found: List[Place]) -> None:
+        """Remember what a fork with another home must put right."""
+        self._places = found
+
+    def fork_programs(self) -> None:
+        """Fork the programs that are asked for by now; all else is for later."""
+        while select.select([self._listener], [], [], 0)[0]:
+            asked = self._hear()
+            if asked is not None and asked.message["type"] == "run":
+                self._take(asked)
+            elif asked is not None:
+                self._later.append(asked)
+
+    def fork_seed(self, listener: socket.socket) -> bool:
+        """Fork another seed, which listens elsewhere; tells whether this is the fork."""
+        with_this = dying_with_this()
+        pid = os.fork()
+        if pid:
+            self._servers.add(pid)
+            listener.close()
+            return False
+        with_this()
+        adopt_orphans()
+        for one in (self._listener, self._wake, self._woken):
+            one.close()
+        self._selector.close()
+        self._begin(listener)
+        return True
+
+    def run(self, refusal: str) -> NoReturn:
+        """Answer, for ever.
+
+        Args:
+            refusal: Why nobody is served, or an empty string.
+
+        """
+        self._about.update(refusal=refusal, pid=os.getpid())
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-        signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
-        selector = selectors.DefaultSelector()
-        selector.register(self._listener, selectors.EVENT_READ)
-        selector.register(wake, selectors.EVENT_READ)
+        signal.set_wakeup_fd(self._woken.fileno(), warn_on_full_buffer=False)
+        for request in self._later:
+            self._take(request)
+        self._later.clear()
+        # Of those that were forked before, some may have ended.
+        self._reap()
         while True:
-            for key, _ in selector.select():
-                if key.fileobj is wake:
+            for key, _ in self._selector.select():
+                if key.fileobj is self._wake:
                     with suppress(BlockingIOError):
-                        wake.recv(4096)
+                        self._wake.recv(4096)
                     self._reap()
+                elif key.fileobj is self._listener:
+                    asked = self._hear()
+                    if asked is not None:
+                        self._take(asked)
                 else:
-                    caller, _ = self._listener.accept()
-                    with caller:
-                        self._take(caller, answer, [wake, woken])
+                    self._end_of(key.fileobj)
 
     def _reap(self) -> None:
         """Take note of who has ended, and kill what a server that was killed left to us."""
         while True:
             try:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 break
             if not pid:
                 break
             self._servers.discard(pid)
-        kill_all(lambda: [pid for pid in children() if pid not in self._servers])
+            caller = self._programs.pop(pid, None)
+            if caller is not None:
+                end = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+                with suppress(OSError):
+                    caller.sendall(encode({"status": end}))
+                self._leave(caller)
+        ours = self._servers.union(self._programs)
+        kill_all(lambda: [pid for pid in children() if pid not in ours])
 
-    def _take(
-        self, caller: socket.socket, answer: Dict[str, Any], ours: List[socket.socket]
-    ) -> None:
-        try:
-            request, streams = receive(caller)
-            if request is None:
+    def _leave(self, caller: socket.socket) -> None:
+        self._selector.unregister(caller)
+        caller.close()
+
+    def _end_of(self, caller: object) -> None:
+        """Kill a program whose end nobody awaits any more."""
+        for pid, waiting in self._programs.items():
+            if waiting is not None and waiting is caller:
+                self._leave(waiting)
+                self._programs[pid] = None
+                with suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
                 return
-            if request["type"] == "ready":
-                caller.sendall(encode(answer))
-            elif len(streams) == STREAMS:
-                with_this = dying_with_this()
-                pid = os.fork()
-                if pid:
-                    self._servers.add(pid)
-                else:
-                    with_this()
-                    signal.set_wakeup_fd(-1)
-                    for one in (self._listener, *ours):
-                        one.close()
-                    self._become_server(caller, request, streams)
-            for stream in streams:
-                os.close(stream)
+
+    def _hear(self) -> Optional[_Request]:
+        caller, _ = self._listener.accept()
+        try:
+            message, streams = receive(caller)
+        except (OSError, ValueError) as error:
+            sys.stderr.write(f"seed: {type(error).__name__}: {error}\n")
+            message, streams = None, []
+        if message is None:
+            caller.close()
+            return None
+        return _Request(caller, message, streams)
+
+    def _take(self, asked: _Request) -> None:
+        try:
+            self._do(asked)
         except (OSError, LookupError, ValueError) as error:
             sys.stderr.write(f"seed: {type(error).__name__}: {error}\n")
+        finally:
+            for stream in asked.streams:
+                os.close(stream)
+            if asked.caller not in self._programs.values():
+                asked.caller.close()
 
-    def _become_server(
-        self, caller: socket.socket, request: Dict[str, Any], streams: List[int]
-    ) -> NoReturn:
-        """Go on, in a fork, as the warm server of one node."""
+    def _do(self, asked: _Request) -> None:
+        kind = asked.message["type"]
+        if kind == "ready":
+            asked.caller.sendall(encode(self._about))
+        elif len(asked.streams) != STREAMS:
+            raise ValueError(f"a request {kind!r} comes with {STREAMS} streams")
+        elif kind == "run":
+            start, environ = asked.message["interpreter"], asked.message["env"]
+            # What runs so is ours, and remembers no folder.
+            if reason := misfit(self._about, start, environ, None):
+                asked.caller.sendall(encode({"refusal": reason}))
+                return
+            pid = self._fork(asked, self._become_program)
+            self._programs[pid] = asked.caller
+            self._selector.register(asked.caller, selectors.EVENT_READ)
+            asked.caller.sendall(encode({"refusal": "", "pid": pid}))
+        else:
+            self._servers.add(self._fork(asked, self._become_server))
+
+    def _fork(
+        self, asked: _Request, become: Callable[[socket.socket, Dict[str, Any]], NoReturn]
+    ) -> int:
+        """Fork; returns the process that goes on, with what a request brings, as something else."""
+        with_this = dying_with_this()
+        pid = os.fork()
+        if pid:
+            return pid
         try:
+            with_this()
+            signal.set_wakeup_fd(-1)
+            self._selector.close()
+            others = [one for one in self._programs.values() if one is not None]
+            for one in (self._listener, self._wake, self._woken, *others):
+                one.close()
             os.setsid()
-            for number, stream in enumerate(streams, 1):
+            for number, stream in enumerate(asked.streams, 1):
                 os.dup2(stream, number)
                 os.close(stream)
-            environ = request["env"]
+            environ = asked.message["env"]
             os.environ.clear()
             os.environ.update(environ)
             let_others_see(environ, MARKS)
-            sys.executable = request["interpreter"]
-            os.chdir(request["cwd"])
+            sys.executable = asked.message["interpreter"]
+            os.chdir(asked.message["cwd"])
             for text, put in self._places:
-                put(text.replace(self._home, environ["HOME"]))
+                put(text.replace(self._about["environ"]["HOME"], environ["HOME"]))
             self._places.clear()
-            # What its ranks leave behind becomes its child, and ends with it.
-            adopt_orphans()
-            listener = listen(request["listen"])
-            caller.sendall(encode({"type": "listening"}))
-            serve_when_imported(listener, request["preload"], [], self._kept, caller)
+            become(asked.caller, asked.message)
         except BaseException as error:  # noqa: BLE001 - it must never return into the seed
             os.write(2, f"warm: {type(error).__name__}: {error}\n".encode())
         finally:
             os._exit(1)
+
+    def _become_program(self, caller: socket.socket, request: Dict[str, Any]) -> NoReturn:
+        """Go on, in a fork, as a node's rollout."""
+        caller.close()
+        let_others_read(request["program"]["command"])
+        become_rank(request["program"])
+
+    def _become_server(self, caller: socket.socket, request: Dict[str, Any]) -> NoReturn:
+        """Go on, in a fork, as the warm server of one node."""
+        # What its ranks leave behind becomes its child, and ends with it.
+        adopt_orphans()
+        listener = listen(request["listen"])
+        caller.sendall(encode({"type": "listening"}))
+        serve_when_imported(listener, request["preload"], [], self._kept, caller)

@@ -1,4 +1,4 @@
-"""A node's warm server, forked from its run's seed where that gives the same, else started.
+"""A node's warm server, forked from a seed where that gives the same, else started.
 
 The process that the agent starts, signals and waits for; the server ends with it.
 """
@@ -7,7 +7,7 @@ import os
 import re
 import socket
 import sys
-from typing import Any, Dict, List, Mapping, NoReturn, Tuple
+from typing import Any, Dict, List, Mapping, NoReturn, Optional, Tuple
 
 from metta_sandbox.node.agent.warm_client import send_with_output
 from metta_sandbox.node.agent.wire import encode, receive_one
@@ -21,6 +21,9 @@ USUAL = (
     "torch._dynamo",
     "torch.utils.data",
 )
+#: What a rollout imports beyond that; the first node's leads, suggests and tracks.
+_ROLLOUT = ("metta_sandbox.node.rollout",)
+_LEADS = ("metta_sandbox.sweep.protein",)
 #: Variables that are read when an interpreter starts or a library is loaded.
 _AT_START = re.compile(
     r"(PYTHON|LD_|MALLOC_|GLIBC_|OMP_|GOMP_|KMP_|MKL_|OPENBLAS_|TORCH|NCCL_|GLOO_|CUDA_).*"
@@ -35,19 +38,44 @@ def seed_beside(events: str) -> str:
     return f"{os.path.splitext(events)[0]}-seed.sock"
 
 
+def seeds_of(events: str, index: str) -> Tuple[str, str]:
+    """Name the sockets of the seeds that a node may have: its own, and its run's.
+
+    Args:
+        events: Path of its agent's socket.
+        index: Its index in its stack. Two nodes share no seed, as two interpreters never share
+            what is drawn when they start, such as the order of sets.
+
+    """
+    shared = os.path.dirname(os.path.dirname(events))
+    return seed_beside(events), os.path.join(shared, f"seed-{index}", "socket")
+
+
+def rollout_of(index: int) -> Tuple[str, ...]:
+    """List the modules that the rollout of a node imports beyond the usual, by the node's index."""
+    return (*_ROLLOUT, *_LEADS) if index == 0 else _ROLLOUT
+
+
+def programs_of(seed: str) -> str:
+    """Name the socket of the seed of programs that is forked from a seed."""
+    return f"{seed}-programs"
+
+
 def at_start(environ: Mapping[str, str]) -> Dict[str, str]:
     """Pick the variables that a process can't take over later."""
     return {name: value for name, value in sorted(environ.items()) if _AT_START.fullmatch(name)}
 
 
-def misfit(seed: Mapping[str, Any], interpreter: str, environ: Mapping[str, str], cwd: str) -> str:
-    """Say why a server forked from a seed would not be what one that is started is, or nothing.
+def misfit(
+    seed: Mapping[str, Any], interpreter: str, environ: Mapping[str, str], cwd: Optional[str]
+) -> str:
+    """Say why what a seed forks would not be what one that is started is, or nothing.
 
     Args:
         seed: What the seed says of itself: ``refusal``, ``interpreter``, ``environ``, ``cwd``.
         interpreter: What would be started.
         environ: Its environment.
-        cwd: The folder in which it would start.
+        cwd: The folder in which it would start; None if it does not matter to what it imports.
 
     """
     if seed["refusal"]:
@@ -57,15 +85,19 @@ def misfit(seed: Mapping[str, Any], interpreter: str, environ: Mapping[str, str]
     here, there = at_start(environ), at_start(seed["environ"])
     if other := sorted(name for name in {*here, *there} if here.get(name) != there.get(name)):
         return f"{', '.join(other)} counts at its start"
+    return _misplaced(seed, environ, cwd)
+
+
+def _misplaced(seed: Mapping[str, Any], environ: Mapping[str, str], cwd: Optional[str]) -> str:
+    """Say which folder is in the way, if what the seed has imported remembers another."""
     home, theirs = environ.get("HOME", ""), seed["environ"].get("HOME", "")
+    temp = environ.get("TMPDIR")
+    if cwd in (None, seed["cwd"]) and (home, temp) == (theirs, seed["environ"].get("TMPDIR")):
+        # It stands where its forks do.
+        return ""
     if seed["cwd"] != theirs:
-        # It stands where its forks do, and remembers nothing that would have to be put right.
-        same = cwd == seed["cwd"] and all(
-            environ.get(name) == seed["environ"].get(name) for name in ("HOME", "TMPDIR")
-        )
-        if not same:
-            return "its folders are none of the container's"
-    elif not home or cwd != home or environ.get("TMPDIR") != os.path.join(home, "tmp"):
+        return "its folders are none of the seed's"
+    if not home or cwd not in (None, home) or temp != os.path.join(home, "tmp"):
         return "its home or its folder for temporary files is none of the stack's"
     # An interpreter looks there for packages when it starts.
     return "there are packages in its home" if os.path.isdir(os.path.join(home, ".local")) else ""
@@ -85,29 +117,52 @@ def sprout(seed: str, listen: str, preload: List[str], start: List[str]) -> int:
         start: The command that starts a server.
 
     """
-    if not os.path.exists(seed):
-        return _start(start)
+    reason = ""
+    if os.path.exists(seed):
+        reason = unfit(seed, start[0], os.getcwd())
+        if not reason:
+            try:
+                return _have_forked(seed, listen, preload, start[0])
+            except OSError as error:
+                reason = f"{type(error).__name__}: {error}"
+    return start_by_itself(start, reason)
+
+
+def unfit(seed: str, interpreter: str, cwd: Optional[str]) -> str:
+    """Ask a seed, once it has imported, why its fork would not be what is started here.
+
+    Args:
+        seed: Path of its socket.
+        interpreter: What would be started.
+        cwd: See ``misfit``.
+
+    """
     try:
-        with _dial(seed) as channel:
+        with dial(seed) as channel:
             channel.settimeout(_PATIENCE)
             channel.sendall(encode({"type": "ready"}))
-            reason = misfit(receive_one(channel), start[0], os.environ, os.getcwd())
-        if not reason:
-            return _have_forked(seed, listen, preload, start[0])
+            return misfit(receive_one(channel), interpreter, os.environ, cwd)
     except OSError as error:
-        reason = f"{type(error).__name__}: {error}"
-    sys.stderr.write(f"warm: started by itself, as {reason}\n")
-    sys.stderr.flush()
-    return _start(start)
+        return f"{type(error).__name__}: {error}"
 
 
-def _start(command: List[str]) -> NoReturn:
+def start_by_itself(command: List[str], reason: str = "") -> NoReturn:
+    """Become what would have been forked.
+
+    Args:
+        command: Its program and arguments.
+        reason: Why no seed has forked it, if there is one that might have.
+
+    """
+    if reason:
+        sys.stderr.write(f"warm: started by itself, as {reason}\n")
+        sys.stderr.flush()
     os.execv(command[0], command)  # noqa: S606 - the words are a list
 
 
 def _have_forked(seed: str, listen: str, preload: List[str], interpreter: str) -> int:
     """Have a server forked that listens, and wait for its end; returns the exit status."""
-    channel = _dial(seed)
+    channel = dial(seed)
     request = {
         "type": "serve",
         "env": dict(os.environ),
@@ -125,7 +180,13 @@ def _have_forked(seed: str, listen: str, preload: List[str], interpreter: str) -
     return 1
 
 
-def _dial(path: str) -> socket.socket:
+def dial(path: str) -> socket.socket:
+    """Connect to a seed.
+
+    Raises:
+        OSError: None listens there.
+
+    """
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     channel.connect(path)
     return channel

@@ -59,7 +59,9 @@ def send_with_output(channel: socket.socket, request: Dict[str, Any]) -> None:
     """Send a request, and this process's standard output and standard error with it."""
     message = encode(request)
     sent = socket.send_fds(channel, [message], [1, 2])
-    channel.sendall(message[sent:])
+    # Not even nothing can be sent to one that has answered and left.
+    if sent < len(message):
+        channel.sendall(message[sent:])
 
 
 def ask(address: str, timeout: float) -> str:

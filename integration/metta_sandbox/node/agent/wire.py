@@ -2,7 +2,7 @@
 
 import json
 import socket
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, Iterator, List, Mapping
 
 #: A line longer than this is a broken peer, not a message. Also, a reader keeps twice as much.
 LONGEST_LINE = 1 << 20
@@ -59,11 +59,11 @@ class LineReader:
         return lines
 
 
-def receive_one(channel: socket.socket) -> Dict[str, Any]:
-    """Read the one message that the other side of a blocking connection has to say.
+def receive_each(channel: socket.socket) -> Iterator[Dict[str, Any]]:
+    """Read all messages that the other side of a blocking connection has to say.
 
     Raises:
-        OSError: The connection is broken, or closed before a whole message came.
+        OSError: The connection is broken, or closed before the next message came.
 
     """
     reader = LineReader()
@@ -72,7 +72,17 @@ def receive_one(channel: socket.socket) -> Dict[str, Any]:
         if not data:
             raise ConnectionError("the other side has closed the connection")
         for line in reader.feed(data):
-            return decode(line)
+            yield decode(line)
+
+
+def receive_one(channel: socket.socket) -> Dict[str, Any]:
+    """Read the one message that the other side of a blocking connection has to say.
+
+    Raises:
+        OSError: The connection is broken, or closed before a whole message came.
+
+    """
+    return next(receive_each(channel))
 
 
 class Arm:

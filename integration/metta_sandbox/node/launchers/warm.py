@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from metta_sandbox.node.agent.client import AgentClient, AgentError
-from metta_sandbox.node.agent.sprout import USUAL, at_start, seed_beside
+from metta_sandbox.node.agent.sprout import USUAL, at_start, seeds_of
 from metta_sandbox.node.agent.warm_client import WARM, ask
 from metta_sandbox.node.launchers.base import GroupSpec, Launcher, WorkerGroup
 
@@ -174,12 +174,9 @@ class WarmLauncher:
         self._servers = {key: name for key, name in self._servers.items() if name != server}
 
     def _sprouting(self, server: str, start: list[str]) -> list[str]:
-        """Build what has a server forked from the run's seed, if it has one that suits."""
-        seed = Path(seed_beside(os.environ["METTA_EVENTS"]))
-        if not seed.exists():
-            # Where a run keeps what its stacks share; one for each node, as hashes differ.
-            index = os.environ.get("NODE_INDEX", "")
-            seed = Path(os.environ["METTA_EVENTS"]).parent.parent / f"seed-{index}" / "socket"
+        """Build what has a server forked from a seed, if there is one that suits."""
+        own, shared = seeds_of(os.environ["METTA_EVENTS"], os.environ.get("NODE_INDEX", ""))
+        seed = own if Path(own).exists() else shared
         return [
             *(sys.executable, "-I", "-S", self._agent, "sprout"),
             f"--seed={seed}",

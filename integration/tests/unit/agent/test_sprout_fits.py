@@ -63,4 +63,4 @@ def test_a_containers_own_seed_serves_where_it_stands_itself(
     theirs = {"HOME": home, "TMPDIR": f"{home}/tmp", "OMP_NUM_THREADS": "1"}
     seed = {"environ": theirs, "cwd": "/mnt"}
     told = case(tmp_path, **{"seed": seed, "cwd": "/mnt", **changes})
-    assert told == ("" if fits else "its folders are none of the container's")
+    assert told == ("" if fits else "its folders are none of the seed's")
