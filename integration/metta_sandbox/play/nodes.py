@@ -61,11 +61,15 @@ class End(str, Enum):
 
 @dataclass(frozen=True)
 class Ending:
-    """The end of a sweep, why, in one sentence, and through whom, if through somebody's loss."""
+    """The end of a sweep, why, in one sentence, and through whom, if through somebody's loss.
+
+    ``how`` is how whoever is lost has ended, if that was known before it came back.
+    """
 
     end: End
     reason: str
     lost: str = ""
+    how: str = ""
 
 
 @dataclass(frozen=True)
@@ -444,7 +448,7 @@ class Nodes:
             if message is not None:
                 self._take(message)
         how = f"{ending.lost} {end}" if end else f"{ending.lost} still runs; its connection broke"
-        return replace(ending, reason=f"{ending.reason}: {how}")
+        return replace(ending, reason=f"{ending.reason}: {how}", how=end or "")
 
     def _take(self, message: Message) -> None:
         if self._beside:

@@ -28,6 +28,9 @@ from metta_sandbox.verdict import Verdict
 #: Seconds that a stack gets from its start until every node is ready.
 _READY = 60.0
 
+#: Seconds within which a node shows itself where the others have shown all that they have.
+_SOON = 2.0
+
 
 def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
     """Play one scenario.
@@ -134,12 +137,15 @@ def _examiner(course: Course, scenario: Scenario, setting: Setting) -> Examiner:
     assert course.plan is not None
     assert course.stack is not None
     assert course.timeline is not None
+    assert course.nodes is not None
+    assert course.job is not None
     return Examiner(
         scenario,
         course.timeline,
         run_folder=course.plan.run_folder,
         python=course.stack.python,
-        execute=_execute(course),
+        # A node that stands still takes nothing on, and the others are done within a second.
+        execute=partial(course.nodes.execute, course.job, soon=_SOON),
         tell=lambda sentence: _tell_cause(course, setting.progress, sentence),
     )
 
@@ -155,8 +161,8 @@ def _examine(course: Course) -> None:
     assert course.ending is not None
     assert course.examiner is not None
     assert course.stack is not None
-    lost = course.ending.lost
-    gone = {lost: course.stack.fallen().get(lost, "is lost")} if lost else {}
+    lost, how = course.ending.lost, course.ending.how
+    gone = {lost: how or course.stack.fallen().get(lost, "is lost")} if lost else {}
     course.examiner.sweep_broke(gone)
 
 

@@ -1,0 +1,96 @@
+"""Commands that run on nodes beside the sweep: on nodes that answer, and on those that don't."""
+
+from __future__ import annotations
+
+import queue
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from metta_sandbox.errors import StackError
+from metta_sandbox.play.nodes import Job, Nodes
+from metta_sandbox.stack.link import HubLink
+from metta_sandbox.timeline.recording import Timeline
+
+HOSTS = ("sweep-master", "sweep-worker")
+JOB = Job("python", "x", ("sweep", "run=x"), "/w", {})
+COMMANDS = {host: ["look"] for host in HOSTS}
+Message = dict[str, Any]
+
+
+class Link:
+    """A connection to nodes of which only some answer."""
+
+    def __init__(self, *answering: str) -> None:
+        self.answering = answering
+        self.asked: list[tuple[str, str]] = []
+        self.messages: deque[Message] = deque(
+            {"type": "registered", "node": host, "address": "127.0.0.1"} for host in HOSTS
+        )
+        self.messages.append({"type": "registered", "node": "dummy-api", "address": "127.0.0.1"})
+        ready = {"event": "api.ready"}
+        self.messages.append({"type": "event", "node": "dummy-api", "record": ready})
+
+    def receive(self, _timeout: float) -> Message | None:
+        return self.messages.popleft() if self.messages else None
+
+    def ask(self, node: str, verb: str, **args: Any) -> queue.Queue[Message]:
+        self.asked.append((node, verb))
+        reply: queue.Queue[Message] = queue.Queue()
+        if node in self.answering:
+            reply.put({"ok": True, "result": None})
+            end = {"type": "exit", "node": node, "group": args["group"], "status": 0}
+            self.messages.append(end)
+        return reply
+
+    def result(self, reply: queue.Queue[Message], node: str, verb: str, patience: float) -> Any:
+        try:
+            answer = reply.get(timeout=patience) if patience else reply.get_nowait()
+        except queue.Empty:
+            raise StackError(f"{node} did not answer {verb!r} within {patience:g} s") from None
+        if not answer["ok"]:
+            raise StackError(f"{node} refused {verb!r}: {answer['error']}")
+        return answer["result"]
+
+
+@pytest.fixture
+def timeline(tmp_path: Path) -> Iterator[Timeline]:
+    made = Timeline(tmp_path / "timeline.jsonl")
+    yield made
+    made.finish()
+
+
+def ready(timeline: Timeline, link: Link) -> Nodes:
+    nodes = Nodes(cast("HubLink", link), HOSTS, timeline, lambda _: None, dict)
+    nodes.await_ready(1)
+    return nodes
+
+
+def test_all_are_asked_before_any_has_answered(timeline: Timeline) -> None:
+    link = Link(*HOSTS)
+    ends = ready(timeline, link).execute(JOB, "look", COMMANDS, 60)
+    assert link.asked == [(host, "start") for host in HOSTS]
+    assert {host: end.status for host, end in ends.items()} == dict.fromkeys(HOSTS, 0)
+
+
+def test_one_that_does_not_answer_is_given_up_once_the_others_are_done(timeline: Timeline) -> None:
+    nodes = ready(timeline, Link(HOSTS[0]))
+    # A minute of patience, of which nothing is used.
+    ends = nodes.execute(JOB, "look", COMMANDS, 60, soon=0)
+    assert ends[HOSTS[0]].status == 0
+    assert ends[HOSTS[1]].problem == "sweep-worker has not answered for 0 s"
+
+
+def test_one_that_refuses_is_told_of_with_its_reason(timeline: Timeline) -> None:
+    class Refusing(Link):
+        def ask(self, node: str, verb: str, **args: Any) -> queue.Queue[Message]:
+            reply = super().ask(node, verb, **args)
+            if node == HOSTS[1]:
+                reply.put({"ok": False, "error": "no room"})
+            return reply
+
+    ends = ready(timeline, Refusing(HOSTS[0])).execute(JOB, "look", COMMANDS, 60)
+    assert ends[HOSTS[1]].problem == "sweep-worker refused 'start': no room"
