@@ -141,15 +141,12 @@ def _of_trials() -> Iterator[Known]:
             fault = _inside(key, rank, trial, step, fields)
             name = _named(key, fields, f"r{rank}-s{step}")
             yield Known(name, key, fault, kinds, rank, trial, sweep=f"of-ranks-{number}")
-    refused: tuple[Kind, ...] = ("API refused",)
-    busy = {"api": {"route": _NAMES, "status": 503}, "when": {"call": 8}, "until": {"after": "10m"}}
-    yield Known("api-status-c8", "api", busy, refused, 0, 8, "of-ranks-1")
     values = {"overrides": {"rank": 1, "trial": 1, "values": {"steps": 8}}}
     yield Known("overrides-r1", "overrides", values, ("different overrides",), 1, 1, "of-files")
     lost = {"wandb_service": {}, "when": {"event": "train.step", "rank": 0, "trial": 2, "step": 2}}
     yield Known("wandb-service", "wandb_service", lost, ("tracker failed",), 0, 2, "of-files")
     rejected = {"reject_token": {}, "when": {"event": "run.named", "trial": 3}}
-    yield Known("token", "reject_token", rejected, refused, 0, 3, "of-files")
+    yield Known("token", "reject_token", rejected, ("API refused",), 0, 3, "of-files")
     half = {
         "corrupt": {"file": "checkpoint.pt"},
         "when": {"event": "checkpoint.saved", "trial": 1},
@@ -163,9 +160,12 @@ def _of_trials() -> Iterator[Known]:
     twice = {"run_name": {"give": "duplicate"}, "when": {"call": 4}}
     again: tuple[Kind, ...] = ("run name repeated",)
     yield Known("run-name", "run_name", twice, again, 0, 4, "of-ours", True)
-    blocked = {"wandb_folder": {}, "when": {"event": "run.named", "trial": 5}}
+    # Slower than usual, and soon enough.
+    slow = {"api": {"route": _NAMES, "delay": "300ms"}, "when": {"call": 5}}
+    yield Known("api-slower", "api", slow, (), None, 5, "of-ours", True)
+    blocked = {"wandb_folder": {}, "when": {"event": "run.named", "trial": 6}}
     failed: tuple[Kind, ...] = ("tracker failed",)
-    yield Known("wandb-folder", "wandb_folder", blocked, failed, 0, 5, "of-ours", True)
+    yield Known("wandb-folder", "wandb_folder", blocked, failed, 0, 6, "of-ours", True)
 
 
 def _of_nodes(key: str, kinds: tuple[Kind, ...]) -> Iterator[Known]:

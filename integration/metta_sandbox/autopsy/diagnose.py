@@ -6,6 +6,7 @@ gone, who died by itself, who does not come to where the others wait.
 
 from __future__ import annotations
 
+import math
 import re
 import signal
 from collections import Counter
@@ -22,8 +23,10 @@ from metta_sandbox.autopsy.sequences import collectives_differ
 from metta_sandbox.autopsy.words import Exc
 from metta_sandbox.stack.ends import describe_end
 
-#: What is said of a node whose agent has ended, or is about to.
-_NODE_GONE = re.compile(r"no agent of node|is lost$|agent is gone|agent ends")
+#: What is said of a node whose agent has ended, or is about to, and kills all that it has started.
+_NODE_GONE = re.compile(
+    r"no agent of node|is lost$|agent is gone|agent ends|ended with status -(9|15)$"
+)
 
 
 def diagnose(case: Case) -> Cause | None:
@@ -127,13 +130,15 @@ def _rank_died(case: Case) -> Cause | None:
     if not failed:
         return None
     # What failed by itself comes before what was left alone by it.
-    first = min(failed, key=lambda one: (_is_left_alone(one), one.ended or 0.0))
-    if _is_left_alone(first) and (other := _rank_hangs(case) or _left_early(case)) is not None:
-        return other
+    first = min(failed, key=lambda one: (_is_left_alone(case, one), one.ended or 0.0))
+    if _is_left_alone(case, first):
+        other = rollout_broke(case) or _rank_hangs(case) or _left_early(case)
+        if other is not None:
+            return other
     kind, what, call = _death(case, first)
     if kind == "rank missing at rendezvous" and (absent := _absent(case)) is not None:
         return absent
-    if first.error is not None and all(_has_ended_left_alone(one) for one in case.members):
+    if first.error is not None and all(_has_ended_left_alone(case, one) for one in case.members):
         # Nobody failed by itself: what they lost is what was between them.
         kind, what = "peer unreachable", f"lost a peer that had not ended: it {what}"
     return of_rank(case, first, kind, what, call)
@@ -148,13 +153,19 @@ def _left_early(case: Case) -> Cause | None:
     return None
 
 
-def _has_ended_left_alone(member: Member) -> bool:
-    return member.status is not None and _is_left_alone(member)
+def _has_ended_left_alone(case: Case, member: Member) -> bool:
+    if member.status is None:
+        # With a node's command, whatever it has started is killed.
+        return member.node in case.commands
+    return _is_left_alone(case, member)
 
 
-def _is_left_alone(member: Member) -> bool:
+def _is_left_alone(case: Case, member: Member) -> bool:
     if member.status in TOLD_TO_END:
         return True
+    if member.status == -signal.SIGKILL and not member.out_of_memory:
+        _, ended = case.commands.get(member.node, (0, math.inf))
+        return (member.ended or 0.0) >= ended
     return member.error is not None and bool(LEFT_ALONE.search(str(member.error)))
 
 

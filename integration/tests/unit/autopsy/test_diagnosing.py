@@ -363,6 +363,25 @@ def test_a_node_that_shows_nothing_is_gone_or_stands_still(problem: str, kind: s
     assert (cause.kind, cause.rank, cause.node, cause.step) == (kind, 1, HOSTS[1], 4)
 
 
+def test_a_rank_that_was_killed_with_its_nodes_command_did_not_fail_by_itself() -> None:
+    lost = Exc("RuntimeError", "Connection reset by peer", "train.py:23", "main", "all_reduce")
+    command = event("command.exited", 9.1, node=HOSTS[1], group="sweep", status=1)
+    ends = [*started(), exited(0, 1, 9.0), command, exited(1, -9, 9.2)]
+    assert named(case(ends, errors={0: lost})).kind == "peer unreachable"
+    # So is one of which nothing was heard yet.
+    assert named(case(ends[:-1], errors={0: lost})).kind == "peer unreachable"
+    # One that was killed before has failed first.
+    ends = [*started(), exited(0, 1, 9.0), exited(1, -9, 9.05), command]
+    cause = named(case(ends, errors={0: lost}))
+    assert (cause.kind, cause.rank) == ("process died", 1)
+
+
+def test_a_node_on_which_what_looks_at_it_is_killed_is_about_to_end() -> None:
+    seen = {HOSTS[0]: NodeLook(), HOSTS[1]: NodeLook(problem="it ended with status -9")}
+    cause = named(case(started(), seen))
+    assert (cause.kind, cause.rank) == ("node lost", 1)
+
+
 def test_a_command_that_is_about_to_end_of_its_own_error_comes_before_one_that_it_left() -> None:
     ended = event("command.exited", 9.0, node=HOSTS[1], status=1)
     said = "Failed to recv, got 0 bytes. Connection was likely closed. Did the remote crash?"
