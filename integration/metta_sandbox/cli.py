@@ -81,8 +81,11 @@ def run(
     keep_nodes: Annotated[
         bool,
         typer.Option(
-            "--keep-nodes", help="Let scenarios of the same needs take turns on containers."
+            help="Let scenarios of the same needs take turns on containers, or give each its own."
         ),
+    ] = True,
+    native_stacks: Annotated[
+        bool, typer.Option("--native-stacks", help="Let autopsies read calls of C and C++, too.")
     ] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -106,6 +109,7 @@ def run(
         jobs=_jobs(jobs),
         fresh=fresh,
         keep_nodes=keep_nodes,
+        native_stacks=native_stacks,
         ci=playing.in_ci(),
     )
     with make_reporter(quiet=quiet, verbose=verbose) as reporter:

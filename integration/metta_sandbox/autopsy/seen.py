@@ -24,13 +24,17 @@ class Frame(_Seen):
 
 
 class Thread(_Seen):
-    """A Python thread; ``frames`` begin with the innermost call."""
+    """A Python thread; ``frames`` begin with the innermost call.
+
+    ``native`` are the same with calls of C and C++ between them, in words, if they were wanted.
+    """
 
     name: str = ""
     id: int | None = None
     active: bool = False
     owns_gil: bool = False
     frames: tuple[Frame, ...] = ()
+    native: tuple[str, ...] = ()
 
 
 class Socket(_Seen):
@@ -79,6 +83,7 @@ class Process(_Seen):
     wchan: str = ""
     threads: tuple[Thread, ...] = ()
     threads_problem: str = ""
+    native_problem: str = ""
     sockets: tuple[Socket, ...] = ()
     recorded: Recorded | None = None
 

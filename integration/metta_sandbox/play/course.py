@@ -38,6 +38,7 @@ class Setting:
         source: A working copy that every node sees, or None.
         words: The command that starts on every node; made from the scenario if empty.
         credentials: Whether nodes see the caller's credentials, also if a scenario asks for none.
+        native_stacks: Whether autopsies read calls of C and C++, too.
         turn: Says when the scenario may work, of several that are played beside each other.
         place: The name of the scenario's folder; the scenario's, or one like it, if empty.
 
@@ -51,6 +52,7 @@ class Setting:
     source: Path | None = None
     words: tuple[str, ...] = ()
     credentials: bool = False
+    native_stacks: bool = False
     turn: Turn = field(default_factory=Alone)
     place: str = ""
 

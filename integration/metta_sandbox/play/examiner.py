@@ -100,6 +100,7 @@ class Examiner:
             events = tuple(self._timeline.events)
             trial = trial_under_way(events)
             nodes = self._look(events, gone)
+            self._tell_of_native(nodes)
             self._looks.append(Look(trial, nodes))
             if trial not in _failed(events):
                 self._note(self._case(trial, events, nodes, gone))
@@ -187,7 +188,16 @@ class Examiner:
                     found[host] = NodeLook.model_validate_json(file.read_bytes())
         if found:
             self._looks.append(Look(trial, found))
+            self._tell_of_native(found)
         return found
+
+    def _tell_of_native(self, nodes: Mapping[str, NodeLook]) -> None:
+        """Say why there is no native stack of a process, where they were wanted."""
+        for host, look in nodes.items():
+            for one in look.processes:
+                if one.native_problem:
+                    who = f"{host}: no native stack of process {one.pid}"
+                    self._timeline.step(f"{who}: {one.native_problem}")
 
     def _rank_errors(self, trial: int | None) -> dict[int, Exc]:
         found = {}

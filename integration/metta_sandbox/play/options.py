@@ -32,6 +32,7 @@ class Options:
         jobs: How many scenarios may be played at once; None: as many as the cores allow.
         fresh: Whether each scenario's stack comes up when the one before has gone, and no sooner.
         keep_nodes: Whether containers stay for scenarios of the same needs, but with ``fresh``.
+        native_stacks: Whether autopsies read calls of C and C++, too.
         ci: Whether this is a CI job.
 
     """
@@ -49,7 +50,8 @@ class Options:
     source: Path | None = None
     jobs: int | None = None
     fresh: bool = False
-    keep_nodes: bool = False
+    keep_nodes: bool = True
+    native_stacks: bool = False
     ci: bool = False
 
 

@@ -11,6 +11,7 @@ from metta_sandbox.play.brought import provision
 from metta_sandbox.play.course import Course, Setting
 from metta_sandbox.play.nodes import Job
 from metta_sandbox.play.resume import resume
+from metta_sandbox.probes.look_at_processes import NATIVE_STACKS
 from metta_sandbox.scenario.loading import to_yaml
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.services import ANSWERS
@@ -61,7 +62,10 @@ def job_of(course: Course, scenario: Scenario, setting: Setting) -> Job:
         run=scenario.sweep.name,
         words=setting.words or sweep_words(scenario),
         cwd=base,
-        env=course.stack.service_environment(course.nodes.api),
+        env={
+            **course.stack.service_environment(course.nodes.api),
+            **({NATIVE_STACKS: "1"} if setting.native_stacks else {}),
+        },
         num_gpus=course.plan.num_gpus,
         folders={
             host: workspace.working_folder(scenario, course.plan, base, host)

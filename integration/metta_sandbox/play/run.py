@@ -299,6 +299,7 @@ def _staged(current: Run, options: Options) -> Iterator[None]:
             source=options.source.resolve() if options.source else None,
             words=options.words,
             credentials=options.credentials,
+            native_stacks=options.native_stacks,
         )
         whole = False
         try:

@@ -4,7 +4,8 @@ Arguments: a file's name, then the pids that matter most. All goes into that fil
 that all nodes share, as it is too long to be forwarded; what the node has left, and what went
 wrong, is printed as a line of JSON, too. Where the file can't be written, as the disk is full, all
 is printed, packed. Stacks come from py-spy; without it, or where the kernel
-forbids it, the rest is told all the same. Fields are those of ``metta_sandbox.autopsy.seen``.
+forbids it, the rest is told all the same, as Python's own calls are where those of C and C++ are
+wanted and can't be had. Fields are those of ``metta_sandbox.autopsy.seen``.
 """
 
 import base64
@@ -23,8 +24,10 @@ from pathlib import Path
 from typing import Any
 
 PROC = Path("/proc")
-#: Seconds within which py-spy must have told of all processes.
-PATIENCE = 8.0
+#: Seconds within which py-spy must have told of all processes, and of their calls of C and C++.
+PATIENCE, NATIVE_PATIENCE = 8.0, 5.0
+#: Set to anything where those are wanted, too.
+NATIVE_STACKS = "METTA_NATIVE_STACKS"
 #: Seconds within which ranks must have told which collectives they have entered.
 TELLING = 4.0
 #: What is quoted of a line of source, and of a word of a command, at most.
@@ -126,19 +129,17 @@ def spy() -> Any:
     return str(beside) if os.access(beside, os.X_OK) else shutil.which("py-spy")
 
 
-def dumps(program: Any, pids: Any, stopped: Any) -> Any:
-    """Ask for the stacks of all at once; give threads by pid, and what went wrong by pid."""
+def dumps(program: Any, hows: Any, patience: Any) -> Any:
+    """Ask for the stacks of all at once, of each in its way; give threads, and problems, by pid."""
     running = {}
-    for pid in pids:
-        # One that a signal has stopped can't be paused.
-        how = ["--nonblocking"] if pid in stopped else []
+    for pid, how in hows.items():
         running[pid] = subprocess.Popen(
             [program, "dump", "--json", *how, "--pid", str(pid)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-    deadline, found, problems = time.monotonic() + PATIENCE, {}, {}
+    deadline, found, problems = time.monotonic() + patience, {}, {}
     for pid, process in running.items():
         try:
             out, err = process.communicate(timeout=max(0.1, deadline - time.monotonic()))
@@ -155,8 +156,25 @@ def dumps(program: Any, pids: Any, stopped: Any) -> Any:
     return found, problems
 
 
+def stacks(program: Any, pids: Any, stopped: Any) -> Any:
+    """Read the stacks of all; give threads, what went wrong, and why no native ones, by pid.
+
+    One that a signal has stopped can't be paused, so that what it calls in C can't be read.
+    """
+    found: Any = {}
+    native: Any = {}
+    if os.environ.get(NATIVE_STACKS):
+        moving = {pid: ["--native"] for pid in pids if pid not in stopped}
+        found, native = dumps(program, moving, NATIVE_PATIENCE)
+        native.update(dict.fromkeys(stopped, "it is stopped"))
+    rest = {pid: ["--nonblocking"] if pid in stopped else [] for pid in pids if pid not in found}
+    told, problems = dumps(program, rest, PATIENCE)
+    return {**found, **told}, problems, native
+
+
 def thread(told: Any) -> Any:
     """Take of a thread what counts, with the lines of source."""
+    calls = told["frames"]
     frames = [
         {
             "function": frame["name"],
@@ -164,7 +182,8 @@ def thread(told: Any) -> Any:
             "line": frame["line"],
             "source": linecache.getline(frame["filename"], frame["line"]).strip()[:LONGEST],
         }
-        for frame in told["frames"]
+        for frame in calls
+        if not is_native(frame)
     ]
     return {
         "name": told.get("thread_name") or "",
@@ -172,7 +191,19 @@ def thread(told: Any) -> Any:
         "active": bool(told.get("active")),
         "owns_gil": bool(told.get("owns_gil")),
         "frames": frames,
+        "native": [outline(frame) for frame in calls] if any(map(is_native, calls)) else [],
     }
+
+
+def is_native(frame: Any) -> Any:
+    """Tell whether a call is one of C or C++: it is in a library, and on no line of a source."""
+    return bool(frame.get("module")) and not frame["line"]
+
+
+def outline(frame: Any) -> Any:
+    """Say what a call is and where: in a library, or on a line of Python."""
+    line = "" if is_native(frame) else f":{frame['line']}"
+    return f"{frame['name'][:LONGEST]} ({Path(frame['filename']).name}{line})"
 
 
 def flights(pids: Any) -> Any:
@@ -248,11 +279,12 @@ def processes(first: Any) -> Any:
     program = spy()
     if program is None:
         return list(found.values()), "py-spy is not there"
-    threads, problems = dumps(program, pythons, stopped)
+    threads, problems, native = stacks(program, pythons, stopped & set(pythons))
     for pid, process in found.items():
         again = stat(pid)
         process["threads"] = threads.get(pid, [])
         process["threads_problem"] = problems.get(pid, "")
+        process["native_problem"] = native.get(pid, "")
         process["cpu_since"] = seconds(again) - process["cpu"] if again else 0
     return list(found.values()), ""
 
@@ -290,7 +322,9 @@ def main(file: Any, first: Any) -> None:
 
 
 def pack(told: Any) -> Any:
-    """Make what was seen short enough to be printed."""
+    """Make what was seen short enough to be printed: without what only a file has room for."""
+    short = ({**each, "recorded": None} for each in told["processes"])
+    told = {**told, "processes": list(short)}
     return base64.b64encode(zlib.compress(json.dumps(told).encode(), 9)).decode()
 
 

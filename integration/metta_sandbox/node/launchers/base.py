@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 
 from metta_sandbox.node.agent.client import AgentClient, AgentError
 from metta_sandbox.probes import source
+from metta_sandbox.probes.look_at_processes import NATIVE_STACKS
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,12 @@ class WorkerGroup:
         file = self._spec.look_file
         command = [sys.executable, "-c", source("look_at_processes"), file.name]
         group = f"look-{self._spec.group}"
+        env = {
+            "METTA_RUN_FOLDER": str(file.parent),
+            NATIVE_STACKS: os.environ.get(NATIVE_STACKS, ""),
+        }
         with suppress(AgentError):
-            self._client.start(group, command, {"METTA_RUN_FOLDER": str(file.parent)})
+            self._client.start(group, command, env)
             deadline = time.monotonic() + patience
             while (told := self._client.next(group, deadline)) is not None:
                 if told["type"] == "exit":

@@ -37,7 +37,7 @@ WAITS = "train.py:12"
 
 @pytest.fixture
 def named(cli: Start, tmp_path: Path) -> Named:
-    def play(fault: str, other: str = "pass") -> tuple[ScenarioResult, Path, str]:
+    def play(fault: str, other: str = "pass", *said: str) -> tuple[ScenarioResult, Path, str]:
         (tmp_path / "mine").mkdir()
         (tmp_path / "mine" / "train.py").write_text(TRAINER.format(fault=fault, other=other))
         trainer = {
@@ -53,7 +53,7 @@ def named(cli: Start, tmp_path: Path) -> Named:
             "workload": {"folder": str(tmp_path / "mine"), "trainer": trainer},
         }
         YAML(typ="safe", pure=True).dump(content, tmp_path / "edited.yaml")
-        command = cli("run", tmp_path / "edited.yaml", "--engine", "process")
+        command = cli("run", tmp_path / "edited.yaml", "--engine", "process", *said)
         command.wait()
         (scenario,) = command.results().scenarios
         return scenario, command.folder, command.text
@@ -186,3 +186,26 @@ def test_a_command_of_the_users_that_goes_on_without_its_trainer_is_looked_into(
     (cause,) = scenario.causes
     assert (cause.kind, cause.rank, cause.node) == (kind, 1, "sweep-worker")
     assert said in cause.sentence
+
+
+@pytest.mark.slow
+def test_calls_of_c_are_kept_where_they_are_wanted_and_told_of_where_they_are_not_there(
+    named: Named,
+) -> None:
+    fault = "os.kill(os.getpid(), signal.SIGSTOP)"
+    scenario, folder, _ = named(fault, "pass", "--native-stacks")
+    (cause,) = scenario.causes
+    assert (cause.kind, cause.rank) == ("stopped", 1)
+    assert [(one.rank, one.call) for one in cause.waiting] == [(0, f"`all_reduce`, {WAITS}")]
+    (look,) = json.loads((folder / "edited" / "autopsy.json").read_text())["looks"]
+    told = {
+        one["native_problem"] or call
+        for node in look["nodes"].values()
+        for one in node["processes"]
+        for thread in one["threads"]
+        for call in thread["native"] or [""]
+    }
+    assert any("libtorch" in one for one in told)
+    assert "train.py:12" in " ".join(told)
+    assert "it is stopped" in told
+    assert "no native stack" in (folder / "edited" / "timeline.log").read_text()
