@@ -72,8 +72,15 @@ def _score(
         kind=cause.kind if cause else "",
         rank=cause.rank if cause else None,
         sentence=sentence,
-        seconds=None if struck is None or told is None else told - struck,
+        seconds=between(struck, told),
     )
+
+
+def between(struck: float | None, told: float | None) -> float | None:
+    """Give the seconds from a fault to its sentence; None for one that lasted from the start."""
+    if struck is None or told is None or told < struck:
+        return None
+    return told - struck
 
 
 def _moment(entries: Iterable[dict[str, object]], **fields: str) -> float | None:

@@ -18,6 +18,7 @@ from metta_sandbox.faults.course import Course, Phase
 from metta_sandbox.faults.executor import Telling
 from metta_sandbox.faults.executors import EXECUTORS
 from metta_sandbox.faults.ground import Ground
+from metta_sandbox.faults.nodes import StartLate
 from metta_sandbox.report.results import CheckResult, FaultResult
 from metta_sandbox.scenario.faults import LateStart, OtherOverrides, Trigger, names_of
 from metta_sandbox.scenario.names import API
@@ -248,6 +249,11 @@ class Conductor:
 
     def heal(self) -> None:
         """Heal whatever lasts, so that everything can be ended and collected."""
+        for course in self._courses:
+            if course.phase is Phase.DELAYED and isinstance(course.executor, StartLate):
+                # What was missing all the time has harmed the sweep as much as it could.
+                course.executor.too_late = True
+                self._strike(course, {}, "later than the sweep's end")
         self._look_until(time.monotonic() + _LAST_LOOK, self._courses)
         healed = []
         for course in self._courses:

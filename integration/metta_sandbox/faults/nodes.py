@@ -94,24 +94,32 @@ class PauseNode(Executor[Pause]):
 class StartLate(Executor[LateStart]):
     """Starts the sweep's command on a node once it has run elsewhere for a while."""
 
+    #: Set when the sweep is over before the command was to start.
+    too_late = False
+
     def before(self) -> Sight:
         """See that it runs on the other nodes, and not on this one."""
         others = [host for host in self.ground.plan.hosts if host != self.said.node]
         running = [host for host in others if self._runs_on(host)]
         here = self._runs_on(self.said.node)
         on = ", ".join(running) or "none"
-        seen = f"{words_for(self.said.by)} after the start it runs on {on}"
+        when = (
+            "at the sweep's end" if self.too_late else f"{words_for(self.said.by)} after the start"
+        )
+        seen = f"{when} it runs on {on}"
         seen += f"{' and' if here else ', and not'} on {self.said.node}"
         return Sight(running == others and not here, seen)
 
     def inject(self) -> None:
-        """Start it."""
-        self.ground.start_on(self.said.node)
+        """Start it, if there is still something to take part in."""
+        if not self.too_late:
+            self.ground.start_on(self.said.node)
 
     def during(self) -> Sight:
-        """See that it runs on this one, too."""
+        """See that it runs on this one, too, or never did."""
         here = self._runs_on(self.said.node)
-        return Sight(here, f"{'runs' if here else 'does not run'} on {self.said.node}")
+        seen = f"{'runs' if here else 'does not run'} on {self.said.node}"
+        return Sight(here is not self.too_late, seen)
 
     def _runs_on(self, host: str) -> bool:
         try:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from autopsies.corpus import Sweep, chosen, corpus, once_each, sweeps
-from autopsies.score import Scored, each, score
+from autopsies.score import Scored, between, each, score
 from metta_sandbox.autopsy.cause import Cause
 from metta_sandbox.report.results import FaultResult, ScenarioResult
 from metta_sandbox.scenario.faults import CATALOGUE, names_of
@@ -110,3 +110,10 @@ def test_of_several_faults_of_a_sweep_each_is_scored_by_its_trial(tmp_path: Path
     assert (half.cause_right, half.rank_right, half.proven, half.seconds) == (True, True, True, 0.5)
     assert (nan.cause_right, nan.rank_right, nan.proven, nan.seconds) == (True, True, False, 2.0)
     assert (again.cause_right, again.fired, again.seconds) == (False, False, None)
+
+
+@pytest.mark.parametrize(("told", "seconds"), [(3.0, 1.5), (1.0, None), (None, None)])
+def test_what_lasted_from_the_start_has_no_seconds(
+    told: float | None, seconds: float | None
+) -> None:
+    assert between(1.5, told) == seconds
