@@ -37,8 +37,9 @@ from metta_sandbox.node.agent.wire import decode, encode, receive_one
 
 #: Not in the file system, from which a scenario may remove all that it can.
 _ADDRESS = "\0metta-keeper"
-#: Seconds without a turn after which it ends: whoever had it must be gone.
-_IDLE = 300.0
+#: Seconds without a turn after which it ends: whoever had it must be gone; and seconds after a
+#: turn's program has ended, and nobody has ended the turn.
+_IDLE, _LEFT = 300.0, 60.0
 #: Seconds that a turn's program gets to end by itself; that what is killed gets to be gone, and a
 #: port to be free; and that a seed gets to import.
 _END, _KILLED, _FREED, _IMPORTED = 60.0, 30.0, 1.0, 120.0
@@ -73,6 +74,7 @@ class Keeper:
             self._spared |= {own, programs_of(own)}
         self._told_to_end = False
         self._mark = ""
+        self._open = False
 
     def run(self) -> int:
         """Give turns until told to end, or a turn's program breaks; returns the exit status."""
@@ -94,7 +96,9 @@ class Keeper:
         if self._interpreter:
             self._seed = self._start_seed()
         while True:
-            ready, _, _ = select.select([listener, self._wake], [], [], _IDLE)
+            ready, _, _ = select.select(
+                [listener, self._wake], [], [], _LEFT if self._open else _IDLE
+            )
             status = self._reap()
             if status is not None:
                 return status
@@ -149,7 +153,7 @@ class Keeper:
     def _begin(self, request: Message) -> Message:
         if self._turn is not None:
             return {"problem": "somebody else has a turn"}
-        self._mark = request["mark"]
+        self._mark, self._open = request["mark"], True
         _say(f"[{self._mark} begins]")
         self._turn = subprocess.Popen(
             [sys.executable, "-S", sys.argv[0], *self._command],
@@ -217,6 +221,7 @@ class Keeper:
             left += [f"{protocol} port {port} is not free yet" for protocol, port in taken()]
         if any(manners(pid) != self._manners for pid in ours - {caller}):
             left.append("limits, cores or niceness of what is kept are not what they were")
+        self._open = False
         _say(f"[{self._mark} is over]")
         return {"left": left[:_TOLD]}
 

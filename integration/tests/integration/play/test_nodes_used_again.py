@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ENGINE = ("--engine", "compose", "--jobs", "1")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = pytest.mark.timeout(3600)
 
 #: Leaves something wherever it can, on every node, and in the control plane.
 LITTER = r"""
@@ -140,7 +140,7 @@ def test_nothing_that_a_scenario_leaves_on_nodes_is_there_for_the_next(
         write(files, name, LITTER)
     for name in ("c-looks", "d-looks"):
         write(files, name, LOOK)
-    again = cli("run", files, "--keep-nodes", *ENGINE)
+    again = cli("run", files, *ENGINE)
     assert again.wait(400) == 0, again.text
     assert verdicts(again) == [
         (f"{each}", "passed") for each in ("a-litters", "b-litters", "c-looks", "d-looks")
@@ -151,7 +151,7 @@ def test_nothing_that_a_scenario_leaves_on_nodes_is_there_for_the_next(
 
     for path in files.glob("?-litters.yaml"):
         path.unlink()
-    fresh = cli("run", files, "--fresh", "--keep-nodes", *ENGINE)
+    fresh = cli("run", files, "--fresh", *ENGINE)
     assert fresh.wait(400) == 0, fresh.text
     assert "again" not in fresh.text
 
@@ -192,7 +192,7 @@ def test_nodes_that_were_not_left_in_order_are_used_no_more(
     write(files, "c-setup", "", workload={"run": "true", "setup": "true"})
     write(files, "d-looks", LOOK)
 
-    command = cli("run", files, "--keep-nodes", *ENGINE)
+    command = cli("run", files, *ENGINE)
 
     assert command.wait(400) == 1, command.text
     assert [verdict for _, verdict in verdicts(command)] == ["passed", "failed", "passed", "passed"]
@@ -211,7 +211,7 @@ def test_ctrl_c_ends_turns_with_their_evidence_and_removes_all_that_is_kept(
     write(files, "b-second", "import time; print('b-second works', flush=True); time.sleep(600)")
     write(files, "c-third", "print('c-third works')")
 
-    command = cli("run", files, "--keep-nodes", *ENGINE)
+    command = cli("run", files, *ENGINE)
     command.says("c-third: ready: ", patience=400)
     timeline = command.folder / "b-second" / "timeline.jsonl"
     command.eventually(lambda: "b-second works" in timeline.read_text(), "b-second at work")
@@ -230,6 +230,30 @@ def test_ctrl_c_ends_turns_with_their_evidence_and_removes_all_that_is_kept(
         assert not (folder / "shared").is_symlink()
         assert (folder / "shared" / "workspace" / "program.py").exists()
     assert command.left(docker) == []
+
+
+def test_of_a_run_that_is_killed_the_next_run_removes_all_that_was_kept(
+    cli: Start, files: Path, docker: DockerClient
+) -> None:
+    write(files, "a-first", "print('a-first works')")
+    write(files, "b-second", "import time; print('b-second works', flush=True); time.sleep(600)")
+    write(files, "c-third", "print('c-third works')")
+
+    command = cli("run", files, "--jobs", "1", *ENGINE)
+    command.says("c-third: ready: ", patience=400)
+    timeline = command.folder / "b-second" / "timeline.jsonl"
+    command.eventually(lambda: "b-second works" in timeline.read_text(), "b-second at work")
+    command.process.kill()
+    command.process.wait()
+    assert command.left(docker) != []
+
+    for name in ("b-second", "c-third"):
+        (files / f"{name}.yaml").unlink()
+    after = cli("run", files, *ENGINE)
+
+    assert after.wait(400) == 0, after.text
+    assert command.left(docker) == []
+    assert "b-second works" in timeline.read_text()
 
 
 def what_counts(command: Command, name: str) -> tuple[Any, ...]:
@@ -253,6 +277,7 @@ def what_counts(command: Command, name: str) -> tuple[Any, ...]:
     return played.verdict, trials, checks, losses, digests, warm
 
 
+@pytest.mark.slow
 def test_training_comes_to_the_same_on_nodes_that_are_used_again(
     cli: Start, files: Path, docker: DockerClient
 ) -> None:
@@ -279,7 +304,7 @@ def test_training_comes_to_the_same_on_nodes_that_are_used_again(
         }
         (files / f"{name}.yaml").write_text(json.dumps(said))
 
-    again = cli("run", files, "--keep-nodes", *ENGINE)
+    again = cli("run", files, *ENGINE)
     assert again.wait(1500) == 0, again.text
     fresh = cli("run", files, "--fresh", *ENGINE)
     assert fresh.wait(1500) == 0, fresh.text
