@@ -12,6 +12,8 @@ from pathlib import Path
 
 from python_on_whales import DockerClient
 
+from metta_sandbox.stack.engine_socket import copy_log, find_socket
+
 #: Logs fetched at once: a client mostly waits for its engine.
 _AT_ONCE = 4
 #: How many of an engine's complaints are told.
@@ -130,12 +132,21 @@ def write_logs(docker: Sequence[str], logs: Mapping[str, Path]) -> None:
     """
     for path in logs.values():
         path.parent.mkdir(exist_ok=True)
+    engine = find_socket()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for _ in pool.map(partial(_write_log, docker), logs, logs.values()):
+        for _ in pool.map(partial(_write_log, docker, engine), logs, logs.values()):
             pass
 
 
-def _write_log(docker: Sequence[str], name: str, path: Path) -> None:
+def _write_log(docker: Sequence[str], engine: Path | None, name: str, path: Path) -> None:
+    if engine is not None:
+        with path.open("wb") as file:
+            if copy_log(engine, name, file):
+                return
+    _write_log_by_client(docker, name, path)
+
+
+def _write_log_by_client(docker: Sequence[str], name: str, path: Path) -> None:
     with path.open("wb") as file:
         # Both streams into one file, in which lines keep the order that the engine has them in.
         done = subprocess.run(

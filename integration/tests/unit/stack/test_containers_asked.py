@@ -36,7 +36,9 @@ if words[:2] == ["container", "logs"]:
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> list[str]:
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    # None other is asked, whatever runs on this machine.
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     script = tmp_path / "client.py"
     script.write_text(_CLIENT)
     return [sys.executable, str(script)]
