@@ -95,7 +95,11 @@ def entered_in(recorded: Recorded, group: str) -> tuple[Entered, ...]:
 
 
 def parting_of(known: Mapping[int, Sequence[Entered]]) -> Parting | None:
-    """Find where ranks first entered different collectives; None if they never did."""
+    """Find where ranks first entered different collectives; None if they never did.
+
+    What is alike on all ranks may still be different ones: then one has entered what was due, and
+    another one has not.
+    """
     by_number = {rank: {each.number: each for each in entered} for rank, entered in known.items()}
     if not by_number:
         return None
@@ -103,14 +107,22 @@ def parting_of(known: Mapping[int, Sequence[Entered]]) -> Parting | None:
     last = min(max(entered) for entered in by_number.values())
     for number in range(first, last + 1):
         now = {rank: each[number] for rank, each in by_number.items() if number in each}
+        if len({one.site for one in now.values()}) <= 1:
+            continue
         one = next(iter(now.values()))
-        if not all(one.fits(other) for other in now.values()):
-            before = {
-                rank: tuple(each for each in known[rank] if first <= each.number < number)
-                for rank in now
-            }
+        before = {
+            rank: tuple(each for each in known[rank] if first <= each.number < number)
+            for rank in now
+        }
+        if not all(one.fits(other) for other in now.values()) or _only_some_stray(now, before):
             return Parting(now, before)
     return None
+
+
+def _only_some_stray(now: Mapping[int, Entered], before: Mapping[int, Sequence[Entered]]) -> bool:
+    found = {rank: next_of(before[rank]) for rank in now}
+    stray = {due.site != now[rank].site for rank, due in found.items() if due is not None}
+    return len(stray) > 1
 
 
 def odd_one(parting: Parting, steps: Mapping[int, int | None]) -> int:
@@ -167,7 +179,7 @@ def _has_gone_round(before: Sequence[Entered], entered: Entered) -> bool:
 def _told(case: Case, parting: Parting, members: Mapping[int, Member]) -> Cause:
     odd = odd_one(parting, {rank: one.step for rank, one in members.items()})
     own = parting.entered[odd]
-    others = [one for rank, one in parting.entered.items() if rank != odd and not one.fits(own)]
+    others = [one for one in parting.entered.values() if one.site != own.site]
     other = max(others, key=lambda one: sum(one.site == each.site for each in others))
     return _of(case, members[odd], parting.before[odd], own, other)
 

@@ -28,8 +28,9 @@ PROC = Path("/proc")
 PATIENCE, NATIVE_PATIENCE = 8.0, 5.0
 #: Set to anything where those are wanted, too.
 NATIVE_STACKS = "METTA_NATIVE_STACKS"
-#: Seconds within which ranks must have told which collectives they have entered.
-TELLING = 4.0
+#: Seconds within which ranks must have told which collectives they have entered, from when all
+#: stacks were read: one whose lock is held never does.
+TELLING = 1.0
 #: What is quoted of a line of source, and of a word of a command, at most.
 LONGEST = 160
 #: Characters of a line of which nothing is lost on its way.
@@ -206,20 +207,30 @@ def outline(frame: Any) -> Any:
     return f"{frame['name'][:LONGEST]} ({Path(frame['filename']).name}{line})"
 
 
-def flights(pids: Any) -> Any:
-    """Ask ranks which collectives they have entered; what ``node.agent.flight`` says, by pid."""
-    told: Any = {}
+def ask(pids: Any) -> Any:
+    """Ask ranks which collectives they have entered; see ``node.agent.flight``."""
+    asked = {}
+    for pid in pids:
+        asking = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        asking.setblocking(False)
+        try:
+            asking.connect(f"\0metta-flight-{pid}")
+        except OSError:
+            asking.close()
+        else:
+            asked[pid] = asking
+    return asked
+
+
+def answers(asked: Any) -> Any:
+    """Take what they say, by pid, of those that say it soon."""
+    told = dict.fromkeys(asked, b"")
+    over: Any = {}
+    deadline = time.monotonic() + TELLING
     with ExitStack() as opened:
         waiting = opened.enter_context(selectors.DefaultSelector())
-        for pid in pids:
-            asking = opened.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-            asking.setblocking(False)
-            with suppress(OSError):
-                asking.connect(f"\0metta-flight-{pid}")
-                waiting.register(asking, selectors.EVENT_READ, pid)
-                told[pid] = b""
-        deadline = time.monotonic() + TELLING
-        over: Any = {}
+        for pid, asking in asked.items():
+            waiting.register(opened.enter_context(asking), selectors.EVENT_READ, pid)
         while len(over) < len(told) and time.monotonic() < deadline:
             for key, _ in waiting.select(max(0.0, deadline - time.monotonic())):
                 data = take(key.fileobj)
@@ -273,12 +284,17 @@ def processes(first: Any) -> Any:
         }
     pythons = sorted((pid for pid in found if is_python(pid)), key=lambda pid: pid not in first)
     stopped = {pid for pid, process in found.items() if process["state"] in "Tt"}
-    # Before anything pauses them.
-    for pid, recorded in flights(set(pythons) - stopped).items():
-        found[pid]["recorded"] = recorded
+    asked = ask(set(pythons) - stopped)
     program = spy()
-    if program is None:
-        return list(found.values()), "py-spy is not there"
+    if program is not None:
+        read_stacks(program, found, pythons, stopped)
+    for pid, recorded in answers(asked).items():
+        found[pid]["recorded"] = recorded
+    return list(found.values()), "" if program is not None else "py-spy is not there"
+
+
+def read_stacks(program: Any, found: Any, pythons: Any, stopped: Any) -> None:
+    """Add to each process where its threads are, and what it used meanwhile."""
     threads, problems, native = stacks(program, pythons, stopped & set(pythons))
     for pid, process in found.items():
         again = stat(pid)
@@ -286,7 +302,6 @@ def processes(first: Any) -> Any:
         process["threads_problem"] = problems.get(pid, "")
         process["native_problem"] = native.get(pid, "")
         process["cpu_since"] = seconds(again) - process["cpu"] if again else 0
-    return list(found.values()), ""
 
 
 def look(folder: Any, first: Any) -> Any:

@@ -16,7 +16,7 @@ import pytest
 from metta_sandbox.autopsy.calls import call_of
 from metta_sandbox.autopsy.seen import Recorded
 from metta_sandbox.node.agent.hook import with_hook
-from metta_sandbox.probes.look_at_processes import flights
+from metta_sandbox.probes.look_at_processes import answers, ask
 from metta_sandbox.stack.agent_app import install
 
 _TRAINER = """\
@@ -65,7 +65,7 @@ def ranks(tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
 
 def told_by(rank: subprocess.Popen[str]) -> Recorded:
     deadline = time.monotonic() + _PATIENCE
-    while rank.pid not in (told := flights([rank.pid])):
+    while rank.pid not in (told := answers(ask([rank.pid]))):
         assert time.monotonic() < deadline
     return Recorded.model_validate(told[rank.pid])
 
@@ -99,4 +99,4 @@ def test_ranks_tell_what_they_have_entered_and_nobody_sees_that_they_can(
 
 
 def test_who_does_not_tell_is_not_waited_for() -> None:
-    assert flights([os.getpid()]) == {}
+    assert ask([os.getpid()]) == {}

@@ -37,7 +37,9 @@ WAITS = "train.py:12"
 
 @pytest.fixture
 def named(cli: Start, tmp_path: Path) -> Named:
-    def play(fault: str, other: str = "pass", *said: str) -> tuple[ScenarioResult, Path, str]:
+    def play(
+        fault: str, other: str = "pass", *said: str, **env: str
+    ) -> tuple[ScenarioResult, Path, str]:
         (tmp_path / "mine").mkdir()
         (tmp_path / "mine" / "train.py").write_text(TRAINER.format(fault=fault, other=other))
         trainer = {
@@ -50,7 +52,7 @@ def named(cli: Start, tmp_path: Path) -> Named:
             "name": "edited",
             "longest_silence": "20s",
             "sweep": {"trials": 1},
-            "workload": {"folder": str(tmp_path / "mine"), "trainer": trainer},
+            "workload": {"folder": str(tmp_path / "mine"), "trainer": trainer, "env": env},
         }
         YAML(typ="safe", pure=True).dump(content, tmp_path / "edited.yaml")
         command = cli("run", tmp_path / "edited.yaml", "--engine", "process", *said)
@@ -209,3 +211,15 @@ def test_calls_of_c_are_kept_where_they_are_wanted_and_told_of_where_they_are_no
     assert "train.py:12" in " ".join(told)
     assert "it is stopped" in told
     assert "no native stack" in (folder / "edited" / "timeline.log").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("detail", ["DETAIL", "OFF"])
+def test_the_rank_that_went_another_way_is_named_whatever_pytorch_says_of_it(
+    named: Named, detail: str
+) -> None:
+    # With DETAIL both ranks raise an error that says that they differ.
+    scenario, _, _ = named("dist.barrier()", TORCH_DISTRIBUTED_DEBUG=detail)
+    (cause,) = scenario.causes
+    assert (cause.kind, cause.rank) == ("collective mismatch", 1)
+    assert "is at `barrier`, train.py:9 where `all_reduce`, train.py:12 was due" in cause.sentence

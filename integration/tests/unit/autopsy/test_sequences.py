@@ -10,6 +10,7 @@ from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause
 from metta_sandbox.autopsy.diagnose import diagnose
 from metta_sandbox.autopsy.seen import Collective, Frame, NodeLook, Process, Recorded, Thread
+from metta_sandbox.autopsy.sequences import entered_in, parting_of
 from metta_sandbox.autopsy.words import Exc
 from metta_sandbox.timeline.recording import Event
 
@@ -20,6 +21,7 @@ CALLS: Mapping[str, tuple[str, str, int, int]] = {
     "forward": ("DistributedDataParallel._pre_forward", "broadcast", 2, 26),
     "backward": ("_engine_run_backward", "all_reduce", 5, 28),
     "mean": ("all_reduce", "all_reduce", 1, 32),
+    "count": ("all_reduce", "all_reduce", 1, 33),
     "barrier": ("barrier", "barrier", 0, 30),
     "gather": ("all_gather", "all_gather", 3, 34),
 }
@@ -128,6 +130,38 @@ def test_of_many_the_one_that_is_alone_is_named() -> None:
     cause = named(seen(ways))
     assert cause.rank == 2
     assert [one.rank for one in cause.waiting] == [0, 1, 3]
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+def test_collectives_that_are_alike_are_told_apart_by_their_lines(odd: int) -> None:
+    ways = [recorded("mean", "count", "mean", "count", "mean", "count")] * 2
+    ways[odd] = recorded("mean", "count", "mean", "count", "count", "mean")
+    cause = named(seen(ways))
+    assert cause.rank == odd
+    assert "has left out `all_reduce`, train.py:32" in cause.sentence
+
+
+def test_numbers_that_no_rank_has_are_passed_over() -> None:
+    ways = [
+        recorded(*TURN, *TURN, "backward", "mean"),
+        recorded(*TURN, *TURN, "backward", "barrier"),
+    ]
+    gaps = [
+        one.model_copy(
+            update={
+                "entries": tuple(
+                    each.model_copy(update={"number": 4 * each.number}) for each in one.entries
+                )
+            }
+        )
+        for one in ways
+    ]
+    assert named(seen(gaps)).rank == 1
+
+
+def test_ranks_that_enter_the_same_from_lines_of_their_own_do_not_part() -> None:
+    ways = [recorded(*["mean"] * 4), recorded(*["count"] * 4)]
+    assert parting_of({rank: entered_in(one, "0") for rank, one in enumerate(ways)}) is None
 
 
 def test_of_a_ring_that_has_lost_its_beginning_only_what_all_still_have_is_compared() -> None:
