@@ -11,8 +11,7 @@ from autopsies.__main__ import play
 from autopsies.corpus import corpus
 from autopsies.score import by_kind, each
 
-#: How many may not come out right. What none of two ranks can show is among them: which one has
-#: left a collective out. The rest is for machines that are so slow that they look as if they hung.
+#: How many may not come out right, on machines that are so slow that they look as if they hung.
 _LEEWAY = 10
 
 
