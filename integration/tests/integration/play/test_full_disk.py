@@ -28,7 +28,6 @@ workload:
         while not (shared / "over").exists():
             number += 1
             (shared / "others").write_text(str(number))
-            print("the master writes")
             time.sleep(0.1)
         raise SystemExit
     mine, kept = shared / "mine", "all that is mine"
@@ -41,6 +40,9 @@ workload:
         return "done"
     def others():
         return (shared / "others").read_text()
+    while not (shared / "others").exists():
+        time.sleep(0.05)
+    print("all is there")
     while refused(lambda: (shared / "new").write_text("new")) == "done":
         time.sleep(0.05)
     for name, act in (
@@ -62,7 +64,7 @@ workload:
     print("there is room again")
     END
 faults:
-  - {disk_full: {node: sweep-worker}, when: {log: the master writes, on: sweep-master}UNTIL}
+  - {disk_full: {node: sweep-worker}, when: {log: all is there, on: sweep-worker}UNTIL}
 """
 HEALED = ", until: {log: sees what others, on: sweep-worker}"
 
@@ -98,6 +100,7 @@ def test_what_fills_a_disk_ends_with_the_harness(
     command = cli("run", scenario, "--engine", "compose")
     command.says("fault disk-full: ", 300)
     command.eventually(lambda: "the worker sees what others write" in lines(command), "a full disk")
+    assert command.process.poll() is None, command.text
 
     def beside() -> list[str]:
         # Asked for by name alone: one may vanish while it is looked at.
