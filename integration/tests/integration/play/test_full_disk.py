@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,4 +118,8 @@ def test_what_fills_a_disk_ends_with_the_harness(
         (fault,) = command.results().scenarios[0].faults
         assert fault.proven, fault
         assert "; after: " in fault.proof
+    else:
+        clean = [sys.executable, "-m", "metta_sandbox", "clean"]
+        subprocess.run(clean, env=command.env, check=True, capture_output=True, timeout=120)
+    assert not command.left(docker)
     assert (command.folder / "tiny" / "shared" / "mine").read_text() == "all that is mine"
