@@ -94,6 +94,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 NEED_CONTAINERS = {
     "mounted-data": "the engine process lacks containers (workload.mounts)",
     "own-image": "the engine process lacks containers (workload.build)",
+    "partition": "the engine process lacks side containers (faults[0].partition)",
 }
 
 
