@@ -12,7 +12,9 @@ from typing import Any
 from metta_sandbox.checks.judgement import Judgement
 from metta_sandbox.errors import SandboxError
 from metta_sandbox.play.examiner import Examiner
-from metta_sandbox.play.nodes import Ending, Job, Nodes
+from metta_sandbox.play.job import Job
+from metta_sandbox.play.nodes import Nodes
+from metta_sandbox.play.outcome import Ending
 from metta_sandbox.play.striking import Strikes
 from metta_sandbox.play.turn import Alone, Turn
 from metta_sandbox.progress import Progress

@@ -8,7 +8,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from metta_sandbox.play.nodes import Job, job_command
+from metta_sandbox.play.job import Job, job_command
 from metta_sandbox.play.options import Options
 from metta_sandbox.play.planning import sweep_words
 from metta_sandbox.progress import Progress

@@ -11,7 +11,7 @@ from metta_sandbox.checks.evaluation import evaluate
 from metta_sandbox.checks.evidence import Evidence
 from metta_sandbox.play import steady
 from metta_sandbox.play.course import Course, Setting
-from metta_sandbox.play.nodes import End
+from metta_sandbox.play.outcome import End
 from metta_sandbox.report.results import CheckResult, TrialResult
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.base import StackPlan

@@ -6,22 +6,19 @@ import queue
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import replace
 from typing import Any, Protocol
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.play.beside import Beside, Executed
 from metta_sandbox.play.heard import LastHeard
+from metta_sandbox.play.job import Job, job_command
+from metta_sandbox.play.outcome import End, Ending, Limits
 from metta_sandbox.play.rejoining import Absence, Absentees
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.ends import describe_end, is_worth_telling
 from metta_sandbox.stack.link import SETUP, SWEEP, HubLink, Message
-from metta_sandbox.stack.node_environment import (
-    job_environment,
-    setup_command,
-    setup_environment,
-)
+from metta_sandbox.stack.node_environment import setup_command, setup_environment
 from metta_sandbox.timeline.recording import Event, Timeline
 
 #: Seconds that a node's job gets to end by itself once it is told to.
@@ -35,108 +32,9 @@ _SOON = 0.2
 #: Seconds within which an engine knows that a process has ended whose connection broke.
 _KNOWN = 2.0
 
-#: Before a user's commands, on their first line: W&B runs go where they are collected from.
-_TRACKED = 'export WANDB_DIR="${WANDB_DIR:-$METTA_RUN_FOLDER}"; '
-
 OnEvent = Callable[[Event], None]
 #: Says of each host whose first process has ended how it did.
 Fallen = Callable[[], Mapping[str, str]]
-
-
-class End(str, Enum):
-    """How a sweep came to its end."""
-
-    FINISHED = "finished"
-    NODE_FAILED = "node failed"
-    NODE_LOST = "node lost"
-    SILENT = "silent"
-    OVERDUE = "overdue"
-    STACK_LOST = "stack lost"
-
-    @property
-    def key(self) -> str:
-        """How a scenario spells it."""
-        return self.value.replace(" ", "_")
-
-
-@dataclass(frozen=True)
-class Ending:
-    """The end of a sweep, why, in one sentence, and through whom, if through somebody's loss.
-
-    ``how`` is how whoever is lost has ended, if that was known before it came back.
-    """
-
-    end: End
-    reason: str
-    lost: str = ""
-    how: str = ""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How long a sweep may take, be silent, and wait for a node that was lost, in seconds.
-
-    Without ``rejoin`` no lost node is waited for.
-    """
-
-    deadline: float
-    longest_silence: float
-    rejoin: float | None = None
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every node is told to run.
-
-    Args:
-        python: The nodes' interpreter.
-        run: The sweep's name.
-        words: ``sweep run=NAME key=value … +hardware=macbook``.
-        cwd: The working folder.
-        env: Where the control plane is.
-        num_gpus: GPUs on each node.
-        folders: Working folders by host, of those that have their own.
-        variables: What the scenario adds to the environment.
-        script: The user's own shell commands, in place of our rollout; None for the rollout.
-        warm: Whether trainers start from a process that has imported what the rollout needs, too.
-
-    """
-
-    python: str
-    run: str
-    words: tuple[str, ...]
-    cwd: str
-    env: Mapping[str, str]
-    num_gpus: int = 0
-    folders: Mapping[str, str] = field(default_factory=dict)
-    variables: Mapping[str, str] = field(default_factory=dict)
-    script: str | None = None
-    warm: bool = False
-
-    @property
-    def noun(self) -> str:
-        """What it is called when it fails."""
-        return "the sweep's rollout" if self.script is None else "the command"
-
-    @property
-    def seed(self) -> str | None:
-        """From which seed it may be forked: any that is there, a node's own, or none."""
-        if self.script is not None:
-            return None
-        return "own" if self.warm else "any"
-
-    def environment(self, node_rank: int, addresses: Sequence[str]) -> dict[str, str]:
-        """Build the variables that it sees on a node beside the node's own."""
-        own = job_environment(node_rank, addresses, self.run, self.words, self.num_gpus)
-        return {**self.variables, **own, **self.env}
-
-
-def job_command(job: Job) -> list[str]:
-    """Build the command that starts on every node at once."""
-    if job.script is not None:
-        # As SkyPilot does it: bash, which goes on after a command that fails.
-        return ["bash", "-c", f"{_TRACKED}{job.script}"]
-    return [job.python, "-m", "metta_sandbox.node", *job.words]
 
 
 class Listener(Protocol):

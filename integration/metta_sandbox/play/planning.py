@@ -9,7 +9,7 @@ from metta_sandbox.play.apart import why_apart
 from metta_sandbox.play.beside_nodes import sides
 from metta_sandbox.play.brought import provision
 from metta_sandbox.play.course import Course, Setting
-from metta_sandbox.play.nodes import Job
+from metta_sandbox.play.job import Job
 from metta_sandbox.play.resume import resume
 from metta_sandbox.probes.look_at_processes import NATIVE_STACKS
 from metta_sandbox.scenario.loading import to_yaml

@@ -12,7 +12,8 @@ from metta_sandbox.play import steady
 from metta_sandbox.play.course import Course, Played, Setting
 from metta_sandbox.play.ending import collect, judge_evidence, verdict_on
 from metta_sandbox.play.examiner import Examiner
-from metta_sandbox.play.nodes import End, Limits, Nodes
+from metta_sandbox.play.nodes import Nodes
+from metta_sandbox.play.outcome import End, Limits
 from metta_sandbox.play.planning import job_of, plan_of
 from metta_sandbox.play.proving import prove
 from metta_sandbox.play.steady import Execute

@@ -9,7 +9,8 @@ from metta_sandbox.faults.disk import disks_of
 from metta_sandbox.faults.ground import Ground
 from metta_sandbox.faults.network import sides_of
 from metta_sandbox.faults.power import power_over
-from metta_sandbox.play.nodes import Job, Nodes
+from metta_sandbox.play.job import Job
+from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.progress import Progress
 from metta_sandbox.report.results import CheckResult, FaultResult
 from metta_sandbox.scenario.model import Scenario

@@ -11,7 +11,8 @@ from typing import Any, cast
 import pytest
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.play.nodes import Job, Nodes
+from metta_sandbox.play.job import Job
+from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.timeline.recording import Timeline
 

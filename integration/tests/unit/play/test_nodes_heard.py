@@ -10,7 +10,8 @@ import pytest
 
 from metta_sandbox.errors import MachineError, StackError
 from metta_sandbox.play import nodes as module
-from metta_sandbox.play.nodes import End, Ending, Limits, Nodes
+from metta_sandbox.play.nodes import Nodes
+from metta_sandbox.play.outcome import End, Ending, Limits
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.timeline.recording import Timeline
 

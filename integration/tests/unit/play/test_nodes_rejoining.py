@@ -12,7 +12,9 @@ import pytest
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.play import nodes as module
-from metta_sandbox.play.nodes import End, Ending, Job, Limits, Nodes
+from metta_sandbox.play.job import Job
+from metta_sandbox.play.nodes import Nodes
+from metta_sandbox.play.outcome import End, Ending, Limits
 from metta_sandbox.play.rejoining import Absentees
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.timeline.recording import Event, Timeline
