@@ -2,14 +2,16 @@
 
 import os
 import sys
+import threading
 
 from metta_sandbox.node.agent.signs_of_life import tell_signs_of_life
 
-tell_signs_of_life()
+begun = threading.Event()
+tell_signs_of_life(over=begun)
 
 from metta_sandbox.node.rollout import main  # noqa: E402 - importing torch is most of the start
 
-status = main()
+status = main(begun.set)
 sys.stdout.flush()
 sys.stderr.flush()
 # Gloo's threads may still hold on to the interpreter; a rollout that is over has nothing to tidy.

@@ -10,7 +10,7 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -91,7 +91,13 @@ def _settings(overrides: Sequence[Override]) -> dict[str, Value]:
     }
 
 
-def roll_out(scenario: Scenario, command: Command, view: NodeView, emitter: Emitter) -> int:
+def roll_out(
+    scenario: Scenario,
+    command: Command,
+    view: NodeView,
+    emitter: Emitter,
+    begun: Callable[[], None],
+) -> int:
     """Take part in a sweep until it is over. Returns the exit status.
 
     Args:
@@ -99,6 +105,7 @@ def roll_out(scenario: Scenario, command: Command, view: NodeView, emitter: Emit
         command: The command line.
         view: This node's place.
         emitter: Where events go.
+        begun: Called once it has started, which is when a trial, or the end, was handed off.
 
     """
     emitter.emit("rollout.started", host=view.host, num_nodes=view.num_nodes)
@@ -109,6 +116,7 @@ def roll_out(scenario: Scenario, command: Command, view: NodeView, emitter: Emit
     leader = _lead(scenario, command, view, emitter) if view.is_master else None
     for number in count(1):
         handoff = _hand_off(group, number, leader, emitter)
+        begun()
         if not handoff.run:
             break
         started, others = with_faults(plan, handoff, view)
@@ -213,8 +221,14 @@ def _ignore(_record: Mapping[str, Any]) -> None:
     """Only rank 0's rollout tracks."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the rollout of this node. Returns the exit status."""
+def main(begun: Callable[[], None], arguments: Sequence[str] | None = None) -> int:
+    """Run the rollout of this node. Returns the exit status.
+
+    Args:
+        begun: See ``roll_out``.
+        arguments: The command line; default: this process's.
+
+    """
     parser = argparse.ArgumentParser(prog="metta_sandbox.node", description=__doc__)
     parser.add_argument("verb", choices=["sweep"])
     parser.add_argument("overrides", nargs="+", help="run=NAME, key=value, +hardware=macbook")
@@ -225,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = read_command(options.overrides)
         scenario = load(Path(os.environ["METTA_SCENARIO"]))
         view = NodeView.from_environment()
-        return roll_out(scenario, command, view, Emitter.from_environment())
+        return roll_out(scenario, command, view, Emitter.from_environment(), begun)
     except SandboxError as error:
         sys.stderr.write(f"sweep: {error}\n")
         return error.exit_status
