@@ -26,6 +26,9 @@ import os
 import sys
 
 folder = os.path.dirname(__file__)
+# Of a program that has imported its own already, at its interpreter's start.
+own = [name for name in sys.modules if name.partition(".")[0] == "metta_sandbox"]
+theirs = {name: sys.modules.pop(name) for name in own}
 sys.path.insert(0, os.path.dirname(folder))
 from metta_sandbox.node.agent.flight import enter
 from metta_sandbox.node.agent.hook import hand_on, is_meant, step_aside
@@ -37,6 +40,7 @@ if is_meant(os.environ):
     entering.append(enter_injection)
 sys.path.pop(0)
 step_aside(folder)
+sys.modules.update(theirs)
 for enter in entering:
     enter()
 hand_on()
