@@ -274,8 +274,10 @@ class _Seed:
             let_others_see(environ, MARKS)
             sys.executable = asked.message["interpreter"]
             os.chdir(asked.message["cwd"])
+            # What this seed tells of itself is put right, too.
+            home = self._about["environ"]["HOME"]
             for text, put in self._places:
-                put(text.replace(self._about["environ"]["HOME"], environ["HOME"]))
+                put(text.replace(home, environ["HOME"]))
             self._places.clear()
             become(asked.caller, asked.message)
         except BaseException as error:  # noqa: BLE001 - it must never return into the seed
