@@ -46,10 +46,10 @@ for entry in pathlib.Path("/proc").glob("[0-9]*"):
             pair.decode().partition("=")[::2]
             for pair in (entry / "environ").read_bytes().split(b"\\0") if pair
         )
-        command = (entry / "cmdline").read_bytes().decode().split("\\0")[:-1]
+        command = (entry / "cmdline").read_bytes().decode().rstrip("\\0").split("\\0")
         names = ("METTA_NODE", "METTA_STACK")
         same = all(environ.get(name) == os.environ.get(name) for name in names)
-        if "metta_sandbox.node" in command and same:
+        if command[1:3] == ["-m", "metta_sandbox.node"] and same:
             print(json.dumps([command, environ, os.readlink(entry / "cwd")]))
     except OSError:
         pass
