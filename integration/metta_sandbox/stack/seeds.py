@@ -11,13 +11,10 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from metta_sandbox.node.agent.environ_block import ROOM
+from metta_sandbox.node.agent.environ_block import with_room
 from metta_sandbox.node.agent.processes import dying_with_this
-from metta_sandbox.node.agent.sprout import USUAL, rollout_of
+from metta_sandbox.node.agent.sprout import rollout_of, seed_command
 from metta_sandbox.stack.agent_app import install
-
-#: Bytes in which a fork writes the environment that others see of it.
-_ROOM = 8192
 
 
 class Seeds:
@@ -49,19 +46,16 @@ class Seeds:
             with (folder / "log").open("wb") as log:
                 self._processes.append(
                     subprocess.Popen(
-                        [
-                            *(self._python, install(folder), "seed"),
-                            f"--listen={folder / 'socket'}",
-                            *(f"--preload-if-there={module}" for module in USUAL),
-                            *(f"--for-programs={module}" for module in rollout_of(index)),
-                        ],
+                        seed_command(
+                            self._python,
+                            str(install(folder)),
+                            str(folder / "socket"),
+                            programs=rollout_of(index),
+                        ),
                         cwd=home,
-                        env={
-                            **self._environment,
-                            "HOME": str(home),
-                            "TMPDIR": str(home / "tmp"),
-                            ROOM: "." * _ROOM,
-                        },
+                        env=with_room(
+                            {**self._environment, "HOME": str(home), "TMPDIR": str(home / "tmp")}
+                        ),
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=subprocess.STDOUT,

@@ -390,7 +390,7 @@ class Agent:
             if pid == 0:
                 break
             if pid in by_pid:
-                by_pid[pid].ended(_exit_status(status))
+                by_pid[pid].ended(os.waitstatus_to_exitcode(status))
         self._reaped.set()
 
 
@@ -413,11 +413,6 @@ def _own_address(writer: asyncio.StreamWriter) -> str:
         return socket.gethostbyname(socket.gethostname())
     except OSError:
         return "127.0.0.1"
-
-
-def _exit_status(status: int) -> int:
-    """Turn a wait status into an exit status, negative for a signal."""
-    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
 def _shell_status(status: int) -> int:

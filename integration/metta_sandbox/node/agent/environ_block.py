@@ -6,13 +6,20 @@ copy of it. By what stands there we find, and end, the processes of a scenario; 
 
 import ctypes
 import os
-from typing import Mapping, Sequence, Tuple
+from typing import Dict, Mapping, Sequence, Tuple
 
-#: A variable of no meaning, which makes room.
-ROOM = "METTA_ROOM"
+from metta_sandbox.node.agent.processes import stat_of
+
+#: A variable of no meaning, which makes room for what a fork writes, in bytes.
+_ROOM, _BYTES = "METTA_ROOM", 8192
 #: Fields of ``/proc/self/stat`` after the command's name: where the command's words begin and end,
 #: and where the environment does.
 _WORDS, _ENVIRONMENT = (45, 46), (47, 48)
+
+
+def with_room(environ: Mapping[str, str]) -> Dict[str, str]:
+    """Build the environment of a process whose forks let others see one of their own."""
+    return {**environ, _ROOM: "." * _BYTES}
 
 
 def write(environ: Mapping[str, str], first: Sequence[str]) -> None:
@@ -56,8 +63,7 @@ def write_command(command: Sequence[str]) -> None:
 
 
 def _place(fields: Tuple[int, int]) -> Tuple[int, int]:
-    with open("/proc/self/stat", "rb") as file:
-        found = file.read().rpartition(b")")[2].split()
+    found = stat_of(os.getpid())
     return int(found[fields[0]]), int(found[fields[1]])
 
 

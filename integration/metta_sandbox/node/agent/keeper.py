@@ -20,7 +20,7 @@ import time
 from contextlib import suppress
 from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
-from metta_sandbox.node.agent.environ_block import ROOM
+from metta_sandbox.node.agent.environ_block import with_room
 from metta_sandbox.node.agent.leavings import (
     clear,
     different,
@@ -32,7 +32,8 @@ from metta_sandbox.node.agent.leavings import (
     touch,
 )
 from metta_sandbox.node.agent.processes import describe, kill_all, living, parent_of
-from metta_sandbox.node.agent.sprout import USUAL, programs_of, rollout_of, seed_beside
+from metta_sandbox.node.agent.sprout import programs_of, rollout_of, seed_beside, seed_command
+from metta_sandbox.node.agent.warm_client import about
 from metta_sandbox.node.agent.wire import decode, encode, receive_one
 
 #: Not in the file system, from which a scenario may remove all that it can.
@@ -46,8 +47,6 @@ _END, _KILLED, _FREED, _IMPORTED = 60.0, 30.0, 1.0, 120.0
 #: Seconds that it gets itself to start.
 _STARTED = 20.0
 _LOOK = 0.02
-#: Bytes in which a seed's fork writes the environment that others see of it.
-_ROOM = 8192
 #: How many of what was left are told.
 _TOLD = 3
 
@@ -167,16 +166,13 @@ class Keeper:
 
     def _start_seed(self) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
-            [
-                *(self._interpreter, sys.argv[0], "seed"),
-                f"--listen={seed_beside(os.environ['METTA_EVENTS'])}",
-                *(f"--preload-if-there={module}" for module in USUAL),
-                *(
-                    f"--for-programs={module}"
-                    for module in rollout_of(int(os.environ["NODE_INDEX"]))
-                ),
-            ],
-            env={**os.environ, ROOM: "." * _ROOM},
+            seed_command(
+                self._interpreter,
+                sys.argv[0],
+                seed_beside(os.environ["METTA_EVENTS"]),
+                programs=rollout_of(int(os.environ["NODE_INDEX"])),
+            ),
+            env=with_room(os.environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -232,11 +228,7 @@ class Keeper:
         own, found = seed_beside(os.environ["METTA_EVENTS"]), {self._seed.pid}
         try:
             for each in (own, programs_of(own)):
-                with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
-                    channel.settimeout(_IMPORTED)
-                    channel.connect(each)
-                    channel.sendall(encode({"type": "ready"}))
-                    found.add(int(receive_one(channel)["pid"]))
+                found.add(int(about(each, _IMPORTED)["pid"]))
         except OSError as error:
             return found, [f"what has torch imported does not answer ({error})"]
         return found, []

@@ -98,11 +98,21 @@ def describe(pids: Iterable[int]) -> List[Dict[str, Any]]:
     return found
 
 
-def _state_and_parent(pid: int) -> Tuple[str, int]:
+def stat_of(pid: int) -> List[str]:
+    """Read what ``/proc/<pid>/stat`` says after the command's name: ``proc(5)``'s fields from 3 on.
+
+    Raises:
+        OSError: It is gone.
+
+    """
     with open(f"/proc/{pid}/stat", "rb") as file:
         # The command's name, in parentheses, may hold anything.
-        state, parent = file.read().rpartition(b")")[2].split()[:2]
-    return state.decode(), int(parent)
+        return file.read().rpartition(b")")[2].decode().split()
+
+
+def _state_and_parent(pid: int) -> Tuple[str, int]:
+    state, parent = stat_of(pid)[:2]
+    return state, int(parent)
 
 
 def parent_of(pid: int) -> int:

@@ -67,11 +67,13 @@ def serve(address: str, wanted: List[str], programs: List[str], own: bool) -> No
     rest = list(wanted)
     while rest:
         import_all([], [rest.pop(0)])
-        if theirs is not None and sys.modules.keys() >= BEFORE_PROGRAMS and not unforkable():
+        if not sys.modules.keys() >= BEFORE_PROGRAMS or unforkable():
+            continue
+        if theirs is not None:
             if seed.fork_seed(theirs):
                 rest = list(programs)
             theirs = None
-        elif own and sys.modules.keys() >= BEFORE_PROGRAMS and not unforkable():
+        elif own:
             seed.fork_programs()
     if theirs is not None:
         theirs.close()
@@ -186,7 +188,7 @@ class _Seed:
             self._servers.discard(pid)
             caller = self._programs.pop(pid, None)
             if caller is not None:
-                end = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+                end = os.waitstatus_to_exitcode(status)
                 with suppress(OSError):
                     caller.sendall(encode({"status": end}))
                 self._leave(caller)

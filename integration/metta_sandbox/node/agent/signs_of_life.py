@@ -6,6 +6,8 @@ import threading
 import time
 from typing import Callable, Optional
 
+from metta_sandbox.node.agent.processes import stat_of
+
 #: Seconds between two signs, and how much processor time in between makes one.
 _PAUSE = 5.0
 _WORKS = 0.1
@@ -50,8 +52,7 @@ def used_by(pid: int) -> Callable[[], float]:
 
     def used() -> float:
         try:
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
+            fields = stat_of(pid)
         except OSError:  # it is gone
             return 0.0
         user, system = int(fields[11]), int(fields[12])

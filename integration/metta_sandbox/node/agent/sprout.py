@@ -7,10 +7,10 @@ import os
 import re
 import socket
 import sys
-from typing import Any, Dict, List, Mapping, NoReturn, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NoReturn, Optional, Sequence, Tuple
 
-from metta_sandbox.node.agent.warm_client import send_with_output
-from metta_sandbox.node.agent.wire import encode, receive_one
+from metta_sandbox.node.agent.warm_client import about, send_with_output
+from metta_sandbox.node.agent.wire import receive_one
 
 #: What trainers mostly import, and what torch imports on the first step of an optimizer.
 USUAL = (
@@ -59,6 +59,18 @@ def rollout_of(index: int) -> Tuple[str, ...]:
 def programs_of(seed: str) -> str:
     """Name the socket of the seed of programs that is forked from a seed."""
     return f"{seed}-programs"
+
+
+def seed_command(
+    interpreter: str, app: str, address: str, *, programs: Sequence[str] = (), own: bool = False
+) -> List[str]:
+    """Build the command that starts a seed; see ``seed.serve``."""
+    return [
+        *(interpreter, app, "seed", f"--listen={address}"),
+        *(f"--preload-if-there={module}" for module in USUAL),
+        *(f"--for-programs={module}" for module in programs),
+        *(["--own"] if own else []),
+    ]
 
 
 def at_start(environ: Mapping[str, str]) -> Dict[str, str]:
@@ -117,33 +129,15 @@ def sprout(seed: str, listen: str, preload: List[str], start: List[str]) -> int:
         start: The command that starts a server.
 
     """
-    reason = ""
-    if os.path.exists(seed):
-        reason = unfit(seed, start[0], os.getcwd())
-        if not reason:
-            try:
-                return _have_forked(seed, listen, preload, start[0])
-            except OSError as error:
-                reason = f"{type(error).__name__}: {error}"
-    return start_by_itself(start, reason)
-
-
-def unfit(seed: str, interpreter: str, cwd: Optional[str]) -> str:
-    """Ask a seed, once it has imported, why its fork would not be what is started here.
-
-    Args:
-        seed: Path of its socket.
-        interpreter: What would be started.
-        cwd: See ``misfit``.
-
-    """
+    if not os.path.exists(seed):
+        start_by_itself(start)
     try:
-        with dial(seed) as channel:
-            channel.settimeout(_PATIENCE)
-            channel.sendall(encode({"type": "ready"}))
-            return misfit(receive_one(channel), interpreter, os.environ, cwd)
+        reason = misfit(about(seed, _PATIENCE), start[0], os.environ, os.getcwd())
+        if not reason:
+            return _have_forked(seed, listen, preload, start[0])
     except OSError as error:
-        return f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {error}"
+    return start_by_itself(start, reason)
 
 
 def start_by_itself(command: List[str], reason: str = "") -> NoReturn:
@@ -181,10 +175,10 @@ def _have_forked(seed: str, listen: str, preload: List[str], interpreter: str) -
 
 
 def dial(path: str) -> socket.socket:
-    """Connect to a seed.
+    """Connect to a local socket, such as a seed's.
 
     Raises:
-        OSError: None listens there.
+        OSError: Nobody listens there.
 
     """
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

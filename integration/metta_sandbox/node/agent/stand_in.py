@@ -17,21 +17,19 @@ import time
 from contextlib import contextmanager, suppress
 from typing import Any, Dict, Iterator, List, Mapping, NoReturn, Optional
 
-from metta_sandbox.node.agent.environ_block import ROOM
+from metta_sandbox.node.agent.environ_block import with_room
 from metta_sandbox.node.agent.processes import dying_with_this
 from metta_sandbox.node.agent.signs_of_life import tell_signs_of_life, used_by
 from metta_sandbox.node.agent.sprout import (
-    USUAL,
     dial,
     programs_of,
+    seed_command,
     seeds_of,
     start_by_itself,
 )
 from metta_sandbox.node.agent.warm_client import send_with_output
 from metta_sandbox.node.agent.wire import encode, receive_each
 
-#: Bytes in which a seed's fork writes the environment that others see of it.
-_ROOM = 8192
 #: Seconds within which a seed that was started listens; it imports only then.
 _PATIENCE = 20.0
 _LOOK = 0.005
@@ -77,15 +75,9 @@ class Nursery:
 
     def _start(self, interpreter: str, seed: str, environ: Mapping[str, str]) -> None:
         self._seed = subprocess.Popen(
-            [
-                *(interpreter, sys.argv[0], "seed", "--own", f"--listen={seed}"),
-                *(f"--preload-if-there={module}" for module in USUAL),
-            ],
+            seed_command(interpreter, sys.argv[0], seed, own=True),
             # Nobody's group: it stays for the next sweep on a node that stands.
-            env={
-                **{name: value for name, value in environ.items() if name != "METTA_GROUP"},
-                ROOM: "." * _ROOM,
-            },
+            env=with_room({name: text for name, text in environ.items() if name != "METTA_GROUP"}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -161,8 +153,7 @@ def _showing_life_beyond(channel: socket.socket) -> Iterator[None]:
 def _follow(told: Iterator[Dict[str, Any]], pid: int) -> int:
     """Tell the agent who is stood for, and wait for its end; returns its exit status."""
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as agent:
-            agent.connect(os.environ["METTA_EVENTS"])
+        with dial(os.environ["METTA_EVENTS"]) as agent:
             group = os.environ["METTA_GROUP"]
             agent.sendall(encode({"type": "stands-for", "group": group, "pid": pid}))
         return int(next(told)["status"])

@@ -71,8 +71,18 @@ def ask(address: str, timeout: float) -> str:
         OSError: Nobody listens there, or there was no answer in time.
 
     """
+    return str(about(address, timeout)["refusal"])
+
+
+def about(address: str, timeout: float) -> Dict[str, Any]:
+    """Ask a warm server or a seed, once it has imported, what it says of itself.
+
+    Raises:
+        OSError: Nobody listens there, or there was no answer in time.
+
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
         channel.settimeout(timeout)
         channel.connect(address)
         channel.sendall(encode({"type": "ready"}))
-        return str(receive_one(channel)["refusal"])
+        return receive_one(channel)

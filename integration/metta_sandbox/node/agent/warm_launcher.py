@@ -248,7 +248,7 @@ class _Watch:
             pid, status = os.waitpid(rank.pid, os.WNOHANG)
             if not pid:
                 continue
-            rank.status = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else status >> 8
+            rank.status = os.waitstatus_to_exitcode(status)
             if rank.report is not None:
                 rank.report.ended(rank.status)
             if rank.status != 0:
