@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
@@ -109,9 +110,20 @@ class SweepGroup:
             What rank 0 sent.
 
         """
-        return self._broadcast(f"trial-{trial}", sent, self._timeout)
+        with self._broadcast(f"trial-{trial}", sent, self._timeout) as received:
+            self._store.set(_has_key(trial, self._view.node_rank), "")
+            self._store.wait(
+                [_has_key(trial, rank) for rank in range(self._view.num_nodes)], self._timeout
+            )
+        return received
 
-    def _broadcast(self, name: str, sent: HandOff | None, timeout: timedelta) -> HandOff:
+    @contextmanager
+    def _broadcast(self, name: str, sent: HandOff | None, timeout: timedelta) -> Iterator[HandOff]:
+        """Broadcast in a process group that stays until this context is left.
+
+        It must not be left before all have what was sent: a node that has it, and closes its
+        connections, breaks the group of one that still connects to a third.
+        """
         dist.init_process_group(
             "gloo",
             store=dist.PrefixStore(name, self._store),  # type: ignore[attr-defined]
@@ -122,11 +134,11 @@ class SweepGroup:
         try:
             parcel: list[Any] = [sent]
             dist.broadcast_object_list(parcel, src=0)
+            received = parcel[0]
+            assert isinstance(received, HandOff)
+            yield received
         finally:
             dist.destroy_process_group()
-        received = parcel[0]
-        assert isinstance(received, HandOff)
-        return received
 
     def tell(self, trial: int, outcome: Outcome) -> None:
         """Let the other nodes know how a trial ended here."""
@@ -163,6 +175,10 @@ def free_port() -> int:
         probe.bind(("", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _has_key(trial: int, node_rank: int) -> str:
+    return f"has-{trial}-{node_rank}"
 
 
 def _outcome_key(trial: int, node_rank: int) -> str:

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import timedelta
 
@@ -78,8 +79,8 @@ class RejoiningGroup(SweepGroup):
         counts = self._await(lambda: self._all_came(number), "nodes for a trial")
         if counts:
             self._store.set(f"open-{number}", "")
-            self._take_part(number, sent)
-            counts = self._await(lambda: self._all_got(number), "nodes that were told a trial")
+            with self._part(number, sent):
+                counts = self._await(lambda: self._all_got(number), "nodes that were told a trial")
         self._store.set(f"counts-{number}", "yes" if counts else "no")
         return sent if counts else None
 
@@ -92,18 +93,21 @@ class RejoiningGroup(SweepGroup):
         number = self._met = self._meetings()
         self._come(number)
         opened = self._await(lambda: self._is_open(number), "nodes for a trial")
-        received = self._take_part(number, None) if opened else None
-        return received if self._await(lambda: self._counts(number), "rank 0's word") else None
+        with self._part(number, None) if opened else nullcontext() as received:
+            return received if self._await(lambda: self._counts(number), "rank 0's word") else None
 
-    def _take_part(self, number: int, sent: HandOff | None) -> HandOff | None:
-        """Broadcast, and say whether this node got it."""
-        try:
-            received = self._broadcast(f"meeting-{number}", sent, _BROADCAST)
-        except RuntimeError:  # the other end of a connection is gone, or did not come
-            self._store.set(self._of_this(f"got-{number}"), "no")
-            return None
-        self._store.set(self._of_this(f"got-{number}"), "yes")
-        return received
+    @contextmanager
+    def _part(self, number: int, sent: HandOff | None) -> Iterator[HandOff | None]:
+        """Broadcast, and say whether this node got it, in a group that stays meanwhile."""
+        with ExitStack() as group:
+            try:
+                received = group.enter_context(
+                    self._broadcast(f"meeting-{number}", sent, _BROADCAST)
+                )
+            except RuntimeError:  # the other end of a connection is gone, or did not come
+                received = None
+            self._store.set(self._of_this(f"got-{number}"), "yes" if received else "no")
+            yield received
 
     def _come_back(self) -> None:
         """Find out where the sweep is, in which this node had a part before."""

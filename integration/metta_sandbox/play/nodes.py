@@ -29,6 +29,8 @@ HUB = "hub"
 _LOOK = 1.0
 #: The same, where all of them answer soon.
 _SOON = 0.2
+#: How many times longer than the slowest of the others a node that stands still takes to begin.
+_SLOWER = 3.0
 #: Seconds within which an engine knows that a process has ended whose connection broke.
 _KNOWN = 2.0
 
@@ -218,20 +220,24 @@ class Nodes:
             group: Names it in logs and in the timeline.
             commands: By host.
             patience: Seconds until it is stopped where it still runs.
-            soon: Seconds within which a node must have begun, once all others are done.
+            soon: Seconds within which a node must have begun, once all others are done; more where
+                the slowest of those took long itself, as on a machine that is busy.
 
         """
         beside = self._beside = Beside(group, commands)
         began = time.monotonic()
         try:
             asked = self._ask_beside(beside, group, commands, job)
+            slowest = 0.0
             while beside.missing and (left := began + patience - time.monotonic()) > 0:
                 message = self._link.receive(min(left, _SOON))
                 if message is not None:
                     self._take(message)
                 others_done = set(beside.missing) <= set(asked)
                 waited = time.monotonic() - began
-                self._note_begun(beside, asked, waited, soon if others_done else GRACE)
+                limit = max(soon if others_done else GRACE, _SLOWER * slowest)
+                if self._note_begun(beside, asked, waited, limit):
+                    slowest = waited
             for host in beside.missing:
                 with suppress(StackError):
                     self._link.request(host, "stop", group=group, grace=1.0, patience=GRACE)
@@ -260,18 +266,26 @@ class Nodes:
         return asked
 
     def _note_begun(
-        self, beside: Beside, asked: dict[str, queue.Queue[Message]], waited: float, soon: float
-    ) -> None:
-        """Take in who has begun, was refused, or has not answered for too long."""
+        self, beside: Beside, asked: dict[str, queue.Queue[Message]], waited: float, limit: float
+    ) -> bool:
+        """Take in who has begun, was refused, or has not answered for too long.
+
+        Returns:
+            Whether one has answered.
+
+        """
+        answered = False
         for host, reply in list(asked.items()):
-            if reply.empty() and waited < soon:
+            if reply.empty() and waited < limit:
                 continue
+            answered |= not reply.empty()
             del asked[host]
             silent = f"{host} has not answered for {waited:.0f} s" if reply.empty() else ""
             try:
                 self._link.result(reply, host, "start", patience=0)
             except StackError as error:
                 beside.fail(host, silent or str(error))
+        return answered
 
     def follow(self, limits: Limits) -> Ending:
         """Take in what the nodes report until the sweep has ended or must be ended.

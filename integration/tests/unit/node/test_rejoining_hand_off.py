@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partialmethod
 from typing import Any
@@ -67,8 +68,9 @@ def sweep(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sweep]:
     made.pool.shutdown(cancel_futures=True)
 
 
-def _by_way_of(group: RejoiningGroup, made: Sweep, *told: Any) -> HandOff:
-    return made.broadcast(group, *told)
+@contextmanager
+def _by_way_of(group: RejoiningGroup, made: Sweep, *told: Any) -> Iterator[HandOff]:
+    yield made.broadcast(group, *told)
 
 
 def results(futures: list[Future[HandOff]]) -> list[HandOff]:
