@@ -233,11 +233,12 @@ class Nodes:
                 message = self._link.receive(min(left, _SOON))
                 if message is not None:
                     self._take(message)
-                others_done = set(beside.missing) <= set(asked)
+                others_done = beside.ends() and set(beside.missing) <= set(asked)
                 waited = time.monotonic() - began
-                limit = max(soon if others_done else GRACE, _SLOWER * slowest)
-                if self._note_begun(beside, asked, waited, limit):
+                if not all(reply.empty() for reply in asked.values()):
                     slowest = waited
+                limit = max(soon if others_done else GRACE, _SLOWER * slowest)
+                self._note_begun(beside, asked, waited, limit)
             for host in beside.missing:
                 with suppress(StackError):
                     self._link.request(host, "stop", group=group, grace=1.0, patience=GRACE)
@@ -267,25 +268,17 @@ class Nodes:
 
     def _note_begun(
         self, beside: Beside, asked: dict[str, queue.Queue[Message]], waited: float, limit: float
-    ) -> bool:
-        """Take in who has begun, was refused, or has not answered for too long.
-
-        Returns:
-            Whether one has answered.
-
-        """
-        answered = False
+    ) -> None:
+        """Take in who has begun, was refused, or has not answered for too long."""
         for host, reply in list(asked.items()):
             if reply.empty() and waited < limit:
                 continue
-            answered |= not reply.empty()
             del asked[host]
             silent = f"{host} has not answered for {waited:.0f} s" if reply.empty() else ""
             try:
                 self._link.result(reply, host, "start", patience=0)
             except StackError as error:
                 beside.fail(host, silent or str(error))
-        return answered
 
     def follow(self, limits: Limits) -> Ending:
         """Take in what the nodes report until the sweep has ended or must be ended.

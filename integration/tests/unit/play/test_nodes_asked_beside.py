@@ -6,11 +6,13 @@ import queue
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from metta_sandbox.errors import StackError
+from metta_sandbox.play import nodes as module
 from metta_sandbox.play.job import Job
 from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.stack.link import HubLink
@@ -95,3 +97,38 @@ def test_one_that_refuses_is_told_of_with_its_reason(timeline: Timeline) -> None
 
     ends = ready(timeline, Refusing(HOSTS[0])).execute(JOB, "look", COMMANDS, 60)
     assert ends[HOSTS[1]].problem == "sweep-worker refused 'start': no room"
+
+
+def test_on_a_busy_machine_one_gets_as_much_longer_as_the_others_took(
+    timeline: Timeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Busy(Link):
+        """Answers late, by a clock that goes on whenever somebody waits."""
+
+        now = 0.0
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.replies: dict[str, queue.Queue[Message]] = {}
+
+        def ask(self, node: str, verb: str, **args: Any) -> queue.Queue[Message]:
+            self.replies[node] = super().ask(node, verb, **args)
+            return self.replies[node]
+
+        def receive(self, timeout: float) -> Message | None:
+            if not self.messages:
+                self.now += 1
+                for host, due in zip(HOSTS, (4, 11), strict=True):
+                    if self.now == due:
+                        self.replies[host].put({"ok": True, "result": None})
+                        end = {"type": "exit", "node": host, "group": "look", "status": 0}
+                        self.messages.append(end)
+            return super().receive(timeout)
+
+    link = Busy()
+    nodes = ready(timeline, link)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: link.now))
+
+    ends = nodes.execute(JOB, "look", COMMANDS, 60, soon=2)
+
+    assert {host: end.status for host, end in ends.items()} == dict.fromkeys(HOSTS, 0)
