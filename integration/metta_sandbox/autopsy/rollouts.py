@@ -16,7 +16,7 @@ from metta_sandbox.autopsy.kinds import (
     kind_of,
     what_holds,
 )
-from metta_sandbox.autopsy.sentences import cause_of, in_trial, told_of
+from metta_sandbox.autopsy.sentences import cause_of
 from metta_sandbox.stack.ends import describe_end
 
 
@@ -102,16 +102,8 @@ def rollout_hangs(case: Case) -> Cause | None:
         for other, at in case.rollouts.items()
         if at.waits_for_others
     )
-    sentence = f"the rollout of rank {rank} ({host}) {what}{in_trial(case, None)}{told_of(waiting)}"
-    return Cause(
-        kind=kind,
-        sentence=sentence,
-        node=host,
-        rank=rank,
-        trial=case.trial,
-        call=str(call),
-        waiting=waiting,
-    )
+    sentence = f"the rollout of rank {rank} ({host}) {what}"
+    return cause_of(case, kind, sentence, node=host, rank=rank, call=str(call), waiting=waiting)
 
 
 def _program_gone(case: Case, hosts: Sequence[str]) -> Cause | None:
@@ -135,15 +127,8 @@ def _program_gone(case: Case, hosts: Sequence[str]) -> Cause | None:
             f"{absent.program} of rank {rank} ({host}) {how}is not there any more, "
             f"while its command goes on, in {case.rollouts[host]}"
         )
-        return Cause(
-            kind=kind,
-            sentence=f"{what}{in_trial(case, None)}{told_of(told)}",
-            node=host,
-            rank=rank,
-            trial=case.trial,
-            call=error.place if error is not None and raised else "",
-            waiting=told,
-        )
+        call = error.place if error is not None and raised else ""
+        return cause_of(case, kind, what, node=host, rank=rank, call=call, waiting=told)
     return None
 
 
@@ -173,15 +158,7 @@ def _program_failed(case: Case, hosts: Sequence[str]) -> Cause | None:
         place = f" in `{error.function}`, {error.place}" if error.place else ""
         what = f"a program of rank {rank} ({host}) raised {error}{place}, {goes_on}"
         kind, call = kind_of(error), error.place
-    return Cause(
-        kind=kind,
-        sentence=f"{what}{in_trial(case, None)}{told_of(waiting)}",
-        node=host,
-        rank=rank,
-        trial=case.trial,
-        call=call,
-        waiting=waiting,
-    )
+    return cause_of(case, kind, what, node=host, rank=rank, call=call, waiting=waiting)
 
 
 def _rollout_absent(case: Case) -> Cause | None:

@@ -39,9 +39,11 @@ def cause_of(
     rank: int | None = None,
     step: int | None = None,
     call: str = "",
+    waiting: Sequence[Waiting] | None = None,
 ) -> Cause:
-    """Name a cause, when it was, and who waits because of it."""
-    waiting = _waiting(case, rank) if case.begun else ()
+    """Name a cause, when it was, and who waits because of it: other ranks, or whoever is given."""
+    if waiting is None:
+        waiting = _waiting(case, rank) if case.begun else ()
     known = None if "train.step" in what else step
     return Cause(
         kind=kind,
@@ -51,7 +53,7 @@ def cause_of(
         trial=case.trial,
         step=step,
         call=call,
-        waiting=waiting,
+        waiting=tuple(waiting),
     )
 
 

@@ -63,22 +63,12 @@ class Parting:
 
 def collectives_differ(case: Case) -> Cause | None:
     """Find the rank that entered another collective than the others, while it was their turn."""
-    members = {one.rank: one for one in case.members if one.recorded is not None}
-    groups = {
-        entry.group
-        for one in members.values()
-        if one.recorded is not None
-        for entry in one.recorded.entries
-    }
-    for group in sorted(groups):
-        known = {
-            rank: entered_in(one.recorded, group)
-            for rank, one in members.items()
-            if one.recorded is not None
-        }
-        known = {rank: entered for rank, entered in known.items() if entered}
+    recorded = {one.rank: one.recorded for one in case.members if one.recorded is not None}
+    for group in sorted({entry.group for one in recorded.values() for entry in one.entries}):
+        found = {rank: entered_in(one, group) for rank, one in recorded.items()}
+        known = {rank: entered for rank, entered in found.items() if entered}
         if (parting := parting_of(known)) is not None:
-            return _told(case, parting, members)
+            return _told(case, parting)
         if (cause := _strayed(case, known)) is not None:
             return cause
     return None
@@ -176,12 +166,12 @@ def _has_gone_round(before: Sequence[Entered], entered: Entered) -> bool:
     return bool(before) and before[-1].file == entered.file and entered.line <= before[-1].line
 
 
-def _told(case: Case, parting: Parting, members: Mapping[int, Member]) -> Cause:
-    odd = odd_one(parting, {rank: one.step for rank, one in members.items()})
+def _told(case: Case, parting: Parting) -> Cause:
+    odd = odd_one(parting, {one.rank: one.step for one in case.members})
     own = parting.entered[odd]
     others = [one for one in parting.entered.values() if one.site != own.site]
     other = max(others, key=lambda one: sum(one.site == each.site for each in others))
-    return _of(case, members[odd], parting.before[odd], own, other)
+    return _of(case, case.members[odd], parting.before[odd], own, other)
 
 
 def _strayed(case: Case, known: Mapping[int, Sequence[Entered]]) -> Cause | None:

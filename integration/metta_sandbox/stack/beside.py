@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Timer
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.stack.request import AGENT, HUB, PLAIN, container_name
@@ -199,29 +200,33 @@ class Side:
 S = TypeVar("S", bound=Side)
 
 
-class Sides(Generic[S]):
+class Sides(ABC, Generic[S]):
     """Those beside the hosts of one stack, each started when it is first asked for.
 
     Args:
         docker: The words that begin a command of the engine's client.
         project: The stack's Compose project.
-        duty: What they are for.
-        make: Makes one of what starts it, its host, and what the engine says of that.
 
     """
 
-    def __init__(
-        self,
-        docker: Sequence[str],
-        project: str,
-        duty: Duty,
-        make: Callable[[Sequence[str], str, Mapping[str, Any]], S],
-    ) -> None:
+    #: What they are for.
+    duty: ClassVar[Duty]
+
+    def __init__(self, docker: Sequence[str], project: str) -> None:
         self._docker = list(docker)
         self._project = project
-        self._duty = duty
-        self._make = make
         self._sides: dict[str, S] = {}
+
+    @abstractmethod
+    def make(self, command: Sequence[str], host: str, container: Mapping[str, Any]) -> S:
+        """Make one.
+
+        Args:
+            command: What starts it.
+            host: Beside whom it is.
+            container: What the engine says of that.
+
+        """
 
     def start(self, hosts: Sequence[str]) -> None:
         """Start those that are not there yet, all at once.
@@ -236,8 +241,8 @@ class Sides(Generic[S]):
         hub, *found = self._inspect([HUB, *wanted])
         base = base_of(self._project, hub)
         for host, container in zip(wanted, found, strict=True):
-            command = [*self._docker, *side_request(base, host, self._duty)]
-            self._sides[host] = self._make(command, host, container)
+            command = [*self._docker, *side_request(base, host, self.duty)]
+            self._sides[host] = self.make(command, host, container)
         try:
             for host in wanted:
                 self._sides[host].await_ready()

@@ -19,17 +19,10 @@ DISK = Duty(
 
 
 class DiskSides(Sides[Side]):
-    """Those beside the nodes of one stack.
+    """Those beside the nodes of one stack."""
 
-    Args:
-        docker: The words that begin a command of the engine's client.
-        project: The stack's Compose project.
+    duty = DISK
 
-    """
-
-    def __init__(self, docker: Sequence[str], project: str) -> None:
-        super().__init__(docker, project, DISK, _beside)
-
-
-def _beside(command: Sequence[str], host: str, _container: Mapping[str, Any]) -> Side:
-    return Side(command, host)
+    def make(self, command: Sequence[str], host: str, _container: Mapping[str, Any]) -> Side:
+        """Make one."""
+        return Side(command, host)

@@ -49,17 +49,10 @@ class NetworkSide(Side):
 
 
 class NetworkSides(Sides[NetworkSide]):
-    """Those beside the hosts of one stack.
+    """Those beside the hosts of one stack."""
 
-    Args:
-        docker: The words that begin a command of the engine's client.
-        project: The stack's Compose project.
+    duty = NETWORK
 
-    """
-
-    def __init__(self, docker: Sequence[str], project: str) -> None:
-        super().__init__(docker, project, NETWORK, _beside)
-
-
-def _beside(command: Sequence[str], host: str, container: Mapping[str, Any]) -> NetworkSide:
-    return NetworkSide(command, host, address_of(container))
+    def make(self, command: Sequence[str], host: str, container: Mapping[str, Any]) -> NetworkSide:
+        """Make one."""
+        return NetworkSide(command, host, address_of(container))

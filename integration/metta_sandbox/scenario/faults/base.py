@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from metta_sandbox.scenario.base import Part
+from metta_sandbox.scenario.hosts import NodeName
 
 #: Where a fault strikes, which decides what carries it out.
 Family = Literal["nodes", "resources", "network", "processes", "code", "files", "control plane"]
@@ -59,3 +62,14 @@ class FaultKind(Part):
 
     def __str__(self) -> str:
         return self.key
+
+
+class OneNode(FaultKind):
+    """One that strikes a node."""
+
+    node: NodeName = Field(description="The node.")
+
+    @property
+    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+        """The node."""
+        return ((("node",), self.node),)

@@ -6,21 +6,13 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from metta_sandbox.scenario.faults.base import Family, FaultKind
-from metta_sandbox.scenario.hosts import NodeName
+from metta_sandbox.scenario.faults.base import Family, OneNode
 from metta_sandbox.scenario.units import Duration
 from metta_sandbox.words import time
 
 
-class _NodeFault(FaultKind):
+class _NodeFault(OneNode):
     family: ClassVar[Family] = "nodes"
-
-    node: NodeName = Field(description="The node.")
-
-    @property
-    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
-        """The node."""
-        return ((("node",), self.node),)
 
     def __str__(self) -> str:
         return f"{self.key.replace('_', ' ')} {self.node}"

@@ -6,9 +6,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from metta_sandbox.scenario.faults.base import Family, FaultKind
+from metta_sandbox.scenario.faults.base import Family, OneNode
 from metta_sandbox.scenario.faults.code import CodeFault
-from metta_sandbox.scenario.hosts import NodeName
 
 
 class OutOfMemory(CodeFault):
@@ -26,7 +25,7 @@ class OutOfMemory(CodeFault):
     )
 
 
-class Cpu(FaultKind):
+class Cpu(OneNode):
     """The node gets a share of one processor and no more."""
 
     key: ClassVar[str] = "cpu"
@@ -43,21 +42,15 @@ class Cpu(FaultKind):
         "when: {event: train.step, rank: 1, trial: 1, step: 1}, until: {after: 2s}}"
     )
 
-    node: NodeName = Field(description="The node.")
     share: float = Field(
         default=0.1, ge=0.01, le=64, description="Of one processor's time. Default: 0.1."
     )
-
-    @property
-    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
-        """The node."""
-        return ((("node",), self.node),)
 
     def __str__(self) -> str:
         return f"{self.node} gets {self.share:g} of a processor"
 
 
-class DiskFull(FaultKind):
+class DiskFull(OneNode):
     """The disk under the folder that nodes share has no room left, as the node sees it."""
 
     key: ClassVar[str] = "disk_full"
@@ -74,13 +67,6 @@ class DiskFull(FaultKind):
         "{disk_full: {node: sweep-master}, "
         "when: {event: train.step, rank: 0, trial: 1, step: 1}, until: {after: 2s}}"
     )
-
-    node: NodeName = Field(description="The node.")
-
-    @property
-    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
-        """The node."""
-        return ((("node",), self.node),)
 
     def __str__(self) -> str:
         return f"the disk of {self.node} is full"
