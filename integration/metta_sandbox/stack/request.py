@@ -163,11 +163,14 @@ def _settle_hub(services: dict[str, Any], subnet: str) -> None:
     """Give the hub an address that is known beforehand: the last one, which nobody else is given.
 
     Of a container that is not there yet, an engine's DNS says nothing at all on a network without
-    a way out, and whoever has asked waits for five seconds.
+    a way out, and whoever has asked waits for five seconds. Nor may anybody call it by its address
+    before it is there: a kernel asks again who has an address only after a second.
     """
     address = str(IPv4Network(subnet)[-2])
     services[HUB]["networks"] = {"stack": {"ipv4_address": address}}
-    for service in services.values():
+    for name, service in services.items():
+        if name != HUB:
+            service["depends_on"] = [HUB]
         service["command"] = [
             word.replace(f"--hub=tcp:{HUB}:", f"--hub=tcp:{address}:")
             for word in service["command"]

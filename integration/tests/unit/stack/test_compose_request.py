@@ -99,6 +99,7 @@ def test_the_hub_has_an_address_that_agents_know_and_the_engine_gives_to_nobody(
     assert IPv4Address(address) not in given
     for name in set(services) - {"hub"}:
         assert f"--hub=tcp:{address}:7077" in services[name]["command"]
+        assert services[name]["depends_on"] == ["hub"]
 
 
 def test_nobody_is_root_or_has_capabilities_or_ports() -> None:
