@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
+from metta_sandbox.stack.link import Message
 from metta_sandbox.timeline.recording import Event
+
+#: A warning of PyTorch's about a connection that it does not get, and asks for again, or has lost:
+#: ``[W1123 08:26:04.020 socket.cpp:764] [c10d] The IPv6 network addresses of …``.
+_IN_VAIN = re.compile(r"\[W\d+ [\d:.]+ \w+\.cpp:\d+\] (\[[^\]]*\] )*\[c10d\] ")
+
+
+def is_sign_of_life(message: Message) -> bool:
+    """Tell whether somebody gets on, and does not only say that he waits for others in vain."""
+    if message["type"] != "lines":
+        return True
+    return not all(_IN_VAIN.search(line) for line in message["lines"])
 
 
 class LastHeard:

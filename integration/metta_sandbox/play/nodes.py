@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.play.beside import Beside, Executed
-from metta_sandbox.play.heard import LastHeard
+from metta_sandbox.play.heard import LastHeard, is_sign_of_life
 from metta_sandbox.play.job import Job, job_command
 from metta_sandbox.play.outcome import End, Ending, Limits
 from metta_sandbox.play.rejoining import Absence, Absentees
@@ -288,6 +288,7 @@ class Nodes:
 
         """
         began = heard = time.monotonic()
+        but = ""
         self._absentees = Absentees(limits.rejoin)
         while self._ending is None:
             if overdue := self._absentees.overdue:
@@ -302,12 +303,15 @@ class Nodes:
             if message is not None:
                 self._take(message)
                 self._timeline.require_whole()
-                heard = time.monotonic()
+                if is_sign_of_life(message):
+                    heard, but = time.monotonic(), ""
+                else:
+                    but = ", but that PyTorch tries to connect again,"
             elif due < until or until == self._absentees.deadline:
                 continue
             elif until == silent_at:
                 working = (host for host in self._hosts if host not in self._statuses)
-                silence = f"no event and no log line for {limits.longest_silence:g} s"
+                silence = f"no event and no log line{but} for {limits.longest_silence:g} s"
                 self._ending = Ending(End.SILENT, f"{silence}{self._heard.describe(working)}")
             else:
                 reason = f"the sweep was not over after its deadline of {limits.deadline:g} s"

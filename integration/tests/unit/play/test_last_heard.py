@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from metta_sandbox.play.heard import LastHeard
+from metta_sandbox.play.heard import LastHeard, is_sign_of_life
 from metta_sandbox.timeline.recording import Event
 
 
@@ -51,3 +51,17 @@ def test_ranks_that_ended_and_trials_that_are_over_are_not() -> None:
         *map(dict, STARTS), dict(SENT), _rank("rank.started", 1), _rank("rank.exited", 1), over
     )
     assert heard.describe(HOSTS[1:]) == "; last heard of sweep-worker: rank.exited at 4.0 s"
+
+
+AGAIN = "[W1123 09:26:33.08 socket.cpp:764] [c10d] The client socket cannot connect; trying again."
+
+
+def test_to_try_again_in_vain_is_no_sign_of_life() -> None:
+    def lines(*lines: str) -> dict[str, Any]:
+        return {"type": "lines", "node": HOSTS[1], "source": "rank-1", "lines": list(lines)}
+
+    assert not is_sign_of_life(lines(AGAIN, f"[rank1]:{AGAIN}"))
+    assert is_sign_of_life(lines(AGAIN, "epoch 3"))
+    assert is_sign_of_life(lines("[W1123 09:26:33.08 mkldnn.cpp:7] slow"))
+    assert is_sign_of_life(lines("my [c10d] epoch 3"))
+    assert is_sign_of_life({"type": "event", "record": {"event": "train.step"}})

@@ -180,6 +180,21 @@ def test_silence_says_when_each_node_was_last_heard(tmp_path: Path) -> None:
     assert "sweep-master: train.step 7 at 0.0 s, sweep-worker: nothing" in ending.reason
 
 
+def test_ranks_that_only_say_that_they_wait_in_vain_are_silent(tmp_path: Path) -> None:
+    again = (
+        "[W1123 09:26:33.080 socket.cpp:764] [c10d] The IPv6 network addresses of "
+        "(sweep-master, 59431) cannot be retrieved (gai error: -2 - Name or service not known)."
+    )
+    line = {"type": "lines", "node": "sweep-worker", "source": "rank-1", "lines": [again]}
+
+    ending = follow(tmp_path, line)
+
+    assert ending.end is End.SILENT
+    assert "no event and no log line, but that PyTorch tries to connect again, for 0.01 s" in (
+        ending.reason
+    )
+
+
 def test_a_sweep_whose_timeline_cannot_be_kept_is_ended(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="no room"):
         follow(tmp_path, timeline=Full)
