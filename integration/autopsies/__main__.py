@@ -23,8 +23,12 @@ JOBS = 4
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; returns 0 if every cause and rank was named right."""
-    options = _parser().parse_args(arguments)
-    picked = chosen(options.only)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    # Names are kinds and numbers, as in ``no-name-2``.
+    picked = chosen([word.replace("_", "-") for word in options.only])
+    if not picked:
+        parser.error(f"no fault of these is known: {' '.join(options.only)}; all: {_names()}")
     scores = []
     for _ in range(options.times):
         played = play(picked, options.engine, options.artifacts, options.jobs)
@@ -59,6 +63,10 @@ def play(picked: Sequence[Known], engine: str, artifacts: Path, jobs: int = JOBS
         if (result := played[sweep.name]).verdict is not Verdict.SKIPPED
         for one in score(sweep, result, latest / sweep.name)
     ]
+
+
+def _names() -> str:
+    return ", ".join(one.name for one in chosen([]))
 
 
 def _parser() -> argparse.ArgumentParser:
