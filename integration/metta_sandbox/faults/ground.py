@@ -33,6 +33,7 @@ class Ground:
         start_on: Starts the sweep's command on a node that was left out.
         network: What strikes networks, from beside nodes; None where nothing can.
         disks: What fills disks, from beside nodes; None where nothing can.
+        still: Nodes that stand still, whose answers nobody waits for.
 
     """
 
@@ -43,6 +44,7 @@ class Ground:
     start_on: Callable[[str], None]
     network: NetworkSides | None = None
     disks: DiskSides | None = None
+    still: set[str] = field(default_factory=set)
     _rules: dict[str, ApiFaultRule] = field(default_factory=dict)
 
     def host_of(self, rank: int) -> str:
@@ -109,7 +111,10 @@ class Ground:
             with suppress(StackError):
                 replies.append((host, self.link.ask(host, "arm", arms=list(arms))))
         for host, reply in replies:
-            with suppress(StackError):  # one that is paused or gone has nobody who waits
+            # It does so when it goes on, and until then nobody there waits for anything.
+            if host in self.still:
+                continue
+            with suppress(StackError):  # one that is gone has nobody who waits
                 self.link.result(reply, host, "arm", _PATIENCE)
 
     def set_rule(self, name: str, rule: ApiFaultRule | None) -> None:

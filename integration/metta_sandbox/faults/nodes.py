@@ -74,6 +74,7 @@ class PauseNode(Executor[Pause]):
     def inject(self) -> None:
         """Freeze it."""
         self.ground.power.freeze(self.said.node)
+        self.ground.still.add(self.said.node)
 
     def during(self) -> Sight:
         """See that it stands still."""
@@ -84,6 +85,7 @@ class PauseNode(Executor[Pause]):
         """Thaw it, if it is still there."""
         if self.ground.power.state(self.said.node) == STANDS_STILL:
             self.ground.power.thaw(self.said.node)
+        self.ground.still.discard(self.said.node)
 
     def after(self) -> Sight:
         """See that it runs again."""

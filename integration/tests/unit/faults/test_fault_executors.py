@@ -115,7 +115,7 @@ def test_a_node_is_dead_only_by_the_signal() -> None:
 
 def test_a_node_that_was_paused_is_thawed_once() -> None:
     power = Power()
-    pause = make(PauseNode, Pause(node="sweep-worker"), power=power)
+    pause = make(PauseNode, Pause(node="sweep-worker"), still=set(), power=power)
     pause.inject()
     assert pause.during().holds
     pause.heal()
