@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from ruamel.yaml import YAML
 
-from autopsies.corpus import Known, chosen, sweeps
+from autopsies.corpus import Known, chosen, once_each, sweeps
 from autopsies.score import Scored, by_kind, each, score
 from metta_sandbox.report import results
 from metta_sandbox.verdict import Verdict
@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     # Names are kinds and numbers, as in ``no-name-2``.
     picked = chosen([word.replace("_", "-") for word in options.only])
+    if options.kinds:
+        picked = tuple(one for one in once_each() if one in picked)
     if not picked:
         parser.error(f"no fault of these is known: {' '.join(options.only)}; all: {_names()}")
     scores = []
@@ -72,6 +74,7 @@ def _names() -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nox -s autopsy --")
     parser.add_argument("only", nargs="*", help="words; faults whose names hold one of them")
+    parser.add_argument("--kinds", action="store_true", help="one of each kind, in few sweeps")
     parser.add_argument("--engine", choices=("process", "compose"), default="process")
     parser.add_argument("--times", type=int, default=1, help="how often all is played")
     parser.add_argument("--jobs", type=int, default=JOBS, help="sweeps that are played at once")
