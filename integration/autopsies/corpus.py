@@ -163,9 +163,13 @@ def _of_trials() -> Iterator[Known]:
     # Slower than usual, and soon enough.
     slow = {"api": {"route": _NAMES, "delay": "300ms"}, "when": {"call": 5}}
     yield Known("api-slower", "api", slow, (), None, 5, "of-ours", True)
-    blocked = {"wandb_folder": {}, "when": {"event": "run.named", "trial": 6}}
+    # Nobody in a sweep asks another one for the time.
+    off = {"until": {"event": "train.step", "rank": 1, "trial": 6, "step": 2}}
+    ahead = {**_inside("clock", 1, 6, 1, {"by": "1h"}), **off}
+    yield Known("clock-ahead", "clock", ahead, (), None, 6, "of-ours", True)
+    blocked = {"wandb_folder": {}, "when": {"event": "run.named", "trial": 7}}
     failed: tuple[Kind, ...] = ("tracker failed",)
-    yield Known("wandb-folder", "wandb_folder", blocked, failed, 0, 6, "of-ours", True)
+    yield Known("wandb-folder", "wandb_folder", blocked, failed, 0, 7, "of-ours", True)
 
 
 def _of_nodes(key: str, kinds: tuple[Kind, ...]) -> Iterator[Known]:

@@ -18,6 +18,11 @@ _START = 60.0
 _SILENT = 1.0
 
 
+def is_yet_to_start(rank: int, moment: Mapping[str, Any]) -> bool:
+    """Tell whether a rank may not be there when somebody emits what sets its fault off."""
+    return moment.get("rank") != rank or "trial" not in moment
+
+
 class InCode(Telling[CodeFault]):
     """Orders a fault of a rank, which tells when it happens."""
 
@@ -25,7 +30,7 @@ class InCode(Telling[CodeFault]):
 
     def waits_for(self, moment: Mapping[str, Any]) -> bool:
         """One that another rank, or no rank, set off may strike a rank that is yet to start."""
-        return moment.get("rank") != self.said.rank or "trial" not in moment
+        return is_yet_to_start(self.said.rank, moment)
 
     def before(self) -> Sight:
         """See that the rank answers, and says where its main thread is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from metta_sandbox.faults.clock import ShiftClock
 from metta_sandbox.faults.code import (
     EndRank,
     HoldLockInRank,
@@ -34,6 +35,7 @@ from metta_sandbox.faults.resources import ExhaustMemory, ThrottleNode
 from metta_sandbox.scenario.faults import (
     ApiFault,
     Bandwidth,
+    Clock,
     Corrupt,
     Cpu,
     Delay,
@@ -92,6 +94,7 @@ EXECUTORS: Mapping[type[FaultKind], type[Executor[Any]]] = {
     NanGradients: Poison,
     SkipCollective: Skip,
     OtherOverrides: StartOtherwise,
+    Clock: ShiftClock,
     Corrupt: CorruptFile,
     WandbFolder: BlockWandbFolder,
     ApiFault: MisguideApi,

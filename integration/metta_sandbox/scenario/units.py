@@ -61,6 +61,34 @@ Duration = Annotated[
 ]
 
 
+def parse_shift(value: object) -> float:
+    """Read a duration in seconds that may be negative: ``1h``, ``-90s``, ``-0.5``.
+
+    Raises:
+        ValueError: It is none.
+
+    """
+    text = str(value).strip() if isinstance(value, (str, float, int)) else ""
+    try:
+        return -parse_duration(text[1:]) if text.startswith("-") else parse_duration(value)
+    except ValueError:
+        raise ValueError("expected a duration, also with a minus, such as 1h or -90s") from None
+
+
+def format_shift(seconds: float) -> str:
+    """Write one so that ``parse_shift`` reads the same float back."""
+    return f"{'-' if seconds < 0 else ''}{format_duration(abs(seconds))}"
+
+
+#: A time in seconds, forth or, with a minus, back; written with or without a unit.
+Shift = Annotated[
+    float,
+    BeforeValidator(parse_shift, json_schema_input_type=float | str),
+    Field(ge=-365 * 86400.0, le=365 * 86400.0),
+    PlainSerializer(format_shift, return_type=str),
+]
+
+
 _BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BYTES |= {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?", re.IGNORECASE)

@@ -19,6 +19,7 @@ import time
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from metta_sandbox.node.agent.after_import import after_import
+from metta_sandbox.node.agent.clock import Clock, read_clocks
 from metta_sandbox.node.agent.emitter import Emitter, identity
 from metta_sandbox.node.agent.hook import VARIABLE, is_meant
 from metta_sandbox.node.agent.wire import LineReader, decode, encode
@@ -76,6 +77,7 @@ class Injection:
         self._poison: List[str] = []
         self._skip: List[str] = []
         self._skipping = False
+        self._clock = Clock()
 
     def begin(self) -> None:
         """Say that this rank takes orders, and take them on a thread."""
@@ -123,7 +125,11 @@ class Injection:
         ends = self._ends(order, fault)
         if ends is not None:
             return {}, ends
-        if verb == "sleep":
+        if verb == "clock":
+            self._set_clock(fault, order["ahead"])
+        elif verb == "clocks":
+            return dict(read_clocks()), None
+        elif verb == "sleep":
             self._in_main_thread(lambda: self._sleep_for_ever(fault))
         elif verb == "hold_gil":
             self._in_main_thread(lambda: self._hold_the_lock(fault))
@@ -136,6 +142,11 @@ class Injection:
         else:
             raise LookupError(f"unknown order {verb!r}")
         return {}, None
+
+    def _set_clock(self, fault: str, ahead: int) -> None:
+        self._clock.set_ahead(ahead)
+        if ahead:
+            self._tell(fault, ahead=ahead)
 
     def _ends(self, order: Dict[str, Any], fault: str) -> Then:
         """Give what ends the process, or its program, once the order was answered."""

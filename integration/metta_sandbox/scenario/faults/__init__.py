@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, create_model
 from metta_sandbox.scenario.base import Part
 from metta_sandbox.scenario.faults.base import FaultKind
 from metta_sandbox.scenario.faults.code import (
+    Clock,
     CodeFault,
     Exit,
     HoldGil,
@@ -44,6 +45,7 @@ __all__ = [
     "AnyFault",
     "ApiFault",
     "Bandwidth",
+    "Clock",
     "CodeFault",
     "ControlFault",
     "Corrupt",
@@ -90,7 +92,8 @@ CATALOGUE: Mapping[str, type[FaultKind]] = {
         *(OutOfMemory, Cpu, DiskFull),
         *(Partition, PacketLoss, Delay, Bandwidth, Reset, NoName, PortTaken),
         *(SignalFault, WandbService),
-        *(Raise, Exit, Segfault, Sleep, HoldGil, NanGradients, SkipCollective, OtherOverrides),
+        *(Raise, Exit, Segfault, Sleep, HoldGil, NanGradients, SkipCollective),
+        *(OtherOverrides, Clock),
         *(Corrupt, WandbFolder),
         *(ApiFault, RunName, RejectToken),
     )

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from metta_sandbox.scenario.faults.base import Family, FaultKind
 from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.scenario.units import Shift, format_shift
 from metta_sandbox.scenario.values import Value
 
 _EXCEPTIONS = [
@@ -16,6 +17,8 @@ _EXCEPTIONS = [
     for name, each in vars(builtins).items()
     if isinstance(each, type) and issubclass(each, Exception) and not issubclass(each, Warning)
 ]
+#: Seconds by which a clock must be off, so that it can be told from one that is right.
+_LEAST_SHIFT = 0.1
 
 
 class CodeFault(FaultKind):
@@ -122,6 +125,34 @@ class SkipCollective(CodeFault):
     example: ClassVar[str] = (
         "{skip_collective: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
     )
+
+
+class Clock(CodeFault):
+    """The wall clock of the trainer's process is off; its monotonic clocks are right."""
+
+    key: ClassVar[str] = "clock"
+    healing: ClassVar[str] = "it is right again; that of a process that ends is gone with it"
+    proof: ClassVar[str] = (
+        "the rank's wall clock was the kernel's, is off by this much, and is the kernel's again; "
+        "its monotonic clock is the kernel's all the time"
+    )
+    example: ClassVar[str] = (
+        "{clock: {rank: 1, by: 1h}, when: {event: train.step, rank: 1, trial: 1, step: 1}, "
+        "until: {after: 2s}}"
+    )
+
+    by: Shift = Field(description="How far it goes ahead; with a minus, behind.")
+
+    @field_validator("by")
+    @classmethod
+    def _can_be_seen(cls, value: float) -> float:
+        if abs(value) < _LEAST_SHIFT:
+            raise ValueError("expected at least 100ms, ahead or behind")
+        return value
+
+    def __str__(self) -> str:
+        way = "behind" if self.by < 0 else "ahead"
+        return f"the clock of rank {self.rank} is {format_shift(abs(self.by))} {way}"
 
 
 class OtherOverrides(CodeFault):

@@ -138,6 +138,19 @@ def test_the_main_thread_sleeps_while_the_others_answer(stack: SmallStack) -> No
         assert time.monotonic() < deadline, seen
 
 
+def test_the_wall_clock_alone_goes_ahead_and_is_right_again(
+    stack: SmallStack, any_python: str
+) -> None:
+    rank = Rank(stack, _LOOP, any_python)
+    hour = 3600 * 10**9
+    for ahead in (0, hour, -hour, 0):
+        assert rank.order("clock", within=_PATIENCE, ahead=ahead) == {}
+        told = rank.order("clocks", within=_PATIENCE)
+        assert told["wall"] == pytest.approx([ahead] * 2, abs=hour / 6)
+        assert told["monotonic"] == pytest.approx([0, 0], abs=hour / 6)
+    assert rank.happened()["ahead"] == hour
+
+
 def test_nothing_answers_while_the_lock_is_held(stack: SmallStack) -> None:
     rank = Rank(stack, _LOOP, "python3")
     rank.order("hold_gil")

@@ -45,6 +45,10 @@ faults:
   - {nan_gradients: {rank: 1}, when: {event: optimizer.step, rank: 1, trial: 5, step: 2}}
   - {overrides: {rank: 1, trial: 6, values: {trainer.optimizer.learning_rate: 0.5}}}
   - {corrupt: {file: checkpoint.pt}, when: {event: checkpoint.saved, trial: 7}}
+  - {clock: {rank: 1, by: 1h}, when: {event: train.step, rank: 1, trial: 7, step: 1},
+     until: {event: train.step, rank: 1, trial: 7, step: 2}}
+  - {name: behind, clock: {rank: 0, by: -1h},
+     when: {event: train.step, rank: 0, trial: 7, step: 1}}
   - {sleep: {rank: 1}, when: {event: train.step, rank: 1, trial: 8, step: 1}}
   - {name: end-sleep, signal: {rank: 1, number: KILL}, when: {started: sleep, after: 500ms}}
   - {hold_gil: {rank: 1}, when: {event: train.step, rank: 1, trial: 9, step: 1}}
@@ -179,6 +183,17 @@ def test_what_is_held_is_struck_at_that_very_moment(played: RunResult) -> None:
 
     assert held
     assert {one.late for one in held if "not held" not in one.proof} == {0.0}
+
+
+def test_a_clock_is_healed_while_its_rank_runs_and_gone_when_it_does_not(played: RunResult) -> None:
+    ahead, behind = (one for one in scenario(played, "inside").faults if one.kind == "clock")
+
+    assert (
+        "during: rank 1's wall clock is 3600.000 s ahead, its monotonic clock right" in ahead.proof
+    )
+    assert "after: rank 1's wall clock is right, its monotonic clock right" in ahead.proof
+    assert "during: rank 0's wall clock is 3600.000 s behind" in behind.proof
+    assert "after: the process of rank 0 has ended, and its clock with it" in behind.proof
 
 
 PAUSED = {"pause": {"node": "sweep-worker"}, "when": {"event": "train.step", "rank": 1}}

@@ -102,6 +102,10 @@ def test_every_example_is_a_fault_that_reads_back_and_fits_the_schema(kind: type
         ("{kill: W, when: {started: kill}}", "no fault before this one is called"),
         ("{kill: W, when: {}}", "expected one of event, log, call, started"),
         ("{overrides: {rank: 1, trial: 1, values: {}}}", "faults[0].overrides.values"),
+        ("{clock: {rank: 1, by: later}, when: {after: 1s}}", "a duration, also with a minus"),
+        ("{clock: {rank: 1, by: 0s}, when: {after: 1s}}", "expected at least 100ms, ahead or"),
+        ("{clock: {rank: 1, by: -400d}, when: {after: 1s}}", "faults[0].clock.by"),
+        ("{clock: {rank: 2, by: 1h}, when: {after: 1s}}", "there is no rank 2 among 2 ranks"),
     ],
 )  # fmt: skip
 def test_what_can_never_be_is_refused_at_its_place(fault: str, said: str) -> None:

@@ -19,7 +19,7 @@ from metta_sandbox.scenario.files import LARGEST_FILE, find
 from metta_sandbox.scenario.loading import load, load_all, parse, parse_file, to_yaml
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.search import Choice, Range
-from metta_sandbox.scenario.units import format_duration, parse_duration
+from metta_sandbox.scenario.units import format_duration, format_shift, parse_duration, parse_shift
 
 HERE = Path(__file__).parent
 SHIPPED = HERE.parents[3] / "scenarios"
@@ -272,6 +272,24 @@ def test_durations(text: object, seconds: float) -> None:
 def test_what_is_no_duration(text: object) -> None:
     with pytest.raises(ValueError, match="expected a duration"):
         parse_duration(text)
+
+
+@given(st.floats(min_value=-1e9, max_value=1e9))
+def test_shifts_are_read_back(seconds: float) -> None:
+    assert parse_shift(format_shift(seconds)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("-1h", -3600), (-90, -90), ("-0.5", -0.5), ("2m", 120)]
+)
+def test_shifts(text: object, seconds: float) -> None:
+    assert parse_shift(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "-", "--1", "1h-1m", True, None, [], float("nan")])
+def test_what_is_no_shift(text: object) -> None:
+    with pytest.raises(ValueError, match="expected a duration, also with a minus"):
+        parse_shift(text)
 
 
 def test_counts_hold() -> None:

@@ -1,0 +1,113 @@
+"""Carrying out what sets the clock of a rank's process off."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from metta_sandbox.errors import StackError
+from metta_sandbox.faults.code import is_yet_to_start
+from metta_sandbox.faults.executor import Executor, Sight
+from metta_sandbox.faults.power import RUNS, STANDS_STILL
+from metta_sandbox.scenario.faults import Clock
+
+#: Seconds that a rank gets to start, or to look through all that it has loaded.
+_PATIENCE = 60.0
+#: Seconds after which it is looked whether a rank that does not answer has ended.
+_SILENT = 1.0
+_SECOND = 10**9
+#: Nanoseconds by which the kernel's own clocks may differ from each other.
+_SAME = _SECOND // 1000
+#: Nanoseconds between two readings above which they tell nothing: half of what one is off at least.
+_APART = _SECOND // 20
+
+
+class ShiftClock(Executor[Clock]):
+    """Lets the wall clock of a rank's process go ahead or behind."""
+
+    patience = _PATIENCE
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._pid = 0
+
+    @property
+    def _host(self) -> str:
+        return self.ground.host_of(self.said.rank)
+
+    def waits_for(self, moment: Mapping[str, Any]) -> bool:
+        """One that another rank, or no rank, set off may strike a rank that is yet to start."""
+        return is_yet_to_start(self.said.rank, moment)
+
+    def before(self) -> Sight:
+        """See that its clocks are right."""
+        told = self.ground.order(self.said.rank, {"do": "clocks"}, _PATIENCE)
+        found = self.ground.trainer(self.said.rank)
+        self._pid = int(found["pid"]) if found is not None else 0
+        return self._judge(told, 0)
+
+    def inject(self) -> None:
+        """Set its wall clock off."""
+        order = {"do": self.said.key, "fault": self.name, "ahead": self._ahead}
+        self.ground.order(self.said.rank, order, _PATIENCE)
+
+    def during(self) -> Sight:
+        """See that its wall clock is off."""
+        told = self.ground.order(self.said.rank, {"do": "clocks"}, _PATIENCE)
+        return self._judge(told, self._ahead)
+
+    def heal(self) -> None:
+        """Let it be right again."""
+        self._ask({"do": self.said.key, "fault": self.name, "ahead": 0})
+
+    def after(self) -> Sight:
+        """See that it is right again, or gone."""
+        told = self._ask({"do": "clocks"})
+        if told is None:
+            who = f"the process of rank {self.said.rank}"
+            return Sight(holds=True, seen=f"{who} has ended, and its clock with it")
+        return self._judge(told, 0)
+
+    @property
+    def _ahead(self) -> int:
+        return round(self.said.by * _SECOND)
+
+    def _judge(self, told: Mapping[str, Any], ahead: int) -> Sight:
+        """Hold both clocks against where they must be; what is read at once needs no leeway."""
+        wall, monotonic = told["wall"], told["monotonic"]
+        holds = _is(wall, ahead) and _is(monotonic, 0) and wall[1] - wall[0] < _APART
+        return Sight(
+            holds,
+            f"rank {self.said.rank}'s wall clock is {_in_words(wall)}, "
+            f"its monotonic clock {_in_words(monotonic)}",
+        )
+
+    def _ask(self, order: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Order something of the process that was struck; None if it has ended."""
+        deadline = time.monotonic() + _PATIENCE
+        while self._lives():
+            try:
+                return self.ground.order(self.said.rank, order, _SILENT)
+            except StackError:
+                if time.monotonic() > deadline:
+                    raise
+        return None
+
+    def _lives(self) -> bool:
+        if self.ground.power.state(self._host) not in (RUNS, STANDS_STILL):
+            return False
+        groups = self.ground.groups(self._host)
+        states = [state for group in groups for state in group["ranks"]]
+        return any(one["pid"] == self._pid and one["status"] is None for one in states)
+
+
+def _is(bounds: tuple[int, int], ahead: int) -> bool:
+    low, high = bounds
+    return low - _SAME <= ahead <= high + _SAME
+
+
+def _in_words(bounds: tuple[int, int]) -> str:
+    """Write how far one is from the kernel's."""
+    off = sum(bounds) / 2 / _SECOND
+    return "right" if _is(bounds, 0) else f"{abs(off):.3f} s {'behind' if off < 0 else 'ahead'}"
