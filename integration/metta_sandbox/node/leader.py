@@ -254,6 +254,8 @@ class Leader:
         """Import what each trial needs, while trainers are started and waited for anyway."""
         with suppress(Exception):  # it is told where it is needed
             start_tracker()
+            if self._spec.strategy == "protein":
+                import metta_sandbox.sweep.model  # noqa: PLC0415 - slow to import
             if self._trainer.bundled:
                 import metta_sandbox.node.arena.evaluate  # noqa: F401, PLC0415 - slow to import
 

@@ -9,19 +9,18 @@ grows along its whole length, cheap trials are as welcome as good ones, and none
 
 from __future__ import annotations
 
-import warnings
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Kernel, Matern, WhiteKernel
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from metta_sandbox.scenario.search import Sweep
 from metta_sandbox.sweep.space import Space
 from metta_sandbox.sweep.strategy import Observation, Suggestion
+
+if TYPE_CHECKING:
+    from metta_sandbox.sweep.model import Model
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -35,8 +34,6 @@ _MOST_MODELLED = 256
 _EXPANSION = 0.25
 #: Distance, in search radii per root of the dimensions, over which a failure casts doubt.
 _FAILURE_REACH = 0.25
-#: With fewer trials than this, a length scale per dimension would be guessed from too little.
-_TRIALS_PER_LENGTH_SCALE = 3
 #: Scores (as shares of the largest) and logarithms of costs that differ by less are equal.
 _EQUAL = 1e-9
 
@@ -76,16 +73,20 @@ class Protein:
             return Suggestion(self._space.from_unit(self._space.centre))
         chance = np.random.default_rng([self._seed, self._tried])
         if self._points:
+            # Slow to import, and the first trial need not wait for it. Whatever has threads is
+            # loaded before they are limited.
+            from metta_sandbox.sweep.model import Model  # noqa: PLC0415
+
             # One thread: the matrices are tiny, and sums then come out the same everywhere.
             with threadpool_limits(limits=1):
-                point = self._pick(chance)
+                point = self._pick(chance, Model)
         else:
             # Nothing worked yet, so nothing is known but where not to look.
             candidates = chance.random((_PER_FRONT_POINT, len(self._space.axes)))
             point = candidates[int(np.argmin(self._doubt(candidates)))]
         return Suggestion(self._space.from_unit(point.tolist()))
 
-    def _pick(self, chance: np.random.Generator) -> Array:
+    def _pick(self, chance: np.random.Generator, model: type[Model]) -> Array:
         points = np.asarray(self._points[-_MOST_MODELLED:])
         scores = np.asarray(self._scores[-_MOST_MODELLED:])
         scores = scores / (float(np.abs(scores).max()) or 1.0)  # squares of any score stay finite
@@ -93,8 +94,8 @@ class Protein:
         front = pareto_front(scores, costs)
         candidates = self._around(points[_thin(front, _LARGEST_FRONT)], chance)
         target = (1 + _EXPANSION) * chance.random()
-        score = _Model(points, scores).predict(candidates)
-        cost = _Model(points, costs).predict(candidates)
+        score = model(points, scores).predict(candidates)
+        cost = model(points, costs).predict(candidates)
         if self._max_cost is not None:
             affordable = cost <= np.log(self._max_cost)
             if not affordable.any():
@@ -128,34 +129,6 @@ class Protein:
         reach = _FAILURE_REACH * np.asarray(self._space.radii) * np.sqrt(candidates.shape[1])
         steps = (candidates[:, None, :] - np.asarray(points)[None, :, :]) / reach
         return np.asarray(np.exp(-0.5 * (steps**2).sum(axis=2)).sum(axis=1))
-
-
-class _Model:
-    """A Gaussian process over the unit cube, fit to standardised values."""
-
-    def __init__(self, points: Array, values: Array) -> None:
-        self._mean, self._spread = float(values.mean()), float(values.std())
-        self._process: GaussianProcessRegressor | None = None
-        # Equal values, up to rounding, have no shape to learn and would divide by nothing.
-        if self._spread <= _EQUAL:
-            return
-        process = GaussianProcessRegressor(_kernel(*points.shape), alpha=1e-6)
-        with warnings.catch_warnings():
-            # A length scale at its bound is an answer too: the parameter hardly matters.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            self._process = process.fit(points, (values - self._mean) / self._spread)
-
-    def predict(self, candidates: Array) -> Array:
-        if self._process is None:
-            return np.full(len(candidates), self._mean)
-        return np.asarray(self._process.predict(candidates)) * self._spread + self._mean
-
-
-def _kernel(trials: int, dimensions: int) -> Kernel:
-    own = trials >= _TRIALS_PER_LENGTH_SCALE * dimensions
-    length_scale = np.full(dimensions, 0.5) if own else 0.5
-    shape = Matern(length_scale, length_scale_bounds=(0.05, 20.0), nu=2.5)
-    return ConstantKernel(1.0, (0.05, 20.0)) * shape + WhiteKernel(0.01, (1e-5, 1.0))
 
 
 def pareto_front(scores: Array, costs: Array) -> NDArray[np.intp]:

@@ -23,7 +23,7 @@ USUAL = (
 )
 #: What a rollout imports beyond that; the first node's leads, suggests and tracks.
 _ROLLOUT = ("metta_sandbox.node.rollout",)
-_LEADS = ("metta_sandbox.sweep.protein",)
+_LEADS = ("metta_sandbox.sweep.protein", "metta_sandbox.sweep.model")
 #: Variables that are read when an interpreter starts or a library is loaded.
 _AT_START = re.compile(
     r"(PYTHON|LD_|MALLOC_|GLIBC_|OMP_|GOMP_|KMP_|MKL_|OPENBLAS_|TORCH|NCCL_|GLOO_|CUDA_).*"

@@ -275,13 +275,17 @@ def test_a_grid_takes_every_combination_in_order_and_ends() -> None:
     assert found == [(a, b) for a in (1, 2) for b in "xyz"]
 
 
-def test_only_protein_imports_the_gaussian_process() -> None:
+def test_only_protein_s_second_suggestion_imports_the_gaussian_process() -> None:
     code = (
         "import sys; from metta_sandbox.scenario.search import Sweep;"
-        "from metta_sandbox.sweep import create;"
+        "from metta_sandbox.sweep import Observation, create;"
         "[create(Sweep(strategy=name), 0).suggest() for name in ('random', 'grid')];"
         "print('sklearn' in sys.modules, 'numpy' in sys.modules);"
-        "create(Sweep(strategy='protein'), 0); print('sklearn' in sys.modules)"
+        "axis = {'lr': {'distribution': 'uniform', 'min': 0.1, 'max': 1}};"
+        "search = create(Sweep(strategy='protein', parameters=axis), 0);"
+        "first = search.suggest().overrides; print('sklearn' in sys.modules);"
+        "search.observe(Observation(first, 1.0, 1.0)); search.suggest();"
+        "print('sklearn' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False", "True"]
+    assert done.stdout.split() == ["False", "False", "False", "True"]
