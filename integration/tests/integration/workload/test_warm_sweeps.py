@@ -88,7 +88,7 @@ def _what_counts(result: dict[str, Any], folder: Path) -> dict[str, Any]:
         kept = folder / "trials" / trial["run"]
         digests = {path.name: path.read_text() for path in sorted(kept.glob("rank-*.digest"))}
         losses = [
-            event["loss"]
+            event.get("loss")
             for line in (folder / "timeline.jsonl").read_text().splitlines()
             if (event := json.loads(line)).get("event") == "train.step"
             and (event.get("run"), event.get("rank")) == (trial["run"], 0)
