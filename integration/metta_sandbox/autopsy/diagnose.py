@@ -203,21 +203,25 @@ def _absent(case: Case) -> Cause | None:
 
 
 def _no_number(case: Case) -> Cause | None:
-    for event in case.events:
-        if event.name != "train.step" or event.get("trial") != case.trial:
-            continue
-        if event.get("loss", 0.0) is None or event.get("loss", 0.0) != event.get("loss", 0.0):
-            member = next(one for one in case.members if one.rank == event.get("rank"))
-            return cause_of(
-                case,
-                "NaN",
-                f"rank {member.rank} ({member.node}) had no number for a loss at train.step "
-                f"{event.get('step')}",
-                node=member.node,
-                rank=member.rank,
-                step=event.get("step"),
-            )
-    return None
+    told = [
+        event
+        for event in case.events
+        if event.name == "train.step"
+        and event.get("trial") == case.trial
+        and _is_no_number(event.get("loss", 0.0))
+    ]
+    if not told:
+        return None
+    # Another rank is lost one step later, which may be heard sooner.
+    first = min(told, key=lambda event: int(event.get("step") or 0))
+    member = next(one for one in case.members if one.rank == first.get("rank"))
+    step = first.get("step")
+    what = f"rank {member.rank} ({member.node}) had no number for a loss at train.step {step}"
+    return cause_of(case, "NaN", what, node=member.node, rank=member.rank, step=step)
+
+
+def _is_no_number(loss: object) -> bool:
+    return loss is None or (isinstance(loss, float) and math.isnan(loss))
 
 
 def _not_scored(case: Case) -> Cause | None:

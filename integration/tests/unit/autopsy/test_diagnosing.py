@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -205,6 +206,17 @@ def test_the_first_loss_that_is_no_number_is_named() -> None:
     events = [*started(), stepped(0, 3), stepped(1, 4, None), stepped(0, 4, None)]
     cause = named(case(events))
     assert (cause.kind, cause.rank, cause.step) == ("NaN", 1, 4)
+
+
+def test_whose_loss_was_lost_a_step_sooner_is_named_though_it_is_heard_later() -> None:
+    late = [
+        stepped(1, 2),
+        stepped(1, 3, math.nan),
+        stepped(0, 2, math.nan),
+        stepped(0, 3, math.nan),
+    ]
+    cause = named(case([*started(), *late]))
+    assert (cause.kind, cause.rank, cause.step) == ("NaN", 0, 2)
 
 
 def test_a_rollout_that_raised_comes_before_one_that_was_left_alone() -> None:
