@@ -97,9 +97,8 @@ class ShiftClock(Executor[Clock]):
     def _lives(self) -> bool:
         if self.ground.power.state(self._host) not in (RUNS, STANDS_STILL):
             return False
-        groups = self.ground.groups(self._host)
-        states = [state for group in groups for state in group["ranks"]]
-        return any(one["pid"] == self._pid and one["status"] is None for one in states)
+        found = self.ground.trainer(self.said.rank)
+        return found is not None and found["pid"] == self._pid and found["status"] is None
 
 
 def _is(bounds: tuple[int, int], ahead: int) -> bool:

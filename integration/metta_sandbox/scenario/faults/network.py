@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
-from metta_sandbox.scenario.faults.base import Family, FaultKind
+from metta_sandbox.scenario.faults.base import Family, FaultKind, OneNode
 from metta_sandbox.scenario.hosts import HostName, NodeName
 from metta_sandbox.scenario.units import Duration
 
@@ -174,7 +174,7 @@ class NoName(NetworkFault):
         return f"no name {self.name} on {self.on}"
 
 
-class PortTaken(NetworkFault):
+class PortTaken(OneNode, NetworkFault):
     """Somebody listens on the port at which a trial's ranks want to meet, or on another one."""
 
     key: ClassVar[str] = "port_taken"
@@ -184,18 +184,12 @@ class PortTaken(NetworkFault):
         "{port_taken: {node: sweep-master}, when: {event: handoff.sent, trial: 1}}"
     )
 
-    node: NodeName = Field(description="The node.")
     port: int | None = Field(
         default=None,
         ge=1,
         le=65535,
         description="The port. Default: the one in the trigger's event, as handoff.sent has it.",
     )
-
-    @property
-    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
-        """The node."""
-        return ((("node",), self.node),)
 
     def __str__(self) -> str:
         return f"port {self.port or 'of the rendezvous'} taken on {self.node}"

@@ -46,18 +46,14 @@ class Rank:
         return self.node
 
     def trainer(self, _rank: int) -> dict[str, Any]:
-        return {"rank": 1, "pid": 7, "status": self.status}
-
-    def groups(self, _host: str) -> list[dict[str, Any]]:
         if self.node != "runs":
             raise StackError("no agent of node sweep-worker is connected")
-        return [{"group": "trial-1", "ranks": [self.trainer(1)]}]
+        return {"rank": 1, "pid": 7, "status": self.status}
 
     def executor(self, by: float = 3600.0) -> ShiftClock:
         ground: Any = SimpleNamespace(
             order=self.order,
             trainer=self.trainer,
-            groups=self.groups,
             power=self,
             host_of=lambda _: "sweep-worker",
         )
