@@ -23,10 +23,26 @@ class Frame(_Seen):
         return f"{self.file.rpartition('/')[2]}:{self.line}"
 
 
+class Wait(_Seen):
+    """What a thread waits for in the kernel.
+
+    ``kind`` is ``read``, ``write``, ``poll``, ``wait``, ``connect``, ``accept``, ``futex``,
+    ``sleep`` or ``other``. ``target`` is what lies behind the file descriptor, as the kernel calls
+    it (``pipe:[123]``, ``socket:[55]``, ``/a/path``), or the pid of the child that is waited for.
+    """
+
+    kind: str = "other"
+    fd: int | None = None
+    target: str = ""
+
+
 class Thread(_Seen):
     """A Python thread; ``frames`` begin with the innermost call.
 
     ``native`` are the same with calls of C and C++ between them, in words, if they were wanted.
+    ``state`` is the kernel's letter and ``wchan`` its own function that the thread is in. ``moved``
+    tells whether its frames or its use of the processor changed between two looks; None if they
+    were not compared. ``cpu_since`` are the seconds of processor time that it used in between.
     """
 
     name: str = ""
@@ -35,21 +51,42 @@ class Thread(_Seen):
     owns_gil: bool = False
     frames: tuple[Frame, ...] = ()
     native: tuple[str, ...] = ()
+    state: str = ""
+    wchan: str = ""
+    moved: bool | None = None
+    cpu_since: float = 0.0
+    waits: Wait | None = None
+
+
+class Fd(_Seen):
+    """An open file descriptor: a pipe, a socket, or a file that is open for writing."""
+
+    number: int
+    target: str = ""
+    writes: bool = False
 
 
 class Socket(_Seen):
-    """A TCP socket. ``unsent`` counts bytes that the other side has not acknowledged."""
+    """A TCP socket. ``unsent`` counts bytes that the other side has not acknowledged.
+
+    ``inode`` is what file descriptors call it (``socket:[55]``).
+    """
 
     local: str
     remote: str
     state: str
     unsent: int = 0
+    inode: str = ""
 
 
 class Collective(_Seen):
     """A collective that a rank has entered: the how manieth of its process group, and from where.
 
-    ``sizes`` are those of the tensors that went in; ``stack`` is an index of ``Recorded.stacks``.
+    ``sizes`` and ``dtypes`` are those of the tensors that went in, ``out_sizes`` of those that come
+    out; ``stack`` is an index of ``Recorded.stacks``. One rank's send to or receipt from another is
+    ``p2p``, numbered apart; ``peer`` is the other's number in the group, where the name tells it.
+    ``state`` is the recorder's own word, ``group_ranks`` the group's members by their numbers in
+    the world.
     """
 
     group: str
@@ -57,6 +94,12 @@ class Collective(_Seen):
     name: str
     sizes: tuple[tuple[int, ...], ...] = ()
     stack: int = 0
+    dtypes: tuple[str, ...] = ()
+    out_sizes: tuple[tuple[int, ...], ...] = ()
+    p2p: bool = False
+    peer: int | None = None
+    state: str = ""
+    group_ranks: tuple[int, ...] = ()
 
 
 class Recorded(_Seen):
@@ -69,8 +112,10 @@ class Recorded(_Seen):
 class Process(_Seen):
     """A process of a node.
 
-    ``state`` is the kernel's letter (``T``: stopped), ``cpu_since`` the seconds of processor time
-    it used while it was looked at, ``rss`` its memory in bytes.
+    ``name`` is the kernel's, ``state`` its letter (``T``: stopped), ``cpu_since`` the seconds of
+    processor time it used while it was looked at, ``rss`` its memory in bytes, ``age`` the seconds
+    since it started. ``environ`` holds only what launchers tell ranks. ``torch`` says whether
+    torch's library is in it. ``locks`` are files whose lock it waits for.
     """
 
     pid: int
@@ -86,6 +131,12 @@ class Process(_Seen):
     native_problem: str = ""
     sockets: tuple[Socket, ...] = ()
     recorded: Recorded | None = None
+    name: str = ""
+    environ: dict[str, str] = {}
+    age: float = 0.0
+    fds: tuple[Fd, ...] = ()
+    torch: bool = False
+    locks: tuple[str, ...] = ()
 
     @property
     def stopped(self) -> bool:
@@ -112,11 +163,101 @@ class Process(_Seen):
         return self.threads[0] if self.threads else None
 
 
+class RaisedOne(_Seen):
+    """One exception of a chain; ``frames`` begin with the innermost call, where it was raised."""
+
+    kind: str = ""
+    message: str = ""
+    frames: tuple[Frame, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Raised(_Seen):
+    """An exception with those that it came from, the root first."""
+
+    chain: tuple[RaisedOne, ...] = ()
+
+
+class ThreadEnd(_Seen):
+    """A thread that an exception has ended, and when by the node's clock."""
+
+    name: str = ""
+    time: float = 0.0
+    exception: Raised = Raised()
+
+
+class Reaped(_Seen):
+    """A child that a process has waited for; a negative ``status`` is the signal that ended it."""
+
+    pid: int
+    status: int = 0
+    time: float = 0.0
+
+
+class Group(_Seen):
+    """A process group of ``torch.distributed`` as a process asked for it.
+
+    ``rank`` and ``size`` are what was asked for at ``time``, or what came of it by ``done_time``,
+    which is None while it is still being made. ``addr`` and ``port`` are those of the rendezvous.
+    """
+
+    name: str = ""
+    size: int | None = None
+    rank: int | None = None
+    backend: str = ""
+    addr: str = ""
+    port: str = ""
+    time: float = 0.0
+    done_time: float | None = None
+
+
+class Life(_Seen):
+    """What a Python process told of itself; see ``node.agent.witness``. Times are its node's clock.
+
+    ``environ`` is what launchers tell ranks, and which trial this is, as at the start; ``changed``
+    what was different when the first process group was asked for. ``exception`` has ended the main
+    thread. ``exits`` is the status that ``sys.exit`` asked for, at ``exit_at``. ``threads`` are
+    those that an exception ended. ``fatal`` is the stack at a fatal signal, innermost call first,
+    and ``fatal_signal`` what the interpreter called that. ``reaped`` are children waited for.
+    ``recorded`` are the collectives that were entered by its end.
+    """
+
+    pid: int
+    parent: int = 0
+    argv: tuple[str, ...] = ()
+    environ: dict[str, str] = {}
+    changed: dict[str, str] = {}
+    started: float = 0.0
+    ended: float | None = None
+    exception: Raised | None = None
+    exits: int | None = None
+    exit_at: Frame | None = None
+    threads: tuple[ThreadEnd, ...] = ()
+    fatal: tuple[Frame, ...] = ()
+    fatal_signal: str = ""
+    reaped: tuple[Reaped, ...] = ()
+    groups: tuple[Group, ...] = ()
+    recorded: Recorded | None = None
+
+    @property
+    def run(self) -> str:
+        """The run that it belongs to, if its rollout said so."""
+        return self.environ.get("METTA_RUN_ID", "")
+
+    @property
+    def trial(self) -> int | None:
+        """The trial that it belongs to, if its rollout said so."""
+        number = self.environ.get("METTA_TRIAL", "")
+        return int(number) if number.isdigit() else None
+
+
 class NodeLook(_Seen):
     """What a node showed; ``problem`` says why it showed nothing.
 
     ``oom_kills`` counts what the kernel has killed there for want of memory; None if nobody counts.
-    ``disk_free`` and ``memory_free`` are bytes.
+    ``disk_free`` and ``memory_free`` are bytes, ``load`` is the kernel's average of one minute, and
+    ``time`` the node's clock when it was looked at. ``lives`` are what its processes told of
+    themselves.
     """
 
     processes: tuple[Process, ...] = ()
@@ -125,6 +266,9 @@ class NodeLook(_Seen):
     memory_free: int | None = None
     oom_kills: int | None = None
     problem: str = ""
+    load: float | None = None
+    time: float = 0.0
+    lives: tuple[Life, ...] = ()
 
     @property
     def programs(self) -> tuple[Process, ...]:
