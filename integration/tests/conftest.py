@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
+import subprocess
+from collections.abc import Iterator
 
 import pytest
 from python_on_whales import DockerClient
 from python_on_whales.exceptions import DockerException
 
+from metta_sandbox.errors import MachineError
+from metta_sandbox.image.pip_client import find_pip
+
+#: What of pip's configuration says where packages come from, and how to get there.
+_ACCESS = (
+    *("index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "cert"),
+    *("client-cert", "proxy", "default-timeout", "timeout", "retries", "keyring-provider"),
+)
+#: Later ones go over earlier ones, as in pip itself.
+_SECTIONS = ("global", "download", ":env:")
 _NO_ENGINE = "unix:///nonexistent/docker.sock"
 
 # What a shell's background job and ``nohup`` ignore, tests and what they start shall hear.
@@ -30,6 +43,45 @@ def lacking(what: str) -> None:
     if os.environ.get("CI", "").lower() == "true":
         pytest.fail(f"{what}, and in CI nothing may go untested")
     pytest.skip(what)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _pip_of_nobody() -> Iterator[None]:
+    """Let tests, and what they start, see of this machine's pip configuration where packages are.
+
+    What else people configure (constraints, formats, versions not yet released) is not for them. A
+    test about such settings makes its own.
+    """
+    access = pip_access(_pip_config())
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [each for each in os.environ if each.startswith("PIP_")]:
+            patch.delenv(name)
+        for name, value in access.items():
+            patch.setenv(name, value)
+        # The one file that keeps pip from reading any, the machine's own included.
+        patch.setenv("PIP_CONFIG_FILE", os.devnull)
+        yield
+
+
+def _pip_config() -> str:
+    try:
+        command = [*find_pip(), "config", "list"]
+    except MachineError:  # then no test gets far enough for it to matter
+        return ""
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def pip_access(config: str) -> dict[str, str]:
+    """Make variables of what ``pip config list`` says of access to packages."""
+    found: dict[str, str] = {}
+    for section in _SECTIONS:
+        for line in config.splitlines():
+            key, _, value = line.partition("=")
+            if key.startswith(f"{section}.") and key.removeprefix(f"{section}.") in _ACCESS:
+                name = key.removeprefix(f"{section}.").upper().replace("-", "_")
+                # Over several lines in a file, with blanks between them in a variable.
+                found[f"PIP_{name}"] = " ".join(str(ast.literal_eval(value)).split())
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -141,3 +141,15 @@ def make_wheel() -> MakeWheel:
         return path
 
     return make
+
+
+@pytest.fixture
+def links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that the user's own settings name, instead of any index."""
+    folder = tmp_path / "links"
+    folder.mkdir()
+    for variable in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("PIP_NO_INDEX", "true")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder

@@ -20,21 +20,6 @@ HERE = Path("scenario.yaml")
 
 
 @pytest.fixture
-def links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that the user's own configuration names, instead of any index."""
-    folder = tmp_path / "links"
-    folder.mkdir()
-    config = tmp_path / "pip.conf"
-    config.write_text(f"[global]\nno-index = true\nfind-links = {folder}\n")
-    for variable in ("PIP_FIND_LINKS", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    return folder
-
-
-@pytest.fixture
 def present(tmp_path: Path, make_wheel: MakeWheel) -> tuple[Present, ...]:
     """What nodes have: torch, which no index here has, and numpy and what needs it."""
     folder = tmp_path / "nodes"

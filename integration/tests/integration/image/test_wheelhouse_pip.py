@@ -20,22 +20,6 @@ NODE = NodePlatform("x86_64")
 TAG = "cp311-cp311-manylinux_2_28_x86_64"
 
 
-@pytest.fixture
-def links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that the user's own configuration names, instead of any index."""
-    folder = tmp_path / "links"
-    folder.mkdir()
-    config = tmp_path / "pip.conf"
-    config.write_text(f"[global]\nno-index = true\nfind-links = {folder}\n")
-    for variable in ("PIP_FIND_LINKS", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
-    # The person's own file would come first; this home has none.
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    return folder
-
-
 def simple_index(folder: Path, *wheels: Path) -> str:
     """Lay out wheels as an index (PEP 503) and return its address."""
     for wheel in wheels:
@@ -72,6 +56,32 @@ def test_wheels_are_for_the_node_and_complete(
     assert not ensure(spec, said.append, tmp_path / "cache").made
 
 
+@pytest.mark.parametrize("by_file", [True, False])
+def test_what_the_user_has_configured_counts(
+    links: Path,
+    tmp_path: Path,
+    make_wheel: MakeWheel,
+    monkeypatch: pytest.MonkeyPatch,
+    by_file: bool,
+) -> None:
+    """Also a constraint, which goes beside the sandbox's own."""
+    for version in ("1.0", "2.0", "3.0"):
+        make_wheel(links, "leaf", version)
+    constraints = tmp_path / "constraints.txt"
+    constraints.write_text("leaf<2\n")
+    if by_file:
+        config = tmp_path / "pip.conf"
+        told = f"no-index = true\nfind-links = {links}\nconstraint = {constraints}\n"
+        config.write_text(f"[global]\n{told}")
+        for variable in ("PIP_NO_INDEX", "PIP_FIND_LINKS"):
+            monkeypatch.delenv(variable)
+        monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
+    else:
+        monkeypatch.setenv("PIP_CONSTRAINT", str(constraints))
+    house = ensure(WheelSpec(NODE, ("leaf",), "leaf<3\n"), print, tmp_path / "cache")
+    assert (house.path / "requirements.txt").read_text() == "leaf==1.0\n"
+
+
 def test_what_this_hosts_markers_hide_is_fetched_all_the_same(
     links: Path, tmp_path: Path, make_wheel: MakeWheel
 ) -> None:
@@ -89,7 +99,7 @@ def test_what_this_hosts_markers_hide_is_fetched_all_the_same(
 
 
 def test_cuda_is_replaced_by_the_cpu_build(
-    links: Path, tmp_path: Path, make_wheel: MakeWheel
+    links: Path, tmp_path: Path, make_wheel: MakeWheel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_wheel(links, "torch", "9.9", "nvidia-cublas-cu12", tag=TAG)
     make_wheel(links, "nvidia-cublas-cu12", "1.0")
@@ -97,9 +107,8 @@ def test_cuda_is_replaced_by_the_cpu_build(
     # `no-index` hides further indexes too, so this user has an index of their own.
     own = tmp_path / "own"
     own.mkdir()
-    (tmp_path / "pip.conf").write_text(
-        f"[global]\nindex-url = {own.as_uri()}\nfind-links = {links}\n"
-    )
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.setenv("PIP_INDEX_URL", own.as_uri())
     index = simple_index(tmp_path / "index", cpu)
     said: list[str] = []
     house = ensure(
