@@ -28,16 +28,20 @@ class Wait(_Seen):
 
     ``kind`` is ``read``, ``write``, ``poll``, ``wait``, ``connect``, ``accept``, ``futex``,
     ``sleep`` or ``other``. ``target`` is what lies behind the file descriptor, as the kernel calls
-    it (``pipe:[123]``, ``socket:[55]``, ``/a/path``), or the pid of the child that is waited for.
+    it (``pipe:[123]``, ``socket:[55]``, ``/a/path``), or the pid of the child that is waited for,
+    or ``thread:TID`` of the thread that C joins. ``call`` is the system call's name; ``targets``
+    are all descriptors that a ``poll`` waits for.
     """
 
     kind: str = "other"
     fd: int | None = None
     target: str = ""
+    call: str = ""
+    targets: tuple[str, ...] = ()
 
 
 class Thread(_Seen):
-    """A Python thread; ``frames`` begin with the innermost call.
+    """A thread; ``frames`` are its calls in Python, if it has any, the innermost first.
 
     ``native`` are the same with calls of C and C++ between them, in words, if they were wanted.
     ``state`` is the kernel's letter and ``wchan`` its own function that the thread is in. ``moved``
@@ -157,10 +161,11 @@ class Process(_Seen):
     @property
     def main(self) -> Thread | None:
         """Its main thread, if its stack could be read."""
-        for thread in self.threads:
+        read = [thread for thread in self.threads if thread.frames]
+        for thread in read:
             if thread.id == self.pid or thread.name == "MainThread":
                 return thread
-        return self.threads[0] if self.threads else None
+        return read[0] if read else None
 
 
 class RaisedOne(_Seen):
@@ -276,7 +281,8 @@ class NodeLook(_Seen):
         return tuple(
             one
             for one in self.processes
-            if one.threads and not any(".pyz" in word for word in one.command)
+            if any(thread.frames for thread in one.threads)
+            and not any(".pyz" in word for word in one.command)
         )
 
     def process(self, pid: int | None) -> Process | None:

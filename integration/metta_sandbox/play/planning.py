@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from metta_sandbox.node.agent.stacks import NATIVE_STACKS
 from metta_sandbox.play import workspace
 from metta_sandbox.play.apart import why_apart
 from metta_sandbox.play.beside_nodes import sides
@@ -11,7 +12,6 @@ from metta_sandbox.play.brought import provision
 from metta_sandbox.play.course import Course, Setting
 from metta_sandbox.play.job import Job
 from metta_sandbox.play.resume import resume
-from metta_sandbox.probes.look_at_processes import NATIVE_STACKS
 from metta_sandbox.scenario.loading import to_yaml
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.services import ANSWERS

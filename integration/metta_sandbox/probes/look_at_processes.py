@@ -3,42 +3,54 @@
 Arguments: a file's name, then the pids that matter most. All goes into that file, in the folder
 that all nodes share, as it is too long to be forwarded; what the node has left, and what went
 wrong, is printed as a line of JSON, too. Where the file can't be written, as the disk is full, all
-is printed, packed. Stacks come from py-spy; without it, or where the kernel
-forbids it, the rest is told all the same, as Python's own calls are where those of C and C++ are
-wanted and can't be had. Fields are those of ``metta_sandbox.autopsy.seen``.
+is printed, packed. Stacks come from py-spy; without it, or where the kernel forbids it, the rest is
+told all the same, as Python's own calls are where those of C and C++ are wanted and can't be had.
+Needs the agent's files, and nothing else. Fields are those of ``metta_sandbox.autopsy.seen``.
+
+All is looked at twice, some seconds apart, to tell what moves from what stands still. What the
+first look showed is written before the second, so that it is there even if that one is cut off.
 """
 
 import base64
 import json
-import linecache
 import os
-import selectors
+import platform
 import shutil
-import socket
-import subprocess
 import sys
 import time
 import zlib
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+# A node need not have this package; what it is made of lies beside the agent.
+if __name__ == "__main__" and "METTA_AGENT" in os.environ:
+    sys.path.insert(0, os.environ["METTA_AGENT"])
+
+from metta_sandbox.node.agent import kernel
+from metta_sandbox.node.agent.asking import answers, ask
+from metta_sandbox.node.agent.kernel import PARENT, RSS, STATE, STIME, UTIME
+from metta_sandbox.node.agent.stacks import PATIENCE, dumps, spy, stacks
+
 PROC = Path("/proc")
-#: Seconds within which py-spy must have told of all processes, and of their calls of C and C++.
-PATIENCE, NATIVE_PATIENCE = 8.0, 5.0
-#: Set to anything where those are wanted, too.
-NATIVE_STACKS = "METTA_NATIVE_STACKS"
-#: Seconds within which ranks must have told which collectives they have entered, from when all
-#: stacks were read: one whose lock is held never does.
-TELLING = 1.0
-#: What is quoted of a line of source, and of a word of a command, at most.
+#: Seconds from the beginning by which all must be told.
+LIMIT = 12.5
+#: Says how many seconds lie between two looks, if it is to be others.
+BETWEEN_LOOKS = "METTA_BETWEEN_LOOKS"
+#: Seconds between two looks; none that could last shorter than ``SHORTEST`` is begun.
+BETWEEN, SHORTEST = float(os.environ.get(BETWEEN_LOOKS, "2")), 0.5
+#: Two looks at all stacks are worth it where the first one took no more seconds than these.
+QUICK = 1.0
+#: A thread that used more seconds of processor time than this between two looks has moved.
+MOVED = 0.05
+#: At most so many threads of a process are looked at, and so many are told that run no Python.
+THREADS, NATIVE_THREADS = 256, 16
+#: What is quoted of a word of a command, at most.
 LONGEST = 160
 #: Characters of a line of which nothing is lost on its way.
 LINE = 8000
 #: The kernel's numbers of a socket's states (include/net/tcp_states.h).
 STATES = {"01": "established", "02": "connecting", "08": "closed by peer", "0A": "listening"}
-#: Fields of /proc/PID/stat from the third on (man 5 proc): state, parent, times, memory.
-STATE, PARENT, UTIME, STIME, RSS = 0, 1, 11, 12, 21
 
 
 def read(path: Any) -> Any:
@@ -50,9 +62,8 @@ def read(path: Any) -> Any:
 
 
 def stat(pid: Any) -> Any:
-    """Give a process's fields after its name, which may hold anything; None if it is gone."""
-    fields = read(PROC / str(pid) / "stat").rpartition(")")[2].split()
-    return fields if len(fields) > RSS else None
+    """Give a process's fields after its name, which may hold anything; empty if it is gone."""
+    return kernel.fields(f"/proc/{pid}/stat")
 
 
 def below(ancestor: Any) -> Any:
@@ -105,7 +116,9 @@ def sockets() -> Any:
         for line in read(PROC / "self" / "net" / name).splitlines()[1:]:
             fields = line.split()
             if fields[3] in STATES:
-                found[f"socket:[{fields[9]}]"] = {
+                inode = f"socket:[{fields[9]}]"
+                found[inode] = {
+                    "inode": inode,
                     "local": address(fields[1]),
                     "remote": address(fields[2]),
                     "state": STATES[fields[3]],
@@ -124,130 +137,6 @@ def sockets_of(pid: Any, known: Any) -> Any:
     return [each for each in found if each]
 
 
-def spy() -> Any:
-    """Find py-spy: beside the interpreter, or on the path."""
-    beside = Path(sys.executable).with_name("py-spy")
-    return str(beside) if os.access(beside, os.X_OK) else shutil.which("py-spy")
-
-
-def dumps(program: Any, hows: Any, patience: Any) -> Any:
-    """Ask for the stacks of all at once, of each in its way; give threads, and problems, by pid."""
-    running = {}
-    for pid, how in hows.items():
-        running[pid] = subprocess.Popen(
-            [program, "dump", "--json", *how, "--pid", str(pid)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-    deadline, found, problems = time.monotonic() + patience, {}, {}
-    for pid, process in running.items():
-        try:
-            out, err = process.communicate(timeout=max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            problems[pid] = "py-spy did not come to an end"
-            continue
-        try:
-            found[pid] = [thread(one) for one in json.loads(out.decode())]
-        except (ValueError, KeyError, TypeError):
-            said = err.decode(errors="replace").split("\n")[0].strip()
-            problems[pid] = said or f"py-spy ended with {process.returncode}"
-    return found, problems
-
-
-def stacks(program: Any, pids: Any, stopped: Any) -> Any:
-    """Read the stacks of all; give threads, what went wrong, and why no native ones, by pid.
-
-    One that a signal has stopped can't be paused, so that what it calls in C can't be read.
-    """
-    found: Any = {}
-    native: Any = {}
-    if os.environ.get(NATIVE_STACKS):
-        moving = {pid: ["--native"] for pid in pids if pid not in stopped}
-        found, native = dumps(program, moving, NATIVE_PATIENCE)
-        native.update(dict.fromkeys(stopped, "it is stopped"))
-    rest = {pid: ["--nonblocking"] if pid in stopped else [] for pid in pids if pid not in found}
-    told, problems = dumps(program, rest, PATIENCE)
-    return {**found, **told}, problems, native
-
-
-def thread(told: Any) -> Any:
-    """Take of a thread what counts, with the lines of source."""
-    calls = told["frames"]
-    frames = [
-        {
-            "function": frame["name"],
-            "file": frame["filename"],
-            "line": frame["line"],
-            "source": linecache.getline(frame["filename"], frame["line"]).strip()[:LONGEST],
-        }
-        for frame in calls
-        if not is_native(frame)
-    ]
-    return {
-        "name": told.get("thread_name") or "",
-        "id": told.get("os_thread_id"),
-        "active": bool(told.get("active")),
-        "owns_gil": bool(told.get("owns_gil")),
-        "frames": frames,
-        "native": [outline(frame) for frame in calls] if any(map(is_native, calls)) else [],
-    }
-
-
-def is_native(frame: Any) -> Any:
-    """Tell whether a call is one of C or C++: it is in a library, and on no line of a source."""
-    return bool(frame.get("module")) and not frame["line"]
-
-
-def outline(frame: Any) -> Any:
-    """Say what a call is and where: in a library, or on a line of Python."""
-    line = "" if is_native(frame) else f":{frame['line']}"
-    return f"{frame['name'][:LONGEST]} ({Path(frame['filename']).name}{line})"
-
-
-def ask(pids: Any) -> Any:
-    """Ask ranks which collectives they have entered; see ``node.agent.flight``."""
-    asked = {}
-    for pid in pids:
-        asking = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        asking.setblocking(False)
-        try:
-            asking.connect(f"\0metta-flight-{pid}")
-        except OSError:
-            asking.close()
-        else:
-            asked[pid] = asking
-    return asked
-
-
-def answers(asked: Any) -> Any:
-    """Take what they say, by pid, of those that say it soon."""
-    told = dict.fromkeys(asked, b"")
-    over: Any = {}
-    deadline = time.monotonic() + TELLING
-    with ExitStack() as opened:
-        waiting = opened.enter_context(selectors.DefaultSelector())
-        for pid, asking in asked.items():
-            waiting.register(opened.enter_context(asking), selectors.EVENT_READ, pid)
-        while len(over) < len(told) and time.monotonic() < deadline:
-            for key, _ in waiting.select(max(0.0, deadline - time.monotonic())):
-                data = take(key.fileobj)
-                told[key.data] += data
-                if not data:
-                    waiting.unregister(key.fileobj)
-                    over[key.data] = told[key.data]
-    return {pid: json.loads(data) for pid, data in over.items() if data}
-
-
-def take(asking: Any) -> Any:
-    """Read what has come; nothing more will, if nothing did."""
-    with suppress(OSError):
-        return asking.recv(1 << 20)
-    return b""
-
-
 def seconds(fields: Any) -> Any:
     """Add up the processor time that a process has used."""
     return (int(fields[UTIME]) + int(fields[STIME])) / os.sysconf("SC_CLK_TCK")
@@ -263,17 +152,20 @@ def oom_kills() -> Any:
 
 
 def processes(first: Any) -> Any:
-    """Look at all of them; also says why there are no stacks, if there are none."""
-    known, found = sockets(), {}
+    """Look at all of them, by pid, at what they hold and wait for, but for their stacks."""
+    known, found, machine = sockets(), {}, platform.machine()
     agent = os.getppid()
     descendants = below(agent)
-    for pid in [*descendants, *marked({agent, os.getpid(), *descendants})]:
+    pids = [*descendants, *marked({agent, os.getpid(), *descendants})]
+    awaited = kernel.locks(pids)
+    for pid in pids:
         fields = stat(pid)
-        if fields is None:
+        if not fields:
             continue
         words = read(PROC / str(pid) / "cmdline").split("\0")
         found[pid] = {
             "pid": pid,
+            "name": read(PROC / str(pid) / "comm").rstrip("\n"),
             "parent": int(fields[PARENT]),
             "state": fields[STATE],
             "command": [word[:LONGEST] for word in words if word],
@@ -281,52 +173,163 @@ def processes(first: Any) -> Any:
             "rss": int(fields[RSS]) * os.sysconf("SC_PAGE_SIZE"),
             "wchan": read(PROC / str(pid) / "wchan"),
             "sockets": sockets_of(pid, known),
+            "environ": kernel.environ(pid),
+            "age": kernel.age(fields),
+            "fds": kernel.held(pid),
+            "torch": "libtorch" in read(PROC / str(pid) / "maps"),
+            "locks": awaited.get(pid, []),
+            "threads": kernel_threads(pid, machine),
         }
-    pythons = sorted((pid for pid in found if is_python(pid)), key=lambda pid: pid not in first)
-    stopped = {pid for pid, process in found.items() if process["state"] in "Tt"}
-    asked = ask(set(pythons) - stopped)
-    program = spy()
-    if program is not None:
-        read_stacks(program, found, pythons, stopped)
-    for pid, recorded in answers(asked).items():
-        found[pid]["recorded"] = recorded
-    return list(found.values()), "" if program is not None else "py-spy is not there"
+    order = sorted(found, key=lambda pid: (pid not in first, of_ours(found[pid]), pid))
+    return {pid: found[pid] for pid in order}
 
 
-def read_stacks(program: Any, found: Any, pythons: Any, stopped: Any) -> None:
-    """Add to each process where its threads are, and what it used meanwhile."""
-    threads, problems, native = stacks(program, pythons, stopped & set(pythons))
-    for pid, process in found.items():
-        again = stat(pid)
-        process["threads"] = threads.get(pid, [])
-        process["threads_problem"] = problems.get(pid, "")
-        process["native_problem"] = native.get(pid, "")
-        process["cpu_since"] = seconds(again) - process["cpu"] if again else 0
+def of_ours(process: Any) -> Any:
+    """Tell whether a process is a helper of ours, whose stack hardly matters."""
+    return any(".pyz" in word for word in process["command"])
 
 
-def look(folder: Any, first: Any) -> Any:
-    """See all that an autopsy asks of a node."""
-    seen, problem = processes(first)
-    available = [
-        int(line.split()[1]) * 1024
-        for line in read(PROC / "meminfo").splitlines()
-        if line.startswith("MemAvailable:")
-    ]
-    return {
-        "processes": seen,
-        "stacks_problem": problem,
-        "disk_free": shutil.disk_usage(folder).free,
-        "memory_free": available[0] if available else None,
-        "oom_kills": oom_kills(),
-        "problem": "",
-    }
+def kernel_threads(pid: Any, machine: Any) -> Any:
+    """Look at each thread of a process from outside, the main one first."""
+    waiting, found = kernel.Waiting(pid, machine), []
+    for tid in kernel.numbers(f"/proc/{pid}/task")[:THREADS]:
+        task = f"/proc/{pid}/task/{tid}"
+        fields = kernel.fields(f"{task}/stat")
+        if fields:
+            found.append(
+                {
+                    "id": tid,
+                    "name": kernel.text(f"{task}/comm").rstrip("\n"),
+                    "state": fields[STATE],
+                    "wchan": kernel.text(f"{task}/wchan"),
+                    "waits": waiting.of(tid),
+                    "used": kernel.used(pid, tid),
+                }
+            )
+    return sorted(found, key=lambda one: one["id"] != pid)
+
+
+class Look:
+    """A node as it is seen: first at once, then once more to tell what has moved.
+
+    Args:
+        folder: One on the disk that all nodes share.
+        first: The pids that matter most.
+
+    """
+
+    def __init__(self, folder: Any, first: Any) -> None:
+        self._folder, self._began = folder, time.monotonic()
+        self._time, self._program = time.time(), spy()
+        self._found = processes(first)
+        self._seen = time.monotonic()
+        self._pythons = [pid for pid in self._found if is_python(pid)]
+        self._stopped = {pid for pid, one in self._found.items() if one["state"] in "Tt"}
+        self._frames: Any = {}
+
+    def at_once(self) -> None:
+        """See where all threads are, and what ranks have entered."""
+        asked = ask(set(self._pythons) - self._stopped)
+        if self._program is not None:
+            told = stacks(self._program, self._pythons, self._stopped & set(self._pythons))
+            self._frames, problems, native = told
+            for pid, process in self._found.items():
+                process["threads_problem"] = problems.get(pid, "")
+                process["native_problem"] = native.get(pid, "")
+        for pid, recorded in answers(asked).items():
+            self._found[pid]["recorded"] = recorded
+        self._took = time.monotonic() - self._seen
+
+    def again(self) -> None:
+        """See what has moved since, and which of those that run run elsewhere."""
+        left = self._began + LIMIT - time.monotonic()
+        time.sleep(max(0.0, min(self._seen + BETWEEN - time.monotonic(), left)))
+        for pid, process in self._found.items():
+            fields = stat(pid)
+            process["cpu_since"] = max(0.0, seconds(fields) - process["cpu"]) if fields else 0
+            for one in process["threads"]:
+                one["cpu_since"] = max(0.0, kernel.used(pid, one["id"]) - one["used"])
+        left = self._began + LIMIT - time.monotonic()
+        if self._program is None or left < SHORTEST:
+            return
+        hows: Any = {
+            pid: [] for pid in self._pythons if pid in self._frames and pid not in self._stopped
+        }
+        if self._took > QUICK:
+            hows = {pid: how for pid, how in hows.items() if runs(self._found[pid])}
+        later, _ = dumps(self._program, hows, min(PATIENCE, left))
+        for pid, threads in later.items():
+            places = {each["id"]: each["frames"] for each in threads}
+            for each in self._frames[pid]:
+                each["elsewhere"] = each["frames"] != places.get(each["id"])
+
+    def told(self, *, compared: Any) -> Any:
+        """Give all that was seen."""
+        return {
+            "processes": [
+                {**one, "threads": merged(one["threads"], self._frames.get(pid, ()), compared)}
+                for pid, one in sorted(self._found.items())
+            ],
+            "stacks_problem": "" if self._program is not None else "py-spy is not there",
+            "disk_free": shutil.disk_usage(self._folder).free,
+            "memory_free": memory_free(),
+            "oom_kills": oom_kills(),
+            "load": os.getloadavg()[0],
+            "time": self._time,
+            "problem": "",
+        }
+
+
+def runs(process: Any) -> Any:
+    """Tell whether one of a process's threads was running, or ran since."""
+    return any(one["state"] == "R" or one["cpu_since"] > MOVED for one in process["threads"])
+
+
+def merged(tasks: Any, stacks: Any, compared: Any) -> Any:
+    """Join what the kernel and py-spy say of the threads of a process.
+
+    Of those that run no Python, the main one is told, and those that are at work.
+    """
+    threads = {one["id"]: dict(one) for one in tasks}
+    seen = {each["id"] for each in stacks}
+    for each in stacks:
+        whole = {**threads.get(each["id"], {}), **each}
+        whole["name"] = each["name"] or whole["name"]
+        threads[each["id"]] = whole
+    found: Any = []
+    others: Any = []
+    for number, one in threads.items():
+        used = one.get("cpu_since", 0)
+        elsewhere = one.pop("elsewhere", None)
+        one.pop("used", None)
+        if compared:
+            moved = used > MOVED or bool(elsewhere)
+            one["moved"] = moved if moved or elsewhere is not None or number not in seen else None
+        if number in seen or not found:
+            found.append(one)
+        elif used > MOVED or one["state"] in "RD":
+            others.append(one)
+    return [*found, *others[:NATIVE_THREADS]]
+
+
+def memory_free() -> Any:
+    """Give the bytes that can be had without swapping; None if nobody tells."""
+    for line in read(PROC / "meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
 
 
 def main(file: Any, first: Any) -> None:
     """Write what is seen."""
-    told = look(file.parent, first)
+    look = Look(file.parent, first)
+    look.at_once()
+    with suppress(OSError):
+        write(file, look.told(compared=False))
+    look.again()
+    told = look.told(compared=True)
     try:
-        file.write_text(json.dumps(told), encoding="utf-8")
+        write(file, told)
     except OSError as error:
         packed = pack(told)
         if len(packed) <= LINE:
@@ -334,6 +337,17 @@ def main(file: Any, first: Any) -> None:
             return
         told["problem"] = f"{file}: {error.strerror}"
     sys.stdout.write(json.dumps({**told, "processes": []}) + "\n")
+
+
+def write(file: Any, told: Any) -> None:
+    """Write all at once: who is cut off leaves what was there before."""
+    draft = file.with_name(f"{file.name}.draft")
+    try:
+        draft.write_text(json.dumps(told), encoding="utf-8")
+        draft.replace(file)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def pack(told: Any) -> Any:

@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from metta_sandbox.node.agent.client import AgentClient, AgentError
+from metta_sandbox.node.agent.stacks import NATIVE_STACKS
 from metta_sandbox.probes import source
-from metta_sandbox.probes.look_at_processes import NATIVE_STACKS
+from metta_sandbox.probes.look_at_processes import BETWEEN_LOOKS
+
+#: Seconds between two looks at a node: the other one's failure is known, so that no more are spent.
+_BETWEEN_LOOKS = "1"
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class WorkerGroup:
         env = {
             "METTA_RUN_FOLDER": str(file.parent),
             NATIVE_STACKS: os.environ.get(NATIVE_STACKS, ""),
+            BETWEEN_LOOKS: _BETWEEN_LOOKS,
         }
         with suppress(AgentError):
             self._client.start(group, command, env)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from metta_sandbox.autopsy.seen import Process
-from metta_sandbox.probes.look_at_processes import NATIVE_STACKS, stacks
+from metta_sandbox.node.agent.stacks import NATIVE_STACKS, stacks
 
 WAITS = {"name": "pthread_cond_wait", "filename": "/lib/libc.so.6", "module": "/lib/libc.so.6"}
 MAIN = {"name": "main", "filename": "/work/train.py", "module": None}
