@@ -47,4 +47,5 @@ def _items(found: Findings) -> Iterator[Item]:
     yield judge_engine.node_image(on.images)
     yield judge_host.packages(found.packages, on.images)
     yield judge_host.python(found.python, host)
+    yield judge_host.stacks(found.stacks, host)
     yield judge_host.memory(found.memory)

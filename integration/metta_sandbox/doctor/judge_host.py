@@ -6,7 +6,7 @@ from metta_sandbox.doctor import mend
 from metta_sandbox.doctor.item import Item, Status, Unknown
 from metta_sandbox.doctor.judge_engine import GB, MEMORY_COMFORTABLE
 from metta_sandbox.doctor.read_engine import Images
-from metta_sandbox.doctor.read_host import Host, Memory, Packages, Python
+from metta_sandbox.doctor.read_host import Host, Memory, Packages, Python, Stacks
 
 
 def memory(found: Memory | Unknown) -> Item:
@@ -52,6 +52,21 @@ def python(found: Python | Unknown, host: Host) -> Item:
         shown = f"{found.here}; an environment for nodes is made with {found.suitable}"
         return Item("python", Status.OK, shown, needed)
     return Item("python", Status.WARNING, found.here, needed, mend.python(host))
+
+
+def stacks(found: Stacks | Unknown, host: Host) -> Item:
+    """Judge whether an autopsy sees where the programs of local processes stand."""
+    name, needed = "stacks", "py-spy, to see where programs of local processes hang"
+    if isinstance(found, Unknown):
+        return Item.unknown(name, found, needed)
+    if not found.python:
+        return Item(name, Status.OK, "py-spy comes with the nodes' environment", needed)
+    if not found.problem:
+        return Item(name, Status.OK, "py-spy reads them", needed)
+    cure = f"{found.python} -m pip install py-spy"
+    if "not there" not in found.problem:
+        cure = mend.as_root(host, "sysctl -w kernel.yama.ptrace_scope=1")
+    return Item(name, Status.WARNING, found.problem, needed, cure)
 
 
 def plays_on_processes(python: Python | Unknown, packages: Packages | Unknown) -> bool:

@@ -12,7 +12,7 @@ from metta_sandbox.doctor import read_engine, read_host
 from metta_sandbox.doctor.item import NEEDS_AN_ENGINE, Unknown
 from metta_sandbox.doctor.probe import Deadline, Probe, ProbeError
 from metta_sandbox.doctor.read_engine import Engine, Images, Info, Inside, NoEngine
-from metta_sandbox.doctor.read_host import Host, Memory, Packages, Python
+from metta_sandbox.doctor.read_host import Host, Memory, Packages, Python, Stacks
 
 _NO_ENGINE = Unknown(NEEDS_AN_ENGINE)
 
@@ -50,6 +50,7 @@ class Findings:
     memory: Memory | Unknown
     python: Python | Unknown
     packages: Packages | Unknown
+    stacks: Stacks | Unknown
     on_engine: OnEngine = OnEngine()
 
 
@@ -57,6 +58,7 @@ def look(deadline: Deadline) -> Findings:
     """Read everything."""
     host, memory = Probe(read_host.read_host), Probe(read_host.read_memory)
     python = Probe(read_host.read_python)
+    stacks = Probe(lambda: read_host.read_stacks(deadline))
     engine = Probe(lambda: read_engine.read_engine(deadline)).answer(deadline)
     answers = isinstance(engine, Engine)
     info = (
@@ -72,6 +74,7 @@ def look(deadline: Deadline) -> Findings:
         memory=memory.answer(deadline),
         python=python.answer(deadline),
         packages=packages.answer(deadline),
+        stacks=stacks.answer(deadline),
         on_engine=on_engine,
     )
 

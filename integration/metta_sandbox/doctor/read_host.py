@@ -23,7 +23,7 @@ from metta_sandbox.image.node_platform import NodePlatform
 from metta_sandbox.image.pip_client import find_pip
 from metta_sandbox.image.wheelhouse import WheelSpec
 from metta_sandbox.resources import compose_folder
-from metta_sandbox.stack.node_python import MODULES, suitable_python
+from metta_sandbox.stack.node_python import MODULES, made_python, suitable_python
 
 _PYPI = "https://pypi.org"
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -98,6 +98,20 @@ class Python:
     here: str
     complete: bool
     suitable: str
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """Whether it can be seen where in its code a local process stands.
+
+    Args:
+        python: The nodes' interpreter; empty if their environment is yet to be made.
+        problem: Why no stack can be read, or an empty string.
+
+    """
+
+    python: str
+    problem: str = ""
 
 
 _FAMILIES = {
@@ -229,3 +243,12 @@ def read_python() -> Python:
     except MachineError:
         suitable = ""
     return Python(platform.python_version(), complete, suitable)
+
+
+def read_stacks(deadline: Deadline) -> Stacks:
+    """Try to read a stack as it is read of nodes that are local processes."""
+    python = made_python()
+    if python is None:
+        return Stacks("")
+    said = deadline.ask(python, "-m", "metta_sandbox.node.agent.stacks")
+    return Stacks(python, said.checked("reading a stack").strip())

@@ -36,10 +36,7 @@ def find_python(progress: Progress) -> str:
     if all(importlib.util.find_spec(module) for module in MODULES):
         return sys.executable
     python, version = suitable_python()
-    wheels = wheelhouse.WheelSpec.for_nodes(
-        NodePlatform.of_engine(platform.machine(), version), _constraints()
-    )
-    folder = Path(user_cache_path("metta-sandbox")) / "nodes" / wheels.key
+    wheels, folder = _environment(version)
     ready = folder / "ready"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
@@ -50,14 +47,39 @@ def find_python(progress: Progress) -> str:
         return str(_with_ours(folder) / "bin" / "python")
 
 
+def made_python() -> str | None:
+    """Return the interpreter that nodes have, unless it is yet to be made.
+
+    Raises:
+        MachineError: No suitable Python is here.
+
+    """
+    if all(importlib.util.find_spec(module) for module in MODULES):
+        return sys.executable
+    over = _over(_environment(suitable_python()[1])[1])
+    return str(over / "bin" / "python") if (over / "ready").exists() else None
+
+
+def _environment(version: str) -> tuple[wheelhouse.WheelSpec, Path]:
+    """Say which packages nodes of a version of Python have, and where their environment lies."""
+    wheels = wheelhouse.WheelSpec.for_nodes(
+        NodePlatform.of_engine(platform.machine(), version), _constraints()
+    )
+    return wheels, Path(user_cache_path("metta-sandbox")) / "nodes" / wheels.key
+
+
+def _over(folder: Path) -> Path:
+    package = package_folder()
+    parts = f"{package}\n{Path(overlay.__file__).read_text()}"
+    return folder.with_name(f"{folder.name}-{hashlib.sha256(parts.encode()).hexdigest()[:8]}")
+
+
 def _with_ours(folder: Path) -> Path:
     """Return an environment over the nodes' that has this copy of our package, too.
 
     The one below has what we need, but not us: all working copies share it.
     """
-    package = package_folder()
-    parts = f"{package}\n{Path(overlay.__file__).read_text()}"
-    over = folder.with_name(f"{folder.name}-{hashlib.sha256(parts.encode()).hexdigest()[:8]}")
+    package, over = package_folder(), _over(folder)
     ready = over / "ready"
     if not ready.exists():
         shutil.rmtree(over, ignore_errors=True)

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Collection, Dict, Iterable, List, Mapping, Optional, Tuple
 
+from metta_sandbox.node.agent.processes import dying_with_this
+
 #: Seconds within which py-spy must have told of all processes, and of their calls of C and C++.
 PATIENCE, _NATIVE_PATIENCE = 7.0, 5.0
 #: Set to anything where those are wanted, too.
@@ -133,3 +135,23 @@ def _outline(frame: Dict[str, Any]) -> str:
     """Say what a call is and where: in a library, or on a line of Python."""
     line = "" if _is_native(frame) else f":{frame['line']}"
     return f"{frame['name'][:_LONGEST]} ({Path(frame['filename']).name}{line})"
+
+
+def problem() -> str:
+    """Say why the stack of a process can't be read that was started as a node's are, if so."""
+    program = spy()
+    if program is None:
+        return "py-spy is not there"
+    asleep = [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"]
+    with subprocess.Popen(
+        asleep, stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=dying_with_this()
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        _, problems = dumps(program, {process.pid: []}, PATIENCE)
+        process.kill()
+    return problems.get(process.pid, "")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{problem()}\n")

@@ -9,7 +9,7 @@ from metta_sandbox.doctor import judge, judge_engine, judge_host
 from metta_sandbox.doctor.item import NEEDS_AN_ENGINE, Item, Status, Unknown
 from metta_sandbox.doctor.look import Findings, OnEngine
 from metta_sandbox.doctor.read_engine import Engine, Failure, Images, Info, Inside, NoEngine
-from metta_sandbox.doctor.read_host import Host, Memory, Packages, Python
+from metta_sandbox.doctor.read_host import Host, Memory, Packages, Python, Stacks
 from metta_sandbox.stack.subnet import POOL
 
 GB = 10**9
@@ -42,6 +42,7 @@ HEALTHY = Findings(
     memory=Memory(16 * GB, 12 * GB),
     python=PYTHON,
     packages=PACKAGES,
+    stacks=Stacks("/usr/bin/python3.11"),
     on_engine=OnEngine(
         endpoint="unix:///var/run/docker.sock",
         info=INFO,
@@ -379,6 +380,24 @@ def test_python(found: Python | Unknown, status: Status, shown: str) -> None:
     assert item.status is status
     assert shown in item.found
     assert ("python3.11" in item.mend) == (status is WARNING)
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "shown", "cure"),
+    [
+        (Stacks(""), OK, "comes with", ""),
+        (Stacks("/python"), OK, "reads them", ""),
+        (Stacks("/python", "py-spy is not there"), WARNING, "not there", "/python -m pip"),
+        (Stacks("/python", "Permission Denied"), WARNING, "Permission", "ptrace_scope=1"),
+        (WHY, UNKNOWN, WHY.reason, ""),
+    ],
+)
+def test_stacks(found: Stacks | Unknown, status: Status, shown: str, cure: str) -> None:
+    item = judge_host.stacks(found, DEBIAN)
+    assert item.status is status
+    assert shown in item.found
+    assert cure in item.mend
+    assert bool(item.mend) == bool(cure)
 
 
 @pytest.mark.parametrize(
