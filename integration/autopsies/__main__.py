@@ -12,8 +12,12 @@ from pathlib import Path
 from rich.console import Console
 from ruamel.yaml import YAML
 
+from autopsies import cells
 from autopsies.corpus import Known, chosen, once_each, sweeps
+from autopsies.judged import misses, table
+from autopsies.playing import busy, play_cells
 from autopsies.score import Scored, by_kind, each, score
+from autopsies.ways import WAYS
 from metta_sandbox.report import results
 from metta_sandbox.verdict import Verdict
 
@@ -25,6 +29,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; returns 0 if every cause and rank was named right."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    with busy(options.load):
+        return _play_ways(parser, options) if options.ways else _play_faults(parser, options)
+
+
+def _play_ways(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    """Play ways of going wrong that no fault makes."""
+    words = [word.replace("-", "_") for word in options.only]
+    ways = [one for one in WAYS if not words or any(word in one.name for word in words)]
+    launchers, engines = options.launcher or cells.LAUNCHERS, [options.engine]
+    if options.sample:
+        picked = cells.sampled(ways, launchers, engines, options.sample, options.seed)
+    else:
+        picked = cells.plainest(ways, launchers, engines, mirrored=options.mirrored)
+    if not picked:
+        parser.error(f"no way of these is known; all: {', '.join(one.name for one in WAYS)}")
+    kept = options.kept or options.artifacts / "cells.jsonl"
+    if options.kept is None:
+        kept.unlink(missing_ok=True)
+    judged = play_cells(picked, options.artifacts, kept, options.jobs)
+    sys.stdout.write(f"{misses(judged)}\n{table(judged)}\n")
+    return 0 if all(one.right and one.happened for one in judged) else 1
+
+
+def _play_faults(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    """Play faults of the catalogue."""
     # Names are kinds and numbers, as in ``no-name-2``.
     picked = chosen([word.replace("_", "-") for word in options.only])
     if options.kinds:
@@ -78,7 +107,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine", choices=("process", "compose"), default="process")
     parser.add_argument("--times", type=int, default=1, help="how often all is played")
     parser.add_argument("--jobs", type=int, default=JOBS, help="sweeps that are played at once")
+    parser.add_argument("--load", type=int, default=0, help="processes that are busy meanwhile")
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts/autopsies"))
+    ways = parser.add_argument_group("ways of going wrong that no fault makes")
+    ways.add_argument("--ways", action="store_true", help="play those; words pick some by name")
+    ways.add_argument(
+        "--launcher", action="append", choices=cells.LAUNCHERS, help="who starts the ranks; again"
+    )
+    ways.add_argument("--mirrored", action="store_true", help="each rank is the odd one once")
+    ways.add_argument("--sample", type=int, default=0, help="so many of each launcher, by chance")
+    ways.add_argument("--seed", type=int, default=0, help="of that chance")
+    ways.add_argument("--kept", type=Path, help="a file to note cells in, and to go on from")
     return parser
 
 

@@ -1,0 +1,20 @@
+"""One rank leaves without a word."""
+
+import os
+
+import torch.distributed as dist
+from training import batches, finish, learn, odd, run, start
+
+
+def main():
+    model, optimizer = start()
+    for step, x in enumerate(batches(), 1):
+        loss = learn(model, optimizer, x, step)
+        if odd() and step == 4:
+            os._exit(5)
+        dist.all_reduce(loss)
+    finish(loss)
+
+
+if __name__ == "__main__":
+    run(main)
