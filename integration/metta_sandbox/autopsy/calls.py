@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from metta_sandbox.autopsy.seen import Frame, Process, Thread
-from metta_sandbox.autopsy.words import LIBRARY, WRAPPERS
+from metta_sandbox.autopsy.words import LIBRARY, WRAPPERS, Exc
 
 
 class Doing(str, Enum):
@@ -15,12 +15,14 @@ class Doing(str, Enum):
 
     COLLECTIVE = "collective"
     RENDEZVOUS = "rendezvous"
+    STORE = "store"
     API = "api"
     TRACKER = "tracker"
     LOCK = "lock"
     GIL = "gil"
     STOPPED = "stopped"
     IDLE = "idle"
+    STARTING = "starting"
     BUSY = "busy"
     UNKNOWN = "unknown"
 
@@ -34,6 +36,10 @@ class Call:
         name: The call, such as ``all_reduce``.
         place: Where its own code made that call: file and line.
         source: That line of source, if it could be read.
+        thread: The thread that is at it, if that is not the main one.
+        why: What it waits for, in words, where that is known.
+        ended: What ended the thread or child that it waits for in vain.
+        at: The line on which its main thread waits for what ``place`` tells of, if that is another.
 
     """
 
@@ -41,6 +47,10 @@ class Call:
     name: str = ""
     place: str = ""
     source: str = ""
+    thread: str = ""
+    why: str = ""
+    at: str = ""
+    ended: Exc | None = None
 
     @property
     def waits_for_others(self) -> bool:
@@ -61,29 +71,60 @@ _DISTRIBUTED = re.compile(r"torch/distributed/(?!run|elastic|launch)")
 _C10D = re.compile(r"torch/distributed/(distributed_c10d|rendezvous|c10d_logger)\.py$")
 _DDP = re.compile(r"torch/nn/parallel/distributed\.py$")
 _BACKWARD = re.compile(r"torch/(autograd/graph|autograd/__init__|_tensor)\.py$")
+_IN_BACKWARD = frozenset({"backward", "_engine_run_backward", "grad"})
+_IMPORT = re.compile(r"importlib\._bootstrap|importlib/__init__\.py$")
 _HTTP = re.compile(r"/(http/client|urllib3/.*|requests/.*|httpx/.*|urllib/request)(\.py)?$")
 _WANDB = re.compile(r"/wandb/")
-_LOCK_MODULES = re.compile(r"/(threading|queue|multiprocessing/\w+|concurrent/futures/\w+)\.py$")
-_LOCK_SOURCE = re.compile(
-    r"\b(acquire|join|wait|get)\s*\(|^with\s+[\w.]*(lock|mutex|sem)\w*", re.IGNORECASE
+_LOCK_MODULES = re.compile(
+    r"/(threading|queue|subprocess|concurrent/futures/\w+|multiprocessing/\w+"
+    r"|torch/multiprocessing/\w+|torch/utils/data/\w+)\.py$"
 )
+_LOCK_SOURCE = re.compile(
+    r"\b(acquire|join|wait|get|result|communicate)\s*\(|^with\s+[\w.]*(lock|mutex|sem)\w*",
+    re.IGNORECASE,
+)
+#: A call on PyTorch's store, which is C++ and has no frame of its own.
+_STORE = re.compile(
+    r"\b\w*store\w*\.(?P<call>wait|get|multi_get)\(\s*(?P<key>[^)]*)", re.IGNORECASE
+)
+#: Waiting for a collective or message that was begun before; this is C++ as well.
+_WORK = re.compile(r"\.(wait|synchronize|wait_for\w*)\(")
 #: Our own hand-off, whose store is another way to wait for the other nodes.
 _HAND_OFF = re.compile(r"metta_sandbox/node/handoff\.py$")
 
 
 def reading(process: Process) -> Call:
-    """Tell what a process is at."""
+    """Tell what a process is at, by its main thread."""
     main = process.main
     if process.stopped:
-        where = _own(main) if main else None
+        where = own_frame(main) if main else None
         return _call(Doing.STOPPED, "", where)
     if main is None or not main.frames:
         return Call(Doing.UNKNOWN, place=process.threads_problem)
-    call = _of_stack(main)
+    call = of_thread(process, main)
     if call.doing in {Doing.IDLE, Doing.LOCK}:
         holder = next((one for one in process.threads if one.owns_gil and one is not main), None)
         if holder is not None:
-            return _call(Doing.GIL, holder.name, _own(holder))
+            return _call(Doing.GIL, holder.name, own_frame(holder))
+    return call
+
+
+def of_thread(process: Process, thread: Thread) -> Call:
+    """Tell what one thread is at, taken by itself."""
+    call = _of_stack(thread)
+    if call.doing in {Doing.IDLE, Doing.LOCK} and thread.frames[0] is own_frame(thread):
+        return _in_c(process, call)
+    return call
+
+
+def _in_c(process: Process, call: Call) -> Call:
+    """Tell what a call that has no frame below the program's own waits for."""
+    if store := _STORE.search(call.source):
+        name = f"store.{store['call']}"
+        why = f"for {store['key'].strip()}" if store["key"].strip() else ""
+        return replace(call, doing=Doing.STORE, name=name, why=why)
+    if _WORK.search(call.source) and process.recorded and process.recorded.entries:
+        return replace(call, doing=Doing.COLLECTIVE, name=process.recorded.entries[-1].name)
     return call
 
 
@@ -93,7 +134,7 @@ def call_of(frames: tuple[Frame, ...]) -> Call:
 
 
 def _of_stack(thread: Thread) -> Call:
-    frames, own, inner = thread.frames, _own(thread), thread.frames[0]
+    frames, own, inner = thread.frames, own_frame(thread), thread.frames[0]
     if (collective := _collective(frames)) is not None:
         name, rendezvous = collective
         return _call(Doing.RENDEZVOUS if rendezvous else Doing.COLLECTIVE, name, own)
@@ -106,13 +147,15 @@ def _of_stack(thread: Thread) -> Call:
 def _local(thread: Thread, own: Frame | None) -> tuple[Doing, str]:
     """Tell what a thread is at that waits for no other rank, and in which call."""
     frames, inner = thread.frames, thread.frames[0]
+    called = frames[: frames.index(own)] if own in frames else frames
+    if _outermost(called, _IMPORT) is not None:
+        return Doing.STARTING, "import"
     if (tracker := _outermost(frames, _WANDB)) is not None:
-        return Doing.TRACKER, f"wandb {tracker.function}"
+        return Doing.TRACKER, f"wandb {bare(tracker.function)}"
+    if thread.active or thread.moved or thread.state == "R":
+        return Doing.BUSY, inner.function
     if _outermost(frames, _HTTP) is not None:
         return Doing.API, inner.function
-    if thread.active:
-        return Doing.BUSY, inner.function
-    called = frames[: frames.index(own)] if own in frames else frames
     waits = _outermost(called, _LOCK_MODULES)
     if waits is not None or (own is not None and _LOCK_SOURCE.search(own.source)):
         return Doing.LOCK, waits.function if waits else ""
@@ -125,25 +168,27 @@ def _outermost(frames: tuple[Frame, ...], file: re.Pattern[str]) -> Frame | None
 
 def _collective(frames: tuple[Frame, ...]) -> tuple[str, bool] | None:
     """Name the outermost call of torch.distributed on a stack, and whether it is a rendezvous."""
-    c10d = [_bare(one.function) for one in frames if _C10D.search(one.file)]
-    known = [name for name in c10d if name not in WRAPPERS]
+    c10d = [bare(one.function) for one in frames if _C10D.search(one.file)]
+    known = [name for name in c10d if name not in WRAPPERS and name != "<module>"]
     if known:
         return known[-1], any(_RENDEZVOUS.fullmatch(name) for name in known)
-    if (module := _outermost(frames, _DDP)) is not None:
-        return f"DistributedDataParallel.{_bare(module.function)}", False
-    if _outermost(frames, _BACKWARD) is not None:
+    module = _outermost(frames, _DDP)
+    if module is not None and bare(module.function) != "<module>":
+        return f"DistributedDataParallel.{bare(module.function)}", False
+    backward = _outermost(frames, _BACKWARD)
+    if backward is not None and bare(backward.function) in _IN_BACKWARD:
         return "backward", False
     if ".wait(" in frames[0].source and _DISTRIBUTED.search(frames[0].file):
         return "wait", False
     return None
 
 
-def _bare(function: str) -> str:
+def bare(function: str) -> str:
     """Take a function's own name; since Python 3.11 stacks have the qualified one."""
     return function.rpartition(".")[2]
 
 
-def _own(thread: Thread | None) -> Frame | None:
+def own_frame(thread: Thread | None) -> Frame | None:
     """Find the innermost call of the program's own code: neither a library's nor ours."""
     if thread is None:
         return None

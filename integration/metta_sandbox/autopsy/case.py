@@ -4,53 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import count
+from typing import Any
 
 from metta_sandbox.autopsy.calls import Call, reading
-from metta_sandbox.autopsy.seen import NodeLook, Process, Recorded
+from metta_sandbox.autopsy.members import Member, Tree, member_of
+from metta_sandbox.autopsy.seen import Life, NodeLook, Process, Recorded
 from metta_sandbox.autopsy.words import Exc
 from metta_sandbox.stack.link import SWEEP
 from metta_sandbox.timeline.recording import Event
 
 _TRIAL_GROUP = re.compile(r"trial-(\d+)")
-
-
-@dataclass(frozen=True)
-class Member:
-    """One rank of the trial, as far as it is known.
-
-    Attributes:
-        rank: Its number.
-        node: Its host.
-        process: What was seen of it; None if it was not there.
-        call: What it is at; None if it was not there.
-        status: Its exit status, negative for a signal; None while it lives.
-        ended: When it did, in seconds since the run began.
-        error: The last exception in its log.
-        step: The last training step that it told.
-        out_of_memory: Whether the kernel has killed it, as memory ran out.
-        started: Whether its launcher has told of it.
-        recorded: The collectives that it has entered, if it could still tell.
-
-    """
-
-    rank: int
-    node: str
-    process: Process | None = None
-    call: Call | None = None
-    status: int | None = None
-    ended: float | None = None
-    error: Exc | None = None
-    step: int | None = None
-    out_of_memory: bool = False
-    started: bool = False
-    recorded: Recorded | None = None
-
-    @property
-    def alive(self) -> bool:
-        """Whether it had not ended."""
-        return self.status is None
 
 
 @dataclass(frozen=True)
@@ -68,6 +34,8 @@ class Case:
         recorded: By rank: the collectives that it had entered when an exception ended it.
         rollout_errors: By host: the last exception of its rollout or command.
         fallen: By host: how it ended, of nodes and services that are gone.
+        lives: By host: what its processes told of themselves.
+        script: Whether a command of the user's runs in the place of our rollout.
 
     """
 
@@ -81,6 +49,8 @@ class Case:
     recorded: Mapping[int, Recorded] = field(default_factory=dict)
     rollout_errors: Mapping[str, Exc] = field(default_factory=dict)
     fallen: Mapping[str, str] = field(default_factory=dict)
+    lives: Mapping[str, Sequence[Life]] = field(default_factory=dict)
+    script: bool = False
 
     @property
     def group(self) -> str:
@@ -89,8 +59,46 @@ class Case:
 
     @cached_property
     def members(self) -> tuple[Member, ...]:
-        """The ranks of the trial, in order; also those that never came."""
-        return tuple(self._member(rank) for rank in range(len(self.hosts) * self.ranks_per_node))
+        """The ranks of the trial or of a user's command, in order; also those that never came."""
+        bases = [self._command(host) for host in self.hosts]
+        if self.begun or not self.script:
+            bases = [self._member(rank) for rank in range(self.size)]
+        found = [one for host in self.hosts for one in self._ranks_on(host, bases)]
+        return tuple(sorted(self._first_failed(found), key=lambda one: one.rank))
+
+    @property
+    def size(self) -> int:
+        """How many ranks the scenario asks for."""
+        return len(self.hosts) * self.ranks_per_node
+
+    @cached_property
+    def epoch(self) -> float:
+        """When the run began, by the clock of the nodes."""
+        walls = (float(event.get("wall") or 0.0) - event.received for event in self.events)
+        return max((each for each in walls if each > 0), default=0.0)
+
+    @cached_property
+    def trees(self) -> dict[str, Tree]:
+        """What runs and ran on each node."""
+        return {host: self._tree(host) for host in self.hosts}
+
+    def to_json(self) -> dict[str, Any]:
+        """Write what is not kept elsewhere: what ranks, launchers and commands said."""
+        said: dict[str, Mapping[Any, Exc]] = {
+            "errors": self.errors,
+            "launcher_errors": self.launcher_errors,
+            "rollout_errors": self.rollout_errors,
+        }
+        told: dict[str, Any] = {
+            name: {str(who): asdict(error) for who, error in each.items()}
+            for name, each in said.items()
+        }
+        lives = {host: [one.model_dump() for one in each] for host, each in self.lives.items()}
+        return {"trial": self.trial, "fallen": dict(self.fallen), **told, "lives": lives}
+
+    def member(self, rank: int) -> Member:
+        """Give one rank."""
+        return next(one for one in self.members if one.rank == rank)
 
     @cached_property
     def begun(self) -> bool:
@@ -135,9 +143,85 @@ class Case:
                 found[host] = process
         return found
 
+    def _tree(self, host: str) -> Tree:
+        look = self.looks.get(host, NodeLook())
+        lives = {
+            one.pid: one
+            for one in (*look.lives, *self.lives.get(host, ()))
+            if self.script or one.trial is None or one.trial == self.trial
+        }
+        return Tree(look, lives, frozenset(self._pids.values()))
+
+    @cached_property
+    def _pids(self) -> dict[int, int]:
+        """Pids of what our launchers have started, by rank."""
+        return {
+            int(event.get("rank")): int(event.get("process") or 0)
+            for event in self.events
+            if event.name == "rank.started" and event.get("group") == self.group
+        }
+
+    def _ranks_on(self, host: str, bases: Sequence[Member]) -> list[Member]:
+        """Find the ranks of a node below what was started there."""
+        tree, found = self.trees[host], []
+        own = [one for one in bases if one.node == host]
+        for base in own:
+            pids = tree.ranks(self._pids_of(tree, base, alone=len(own) == 1))
+            if pids:
+                ranks = [member_of(tree, base, pid, alone=len(pids) == 1) for pid in pids]
+                found += _numbered(tree, ranks, pids)
+            else:
+                found.append(self._without_ranks(tree, base))
+        return found
+
+    def _pids_of(self, tree: Tree, base: Member, *, alone: bool) -> list[int]:
+        if self.script and not self.begun:
+            return sorted({*tree.processes, *tree.lives})
+        root = self._pids.get(base.rank, 0)
+        pids = set(tree.below(root)) if root in tree.processes or root in tree.lives else set()
+        mine = (
+            pid
+            for pid, life in tree.lives.items()
+            if life.trial == self.trial and (alone or life.environ.get("RANK") == str(base.rank))
+        )
+        return sorted(pids.union(mine))
+
+    def _without_ranks(self, tree: Tree, base: Member) -> Member:
+        """Say what is known where there is no rank: of the command itself, if it still runs."""
+        process = tree.processes.get(self._pids.get(base.rank, 0))
+        if process is None:
+            gone = base.status is not None
+            return replace(base, gone=gone, error=base.error if gone else None)
+        found = member_of(tree, base, process.pid, alone=True)
+        return replace(found, rank=base.rank)
+
+    def _command(self, host: str) -> Member:
+        status, ended = self.commands.get(host, (None, None))
+        rank = self.hosts.index(host)
+        return Member(rank, host, status=status, ended=ended, error=self.rollout_errors.get(host))
+
+    def _first_failed(self, members: Sequence[Member]) -> list[Member]:
+        """Take the ranks of the first generation that failed; a launcher has restarted the rest."""
+        generations = sorted({one.generation for one in members})
+        chosen = next(
+            (
+                each
+                for each in generations
+                if any(one.generation == each and one.gone and one.status for one in members)
+            ),
+            generations[-1] if generations else 0,
+        )
+        return [self._timed(one) for one in members if one.generation == chosen]
+
+    def _timed(self, member: Member) -> Member:
+        """Tell an end in seconds since the run began, whichever clock it was told by."""
+        if member.ended is None or member.ended < self.epoch or not self.epoch:
+            return member
+        return replace(member, ended=member.ended - self.epoch)
+
     def _member(self, rank: int) -> Member:
         node = self.hosts[rank // self.ranks_per_node]
-        pid = status = ended = step = None
+        status = ended = step = None
         killed = started = False
         for event in self.events:
             if event.get("rank") != rank or event.get("group") == SWEEP:
@@ -145,24 +229,37 @@ class Case:
             if event.get("group") != self.group and event.get("trial") != self.trial:
                 continue
             if event.name == "rank.started":
-                pid, node, started = event.get("process"), str(event.get("node")), True
+                node, started = str(event.get("node")), True
             elif event.name == "rank.exited":
                 status, ended = event.get("status"), event.received
                 killed = bool(event.get("out_of_memory"))
             elif event.name == "train.step":
                 step = event.get("step")
-        look = self.looks.get(node)
-        process = look.process(pid) if look else None
-        if process is not None:
-            # It lived when it was looked at; what it ended of later was our ending it.
-            status = ended = None
-        call = reading(process) if process else None
-        # One that lived wrote whatever its log says of an error when it was ended.
-        error = None if status is None else self.errors.get(rank)
-        recorded = process.recorded if process else self.recorded.get(rank)
         return Member(
-            rank, node, process, call, status, ended, error, step, killed, started, recorded
+            rank,
+            node,
+            status=status,
+            ended=ended,
+            error=self.errors.get(rank),
+            step=step,
+            out_of_memory=killed,
+            started=started,
+            recorded=self.recorded.get(rank),
         )
+
+
+def _numbered(tree: Tree, members: Sequence[Member], pids: Sequence[int]) -> list[Member]:
+    """Give those ranks of a node a number that have none, in the order of their start."""
+    if len(members) == 1:
+        return list(members)
+    numbers = [tree.number(pid) for pid in pids]
+    known = {each for each in numbers if each is not None}
+    start = 0 if known else members[0].rank * len(members)
+    free = (each for each in count(start) if each not in known)
+    return [
+        replace(one, rank=next(free)) if number is None else one
+        for one, number in zip(members, numbers, strict=True)
+    ]
 
 
 def trial_under_way(events: Sequence[Event]) -> int | None:

@@ -26,7 +26,11 @@ Kind = Literal[
     "port taken",
     "tracker failed",
     "node lost",
+    "deadlock",
 ]
+
+#: How sure it is: seen, inferred from less than all that would show it, or not known.
+Certainty = Literal["certain", "likely", "unknown"]
 
 
 class Waiting(BaseModel):
@@ -54,3 +58,14 @@ class Cause(BaseModel):
     step: int | None = Field(default=None, description="The last training step it had done.")
     call: str = Field(default="", description="The call it was in.")
     waiting: tuple[Waiting, ...] = Field(default=(), description="Who waits because of it.")
+    certainty: Certainty = Field(
+        default="certain",
+        description="How sure it is: seen, inferred from less than would show it, or not known.",
+    )
+    evidence: tuple[str, ...] = Field(default=(), description="What it was told from.")
+
+    @property
+    def told(self) -> str:
+        """The sentence with how sure it is, and what it stands on."""
+        seen = f": {', '.join(self.evidence)}" if self.evidence else ""
+        return f"{self.sentence} ({self.certainty}{seen})"

@@ -1,27 +1,29 @@
 """From what was seen to one sentence: what happened first, to whom, and who waits for whom.
 
-Each look at the case answers one question, in the order in which causes hide each other: who is
-gone, who died by itself, who does not come to where the others wait.
+The cause is where all waiting ends (``graph``): at a node that is gone, a rank that ended by
+itself, one that does not come to where the others wait. What ranks have entered (``sequences``)
+and where they meet (``meeting``) tells what keeps them apart where all of them wait.
 """
 
 from __future__ import annotations
 
 import math
 import re
-import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
 
 from metta_sandbox.autopsy.calls import Doing
-from metta_sandbox.autopsy.case import Case, Member
-from metta_sandbox.autopsy.cause import Cause, Kind
-from metta_sandbox.autopsy.kinds import LEFT_ALONE, TOLD_TO_END, TRACKER, kind_of, what_holds
-from metta_sandbox.autopsy.meeting import cannot_reach, launcher_failed
+from metta_sandbox.autopsy.case import Case
+from metta_sandbox.autopsy.cause import Cause, Certainty
+from metta_sandbox.autopsy.deaths import clashed, death_of, failed_by_themselves, left_alone
+from metta_sandbox.autopsy.graph import graph_of, order, waits
+from metta_sandbox.autopsy.kinds import TRACKER, kind_of, what_holds
+from metta_sandbox.autopsy.meeting import cannot_reach, launcher_failed, meeting_differs
+from metta_sandbox.autopsy.members import Member
 from metta_sandbox.autopsy.rollouts import rollout_broke, rollout_died, rollout_hangs
-from metta_sandbox.autopsy.sentences import cause_of, of_rank
+from metta_sandbox.autopsy.sentences import cause_of, of_rank, seen_of
 from metta_sandbox.autopsy.sequences import collectives_differ
 from metta_sandbox.autopsy.words import Exc
-from metta_sandbox.stack.ends import describe_end
 
 #: What is said of a node whose agent has ended, or is about to, and kills all that it has started.
 _NODE_GONE = re.compile(
@@ -37,12 +39,17 @@ def diagnose(case: Case) -> Cause | None:
         _different_overrides,
         _name_again,
         launcher_failed,
-        collectives_differ,
-        _rank_died,
+        _rank_failed,
         _no_number,
         rollout_broke,
+        meeting_differs,
         cannot_reach,
-        _rank_hangs,
+        collectives_differ,
+        _rank_absent,
+        _ended_early,
+        _clashed,
+        _all_wait,
+        _lost_a_peer,
         _not_scored,
         rollout_died,
         rollout_hangs,
@@ -125,81 +132,18 @@ def _name_again(case: Case) -> Cause | None:
     return None
 
 
-def _rank_died(case: Case) -> Cause | None:
-    failed = [one for one in case.members if one.status not in (None, 0)]
+def _rank_failed(case: Case) -> Cause | None:
+    """Find the first rank that ended badly of its own."""
+    failed = failed_by_themselves(case)
     if not failed:
         return None
-    # What failed by itself comes before what was left alone by it.
-    first = min(failed, key=lambda one: (_is_left_alone(case, one), one.ended or 0.0))
-    if _is_left_alone(case, first):
-        other = rollout_broke(case) or _rank_hangs(case) or _left_early(case)
-        if other is not None:
-            return other
-    kind, what, call = _death(case, first)
-    if kind == "rank missing at rendezvous" and (absent := _absent(case)) is not None:
-        return absent
-    if first.error is not None and all(_has_ended_left_alone(case, one) for one in case.members):
-        # Nobody failed by itself: what they lost is what was between them.
-        kind, what = "peer unreachable", f"lost a peer that had not ended: it {what}"
-    return of_rank(case, first, kind, what, call)
-
-
-def _left_early(case: Case) -> Cause | None:
-    """Find who ended well while others still waited for it."""
-    for one in case.members:
-        if one.status == 0:
-            what = "ended with status 0 while others still needed it"
-            return of_rank(case, one, "collective mismatch", what)
-    return None
-
-
-def _has_ended_left_alone(case: Case, member: Member) -> bool:
-    if member.status is None:
-        # With a node's command, whatever it has started is killed.
-        return member.node in case.commands
-    return _is_left_alone(case, member)
-
-
-def _is_left_alone(case: Case, member: Member) -> bool:
-    if member.status in TOLD_TO_END:
-        return True
-    if member.status == -signal.SIGKILL and not member.out_of_memory:
-        _, ended = case.commands.get(member.node, (0, math.inf))
-        return (member.ended or 0.0) >= ended
-    return member.error is not None and bool(LEFT_ALONE.search(str(member.error)))
-
-
-def _death(case: Case, member: Member) -> tuple[Kind, str, str]:
-    assert member.status is not None
-    look = case.looks.get(member.node)
-    if member.status == -signal.SIGKILL:
-        if member.out_of_memory or (look is not None and look.oom_kills):
-            return "killed by the kernel", "was killed by the kernel, out of memory", ""
-        return "process died", "was killed by signal 9 (SIGKILL)", ""
-    error = member.error
-    if member.status < 0:
-        name = signal.Signals(-member.status).name
-        what = f"was killed by signal {-member.status} ({name})"
-        # One that aborts has said why; of any other signal it knew nothing when it spoke last.
-        kind = kind_of(error) if error and member.status == -signal.SIGABRT else "exception"
-        if error is None or kind == "exception":
-            return "process died", what, ""
-        return kind, f"{what}, saying: {error}", ""
-    if error is None or not error.kind:
-        # Its last words are no traceback, and may be about anything.
-        said = str(error) if error else ""
-        kind = kind_of(error) if error else "exception"
-        died = kind == "exception"
-        return "process died" if died else kind, describe_end(member.status, said), ""
-    place = f"`{error.function}`, {error.place}" if error.place else ""
-    return kind_of(error), f"raised {error}", place
-
-
-def _absent(case: Case) -> Cause | None:
-    for one in case.members:
-        if one.process is None and one.status is None:
-            return of_rank(case, one, "rank missing at rendezvous", "never came to the rendezvous")
-    return None
+    first = failed[0]
+    kind, what, call = death_of(case, first)
+    if kind == "rank missing at rendezvous":
+        return None
+    again = f", in attempt {first.generation + 1}" if first.generation else ""
+    certainty: Certainty = "certain" if first.status is not None else "likely"
+    return of_rank(case, first, kind, f"{what}{again}", call, certainty=certainty)
 
 
 def _no_number(case: Case) -> Cause | None:
@@ -244,44 +188,92 @@ def _not_scored(case: Case) -> Cause | None:
 # -- somebody does not come ---------------------------------------------------------------------
 
 
-def _rank_hangs(case: Case) -> Cause | None:
-    alive = [one for one in case.members if one.alive and one.call is not None]
-    if not alive or not case.begun:
-        return None
-    missing = [one for one in case.members if one.alive and one.process is None]
-    guilty = [one for one in alive if one.call and not one.call.waits_for_others]
-    if guilty:
-        return _guilty(case, min(guilty, key=_suspicion))
-    if (early := _left_early(case)) is not None:
+def _rank_absent(case: Case) -> Cause | None:
+    """Find the rank that waits for nobody, and for which the others wait."""
+    alive = [one for one in case.members if one.alive]
+    absent = [
+        one
+        for one in alive
+        if one.call is not None and not waits(case, one) and one.call.doing is not Doing.STORE
+    ]
+    waiting = [one for one in case.members if waits(case, one)]
+    if absent:
+        graph = graph_of(case)
+        first = order(graph, absent)[0]
+        assert first.call is not None
+        kind, what = what_holds(first.call)
+        sure: Certainty = "certain" if graph.shown(first.rank) or len(absent) == 1 else "likely"
+        return of_rank(case, first, kind, what, str(first.call), certainty=sure)
+    if (early := _ended_early(case)) is not None:
         return early
-    if missing:
-        return of_rank(case, missing[0], "rank missing at rendezvous", "is not there")
-    return _all_wait(case, alive)
+    missing = [
+        one for one in alive if one.process is None and (one.node in case.looks or not one.started)
+    ]
+    missing.sort(key=lambda one: (one.started, one.rank))
+    if missing and waiting:
+        return _missing(case, missing[0])
+    return _at_the_store(case, alive)
 
 
-def _suspicion(member: Member) -> tuple[int, int]:
-    order = (
-        Doing.STOPPED,
-        Doing.LOCK,
-        Doing.GIL,
-        Doing.IDLE,
-        Doing.API,
-        Doing.TRACKER,
-        Doing.BUSY,
-        Doing.UNKNOWN,
+def _missing(case: Case, member: Member) -> Cause:
+    met = any(one.recorded and one.recorded.entries for one in case.members)
+    what = "is not there" if member.started or met else "never came to the rendezvous"
+    return of_rank(
+        case,
+        member,
+        "rank missing at rendezvous",
+        what,
+        certainty="likely",
+        evidence=("processes",),
     )
-    assert member.call is not None
-    return order.index(member.call.doing), member.rank
 
 
-def _guilty(case: Case, member: Member) -> Cause:
-    call = member.call
+def _at_the_store(case: Case, alive: Sequence[Member]) -> Cause | None:
+    """Find a rank that waits for a key of the store that nobody has set."""
+    found = [one for one in alive if one.call is not None and one.call.doing is Doing.STORE]
+    if not found or (len(found) == len(alive) and len(alive) > 1):
+        return None
+    call = found[0].call
     assert call is not None
     kind, what = what_holds(call)
-    return of_rank(case, member, kind, what, str(call))
+    return of_rank(case, found[0], kind, what, str(call), certainty="likely")
 
 
-def _all_wait(case: Case, alive: Sequence[Member]) -> Cause:
+def _ended_early(case: Case) -> Cause | None:
+    """Find who ended well while others still waited for it."""
+    if not any(waits(case, one) or clashed(one) for one in case.members):
+        return None
+    for one in case.members:
+        if one.status == 0:
+            what = "ended with status 0 while others still needed it"
+            return of_rank(case, one, "collective mismatch", what)
+    return None
+
+
+def _clashed(case: Case) -> Cause | None:
+    """Tell of a rank that ended as another one gave something else in the same collective."""
+    member = next((one for one in case.members if clashed(one)), None)
+    if member is None:
+        return None
+    _, what, call = death_of(case, member)
+    return cause_of(
+        case,
+        "collective mismatch",
+        f"rank {member.rank} ({member.node}) {what}, which is not what another rank was at; "
+        "which of them is wrong is not known",
+        node=member.node,
+        step=member.step,
+        call=call,
+        certainty="unknown",
+        evidence=seen_of(member),
+    )
+
+
+def _all_wait(case: Case) -> Cause | None:
+    alive = [one for one in case.members if one.alive and one.call is not None]
+    if not alive:
+        return None
+
     def where(one: Member) -> tuple[str, str]:
         assert one.call is not None
         return one.call.name, one.call.place
@@ -293,17 +285,55 @@ def _all_wait(case: Case, alive: Sequence[Member]) -> Cause:
         odd = min(alive, key=lambda one: (places[where(one)], -(one.step or -1), -one.rank))
         others = "the others" if common > 1 else "the other"
         at = f"is at {odd.call} while {others} {'are' if common > 1 else 'is'} not"
-        return of_rank(case, odd, "collective mismatch", at, str(odd.call))
-    unsent = [
-        one for one in alive if one.process and any(each.unsent for each in one.process.sockets)
-    ]
+        sure: Certainty = "likely" if common > 1 or odd.step is not None else "unknown"
+        return of_rank(case, odd, "collective mismatch", at, str(odd.call), certainty=sure)
+    return _together(case, alive)
+
+
+def _together(case: Case, alive: Sequence[Member]) -> Cause:
+    """Say what is known where all ranks wait in the same call."""
+    unsent = [one for one in alive if _sends_in_vain(one)]
     first = (unsent or alive)[0]
     call = first.call
     if unsent:
         what = f"sends to a peer that does not take it, in {call}"
-        return of_rank(case, first, "peer unreachable", what, str(call))
+        return of_rank(case, first, "peer unreachable", what, str(call), certainty="likely")
     if call is not None and call.doing is Doing.RENDEZVOUS:
         what = f"waits with all others at the rendezvous, in {call}"
-        return of_rank(case, first, "rank missing at rendezvous", what, str(call))
+        return of_rank(
+            case, first, "rank missing at rendezvous", what, str(call), certainty="unknown"
+        )
     what = f"waits with all others in {call}"
-    return of_rank(case, first, "peer unreachable", what, str(call))
+    return of_rank(case, first, "peer unreachable", what, str(call), certainty="unknown")
+
+
+def _sends_in_vain(member: Member) -> bool:
+    """Tell whether bytes wait to be taken by another rank; by itself, they prove nothing."""
+    if member.process is None:
+        return False
+    own = {each.local for each in member.process.sockets}
+    return any(each.unsent and each.remote not in own for each in member.process.sockets)
+
+
+def _lost_a_peer(case: Case) -> Cause | None:
+    """Say who lost its connection first, where no rank has ended by itself."""
+    left = [one for one in case.members if not one.alive and one.error and left_alone(case, one)]
+    if not left:
+        return None
+    first = min(left, key=lambda one: math.inf if one.ended is None else one.ended)
+    kind, what, call = death_of(case, first)
+    if kind == "rank missing at rendezvous":
+        never = (one for one in case.members if one.process is None and one.status is None)
+        if (absent := next(never, None)) is not None:
+            return _missing(case, absent)
+        return of_rank(case, first, kind, what, call, certainty="likely")
+    if any(_is_unknown(case, one) for one in case.members):
+        return of_rank(case, first, kind, what, call, certainty="likely")
+    what = f"lost a peer that had not ended: it {what}"
+    return of_rank(case, first, "peer unreachable", what, call, certainty="likely")
+
+
+def _is_unknown(case: Case, member: Member) -> bool:
+    """Tell whether nobody has looked for a rank of whose end nothing was heard."""
+    unseen = member.process is None and member.node not in {*case.looks, *case.commands}
+    return member.alive and unseen

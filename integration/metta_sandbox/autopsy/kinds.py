@@ -12,11 +12,14 @@ from metta_sandbox.autopsy.words import Exc
 #: What a rank says, or how it ends, when another one left it or it was told to end.
 LEFT_ALONE = re.compile(
     r"closed by peer|reset by peer|Broken pipe|Connection refused|Application timeout|"
-    r"Connection closed|Connection was likely closed|peer closed|recvValue failed",
+    r"Connection closed|Connection was likely closed|peer closed|recvValue failed|"
+    r"failed to pass monitoredBarrier|wait timeout after|clients joined",
     re.IGNORECASE,
 )
 #: How one ends that was told to.
 TOLD_TO_END = frozenset({-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGTERM})
+#: How PyTorch names ranks that have not come (``monitored_barrier``).
+NAMED_BY_PEERS = re.compile(r"Ranks? ([\d, ]+?) failed to pass")
 _DISK = re.compile(r"No space left on device|Errno 28|ENOSPC|Disk quota exceeded")
 _PORT = re.compile(r"EADDRINUSE|[Aa]ddress already in use|Errno 98")
 #: What is said of a host whose name, or the way to which, nobody knows.
@@ -27,11 +30,24 @@ UNREACHABLE = re.compile(
 )
 #: What launchers, torchrun's and ours, say when they were told to end.
 STOPPED_LAUNCHER = re.compile(r"got signal: \d+|stopped by SIG[A-Z]+")
-_MISMATCH = re.compile(r"[Mm]ismatch between collectives|op\.preamble\.length|do(es)? not match")
+MISMATCH = re.compile(r"[Mm]ismatch between collectives|op\.preamble\.length|do(es)? not match")
 #: What is said of waiting in vain.
 TIMED_OUT = re.compile(r"[Tt]imed? ?out|Timeout")
-_MEETING = re.compile(r"rendezvous|init_process_group")
-_NO_NUMBER = re.compile(r"\b(nan|NaN|inf)\b")
+AT_RENDEZVOUS = re.compile(r"rendezvous|init_process_group|_create_c10d_store")
+#: A value that is no number, as programs say it; no part of a name or a path.
+_NO_NUMBER = re.compile(r"(?<![\w./-])(nan|NaN|NAN|[+-]?inf)(?![\w/-]|\.\w)")
+#: Exceptions by which the system itself speaks.
+_OF_THE_SYSTEM = frozenset(
+    {"OSError", "IOError", "gaierror", "PermissionError", "ConnectionError", "DistNetworkError"}
+    | {"DistStoreError", "DistBackendError", "RuntimeError", "InvalidConfigError"}
+)
+#: Exceptions that programs raise over numbers.
+_OF_NUMBERS = frozenset(
+    {"ValueError", "FloatingPointError", "ArithmeticError", "RuntimeError", "AssertionError"}
+    | {"OverflowError", "Exception"}
+)
+#: A metric without a value, in somebody's last words.
+_METRIC = re.compile(r"(loss|score|reward|norm|metric)\w*['\"]?\s*(is|=|:)?\s*(nan|NaN|inf)\b")
 #: What W&B says, and the control plane's client.
 TRACKER = re.compile(r"wandb|CommError|UsageError")
 API = re.compile(
@@ -42,22 +58,32 @@ API = re.compile(
 
 
 def kind_of(error: Exc) -> Kind:
-    """Tell what kind of cause an exception, or somebody's last words, stand for."""
-    text = str(error)
-    known: tuple[tuple[re.Pattern[str], Kind], ...] = (
-        (_DISK, "disk full"),
-        (_PORT, "port taken"),
-        (_MISMATCH, "collective mismatch"),
-        (UNREACHABLE, "peer unreachable"),
+    """Tell what kind of cause an exception, or somebody's last words, stand for.
+
+    Words count only where they are somebody's who means them: an ``OSError`` that the system
+    raised, or what came from PyTorch's own communication. A program's own message may be about
+    anything.
+    """
+    text, name = str(error), error.kind.rpartition(".")[2]
+    system = name in _OF_THE_SYSTEM or not error.kind or error.distributed
+    # Who has no frames was read from somebody's last words, which is all that there is.
+    torch = error.distributed or not error.files
+    known: tuple[tuple[re.Pattern[str], bool, Kind], ...] = (
+        (_DISK, system or "[Errno 28]" in text, "disk full"),
+        (_PORT, system or "[Errno 98]" in text, "port taken"),
+        (MISMATCH, torch, "collective mismatch"),
+        (UNREACHABLE, system, "peer unreachable"),
     )
-    for pattern, kind in known:
-        if pattern.search(text):
+    for pattern, counts, kind in known:
+        if counts and pattern.search(text):
             return kind
     if error.kind.startswith(("wandb", "CommError")):
         return "tracker failed"
-    if TIMED_OUT.search(text) and any(_MEETING.search(call) for call in error.calls):
+    if TIMED_OUT.search(text) and any(AT_RENDEZVOUS.search(call) for call in error.calls):
         return "rank missing at rendezvous"
-    if _NO_NUMBER.search(error.message) and ("Error" in error.kind or not error.kind):
+    if name in _OF_NUMBERS and _NO_NUMBER.search(error.message):
+        return "NaN"
+    if not name and _METRIC.search(error.message):
         return "NaN"
     return "exception"
 
@@ -67,14 +93,32 @@ def what_holds(call: Call) -> tuple[Kind, str]:
     line = f": {call.source}" if call.source else ""
     at = f" at {call.place}{line}" if call.place else ""
     holder = call.name or "another thread"
+    why = f" {call.why}" if call.why else ""
+    name = f" `{call.name}`" if call.name.startswith("store") else ""
     known: dict[Doing, tuple[Kind, str]] = {
+        Doing.STORE: ("rank missing at rendezvous", f"waits in{name}{why}, which nobody has set,"),
+        Doing.STARTING: ("straggler", "is still starting: it imports"),
         Doing.STOPPED: ("stopped", "is stopped by a signal"),
         Doing.GIL: ("waiting for the GIL", f"waits for the interpreter's lock that {holder} holds"),
-        Doing.LOCK: ("waiting for a lock", "waits for a lock"),
+        Doing.LOCK: ("waiting for a lock", f"waits{why or ' for a lock'}"),
         Doing.API: ("API slow", "waits for an answer of the API"),
         Doing.TRACKER: ("tracker failed", f"is held up by {call.name}"),
         Doing.BUSY: ("straggler", "is still at work"),
         Doing.IDLE: ("straggler", "stands still"),
     }
     kind, what = known.get(call.doing, ("straggler", "does not come; its stack can't be read"))
-    return kind, f"{what}{at}"
+    if call.ended is not None:
+        return kind_of(call.ended), f"waits{at}{why}"
+    if call.doing is Doing.LOCK and "waits for a lock, too" in why:
+        return "deadlock", f"waits for a lock{at}{why}"
+    who = _subject(call)
+    return kind, f"{who}{what}{at}" + (f"; its main thread waits at {call.at}" if call.at else "")
+
+
+def _subject(call: Call) -> str:
+    """Name the thread or the child that is meant, if it is not the rank's main thread."""
+    if not call.thread:
+        return ""
+    if call.thread.startswith(("child", "data loader")):
+        return f"waits for its {call.thread}, which "
+    return f"waits for its thread `{call.thread}`, which "

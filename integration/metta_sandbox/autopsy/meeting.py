@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 
-from metta_sandbox.autopsy.case import Case, Member
+from metta_sandbox.autopsy.calls import Doing
+from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause
-from metta_sandbox.autopsy.kinds import LEFT_ALONE, STOPPED_LAUNCHER, UNREACHABLE, kind_of
+from metta_sandbox.autopsy.kinds import (
+    AT_RENDEZVOUS,
+    LEFT_ALONE,
+    STOPPED_LAUNCHER,
+    UNREACHABLE,
+    kind_of,
+)
+from metta_sandbox.autopsy.members import Member
 from metta_sandbox.autopsy.sentences import cause_of
 from metta_sandbox.autopsy.words import Exc
 
@@ -43,6 +53,113 @@ def cannot_reach(case: Case) -> Cause | None:
             case, "peer unreachable", what, node=member.node, rank=member.rank, call=call
         )
     return None
+
+
+def meeting_differs(case: Case) -> Cause | None:
+    """Find who meets elsewhere than the others: by its number, their number, the host or port."""
+    if not any(_at_the_door(one) for one in case.members):
+        return None
+    known = [one for one in case.members if one.variables.get("MASTER_PORT")]
+    return _number_twice(case, known) or next(
+        (cause for name in _MEETING if (cause := _odd(case, known, name)) is not None), None
+    )
+
+
+#: What all ranks must have alike, or they never meet.
+_MEETING = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE")
+
+
+def _at_the_door(member: Member) -> bool:
+    """Tell whether a rank waits at the rendezvous, or gave up there."""
+    if member.alive:
+        return member.call is not None and member.call.doing is Doing.RENDEZVOUS
+    error = member.error
+    return error is not None and any(AT_RENDEZVOUS.search(call) for call in error.calls)
+
+
+def _number_twice(case: Case, known: Sequence[Member]) -> Cause | None:
+    by_number: dict[str, list[Member]] = {}
+    for one in known:
+        number = one.variables.get("RANK", "")
+        if one.life is not None and one.life.groups and one.life.groups[0].rank is not None:
+            number = str(one.life.groups[0].rank)
+        by_number.setdefault(number, []).append(one)
+    for number, same in by_number.items():
+        if number and len(same) > 1:
+            free = sorted({*range(case.size)} - {int(each) for each in by_number if each.isdigit()})
+            hosts = " and ".join(_where(one) for one in same)
+            what = f"{hosts} both came as rank {number}"
+            if free:
+                what += f"; nobody came as rank {', '.join(map(str, free))}"
+            odd = (
+                next((one for one in same if one.node != case.hosts[int(number)]), same[-1])
+                if (number.isdigit() and int(number) < len(case.hosts))
+                else same[-1]
+            )
+            return cause_of(
+                case,
+                "rank missing at rendezvous",
+                what,
+                node=odd.node,
+                rank=free[0] if free else odd.rank,
+                evidence=("each rank's variables",),
+            )
+    return None
+
+
+def _where(member: Member) -> str:
+    return f"{member.node} (process {member.life.pid})" if member.life else member.node
+
+
+def _odd(case: Case, known: Sequence[Member], name: str) -> Cause | None:
+    values = {id(one): _value(one, name) for one in known}
+    counts = Counter(value for value in values.values() if value)
+    if len(counts) < 2:  # noqa: PLR2004 - all alike
+        return None
+    common = max(counts.values())
+    changed = [one for one in known if one.life and name in one.life.changed]
+    alone = [one for one in known if values[id(one)] and counts[values[id(one)]] < common]
+    expected = [one for one in known if name == "WORLD_SIZE" and values[id(one)] != str(case.size)]
+    odd = next(iter(alone or changed or expected), None)
+    if odd is None:
+        told = ", ".join(f"rank {one.rank} ({one.node}) {values[id(one)]}" for one in known)
+        what = f"ranks don't meet, as {name} differs: {told}"
+        return cause_of(
+            case,
+            "rank missing at rendezvous",
+            what,
+            node=known[0].node,
+            certainty="unknown",
+            evidence=("each rank's variables",),
+        )
+    other = next(values[id(one)] for one in known if values[id(one)] not in ("", values[id(odd)]))
+    what = (
+        f"rank {odd.rank} ({odd.node}) meets at {name} {values[id(odd)]}, "
+        f"where the other{'s have' if len(known) > 2 else ' has'} {other}; it never came"  # noqa: PLR2004
+        if name != "WORLD_SIZE"
+        else f"rank {odd.rank} ({odd.node}) takes WORLD_SIZE for {values[id(odd)]}, "
+        f"where the other{'s have' if len(known) > 2 else ' has'} {other}"  # noqa: PLR2004
+    )
+    return cause_of(
+        case,
+        "rank missing at rendezvous",
+        what,
+        node=odd.node,
+        rank=odd.rank,
+        certainty="certain" if alone or changed else "likely",
+        evidence=("each rank's variables",),
+    )
+
+
+def _value(member: Member, name: str) -> str:
+    """Give what a rank went by: what it asked for in its call, or else its environment."""
+    group = member.life.groups[0] if member.life and member.life.groups else None
+    asked = {
+        "MASTER_ADDR": group.addr if group else "",
+        "MASTER_PORT": group.port if group else "",
+        "WORLD_SIZE": str(group.size) if group and group.size else "",
+    }[name]
+    return asked or member.variables.get(name, "")
 
 
 def _complaint(case: Case, member: Member) -> str:

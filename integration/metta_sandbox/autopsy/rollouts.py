@@ -68,6 +68,9 @@ def _about_to_end(case: Case) -> list[tuple[float, str, int]]:
 
 def rollout_broke(case: Case) -> Cause | None:
     """Find a command that ended of an error of its own, whatever its ranks and others wait for."""
+    if case.script:
+        # What a user's command prints is what its ranks print.
+        return None
     for host, (status, _) in case.commands.items():
         error = case.rollout_errors.get(host)
         by_itself = status > 0 and error is not None and error.kind

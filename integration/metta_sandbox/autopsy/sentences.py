@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from metta_sandbox.autopsy.case import Case, Member
-from metta_sandbox.autopsy.cause import Cause, Kind, Waiting
-from metta_sandbox.autopsy.kinds import LEFT_ALONE
+from metta_sandbox.autopsy.case import Case
+from metta_sandbox.autopsy.cause import Cause, Certainty, Kind, Waiting
+from metta_sandbox.autopsy.deaths import waited_in_vain
+from metta_sandbox.autopsy.members import Member
 
 #: How many of those who wait are named.
 _NAMED = 3
 
 
-def of_rank(case: Case, member: Member, kind: Kind, what: str, call: str = "") -> Cause:
+def of_rank(
+    case: Case,
+    member: Member,
+    kind: Kind,
+    what: str,
+    call: str = "",
+    *,
+    certainty: Certainty = "certain",
+    evidence: Sequence[str] = (),
+) -> Cause:
     """Name a rank, what it did or is at, and who waits for it."""
     at = f" in {call}" if call and call not in what and kind not in _HELD else ""
     return cause_of(
@@ -23,7 +33,20 @@ def of_rank(case: Case, member: Member, kind: Kind, what: str, call: str = "") -
         rank=member.rank,
         step=member.step,
         call=call,
+        certainty=certainty,
+        evidence=evidence or seen_of(member),
     )
+
+
+def seen_of(member: Member) -> tuple[str, ...]:
+    """Name what is known of a rank."""
+    seen = {
+        "stack": member.process is not None and bool(member.process.threads),
+        "exit status": member.status is not None,
+        "exception": member.error is not None and bool(member.error.kind),
+        "collectives": member.recorded is not None,
+    }
+    return tuple(name for name, there in seen.items() if there)
 
 
 #: Kinds whose words say already where.
@@ -40,10 +63,12 @@ def cause_of(
     step: int | None = None,
     call: str = "",
     waiting: Sequence[Waiting] | None = None,
+    certainty: Certainty = "certain",
+    evidence: Sequence[str] = (),
 ) -> Cause:
     """Name a cause, when it was, and who waits because of it: other ranks, or whoever is given."""
     if waiting is None:
-        waiting = _waiting(case, rank) if case.begun else ()
+        waiting = _waiting(case, rank) if case.begun or case.script else ()
     known = None if "train.step" in what else step
     return Cause(
         kind=kind,
@@ -54,6 +79,8 @@ def cause_of(
         step=step,
         call=call,
         waiting=tuple(waiting),
+        certainty=certainty,
+        evidence=tuple(evidence),
     )
 
 
@@ -65,7 +92,7 @@ def _waiting(case: Case, guilty: int | None) -> tuple[Waiting, ...]:
             continue
         if one.call is not None and one.call.waits_for_others:
             found.append(Waiting(rank=one.rank, call=str(one.call)))
-        elif one.error is not None and LEFT_ALONE.search(str(one.error)) and one.error.place:
+        elif one.error is not None and waited_in_vain(one.error) and one.error.place:
             call = f"`{one.error.call}`, " if one.error.call else ""
             found.append(Waiting(rank=one.rank, call=f"{call}{one.error.place}", left=True))
     return tuple(found)

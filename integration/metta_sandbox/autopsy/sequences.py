@@ -8,15 +8,18 @@ loop, it is the one that is further on in the program, and has come there withou
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from metta_sandbox.autopsy.calls import Call, call_of
-from metta_sandbox.autopsy.case import Case, Member
-from metta_sandbox.autopsy.cause import Cause
-from metta_sandbox.autopsy.kinds import kind_of
+from metta_sandbox.autopsy.case import Case
+from metta_sandbox.autopsy.cause import Cause, Certainty
+from metta_sandbox.autopsy.deaths import clashed, death_of
+from metta_sandbox.autopsy.members import Member
 from metta_sandbox.autopsy.seen import Recorded
-from metta_sandbox.autopsy.sentences import of_rank
+from metta_sandbox.autopsy.sentences import cause_of, of_rank
 
 #: Collectives whose tensors have the same size on all ranks.
 _ALIKE = frozenset({"all_reduce", "broadcast", "reduce"})
@@ -30,11 +33,25 @@ class Entered:
     name: str
     sizes: tuple[tuple[int, ...], ...]
     call: Call
+    dtypes: tuple[str, ...] = ()
 
     def fits(self, other: Entered) -> bool:
         """Tell whether both may be the same one, on two ranks."""
-        alike = self.name not in _ALIKE or self.sizes == other.sizes
+        alike = self.name not in _ALIKE or self.content == other.content
         return self.name == other.name and alike
+
+    @property
+    def content(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """How many elements go in, and of which type."""
+        return tuple(math.prod(size) for size in self.sizes), self.dtypes
+
+    @property
+    def gives(self) -> str:
+        """Say what goes in."""
+        (counts, dtypes), shapes = self.content, [list(size) for size in self.sizes]
+        shape = f" {shapes[0]}" if shapes and len(shapes[0]) > 1 else ""
+        types = f" of {', '.join(sorted(set(dtypes)))}" if dtypes else ""
+        return f"{sum(counts)} elements{shape}{types}"
 
     @property
     def site(self) -> tuple[str, str, str]:
@@ -64,6 +81,8 @@ class Parting:
 def collectives_differ(case: Case) -> Cause | None:
     """Find the rank that entered another collective than the others, while it was their turn."""
     recorded = {one.rank: one.recorded for one in case.members if one.recorded is not None}
+    if (cause := _content_differs(case, recorded)) is not None:
+        return cause
     for group in sorted({entry.group for one in recorded.values() for entry in one.entries}):
         found = {rank: entered_in(one, group) for rank, one in recorded.items()}
         known = {rank: entered for rank, entered in found.items() if entered}
@@ -78,10 +97,68 @@ def entered_in(recorded: Recorded, group: str) -> tuple[Entered, ...]:
     """List the collectives of one process group, the oldest first."""
     calls = [call_of(frames) for frames in recorded.stacks]
     return tuple(
-        Entered(one.number, one.name, one.sizes, calls[one.stack])
+        Entered(one.number, one.name, one.sizes, calls[one.stack], one.dtypes)
         for one in recorded.entries
-        if one.group == group and one.stack < len(calls)
+        if one.group == group and one.stack < len(calls) and not one.p2p
     )
+
+
+def _content_differs(case: Case, recorded: Mapping[int, Recorded]) -> Cause | None:
+    """Find a collective that ranks have entered at the same place with other tensors."""
+    for group in sorted({entry.group for one in recorded.values() for entry in one.entries}):
+        found = {rank: entered_in(one, group) for rank, one in recorded.items()}
+        for number in sorted({each.number for entered in found.values() for each in entered}):
+            now = {
+                rank: each
+                for rank, entered in found.items()
+                for each in entered
+                if each.number == number
+            }
+            if len({one.site for one in now.values()}) != 1:
+                continue
+            if len({one.content for one in now.values()}) > 1 and not _all_fit(now):
+                return _of_content(case, found, now)
+    return None
+
+
+def _all_fit(now: Mapping[int, Entered]) -> bool:
+    one = next(iter(now.values()))
+    return all(one.fits(other) for other in now.values())
+
+
+def _of_content(
+    case: Case, found: Mapping[int, Sequence[Entered]], now: Mapping[int, Entered]
+) -> Cause:
+    """Say what each side gave; and which one is odd, if a majority or what came before shows it."""
+    counts = Counter(one.content for one in now.values())
+    rare = [rank for rank, one in now.items() if counts[one.content] < max(counts.values())]
+    changed = [rank for rank, one in now.items() if _gave_something_else(found[rank], one)]
+    odd = rare or (changed if len(changed) < len(now) else [])
+    told = odd[0] if odd else max(now)
+    own = now[told]
+    other, its = next((rank, one) for rank, one in now.items() if one.content != own.content)
+    member = case.member(told)
+    what = (
+        f"rank {told} ({member.node}) gave {own.gives} to {own.call} "
+        f"where rank {other} ({case.member(other).node}) gave {its.gives} (number {own.number})"
+    )
+    return cause_of(
+        case,
+        "collective mismatch",
+        what if odd else f"{what}; which one is right is not known",
+        node=member.node,
+        rank=told if odd else None,
+        step=member.step,
+        call=str(own.call),
+        certainty="certain" if odd else "unknown",
+        evidence=("collectives",),
+    )
+
+
+def _gave_something_else(entered: Sequence[Entered], now: Entered) -> bool:
+    """Tell whether a rank has given other tensors at the same place before."""
+    before = [one for one in entered if one.number < now.number and one.site == now.site]
+    return bool(before) and all(one.content != now.content for one in before)
 
 
 def parting_of(known: Mapping[int, Sequence[Entered]]) -> Parting | None:
@@ -169,28 +246,71 @@ def _has_gone_round(before: Sequence[Entered], entered: Entered) -> bool:
 def _told(case: Case, parting: Parting) -> Cause:
     odd = odd_one(parting, {one.rank: one.step for one in case.members})
     own = parting.entered[odd]
-    others = [one for one in parting.entered.values() if one.site != own.site]
-    other = max(others, key=lambda one: sum(one.site == each.site for each in others))
-    return _of(case, case.members[odd], parting.before[odd], own, other)
+    others = {rank: one for rank, one in parting.entered.items() if one.site != own.site}
+    if not others:
+        others = {rank: one for rank, one in parting.entered.items() if rank != odd}
+    other = max(
+        others, key=lambda rank: sum(others[rank].site == each.site for each in others.values())
+    )
+    return _of(
+        case,
+        case.member(odd),
+        parting.before[odd],
+        own,
+        others[other],
+        other=case.member(other),
+        certainty=_certainty(parting, odd),
+    )
+
+
+def _certainty(parting: Parting, odd: int) -> Certainty:
+    """Tell how sure it is which one is odd: a majority shows it, what came before suggests it."""
+    entered = parting.entered
+    alike = {
+        rank: sum(one.fits(other) and one.site == other.site for other in entered.values())
+        for rank, one in entered.items()
+    }
+    return "certain" if alike[odd] < max(alike.values()) else "likely"
 
 
 def _strayed(case: Case, known: Mapping[int, Sequence[Entered]]) -> Cause | None:
     """Find one that went another way, where the other side died of it and can't tell any more."""
-    died = (one for one in case.members if one.rank not in known and one.error)
-    if not any(one.error and kind_of(one.error) == "collective mismatch" for one in died):
+    died = [one for one in case.members if one.rank not in known and clashed(one)]
+    if not died:
         return None
     for rank, entered in known.items():
         *before, last = entered
         if (due := _due(before, last)) is not None:
-            return _of(case, case.members[rank], before, last, due)
+            return _of(case, case.member(rank), before, last, due)
+    if len(died) == 1 and any(next_of(entered[:-1]) for entered in known.values()):
+        # All that can tell are where they were due.
+        kind, what, call = death_of(case, died[0])
+        return of_rank(case, died[0], kind, what, call, certainty="likely")
     return None
 
 
 def _of(
-    case: Case, member: Member, before: Sequence[Entered], own: Entered, other: Entered
+    case: Case,
+    member: Member,
+    before: Sequence[Entered],
+    own: Entered,
+    due: Entered,
+    *,
+    other: Member | None = None,
+    certainty: Certainty = "likely",
 ) -> Cause:
-    if own.site in [each.site for each in before] or next_of((*before, other)) is None:
-        what = f"has left out {other.call}: its collective number {own.number} is {own.call}"
+    if own.site in [each.site for each in before] or next_of((*before, due)) is None:
+        what = f"has left out {due.call}: its collective number {own.number} is {own.call}"
     else:
-        what = f"is at {own.call} where {other.call} was due, as collective number {own.number}"
-    return of_rank(case, member, "collective mismatch", what, str(own.call))
+        what = f"is at {own.call} where {due.call} was due, as collective number {own.number}"
+    if other is not None:
+        what += f"; rank {other.rank} has entered {due.call} as that number"
+    return of_rank(
+        case,
+        member,
+        "collective mismatch",
+        what,
+        str(own.call),
+        certainty=certainty,
+        evidence=("collectives",),
+    )

@@ -1,42 +1,83 @@
-"""What a trainer's log says of its end: the last exception, and where it came from."""
+"""What a program said of its end: the exception that ended it, and where that came from.
+
+A program's own record (``Life``) is exact. A log is read where there is none.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from metta_sandbox.stack.ends import last_words
+from metta_sandbox.autopsy.seen import Frame, Raised, RaisedOne
+from metta_sandbox.stack.ends import is_worth_telling, last_words
 
 #: How much of a log's end is read, in bytes.
 _READ = 1 << 18
 _HEAD = "Traceback (most recent call last):"
 _AT = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>.+)$')
-_LAST = re.compile(r"^(?P<kind>[A-Za-z_][\w.]*)(: (?P<message>.*))?$")
-#: How much of what an exception says is told.
+_LAST = re.compile(r"^(?P<kind>[A-Za-z_][\w.]*)(: ?(?P<message>.*))?$")
+#: How two tracebacks of one chain are joined; the first is the root.
+_JOINED = (
+    "The above exception was the direct cause of the following exception:",
+    "During handling of the above exception, another exception occurred:",
+)
+#: How much of what an exception says is told, in characters and in further lines.
 _LONGEST = 200
+_LINES = 6
 #: torchrun and the warm launcher prefix what ranks say: ``[rank1]: ``; PyTorch does so once more
 #: for each process group that there was.
-_PREFIX = re.compile(r"^(?:\[rank\d+\]:\s?)+")
+_PREFIX = re.compile(r"^(?:\[(?:rank|default)\d+\]:\s?)+")
+#: Lines that PyTorch, W&B and the interpreter add when a program ends, whatever ended it.
+_PARTING = re.compile(
+    r"^\[[WEIF]\d{4} |^[WEIF]\d{4} [\d:.]+|^wandb: |^terminate called|^  what\(\):"
+    r"|^Exception ignored|^Aborted|^Fatal Python error|/multiprocessing/resource_tracker\.py"
+    r"|^warnings\.warn"
+)
+#: Where a launcher begins to tell what became of its children, which have said why themselves.
+_REPORT = re.compile(
+    r"torch/distributed/elastic/multiprocessing/api\.py:\d+\] failed \(exitcode"
+    r"|^E\d{4} .*failed \(exitcode:"
+)
 #: Decorators of ``torch.distributed``, which say nothing.
 WRAPPERS = frozenset({"wrapper", "inner"})
 #: Files that are nobody's own code: installed, frozen, or of the sandbox inside of a rank.
 LIBRARY = re.compile(
-    r"/(site|dist)-packages/|/lib/python3\.\d+/|^<|^frozen|\.pyz/|metta_sandbox/node/(agent|launchers)/"
+    r"/(site|dist)-packages/|/lib/python3\.\d+/|^<|^frozen|\.pyz/"
+    r"|metta_sandbox/node/(agent|launchers)/|/bin/(torchrun|accelerate)$"
 )
+#: What launchers raise about a process that they have started; that process has said why itself.
+ABOUT_OTHERS = re.compile(
+    r"(^|\.)(ChildFailedError|ProcessRaisedException|ProcessExitedException|SignalException)$"
+)
+#: What shells say of a command that they can't run.
+_SHELL = re.compile(
+    r"^(?P<shell>(?:/\S*/)?(?:ba|da|z|k)?sh|[\w./-]+\.(?:sh|bash)): "
+    r"(?:line \d+: |\d+: |-c: )*(?P<said>.*(?:Permission denied|not found"
+    r"|No such file or directory|"
+    r"syntax error.*|cannot execute.*|unbound variable|parameter null or not set))\s*$"
+)
+_NESTED = re.compile(r"(?:Original )?Traceback \(most recent call last\):")
+_CAUGHT = re.compile(r"^Caught (?P<kind>[\w.]+) (?P<where>in [^\n]*?)\.?\n")
 
 
 @dataclass(frozen=True)
 class Exc:
-    """An exception as a traceback told it.
+    """An exception: the root of its chain.
 
     Attributes:
         kind: Its class, such as ``ValueError``; empty for last words that are no traceback.
-        message: What it says.
+        message: What it says, in several lines if it has them.
         place: The innermost line of the program's own code.
         function: The function there.
         call: What it had called there, if that was a library's function.
         calls: Names of all functions on the way, the innermost first.
+        files: The files of these.
+        ended: What the chain ended as, if that was another exception.
+        where: Who else it was raised in, such as a data loader's worker.
+        exact: Whether the program's own record says so, and not its log alone.
+        said: The program's last words beside it.
 
     """
 
@@ -46,11 +87,49 @@ class Exc:
     function: str = ""
     call: str = ""
     calls: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    ended: str = ""
+    where: str = ""
+    exact: bool = False
+    said: str = ""
 
     def __str__(self) -> str:
-        cut = len(self.message) > _LONGEST
-        message = f"{self.message[:_LONGEST]}…" if cut else self.message
+        words = " / ".join(line.strip() for line in self.message.splitlines() if line.strip())
+        message = f"{words[:_LONGEST]}…" if len(words) > _LONGEST else words
         return ": ".join(part for part in (self.kind, message) if part)
+
+    @property
+    def distributed(self) -> bool:
+        """Whether it came from PyTorch's communication between ranks, and not from elsewhere."""
+        if any("torch/distributed/" in file and "elastic" not in file for file in self.files):
+            return True
+        backward = any(_BACKWARD.search(file) for file in self.files)
+        return bool(_BACKEND.search(f"{self.kind}: {self.message}")) or (
+            backward and bool(_CONNECTION.search(self.message))
+        )
+
+
+_BACKWARD = re.compile(r"torch/(autograd/|_tensor\.py|nn/parallel/)")
+_BACKEND = re.compile(
+    r"gloo|NCCL|c10d|Dist(Backend|Network|Store)Error|ProcessGroup|monitoredBarrier|TCPStore"
+    r"|wait timeout after \d+ms, keys"
+)
+_CONNECTION = re.compile(r"[Cc]onnection|[Tt]imed? ?out|Socket|peer")
+
+
+def of_raised(raised: Raised) -> Exc | None:
+    """Turn a program's own record of what it raised into words; None if that holds nothing."""
+    if not raised.chain:
+        return None
+    root, last = raised.chain[0], raised.chain[-1]
+    found = _unwrapped(_of_one(root))
+    ended = "" if last is root else str(_of_one(last))
+    return replace(found, ended=ended, exact=True)
+
+
+def _of_one(one: RaisedOne) -> Exc:
+    kind = one.kind.removeprefix("builtins.")
+    return _told(kind, one.message.strip(), [(f.file, f.line, f.function) for f in one.frames])
 
 
 def last_error(path: Path) -> Exc | None:
@@ -61,51 +140,134 @@ def last_error(path: Path) -> Exc | None:
             text = file.read().decode(errors="replace")
     except OSError:
         return None
-    found = parse(text)
-    if found is None and (said := last_words(text.splitlines())):
-        return Exc("", said)
-    return found
+    return last_said(text.splitlines())
+
+
+def last_said(lines: Sequence[str]) -> Exc | None:
+    """Find the exception that ended a program in what it printed, or else its last words.
+
+    An exception that was printed and survived has other words of the program behind it.
+    """
+    bare = [_PREFIX.sub("", line) for line in lines]
+    report = next((number for number, line in enumerate(bare) if _REPORT.search(line)), None)
+    bare = bare[:report]
+    found, behind = _last_chain(bare)
+    said = last_words(line for line in bare if not _PARTING.search(line))
+    if found is not None and not any(map(_goes_on, behind)):
+        return replace(found, said=said)
+    if (refused := _shell_error(bare)) is not None:
+        return refused
+    return Exc("", said, said=said) if said else found
+
+
+def _goes_on(line: str) -> bool:
+    return is_worth_telling(line) and not _PARTING.search(line)
+
+
+def shell_error(lines: Iterable[str]) -> Exc | None:
+    """Find the last command that a shell could not run."""
+    return _shell_error([_PREFIX.sub("", line) for line in lines])
+
+
+def _shell_error(lines: Sequence[str]) -> Exc | None:
+    for line in reversed(lines):
+        if match := _SHELL.match(line.strip()):
+            return Exc("", line.strip(), call=match["said"])
+    return None
 
 
 def parse(text: str) -> Exc | None:
-    """Find the first exception of the last uninterrupted traceback that a text holds.
+    """Find the last exception that a text holds, of a chain the root."""
+    return _last_chain([_PREFIX.sub("", line) for line in text.splitlines()])[0]
 
-    Of exceptions that were raised while another was handled the last one ended the program.
-    """
-    lines = [_PREFIX.sub("", line) for line in text.splitlines()]
+
+def _last_chain(lines: Sequence[str]) -> tuple[Exc | None, Sequence[str]]:
+    """Read the last chain of tracebacks that is no launcher's; and the lines behind it."""
     starts = [number for number, line in enumerate(lines) if line.strip() == _HEAD]
-    for start in reversed(starts):
-        found = _read(lines[start + 1 :])
-        if found is not None:
-            return found
-    return None
+    chains: list[list[tuple[Exc, int]]] = []
+    end = -1
+    for start in starts:
+        read = _read(lines, start + 1)
+        if read is None:
+            continue
+        joined = any(line.strip() in _JOINED for line in lines[max(end, 0) : start])
+        if not (chains and joined and end >= 0):
+            chains.append([])
+        chains[-1].append(read)
+        end = read[1]
+    for chain in reversed(chains):
+        root, last = chain[0][0], chain[-1][0]
+        if ABOUT_OTHERS.search(last.kind):
+            continue
+        ended = "" if last is root else str(last)
+        return replace(root, ended=ended), lines[chain[-1][1] :]
+    return None, ()
 
 
-def _read(lines: list[str]) -> Exc | None:
-    frames: list[re.Match[str]] = []
-    for line in lines:
+def _read(lines: Sequence[str], start: int) -> tuple[Exc, int] | None:
+    """Read one traceback; gives what it says, and the number of the line behind it."""
+    frames: list[tuple[str, int, str]] = []
+    for number in range(start, len(lines)):
+        line = lines[number]
         if match := _AT.match(line):
-            frames.append(match)
+            frames.insert(0, (match["file"], int(match["line"]), match["function"]))
         elif line and not line.startswith((" ", "\t")):
-            last = _LAST.match(line)
-            if last is None:
+            if (last := _LAST.match(line)) is None:
                 return None
-            return _exception(last, frames)
+            message, end = _whole_message(last["message"] or "", lines, number + 1)
+            return _unwrapped(_told(last["kind"], message, frames)), end
     return None
 
 
-def _exception(last: re.Match[str], frames: list[re.Match[str]]) -> Exc:
-    functions = tuple(one["function"] for one in reversed(frames))
-    kind, message = last["kind"], (last["message"] or "").strip()
-    for number, one in enumerate(reversed(frames)):
-        if not LIBRARY.search(one["file"]):
+def _whole_message(first: str, lines: Sequence[str], number: int) -> tuple[str, int]:
+    """Take the lines that belong to a message: up to one that is blank or somebody else's."""
+    told = [first.strip()]
+    nested = bool(_CAUGHT.match(f"{first}\n"))
+    while number < len(lines) and (nested or len(told) <= _LINES):
+        line = lines[number]
+        stop = not line.strip() or line.strip() == _HEAD or _PARTING.search(line)
+        if (stop and not nested) or (nested and not line.strip()):
+            break
+        if not nested and not line.startswith((" ", "\t")) and not first.rstrip().endswith(":"):
+            # A program that goes on prints at the margin, too.
+            break
+        told.append(line)
+        number += 1
+    return "\n".join(told).strip(), number
+
+
+def _unwrapped(found: Exc) -> Exc:
+    """Give what was raised in another process, where an exception only tells of that."""
+    nested = list(_NESTED.finditer(found.message))
+    if not nested:
+        return found
+    lines = found.message[nested[-1].end() :].splitlines()
+    inner = _read(lines, 0)
+    if inner is None:
+        return found
+    caught = _CAUGHT.match(found.message)
+    return replace(inner[0], where=caught["where"] if caught else "in a process of its own")
+
+
+def _told(kind: str, message: str, frames: Sequence[tuple[str, int, str]]) -> Exc:
+    """Say of an exception where it came from; frames begin with the innermost one."""
+    functions = tuple(_bare(function) for _, _, function in frames)
+    files = tuple(file for file, _, _ in frames)
+    for number, (file, line, function) in enumerate(frames):
+        if not LIBRARY.search(file):
             inner = [name for name in functions[:number] if name not in WRAPPERS]
             return Exc(
                 kind,
                 message,
-                place=f"{one['file'].rpartition('/')[2]}:{one['line']}",
-                function=one["function"],
+                place=Frame(function=function, file=file, line=line).place,
+                function=_bare(function),
                 call=inner[-1] if inner else "",
                 calls=functions,
+                files=files,
             )
-    return Exc(kind, message, calls=functions)
+    return Exc(kind, message, calls=functions, files=files)
+
+
+def _bare(function: str) -> str:
+    """Take a function's own name; since Python 3.11 there are qualified ones."""
+    return function.rpartition(".")[2]

@@ -18,14 +18,14 @@ from pydantic import ValidationError
 from metta_sandbox.autopsy.case import Case, trial_under_way
 from metta_sandbox.autopsy.cause import Cause
 from metta_sandbox.autopsy.diagnose import diagnose
+from metta_sandbox.autopsy.graph import graph_of
 from metta_sandbox.autopsy.seen import NodeLook, Recorded
-from metta_sandbox.autopsy.words import Exc, last_error, parse
+from metta_sandbox.autopsy.words import Exc, last_error, last_said
 from metta_sandbox.play.beside import Executed
 from metta_sandbox.play.steady import Execute
 from metta_sandbox.probes import source
 from metta_sandbox.report.results import write_text
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.stack.ends import last_words
 from metta_sandbox.stack.link import SWEEP
 from metta_sandbox.timeline.recording import Event, Timeline
 
@@ -76,6 +76,7 @@ class Examiner:
         self._tell = tell
         self._looks: list[Look] = []
         self._causes: list[Cause] = []
+        self._cases: list[dict[str, Any]] = []
 
     @property
     def causes(self) -> tuple[Cause, ...]:
@@ -111,6 +112,7 @@ class Examiner:
             return
         told = {
             "causes": [cause.model_dump() for cause in self._causes],
+            "cases": self._cases,
             "looks": [
                 {
                     "trial": one.trial,
@@ -130,9 +132,12 @@ class Examiner:
             self._timeline.step(f"no autopsy:\n{''.join(traceback.format_exception(error))}")
 
     def _note(self, case: Case) -> None:
-        if (cause := diagnose(case)) is not None:
+        cause = diagnose(case)
+        waits = [edge.model_dump() for edge in graph_of(case).edges]
+        self._cases.append({**case.to_json(), "waits": waits})
+        if cause is not None:
             self._causes.append(cause)
-            self._tell(cause.sentence)
+            self._tell(cause.told)
 
     def _look(self, events: Sequence[Event], gone: Mapping[str, str]) -> dict[str, NodeLook]:
         ranks = {
@@ -168,6 +173,7 @@ class Examiner:
             # Asked for only of commands that have ended, or whose ranks nobody else hears of.
             rollout_errors=self._rollout_errors() if self._speaks(events) else {},
             fallen=gone,
+            script=self._scenario.workload.run is not None,
         )
 
     def _trial_folders(self, trial: int | None) -> list[Path]:
@@ -245,8 +251,9 @@ class Examiner:
                     if entry.get("source") == SWEEP:
                         printed.setdefault(entry["node"], []).append(entry["line"])
         return {
-            host: parse("\n".join(lines)) or Exc("", last_words(lines))
+            host: error
             for host, lines in printed.items()
+            if (error := last_said(lines)) is not None
         }
 
 

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from metta_sandbox.autopsy.words import Exc, last_error, parse
+import pytest
+
+from metta_sandbox.autopsy.seen import Raised, RaisedOne
+from metta_sandbox.autopsy.words import Exc, last_error, last_said, of_raised, parse
 
 PLAIN = """\
 step 3
@@ -21,14 +24,12 @@ RuntimeError: [gloo/pair.cc:534] Connection closed by peer
 
 
 def test_the_innermost_line_of_the_programs_own_code_is_named() -> None:
-    assert parse(PLAIN) == Exc(
-        "RuntimeError",
-        "[gloo/pair.cc:534] Connection closed by peer",
-        "train.py:40",
-        "main",
-        "all_reduce",
-        ("all_reduce", "wrapper", "main", "<module>"),
-    )
+    found = parse(PLAIN)
+    assert found is not None
+    assert str(found) == "RuntimeError: [gloo/pair.cc:534] Connection closed by peer"
+    assert (found.place, found.function, found.call) == ("train.py:40", "main", "all_reduce")
+    assert found.calls == ("all_reduce", "wrapper", "main", "<module>")
+    assert found.distributed
 
 
 def test_prefixes_of_launchers_are_left_out() -> None:
@@ -37,7 +38,7 @@ def test_prefixes_of_launchers_are_left_out() -> None:
         assert parse(prefixed) == parse(PLAIN)
 
 
-def test_of_several_it_is_the_last_which_ended_the_program() -> None:
+def test_a_chain_is_told_from_its_root_and_names_what_it_ended_as() -> None:
     text = PLAIN + (
         "\nDuring handling of the above exception, another exception occurred:\n\n"
         'Traceback (most recent call last):\n  File "/work/b.py", line 2, in save\n    save()\n'
@@ -45,8 +46,69 @@ def test_of_several_it_is_the_last_which_ended_the_program() -> None:
     )
     found = parse(text)
     assert found is not None
-    assert str(found) == "OSError: [Errno 28] No space left on device"
-    assert found.place == "b.py:2"
+    assert found.kind == "RuntimeError"
+    assert found.ended == "OSError: [Errno 28] No space left on device"
+
+
+def test_of_two_that_are_not_one_chain_it_is_the_last() -> None:
+    text = f"{PLAIN}step 4\nTraceback (most recent call last):\n{PLAIN_END}"
+    found = parse(text)
+    assert found is not None
+    assert str(found) == "KeyError: 'lr'"
+
+
+PLAIN_END = """\
+  File "/work/b.py", line 2, in save
+    save()
+KeyError: 'lr'
+"""
+
+
+def test_one_that_was_survived_has_the_programs_words_behind_it() -> None:
+    found = last_said([*PLAIN.splitlines(), "step 4", "this job's token has expired"])
+    assert found == Exc("", "this job's token has expired", said="this job's token has expired")
+
+
+def test_what_a_launcher_says_of_its_children_is_not_what_ended_them() -> None:
+    report = (
+        "E1128 22:10:31.158000 1 torch/distributed/elastic/multiprocessing/api.py:986] failed "
+        "(exitcode: 1) local_rank: 0 (pid: 7)\nTraceback (most recent call last):\n"
+        '  File "/bin/torchrun", line 8, in <module>\n    sys.exit(main())\n'
+        "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n=====\n"
+    )
+    found = last_said([*f"[rank1]: {PLAIN_END}".splitlines(), *report.splitlines()])
+    assert found == Exc("", "KeyError: 'lr'", said="KeyError: 'lr'")
+    head = "Traceback (most recent call last):"
+    found = last_said([head, *PLAIN_END.splitlines(), *report.splitlines()])
+    assert found is not None
+    assert str(found) == "KeyError: 'lr'"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "train.sh: line 3: ./prepare: Permission denied",
+        "bash: line 1: torchrunn: command not found",
+        "/bin/sh: 1: nvidia-smi: not found",
+    ],
+)
+def test_a_command_that_a_shell_could_not_run_counts(said: str) -> None:
+    found = last_said(["step 1", said, "", "[W1128 22:10 x.cpp:7] bye"])
+    assert found is not None
+    assert str(found) == said
+
+
+def test_a_workers_own_error_is_told_in_place_of_what_tells_of_it() -> None:
+    message = (
+        "Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most recent call "
+        'last):\n  File "/x/site-packages/torch/utils/data/_utils/worker.py", line 1, in _loop\n'
+        '    data = fetch()\n  File "/work/data.py", line 7, in __getitem__\n    raise\n'
+        "ValueError: record 6 is short"
+    )
+    found = of_raised(Raised(chain=(RaisedOne(kind="ValueError", message=message),)))
+    assert found is not None
+    assert str(found) == "ValueError: record 6 is short"
+    assert (found.place, found.where) == ("data.py:7", "in DataLoader worker process 0")
 
 
 def test_one_without_a_message_and_one_that_is_cut_off() -> None:
@@ -65,7 +127,8 @@ def test_no_log_and_none_of_its_own_words_say_nothing(tmp_path: Path) -> None:
 
 def test_without_a_traceback_it_is_the_last_line_that_is_no_hint(tmp_path: Path) -> None:
     (tmp_path / "rank-0.log").write_text("step 3\ntraining diverged: loss nan\n  -> lower it\n")
-    assert last_error(tmp_path / "rank-0.log") == Exc("", "training diverged: loss nan")
+    said = "training diverged: loss nan"
+    assert last_error(tmp_path / "rank-0.log") == Exc("", said, said=said)
 
 
 def test_a_place_is_never_in_what_the_sandbox_put_into_a_rank() -> None:

@@ -1,0 +1,150 @@
+"""How ranks ended: which by themselves, and which because another one had left them."""
+
+from __future__ import annotations
+
+import math
+import signal
+
+from metta_sandbox.autopsy.case import Case
+from metta_sandbox.autopsy.cause import Kind
+from metta_sandbox.autopsy.kinds import LEFT_ALONE, MISMATCH, TIMED_OUT, TOLD_TO_END, kind_of
+from metta_sandbox.autopsy.members import Member
+from metta_sandbox.autopsy.words import Exc, of_raised
+from metta_sandbox.stack.ends import describe_end
+
+#: What PyTorch's own threads say as they abort a process whose peer is gone.
+_ABORTED = (-signal.SIGABRT, 128 + signal.SIGABRT)
+
+
+def failed_by_themselves(case: Case) -> list[Member]:
+    """List the ranks that ended badly of their own, whoever ended first before the others."""
+    found = [
+        one
+        for one in case.members
+        if not one.alive and one.status != 0 and not left_alone(case, one) and not clashed(one)
+    ]
+    return sorted(found, key=lambda one: (one.status is None, _when(one), one.rank))
+
+
+def _when(member: Member) -> float:
+    return math.inf if member.ended is None else member.ended
+
+
+def clashed(member: Member) -> bool:
+    """Tell whether a rank ended of what another one gave, or did, in the same collective."""
+    error, status = member.error, member.status or 0
+    if error is None or (status < 0 and status not in _ABORTED):
+        return False
+    return bool(MISMATCH.search(str(error))) and _of_torch(error)
+
+
+def left_alone(case: Case, member: Member) -> bool:
+    """Tell whether a rank ended as another one had left it, did not come, or as it was told to."""
+    if member.status in TOLD_TO_END and not _has_own_error(member):
+        return True
+    if member.status == -signal.SIGKILL and not member.out_of_memory:
+        _, ended = case.commands.get(member.node, (0, math.inf))
+        return (member.ended or 0.0) >= ended
+    error = member.error
+    if error is None:
+        return member.status in _ABORTED and _fatal_in_torch(member)
+    return waited_in_vain(error)
+
+
+def _has_own_error(member: Member) -> bool:
+    error = member.error
+    return error is not None and error.exact and not waited_in_vain(error)
+
+
+def waited_in_vain(error: Exc) -> bool:
+    """Tell whether an error only says that another rank went away, or did not come."""
+    text = str(error)
+    return bool(LEFT_ALONE.search(text) or TIMED_OUT.search(text)) and _of_torch(error)
+
+
+def _of_torch(error: Exc) -> bool:
+    """Tell whether words are of communication between ranks; last words have nothing to show it."""
+    return error.distributed or (not error.files and not error.exact)
+
+
+def _fatal_in_torch(member: Member) -> bool:
+    frames = member.life.fatal if member.life else ()
+    return any("torch/distributed" in one.file for one in frames)
+
+
+def death_of(case: Case, member: Member) -> tuple[Kind, str, str]:
+    """Say how a rank ended: the kind of cause, the words, and the call it was in."""
+    if (child := _child_of(member)) is not None:
+        return child
+    status, error = member.status, member.error
+    if status is None:
+        return "process died", "is not there any more; how it ended is not known", ""
+    if status < 0 and not (error and error.exact):
+        return _signalled(case, member, -status)
+    if error is None or not error.kind:
+        return _exited(member, status)
+    return kind_of(error), f"raised {told(error)}", placed(error)
+
+
+def told(error: Exc) -> str:
+    """Say what was raised, where else that was, and what it ended as."""
+    where = f" {error.where}" if error.where else ""
+    ended = f", and ended with {error.ended}" if error.ended else ""
+    return f"{error}{where}{ended}"
+
+
+def placed(error: Exc) -> str:
+    """Say where something was raised."""
+    return f"`{error.function}`, {error.place}" if error.place else ""
+
+
+def _exited(member: Member, status: int) -> tuple[Kind, str, str]:
+    # Last words are no traceback, and may be about anything.
+    said = str(member.error) if member.error else ""
+    life = member.life
+    at = ""
+    if life is not None and life.exit_at is not None:
+        at = f"`{life.exit_at.function}`, {life.exit_at.place}"
+    kind = kind_of(member.error) if member.error else "exception"
+    return ("process died" if kind == "exception" else kind), describe_end(status, said), at
+
+
+def _signalled(case: Case, member: Member, number: int) -> tuple[Kind, str, str]:
+    look = case.looks.get(member.node)
+    if number == signal.SIGKILL:
+        if member.out_of_memory or (look is not None and look.oom_kills):
+            return "killed by the kernel", "was killed by the kernel, out of memory", ""
+        return "process died", "was killed by signal 9 (SIGKILL)", ""
+    what = f"was killed by signal {number} ({_name(number)})"
+    error, fatal = member.error, member.life.fatal if member.life else ()
+    own = next((one for one in fatal if "/site-packages/" not in one.file), None)
+    at = f"`{own.function}`, {own.place}" if own else ""
+    # One that aborts has said why; of any other signal it knew nothing when it spoke last.
+    kind = kind_of(error) if error and number == signal.SIGABRT else "exception"
+    if error is None or kind == "exception":
+        return "process died", what, at
+    return kind, f"{what}, saying: {error}", at
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"
+
+
+def _child_of(member: Member) -> tuple[Kind, str, str] | None:
+    """Find the child of whose end a rank only tells."""
+    error = member.error
+    if error is None or not _ABOUT_A_CHILD.issuperset({error.kind.rpartition(".")[2]}):
+        return None
+    for life in member.children_ended:
+        own = of_raised(life.exception) if life.exception else None
+        if own is not None:
+            program = " ".join(life.argv[:3])[:60]
+            what = f"ended with {error.kind}, as its child `{program}` raised {told(own)}"
+            return kind_of(own), what, placed(own)
+    return None
+
+
+_ABOUT_A_CHILD = frozenset({"CalledProcessError", "BrokenPipeError", "EOFError"})

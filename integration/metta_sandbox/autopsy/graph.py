@@ -1,0 +1,170 @@
+"""Who waits for whom: from what each rank is at to where all waiting ends.
+
+A rank that is in a collective waits for those of its group that have not entered it. Where the
+waiting ends is the cause: at a rank that waits for no other one, and that others wait for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from metta_sandbox.autopsy.calls import Doing
+from metta_sandbox.autopsy.case import Case
+from metta_sandbox.autopsy.deaths import left_alone
+from metta_sandbox.autopsy.kinds import NAMED_BY_PEERS
+from metta_sandbox.autopsy.members import Member
+from metta_sandbox.autopsy.seen import Collective
+
+
+class WaitFor(BaseModel):
+    """That one rank waits for another one, and how that is known."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rank: int = Field(description="Who waits.")
+    awaited: int | None = Field(description="For whom; null where nobody knows.")
+    call: str = Field(default="", description="The call in which it waits, and where.")
+    evidence: str = Field(default="", description="What shows it.")
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The waits of one moment.
+
+    Args:
+        edges: Who waits for whom.
+
+    """
+
+    edges: tuple[WaitFor, ...]
+
+    def awaited_of(self, rank: int) -> set[int]:
+        """List the ranks for which one waits."""
+        return {one.awaited for one in self.edges if one.rank == rank and one.awaited is not None}
+
+    def count(self, rank: int) -> int:
+        """Count who waits for a rank, directly or by way of others."""
+        found: set[int] = set()
+        new = {rank}
+        while new:
+            found |= new
+            new = {one.rank for one in self.edges if one.awaited in new and one.rank not in found}
+        return len(found) - 1
+
+    def shown(self, rank: int) -> bool:
+        """Tell whether it is shown, and not only assumed, that somebody waits for a rank."""
+        return any(one.awaited == rank and one.evidence != ASSUMED for one in self.edges)
+
+
+#: The evidence of a wait where nothing tells for whom of the others it is.
+ASSUMED = "it waits for others, and this one is not there"
+
+
+def graph_of(case: Case) -> Graph:
+    """Build the graph of what ranks wait for."""
+    return Graph(
+        tuple(
+            edge for member in case.members if waits(case, member) for edge in _edges(case, member)
+        )
+    )
+
+
+def waits(case: Case, member: Member) -> bool:
+    """Tell whether a rank waits for others, or did until it gave up."""
+    if member.alive:
+        return member.call is not None and member.call.waits_for_others
+    return left_alone(case, member)
+
+
+def _edges(case: Case, member: Member) -> list[WaitFor]:
+    call = _call(member)
+    others = [one for one in case.members if one is not member]
+    if named := _named(member):
+        told = "it says so itself"
+        return [_edge(member, one, call, told) for one in others if one.rank in named]
+    last = _last(member)
+    if last is not None and not (member.call and member.call.doing is Doing.RENDEZVOUS):
+        absent = [one for one in others if _is_behind(one, last)]
+        if absent:
+            evidence = f"recorded: it has entered number {last.number} of group {last.group}"
+            return [_edge(member, one, call, evidence) for one in absent]
+    place = _place(member)
+    absent = [one for one in others if not waits(case, one) or _place(one) != place]
+    if absent:
+        return [_edge(member, one, call, ASSUMED) for one in absent]
+    return [WaitFor(rank=member.rank, awaited=None, call=call, evidence="nobody is elsewhere")]
+
+
+def _edge(member: Member, other: Member, call: str, evidence: str) -> WaitFor:
+    return WaitFor(rank=member.rank, awaited=other.rank, call=call, evidence=evidence)
+
+
+def _call(member: Member) -> str:
+    if member.call is not None:
+        return str(member.call)
+    error = member.error
+    if error is None:
+        return ""
+    return ", ".join(
+        part for part in (f"`{error.call}`" if error.call else "", error.place) if part
+    )
+
+
+def _place(member: Member) -> tuple[str, str]:
+    if member.call is not None:
+        return member.call.name, member.call.place
+    error = member.error
+    return (error.call, error.place) if error else ("", "")
+
+
+def _last(member: Member) -> Collective | None:
+    """Give the collective that a rank has entered last."""
+    entries = [one for one in member.recorded.entries if not one.p2p] if member.recorded else []
+    return entries[-1] if entries else None
+
+
+def _is_behind(other: Member, last: Collective) -> bool:
+    """Tell whether a rank has not entered a collective yet."""
+    if last.group_ranks and other.rank not in last.group_ranks:
+        return False
+    if other.recorded is None:
+        return not other.alive or bool(other.call and not other.call.waits_for_others)
+    return last.number > max(
+        (one.number for one in other.recorded.entries if one.group == last.group and not one.p2p),
+        default=0,
+    )
+
+
+def _named(member: Member) -> set[int]:
+    """Read which ranks PyTorch itself says have not come."""
+    error = member.error
+    if error is None:
+        return set()
+    return {
+        int(number)
+        for found in NAMED_BY_PEERS.finditer(error.message)
+        for number in found[1].replace(" ", "").split(",")
+        if number
+    }
+
+
+def order(graph: Graph, members: Sequence[Member]) -> list[Member]:
+    """Sort ranks that wait for nobody: those that most others wait for come first."""
+    position: Mapping[Doing, int] = {doing: number for number, doing in enumerate(_ORDER)}
+
+    def key(one: Member) -> tuple[bool, int, int, int]:
+        doing = one.call.doing if one.call else Doing.UNKNOWN
+        return not graph.shown(one.rank), position[doing], -graph.count(one.rank), one.rank
+
+    return sorted(members, key=key)
+
+
+#: What keeps a rank from coming, the surest first.
+_ORDER = (
+    *(Doing.STOPPED, Doing.LOCK, Doing.GIL, Doing.IDLE, Doing.API, Doing.TRACKER),
+    *(Doing.BUSY, Doing.STARTING, Doing.STORE, Doing.UNKNOWN),
+    *(Doing.COLLECTIVE, Doing.RENDEZVOUS),
+)

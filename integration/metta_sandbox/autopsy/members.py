@@ -1,0 +1,314 @@
+"""Which processes are ranks, whoever started them.
+
+What a user starts is often a launcher: torchrun, ``accelerate launch``, ``mp.spawn``, a shell
+script, several processes a node. The ranks are below it. They are found by what they have done
+(made a process group), by what their launcher told them (their environment), and else by where
+they stand among the processes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from metta_sandbox.autopsy.calls import Call
+from metta_sandbox.autopsy.seen import Life, NodeLook, Process, Recorded
+from metta_sandbox.autopsy.waits import Family, resolve
+from metta_sandbox.autopsy.words import Exc, of_raised
+
+_LAUNCHER = re.compile(
+    r"(^|/)(torchrun|accelerate|deepspeed|horovodrun|mpirun|mpiexec|srun|composer)$"
+    r"|torch\.distributed\.(run|launch)|accelerate\.commands\.\w+"
+)
+_SPAWNED = re.compile(r"multiprocessing\.(spawn|forkserver)|--multiprocessing-fork")
+_SERVICE = re.compile(
+    r"resource_tracker|wandb-core|wandb-symon|wandb/|torch/_inductor|tensorboard|\.pyz\b"
+    r"|metta_sandbox\.node\b"
+)
+_ELASTIC = "TORCHELASTIC_RUN_ID"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One rank of the trial, as far as it is known.
+
+    Attributes:
+        rank: Its number.
+        node: Its host.
+        process: What was seen of it; None if it was not there.
+        call: What it is at; None if it was not there.
+        status: Its exit status, negative for a signal; None while it lives, or if nobody knows.
+        ended: When it did, in seconds since the run began.
+        error: What ended it, by its own record or its log.
+        step: The last training step that it told.
+        out_of_memory: Whether the kernel has killed it, as memory ran out.
+        started: Whether its launcher has told of it.
+        recorded: The collectives that it has entered, if it could still tell.
+        life: What it told of itself.
+        generation: How often its launcher had restarted it.
+        gone: Whether it was there and is not any more, however it ended.
+        children_ended: What its children told of themselves, of those that an exception ended.
+
+    """
+
+    rank: int
+    node: str
+    process: Process | None = None
+    call: Call | None = None
+    status: int | None = None
+    ended: float | None = None
+    error: Exc | None = None
+    step: int | None = None
+    out_of_memory: bool = False
+    started: bool = False
+    recorded: Recorded | None = None
+    life: Life | None = None
+    generation: int = 0
+    gone: bool = False
+    children_ended: tuple[Life, ...] = ()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it had not ended."""
+        return self.status is None and not self.gone
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """What it goes by when it meets the others: its number, how many there are, and where."""
+        seen = self.process.environ if self.process else {}
+        life = {**self.life.environ, **self.life.changed} if self.life else {}
+        return {**seen, **life}
+
+    @property
+    def told_size(self) -> int | None:
+        """The size of its first process group, as it has asked for it."""
+        return self.life.groups[0].size if self.life and self.life.groups else None
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The processes of a node, live and ended, by pid.
+
+    Args:
+        look: What the node showed.
+        lives: What its processes told of themselves.
+        known: Pids of what our launchers have started; a fork of ours keeps our command line.
+
+    """
+
+    look: NodeLook
+    lives: Mapping[int, Life]
+    known: frozenset[int] = frozenset()
+
+    @cached_property
+    def processes(self) -> Mapping[int, Process]:
+        """Those that live."""
+        return {one.pid: one for one in self.look.processes}
+
+    @cached_property
+    def children(self) -> Mapping[int, list[Process]]:
+        """Those that live, by their parent."""
+        found: dict[int, list[Process]] = {}
+        for one in self.look.processes:
+            found.setdefault(one.parent, []).append(one)
+        return found
+
+    @cached_property
+    def reaped(self) -> Mapping[int, tuple[int, float]]:
+        """Status and time of the end of those that somebody has waited for."""
+        return {
+            one.pid: (one.status, one.time) for life in self.lives.values() for one in life.reaped
+        }
+
+    def parent(self, pid: int) -> int:
+        """Give the parent of a process, as it was when it started."""
+        life, process = self.lives.get(pid), self.processes.get(pid)
+        return life.parent if life else process.parent if process else 0
+
+    def ancestors(self, pid: int) -> Iterable[int]:
+        """List the pids above a process, as far as they are known."""
+        seen = {pid}
+        while (pid := self.parent(pid)) and pid not in seen:
+            seen.add(pid)
+            yield pid
+
+    def below(self, root: int) -> list[int]:
+        """List a process and all below it."""
+        known = {*self.processes, *self.lives, root}
+        return sorted(pid for pid in known if pid == root or root in self.ancestors(pid))
+
+    def words(self, pid: int) -> str:
+        """Give a process's command line."""
+        life, process = self.lives.get(pid), self.processes.get(pid)
+        if process and process.command:
+            return " ".join(process.command)
+        return " ".join(life.argv) if life else ""
+
+    def environ(self, pid: int) -> Mapping[str, str]:
+        """Give what its launcher told a process."""
+        life, process = self.lives.get(pid), self.processes.get(pid)
+        return life.environ if life else process.environ if process else {}
+
+    def is_launcher(self, pid: int) -> bool:
+        """Tell whether a process only starts ranks."""
+        words = self.words(pid).split()
+        heads = words[:4]
+        return any(_LAUNCHER.search(word) for word in heads)
+
+    def is_python(self, pid: int) -> bool:
+        """Tell whether a process is an interpreter that runs a program."""
+        if pid not in self.known and _SERVICE.search(self.words(pid)):
+            return False
+        process = self.processes.get(pid)
+        name = process.command[0] if process and process.command else ""
+        return pid in self.lives or bool(process and (process.threads or "python" in name))
+
+    def number(self, pid: int) -> int | None:
+        """Tell which rank a process is, by what it or its launcher says."""
+        life = self.lives.get(pid)
+        if life:
+            if life.groups and life.groups[0].rank is not None:
+                return life.groups[0].rank
+            if life.changed.get("RANK", "").isdigit():
+                return int(life.changed["RANK"])
+        environ = self.environ(pid)
+        own = _ELASTIC in environ or self._differs(pid)
+        number = environ.get("RANK", "")
+        return int(number) if own and number.isdigit() else None
+
+    def _differs(self, pid: int) -> bool:
+        """Tell whether a process was given another number than its parent."""
+        above = self.environ(self.parent(pid))
+        own = self.environ(pid)
+        return bool(above) and any(
+            own.get(name) != above.get(name) for name in ("RANK", "LOCAL_RANK")
+        )
+
+    def is_rank(self, pid: int) -> bool:
+        """Tell whether a process shows that it is a rank."""
+        if self.is_launcher(pid) or not self.is_python(pid):
+            return False
+        life, process = self.lives.get(pid), self.processes.get(pid)
+        if life and (life.groups or life.recorded):
+            return True
+        if process and process.recorded and process.recorded.entries:
+            return True
+        return _ELASTIC in self.environ(pid) or self._differs(pid)
+
+    def ranks(self, pids: Sequence[int]) -> list[int]:
+        """Find the ranks among processes: those that show it, and those started like them."""
+        shown = [pid for pid in pids if self.is_rank(pid)]
+        tops = [pid for pid in shown if not any(above in shown for above in self.ancestors(pid))]
+        if tops:
+            parents = {self.parent(pid) for pid in tops}
+            tops += [
+                pid
+                for pid in pids
+                if pid not in shown
+                and self.parent(pid) in parents
+                and _SPAWNED.search(self.words(pid))
+                and self.is_python(pid)
+            ]
+            return sorted(tops)
+        programs = [pid for pid in pids if self.is_python(pid) and not self.is_launcher(pid)]
+        return [
+            pid for pid in programs if not any(above in programs for above in self.ancestors(pid))
+        ]
+
+
+def member_of(tree: Tree, base: Member, pid: int, *, alone: bool) -> Member:
+    """Say what is known of a rank's process.
+
+    Args:
+        tree: Its node.
+        base: What the launcher of ours says, of the rank, or of the command that has started it.
+        pid: The process.
+        alone: Whether it is the only rank below that command.
+
+    """
+    life, process = tree.lives.get(pid), tree.processes.get(pid)
+    status, ended = _end(tree, base, pid, alone=alone)
+    number = tree.number(pid)
+    error = None
+    if process is None:
+        error = _error(life, base, status)
+    call = resolve(Family(process, tree.children, tree.lives)) if process else None
+    recorded = process.recorded if process and process.recorded else None
+    return replace(
+        base,
+        rank=base.rank if number is None else number,
+        process=process,
+        call=call,
+        status=status,
+        ended=ended,
+        error=error,
+        life=life,
+        recorded=recorded or (life.recorded if life else None) or base.recorded,
+        generation=_generation(tree.environ(pid)),
+        gone=process is None and (status is not None or life is not None),
+        children_ended=_children_ended(tree, pid),
+    )
+
+
+def _children_ended(tree: Tree, pid: int) -> tuple[Life, ...]:
+    return tuple(
+        life
+        for child, life in sorted(tree.lives.items())
+        if life.exception is not None and pid in tree.ancestors(child)
+    )
+
+
+def _generation(environ: Mapping[str, str]) -> int:
+    count = environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return int(count) if count.isdigit() else 0
+
+
+def _end(tree: Tree, base: Member, pid: int, *, alone: bool) -> tuple[int | None, float | None]:
+    """Tell how and when a process ended, by whoever knows best."""
+    if pid in tree.processes:
+        return None, None
+    life = tree.lives.get(pid)
+    if pid in tree.reaped:
+        return tree.reaped[pid]
+    if life is None or (alone and base.status is not None):
+        status = base.status
+        if status is not None and status > SHELL_SIGNALS:
+            # A shell ends with the status of its last command.
+            status = SHELL_SIGNALS - status
+        return status, base.ended
+    return _own_end(life), life.ended
+
+
+def _own_end(life: Life) -> int | None:
+    """Tell with which status a process ended, by its own record; None if that holds no end."""
+    if life.exception is not None:
+        return 1
+    if life.exits is not None:
+        return life.exits
+    if life.fatal:
+        return _fatal(life)
+    return None if life.ended is None else 0
+
+
+#: A shell ends with this plus the signal that ended its command.
+SHELL_SIGNALS = 128
+_SIGNALS = {"segmentation": -11, "aborted": -6, "floating": -8, "bus": -7, "illegal": -4}
+
+
+def _fatal(life: Life) -> int:
+    said = life.fatal_signal.lower()
+    return next((number for word, number in _SIGNALS.items() if word in said), -6)
+
+
+def _error(life: Life | None, base: Member, status: int | None) -> Exc | None:
+    if life is not None and life.exception is not None:
+        return of_raised(life.exception)
+    if status in (None, 0):
+        return None
+    said = base.error
+    if life is not None and life.ended is not None and said is not None and said.kind:
+        # It has told of its end, and no exception was it: what its log holds was survived.
+        return Exc("", said.said) if said.said else None
+    return said

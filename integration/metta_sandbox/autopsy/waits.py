@@ -1,0 +1,209 @@
+"""What a rank waits for inside of itself: its threads, its children, its locks and queues.
+
+A main thread often only waits for another thread or process, which is at what counts. This goes
+along those waits to where they end: at a call that waits for other ranks, at something that waits
+for nobody, or at nobody at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from metta_sandbox.autopsy.calls import Call, Doing, bare, of_thread, own_frame, reading
+from metta_sandbox.autopsy.seen import Frame, Life, Process, Thread, ThreadEnd
+from metta_sandbox.autopsy.words import LIBRARY, of_raised
+
+_QUEUE = re.compile(r"/queue\.py$")
+_CHILD = re.compile(r"/(subprocess|multiprocessing/\w+|torch/multiprocessing/\w+)\.py$")
+_LOADER = re.compile(r"torch/utils/data/dataloader\.py$")
+_JOIN = frozenset({"join", "_wait_for_tstate_lock", "result", "_python_exit"})
+#: Threads and children that serve a library, and for which no program waits.
+_SERVES = re.compile(r"wandb|metta|QueueFeederThread|pin_memory|tqdm|asyncio|IO loop|pydevd")
+_SERVICE = re.compile(r"resource_tracker|wandb-core|wandb-symon|forkserver|torch/bin/|gpu_stats")
+#: How deep waits are followed, in case what was seen at two moments makes a circle.
+_DEEP = 8
+
+
+@dataclass(frozen=True)
+class Family:
+    """A rank's process with what it has started.
+
+    Args:
+        process: The rank's.
+        children: Live processes by their parent's pid, of the whole node.
+        lives: What processes told of themselves, by pid.
+
+    """
+
+    process: Process
+    children: Mapping[int, Sequence[Process]] = field(default_factory=dict)
+    lives: Mapping[int, Life] = field(default_factory=dict)
+
+    def of(self, child: Process) -> Family:
+        """Give the same for one of its children."""
+        return Family(child, self.children, self.lives)
+
+
+def resolve(family: Family, deep: int = 0) -> Call:
+    """Tell what a rank is at, along whatever its main thread waits for."""
+    process = family.process
+    call, main = reading(process), process.main
+    if not process.threads and not process.stopped:
+        return _of_command(family, call, deep)
+    if main is not None and call.doing is Doing.IDLE:
+        # One that polls for its thread to end sleeps in between.
+        return _in_a_collective(family, main, call) or call
+    if call.doing is not Doing.LOCK or main is None or deep > _DEEP:
+        return call
+    return _along(family, main, call, deep)
+
+
+def _in_a_collective(family: Family, main: Thread, call: Call) -> Call | None:
+    for thread in family.process.threads:
+        if thread is not main and _is_own(thread):
+            found = of_thread(family.process, thread)
+            if found.waits_for_others:
+                return replace(found, thread=thread.name, at=call.place)
+    return None
+
+
+def _of_command(family: Family, call: Call, deep: int) -> Call:
+    """Tell what a program is at that is not in Python: it waits for its child, or works."""
+    process = family.process
+    children = _children(family)
+    if children and deep <= _DEEP:
+        return resolve(family.of(children[-1]), deep + 1)
+    if call.place or process.state not in {"S", "D", "R"}:
+        return call
+    name = " ".join(process.command)[:80] or process.name
+    busy = process.state == "R" or process.cpu_since > _WORKS
+    return Call(Doing.BUSY if busy else Doing.IDLE, name, f"`{name}`", why=_stdin(process))
+
+
+#: Seconds of processor time within a look that show a process at work.
+_WORKS = 0.05
+
+
+def _stdin(process: Process) -> str:
+    """Tell whether a process waits for input."""
+    for thread in process.threads:
+        if thread.waits and thread.waits.kind == "read" and thread.waits.fd == 0:
+            return "for input that nobody writes"
+    return ""
+
+
+def _children(family: Family) -> list[Process]:
+    return [
+        one
+        for one in family.children.get(family.process.pid, ())
+        if not _SERVICE.search(" ".join(one.command)) and one.state != "Z"
+    ]
+
+
+def _along(family: Family, main: Thread, call: Call, deep: int) -> Call:
+    frames = main.frames
+    own = own_frame(main)
+    called = frames[: frames.index(own)] if own in frames else frames
+    if any(_LOADER.search(one.file) for one in called):
+        return _worker(family, call, deep)
+    if any(_CHILD.search(one.file) for one in called) and (children := _children(family)):
+        return _child(family, call, children, deep)
+    waits_for_thread = not any(_CHILD.search(one.file) for one in called)
+    if waits_for_thread:
+        joins = any(bare(one.function) in _JOIN for one in called)
+        return _other_thread(family, main, call, joins=joins)
+    return _ended_child(family, call) or replace(call, why=call.why or "for nobody")
+
+
+def _other_thread(family: Family, main: Thread, call: Call, *, joins: bool) -> Call:
+    """Go on to the thread for which the main one waits."""
+    ended = _ended_thread(family)
+    others = [one for one in family.process.threads if one is not main and _is_own(one)]
+    if ended is not None and not (joins and others):
+        return _of_ended(call, ended)
+    calls = [(one, of_thread(family.process, one)) for one in others]
+    # One that waits for other ranks keeps the main thread from nothing by itself.
+    free = [(one, each) for one, each in calls if each.doing is not Doing.LOCK]
+    if not free:
+        if not calls:
+            return replace(call, why="for nobody: it has no other thread")
+        return _deadlock(call, [(main, call), *calls])
+    thread, found = min(free, key=lambda one: one[1].waits_for_others is not joins)
+    return replace(found, thread=thread.name, at=call.place)
+
+
+def _deadlock(call: Call, waiting: Sequence[tuple[Thread, Call]]) -> Call:
+    told = ", ".join(
+        f"thread `{thread.name}` at {each.place}{_quoted(each.source)}"
+        for thread, each in waiting[1:]
+    )
+    return replace(call, why=f"while {told} waits for a lock, too")
+
+
+def _quoted(source: str) -> str:
+    return f" ({source})" if source else ""
+
+
+def _is_own(thread: Thread) -> bool:
+    """Tell whether a thread runs code of the program's own."""
+    if _SERVES.search(thread.name):
+        return False
+    return any(not LIBRARY.search(one.file) for one in thread.frames)
+
+
+def _ended_thread(family: Family) -> ThreadEnd | None:
+    life = family.lives.get(family.process.pid)
+    return life.threads[0] if life and life.threads else None
+
+
+def _of_ended(call: Call, ended: ThreadEnd) -> Call:
+    error = of_raised(ended.exception)
+    place = f" in `{error.function}`, {error.place}" if error and error.place else ""
+    why = f"for thread `{ended.name}`, which ended with {error}{place}"
+    return replace(
+        call, why=why, thread=ended.name, at=call.place, place=error.place if error else ""
+    )
+
+
+def _child(family: Family, call: Call, children: Sequence[Process], deep: int) -> Call:
+    found = [(child, resolve(family.of(child), deep + 1)) for child in children]
+    child, inner = min(found, key=lambda one: one[1].doing in {Doing.LOCK, Doing.UNKNOWN})
+    return replace(inner, thread=inner.thread or _title(child), at=call.place)
+
+
+def _title(child: Process) -> str:
+    words = " ".join(child.command[:4])[:60]
+    return f"child {child.pid}, {words}" if words else f"child {child.pid}"
+
+
+def _worker(family: Family, call: Call, deep: int) -> Call:
+    """Go on to the data loader's worker that is at code of the program's own."""
+    for child in _children(family):
+        thread = child.main
+        if child.stopped or (thread is not None and _is_own_worker(thread.frames)):
+            inner = resolve(family.of(child), deep + 1)
+            return replace(inner, thread=f"data loader worker, pid {child.pid}", at=call.place)
+    return _ended_child(family, call) or call
+
+
+def _is_own_worker(frames: Iterable[Frame]) -> bool:
+    """Tell whether a worker is inside the data set, and not waiting for its next order."""
+    for one in frames:
+        if bare(one.function) == "_worker_loop":
+            return False
+        if not LIBRARY.search(one.file):
+            return True
+    return False
+
+
+def _ended_child(family: Family, call: Call) -> Call | None:
+    """Find a child that is gone although its parent still waits."""
+    for life in family.lives.values():
+        if life.parent == family.process.pid and life.exception is not None:
+            error = of_raised(life.exception)
+            place = f" in `{error.function}`, {error.place}" if error and error.place else ""
+            why = f"for its child {life.pid}, which has ended with {error}{place}"
+            return replace(call, why=why, ended=error)
+    return None
