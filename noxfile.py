@@ -14,10 +14,12 @@ import os
 import subprocess
 import sys
 import venv
+from datetime import datetime, timezone
 from pathlib import Path
 
 try:
     import nox
+    from nox.command import CommandFailed
 except ModuleNotFoundError:
     # Plain Python: put Nox into an environment of its own, and start again in there.
     home = Path(__file__).resolve().parent / ".nox" / "nox"
@@ -137,6 +139,28 @@ def tests(session: nox.Session) -> None:
 def autopsy(session: nox.Session) -> None:
     """Make every known fault happen, and score the causes that are named (-- WORD, --engine)."""
     _measure(session, "autopsies", ".[node,api]")
+
+
+@nox.session
+def nightly(session: nox.Session) -> None:
+    """Play what takes hours: faults under each launcher, and ways of going wrong by chance."""
+    _install(session, "torch==2.13.0")
+    _install(session, "--editable", ".[node,api]")
+    seed = str(datetime.now(timezone.utc).date().toordinal())
+    launchers = ("warm", "torchrun", "plain", "shell", "run")
+    parts = [[f"--launcher={one}" for one in launchers], ["--mirrored"]]
+    parts.append(["--ways", "--sample=20", f"--seed={seed}"])
+    failed = []
+    for words in (
+        ["--engine", engine, *part] for engine in ("process", "compose") for part in parts
+    ):
+        kept = f"--kept=artifacts/autopsies/nightly-{seed}.jsonl"
+        try:
+            session.run("python", "-m", "autopsies", *words, kept, *session.posargs)
+        except CommandFailed:
+            failed.append(" ".join(words))
+    if failed:
+        session.error(f"too much was named wrong with: {'; '.join(failed)}")
 
 
 @nox.session

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from autopsies.corpus import Known, Sweep
+from autopsies.judged import Judged
 from metta_sandbox.report.results import ScenarioResult
 
 
@@ -73,6 +74,29 @@ def _score(
         rank=cause.rank if cause else None,
         sentence=sentence,
         seconds=between(struck, told),
+    )
+
+
+def as_judged(one: Scored, engine: str) -> Judged:
+    """Give what came of a fault as what comes of a cell is given."""
+    known = one.known
+    innocent = not known.kinds or known.rank not in (None, one.rank)
+    return Judged(
+        cell=f"{known.name}-{engine}",
+        way=known.key,
+        launcher=known.launcher,
+        engine=engine,
+        fine=not known.kinds,
+        verdict="",
+        happened=one.proven,
+        cause_right=one.cause_right,
+        rank_right=one.rank_right,
+        innocent_accused=one.rank is not None and innocent,
+        kind=one.kind,
+        rank=one.rank,
+        sentence=one.sentence,
+        seconds=one.seconds,
+        lacks="" if one.cause_right else " or ".join(known.kinds) or "nothing is wrong",
     )
 
 
