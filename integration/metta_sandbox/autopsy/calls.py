@@ -137,11 +137,24 @@ def _of_stack(thread: Thread) -> Call:
     frames, own, inner = thread.frames, own_frame(thread), thread.frames[0]
     if (collective := _collective(frames)) is not None:
         name, rendezvous = collective
+        if (doing := _at_work(thread)) is not None:
+            return _call(doing, name, own)
         return _call(Doing.RENDEZVOUS if rendezvous else Doing.COLLECTIVE, name, own)
     if _HAND_OFF.search(inner.file) and "_store" in inner.source:
         return _call(Doing.RENDEZVOUS, inner.function, own)
     doing, name = _local(thread, own)
     return _call(doing, name, own or inner)
+
+
+def _at_work(thread: Thread) -> Doing | None:
+    """Tell whether a thread gets on, also within a call that waits for others in the end."""
+    if _IMPORT.search(thread.frames[0].file) or _outermost(thread.frames[:_NEAR], _IMPORT):
+        return Doing.STARTING
+    return Doing.BUSY if thread.moved else None
+
+
+#: How many innermost calls may hide that a module is being imported.
+_NEAR = 12
 
 
 def _local(thread: Thread, own: Frame | None) -> tuple[Doing, str]:

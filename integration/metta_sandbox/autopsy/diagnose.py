@@ -197,6 +197,8 @@ def _rank_absent(case: Case) -> Cause | None:
         if one.call is not None and not waits(case, one) and one.call.doing is not Doing.STORE
     ]
     waiting = [one for one in case.members if waits(case, one)]
+    if absent and len(absent) == len(alive) and all(_gets_on(one) for one in absent):
+        return _all_at_work(case, absent)
     if absent:
         graph = graph_of(case)
         first = order(graph, absent)[0]
@@ -213,6 +215,29 @@ def _rank_absent(case: Case) -> Cause | None:
     if missing and waiting:
         return _missing(case, missing[0])
     return _at_the_store(case, alive)
+
+
+#: What a rank is at that gets on, however slowly.
+_AT_WORK = frozenset({Doing.BUSY, Doing.STARTING})
+
+
+def _gets_on(member: Member) -> bool:
+    return member.call is not None and member.call.doing in _AT_WORK
+
+
+def _all_at_work(case: Case, members: Sequence[Member]) -> Cause:
+    """Say that nobody is to blame where all ranks get on and none waits."""
+    told = ", ".join(f"rank {one.rank} at {one.call}" for one in members)
+    load = max((look.load or 0.0 for look in case.looks.values()), default=0.0)
+    busy = f"; the machine's load was {load:.0f}" if load else ""
+    return cause_of(
+        case,
+        "straggler",
+        f"all ranks are still at work: {told}{busy}",
+        node=members[0].node,
+        certainty="unknown",
+        evidence=("stack",),
+    )
 
 
 def _missing(case: Case, member: Member) -> Cause:
