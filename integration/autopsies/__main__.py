@@ -47,7 +47,7 @@ def _play_ways(parser: argparse.ArgumentParser, options: argparse.Namespace) -> 
     kept = options.kept or options.artifacts / "cells.jsonl"
     if options.kept is None:
         kept.unlink(missing_ok=True)
-    return play_cells(picked, options.artifacts, kept, options.jobs)
+    return play_cells(picked, options.artifacts, kept, options.jobs, options.patience)
 
 
 def _told(judged: Sequence[Judged], least: int) -> int:
@@ -107,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     ways.add_argument("--ways", action="store_true", help="play those in place of faults")
     ways.add_argument("--sample", type=int, default=0, help="so many of each launcher, by chance")
     ways.add_argument("--seed", type=int, default=0, help="of that chance")
+    ways.add_argument("--patience", type=int, default=1, help="times as long may silence last")
     return parser
 
 

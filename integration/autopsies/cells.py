@@ -45,8 +45,8 @@ LAUNCHERS = (*_TRAINERS, *_RUNS)
 ENGINES = ("process", "compose")
 #: Seconds without a sign of life after which it is looked into; an interpreter that imports torch
 #: gives none.
-_SILENCE_WARM = 20
-_SILENCE = 40
+_SILENCE_WARM = 30
+_SILENCE = 60
 
 
 @dataclass(frozen=True)
@@ -96,16 +96,15 @@ class Cell:
         words = [self.way.name, self.launcher, self.engine, f"{self.nodes}x{self.each}"]
         return "-".join([*words, f"r{self.odd}", *marks]).replace("_", "-")
 
-    @property
-    def scenario(self) -> dict[str, Any]:
-        """The scenario that brings it about."""
+    def scenario(self, patience: int = 1) -> dict[str, Any]:
+        """Give the scenario that brings it about, which waits so many times as long as usual."""
         silence = _SILENCE_WARM if self.launcher == "warm" else _SILENCE
         return {
             "version": 1,
             "name": self.name,
             "nodes": self.nodes,
-            "deadline": "5m",
-            "longest_silence": f"{silence + 10 * (self.ranks - 2)}s",
+            "deadline": f"{5 * patience}m",
+            "longest_silence": f"{patience * (silence + 10 * (self.ranks - 2))}s",
             **({} if self.launcher in _RUNS else {"sweep": _SWEEP}),
             "workload": {
                 "folder": str(TRAINERS),

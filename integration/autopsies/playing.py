@@ -66,7 +66,7 @@ def play_faults(
 
 
 def play_cells(
-    cells: Sequence[Cell], artifacts: Path, kept: Path, jobs: int = JOBS
+    cells: Sequence[Cell], artifacts: Path, kept: Path, jobs: int = JOBS, patience: int = 1
 ) -> list[Judged]:
     """Play cells that were not yet, note each in a file of JSON lines, and give them all.
 
@@ -75,20 +75,23 @@ def play_cells(
         artifacts: Where the artifacts of their runs go.
         kept: The file; what stands in there is not played again.
         jobs: How many are played at once.
+        patience: How many times as long as usual silence may last, on a machine that is busy.
 
     """
     known = {one.cell for one in _noted(kept)}
     for engine in dict.fromkeys(cell.engine for cell in cells):
         left = iter([one for one in cells if one.engine == engine and one.name not in known])
         while some := list(islice(left, _BATCH)):
-            _note(kept, _judged(some, engine, artifacts, jobs))
+            _note(kept, _judged(some, engine, artifacts, jobs, patience))
     wanted = {cell.name for cell in cells}
     return [one for one in read(kept) if one.cell in wanted]
 
 
-def _judged(cells: Sequence[Cell], engine: str, artifacts: Path, jobs: int) -> Iterator[Judged]:
+def _judged(
+    cells: Sequence[Cell], engine: str, artifacts: Path, jobs: int, patience: int
+) -> Iterator[Judged]:
     by_name = {cell.name: cell for cell in cells}
-    scenarios = {name: cell.scenario for name, cell in by_name.items()}
+    scenarios = {name: cell.scenario(patience) for name, cell in by_name.items()}
     for result, folder in _play(scenarios, engine, artifacts, jobs):
         if result.verdict not in {Verdict.SKIPPED, Verdict.ERROR}:
             yield judge(by_name[result.name], result, folder)
