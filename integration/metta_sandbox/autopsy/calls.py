@@ -36,6 +36,7 @@ class Call:
         name: The call, such as ``all_reduce``.
         place: Where its own code made that call: file and line.
         source: That line of source, if it could be read.
+        function: The function that line is in.
         thread: The thread that is at it, if that is not the main one.
         why: What it waits for, in words, where that is known.
         ended: What ended the thread or child that it waits for in vain.
@@ -51,6 +52,7 @@ class Call:
     why: str = ""
     at: str = ""
     ended: Exc | None = None
+    function: str = ""
 
     @property
     def waits_for_others(self) -> bool:
@@ -214,4 +216,4 @@ def own_frame(thread: Thread | None) -> Frame | None:
 def _call(doing: Doing, name: str, frame: Frame | None) -> Call:
     if frame is None:
         return Call(doing, name)
-    return Call(doing, name, frame.place, frame.source)
+    return Call(doing, name, frame.place, frame.source, function=bare(frame.function))

@@ -91,7 +91,9 @@ def kind_of(error: Exc) -> Kind:
 def what_holds(call: Call) -> tuple[Kind, str]:
     """Tell the kind of what keeps a process from coming to where others wait, in words too."""
     line = f": {call.source}" if call.source else ""
-    at = f" at {call.place}{line}" if call.place else ""
+    named = bool(call.function) and not call.function.startswith("<")
+    within = f" in `{call.function}`" if named else ""
+    at = f" at {call.place}{within}{line}" if call.place else ""
     holder = call.name or "another thread"
     why = f" {call.why}" if call.why else ""
     name = f" `{call.name}`" if call.name.startswith("store") else ""

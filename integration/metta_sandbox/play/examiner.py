@@ -19,6 +19,7 @@ from metta_sandbox.autopsy.case import Case, trial_under_way
 from metta_sandbox.autopsy.cause import Cause
 from metta_sandbox.autopsy.diagnose import diagnose
 from metta_sandbox.autopsy.graph import graph_of
+from metta_sandbox.autopsy.losses import Lost, first_lost
 from metta_sandbox.autopsy.seen import NodeLook, Recorded
 from metta_sandbox.autopsy.words import Exc, last_error, last_said
 from metta_sandbox.play.beside import Executed
@@ -173,6 +174,7 @@ class Examiner:
             # Asked for only of commands that have ended, or whose ranks nobody else hears of.
             rollout_errors=self._rollout_errors() if self._speaks(events) else {},
             fallen=gone,
+            lost=self._lost(trial),
             script=self._scenario.workload.run is not None,
         )
 
@@ -213,6 +215,15 @@ class Examiner:
                 if rank.isdigit() and (error := last_error(log)) is not None:
                     found[int(rank)] = error
         return found
+
+    def _lost(self, trial: int | None) -> dict[int, Lost]:
+        """Read where each rank's log first has a loss that is no number."""
+        return {
+            int(rank): lost
+            for folder in self._trial_folders(trial)
+            for log in sorted(folder.glob("rank-*.log"))
+            if (rank := log.stem.removeprefix("rank-")).isdigit() and (lost := first_lost(log))
+        }
 
     def _launcher_errors(self, trial: int | None) -> dict[str, Exc]:
         found = {}

@@ -91,7 +91,7 @@ def test_a_rank_that_stands_still_is_named_and_who_waits_for_it() -> None:
     assert (cause.kind, cause.rank, cause.node, cause.step) == ("straggler", 1, HOSTS[1], 18)
     assert cause.waiting == (Waiting(rank=0, call="`all_reduce`, train.py:23"),)
     assert cause.sentence == (
-        "rank 1 (sweep-worker) stands still at train.py:9: time.sleep(9) in trial 2 "
+        "rank 1 (sweep-worker) stands still at train.py:9 in `main`: time.sleep(9) in trial 2 "
         "after train.step 18; rank 0 waits in `all_reduce`, train.py:23"
     )
 
