@@ -40,6 +40,7 @@ class Call:
         thread: The thread that is at it, if that is not the main one.
         why: What it waits for, in words, where that is known.
         ended: What ended the thread or child that it waits for in vain.
+        deadlock: Whether it waits for threads that wait for it.
         at: The line on which its main thread waits for what ``place`` tells of, if that is another.
 
     """
@@ -53,6 +54,7 @@ class Call:
     at: str = ""
     ended: Exc | None = None
     function: str = ""
+    deadlock: bool = False
 
     @property
     def waits_for_others(self) -> bool:

@@ -227,8 +227,10 @@ def _rank_absent(case: Case) -> Cause | None:
     waiting = [one for one in case.members if waits(case, one)]
     if absent and len(absent) == len(alive) and all(_gets_on(one) for one in absent):
         return _all_at_work(case, absent)
+    graph = graph_of(case)
+    # One whose stack can't be read may wait like the others, unless it is seen to be behind them.
+    absent = [one for one in absent if _is_read(one) or graph.shown(one.rank)]
     if absent:
-        graph = graph_of(case)
         first = order(graph, absent)[0]
         assert first.call is not None
         kind, what = what_holds(first.call)
@@ -242,7 +244,24 @@ def _rank_absent(case: Case) -> Cause | None:
     missing.sort(key=lambda one: (one.started, one.rank))
     if missing and waiting:
         return _missing(case, missing[0])
-    return _at_the_store(case, alive)
+    return _at_the_store(case, alive) or _unread(case, alive)
+
+
+def _unread(case: Case, alive: Sequence[Member]) -> Cause | None:
+    """Say whose stack is missing, where that might be the one that the others wait for."""
+    unread = [one for one in alive if one.call is not None and not _is_read(one)]
+    if not unread:
+        return None
+    why = next((one.call.place for one in unread if one.call and one.call.place), "no reason told")
+    names = ", ".join(f"rank {one.rank} ({one.node})" for one in unread)
+    what = f"the stack of {names} can't be read ({why}), so who is to blame is not known"
+    return cause_of(
+        case, "straggler", what, node=unread[0].node, certainty="unknown", evidence=("processes",)
+    )
+
+
+def _is_read(member: Member) -> bool:
+    return member.call is not None and member.call.doing is not Doing.UNKNOWN
 
 
 #: What a rank is at that gets on, however slowly.
