@@ -40,6 +40,7 @@ class Call:
         thread: The thread that is at it, if that is not the main one.
         why: What it waits for, in words, where that is known.
         ended: What ended the thread or child that it waits for in vain.
+        inner: The file of its innermost call.
         deadlock: Whether it waits for threads that wait for it.
         at: The line on which its main thread waits for what ``place`` tells of, if that is another.
 
@@ -55,6 +56,7 @@ class Call:
     ended: Exc | None = None
     function: str = ""
     deadlock: bool = False
+    inner: str = ""
 
     @property
     def waits_for_others(self) -> bool:
@@ -138,6 +140,10 @@ def call_of(frames: tuple[Frame, ...]) -> Call:
 
 
 def _of_stack(thread: Thread) -> Call:
+    return replace(_classified(thread), inner=thread.frames[0].file)
+
+
+def _classified(thread: Thread) -> Call:
     frames, own, inner = thread.frames, own_frame(thread), thread.frames[0]
     if (collective := _collective(frames)) is not None:
         name, rendezvous = collective

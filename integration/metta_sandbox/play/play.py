@@ -237,7 +237,8 @@ def _wait(course: Course, scenario: Scenario) -> None:
     course.wanted_end = next(wanted, "")
     rejoin = scenario.longest_silence if scenario.on_node_failure == "rejoin" else None
     limits = Limits(scenario.deadline, scenario.longest_silence, rejoin)
-    course.ending = course.nodes.follow(limits)
+    assert course.examiner is not None
+    course.ending = course.nodes.follow(limits, course.examiner.gets_on)
     if course.ending.end is End.FINISHED:
         course.swept = time.perf_counter() - course.started
     course.timeline.step(f"sweep: {course.ending.end.value} {course.ending.reason}".rstrip())
