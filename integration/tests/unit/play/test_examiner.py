@@ -138,8 +138,10 @@ def test_a_trial_that_failed_is_explained_by_its_ranks_logs(
     made.trial_failed(1)
 
     assert told == [
-        "rank 1 (sweep-worker) raised ValueError: no in `f`, t.py:3 in trial 1 "
-        "(certain: exit status, exception)",
+        (
+            "rank 1 (sweep-worker) raised ValueError: no in `f`, t.py:3 in trial 1 "
+            "(certain: exit status, exception)"
+        ),
     ]
 
 
