@@ -26,9 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _told(_play_ways(parser, options), options.least)
         picked = _picked_faults(parser, options)
         if options.kept:
-            judged = play_faults(
-                picked, options.engine, options.artifacts, options.kept, options.jobs
-            )
+            places = (options.engine, options.artifacts, options.kept)
+            judged = play_faults(picked, *places, options.jobs, options.patience)
             return _told(judged, options.least)
         return _play_faults(picked, options)
 
@@ -81,7 +80,7 @@ def _picked_faults(
 def _play_faults(picked: Sequence[Known], options: argparse.Namespace) -> int:
     scores = []
     for _ in range(options.times):
-        played = play(picked, options.engine, options.artifacts, options.jobs)
+        played = play(picked, options.engine, options.artifacts, options.jobs, options.patience)
         Console().print(each(played))
         scores += played
     Console().print(by_kind(scores))
@@ -100,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--times", type=int, default=1, help="how often all is played")
     parser.add_argument("--jobs", type=int, default=JOBS, help="sweeps that are played at once")
     parser.add_argument("--load", type=int, default=0, help="processes that are busy meanwhile")
+    parser.add_argument("--patience", type=int, default=1, help="times as long may silence last")
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts/autopsies"))
     parser.add_argument("--kept", type=Path, help="a file to note in, and to go on from")
     parser.add_argument("--least", type=int, default=95, help="how many of 100 must be right")
@@ -107,7 +107,6 @@ def _parser() -> argparse.ArgumentParser:
     ways.add_argument("--ways", action="store_true", help="play those in place of faults")
     ways.add_argument("--sample", type=int, default=0, help="so many of each launcher, by chance")
     ways.add_argument("--seed", type=int, default=0, help="of that chance")
-    ways.add_argument("--patience", type=int, default=1, help="times as long may silence last")
     return parser
 
 

@@ -96,15 +96,15 @@ class Cell:
         words = [self.way.name, self.launcher, self.engine, f"{self.nodes}x{self.each}"]
         return "-".join([*words, f"r{self.odd}", *marks]).replace("_", "-")
 
-    def scenario(self, patience: int = 1) -> dict[str, Any]:
-        """Give the scenario that brings it about, which waits so many times as long as usual."""
+    @property
+    def scenario(self) -> dict[str, Any]:
+        """The scenario that brings it about."""
         silence = _SILENCE_WARM if self.launcher == "warm" else _SILENCE
         return {
             "version": 1,
             "name": self.name,
             "nodes": self.nodes,
-            "deadline": f"{5 * patience}m",
-            "longest_silence": f"{patience * (silence + 10 * (self.ranks - 2))}s",
+            "longest_silence": f"{silence + 10 * (self.ranks - 2)}s",
             **({} if self.launcher in _RUNS else {"sweep": _SWEEP}),
             "workload": {
                 "folder": str(TRAINERS),

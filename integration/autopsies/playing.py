@@ -28,7 +28,9 @@ _BATCH = 12
 _BUSY = "while True: pass"
 
 
-def play(picked: Sequence[Known], engine: str, artifacts: Path, jobs: int = JOBS) -> list[Scored]:
+def play(
+    picked: Sequence[Known], engine: str, artifacts: Path, jobs: int = JOBS, patience: int = 1
+) -> list[Scored]:
     """Play the sweeps of some faults in one run, and score what it says of those it could play.
 
     Args:
@@ -36,20 +38,26 @@ def play(picked: Sequence[Known], engine: str, artifacts: Path, jobs: int = JOBS
         engine: ``process`` or ``compose``.
         artifacts: Where the run's artifacts go.
         jobs: How many sweeps are played at once.
+        patience: How many times as long as usual silence may last, on a machine that is busy.
 
     """
     needed = {sweep.name: sweep for sweep in sweeps(picked)}
     scenarios = {name: sweep.scenario for name, sweep in needed.items()}
     return [
         one
-        for result, folder in _play(scenarios, engine, artifacts, jobs)
+        for result, folder in _play(scenarios, engine, artifacts, jobs, patience)
         if result.verdict is not Verdict.SKIPPED
         for one in score(needed[result.name], result, folder)
     ]
 
 
 def play_faults(
-    picked: Sequence[Known], engine: str, artifacts: Path, kept: Path, jobs: int = JOBS
+    picked: Sequence[Known],
+    engine: str,
+    artifacts: Path,
+    kept: Path,
+    jobs: int = JOBS,
+    patience: int = 1,
 ) -> list[Judged]:
     """Play faults that were not yet, note each in a file of JSON lines, and give them all."""
     names = {f"{one.name}-{engine}" for one in picked}
@@ -61,7 +69,8 @@ def play_faults(
     )
     while some := list(islice(left, _BATCH)):
         faults = [one for sweep in some for one in sweep.faults]
-        _note(kept, (as_judged(one, engine) for one in play(faults, engine, artifacts, jobs)))
+        scores = play(faults, engine, artifacts, jobs, patience)
+        _note(kept, (as_judged(one, engine) for one in scores))
     return [one for one in read(kept) if one.cell in names]
 
 
@@ -91,19 +100,25 @@ def _judged(
     cells: Sequence[Cell], engine: str, artifacts: Path, jobs: int, patience: int
 ) -> Iterator[Judged]:
     by_name = {cell.name: cell for cell in cells}
-    scenarios = {name: cell.scenario(patience) for name, cell in by_name.items()}
-    for result, folder in _play(scenarios, engine, artifacts, jobs):
+    scenarios = {name: cell.scenario for name, cell in by_name.items()}
+    for result, folder in _play(scenarios, engine, artifacts, jobs, patience):
         if result.verdict not in {Verdict.SKIPPED, Verdict.ERROR}:
             yield judge(by_name[result.name], result, folder)
 
 
 def _play(
-    scenarios: Mapping[str, Mapping[str, Any]], engine: str, artifacts: Path, jobs: int
+    scenarios: Mapping[str, Mapping[str, Any]],
+    engine: str,
+    artifacts: Path,
+    jobs: int,
+    patience: int,
 ) -> Iterator[tuple[ScenarioResult, Path]]:
     """Play scenarios in one run; give each one's result and the folder of its artifacts."""
     with tempfile.TemporaryDirectory() as folder:
         for name, scenario in scenarios.items():
-            YAML(typ="safe", pure=True).dump(scenario, Path(folder) / f"{name}.yaml")
+            seconds = patience * int(scenario["longest_silence"].removesuffix("s"))
+            played = {**scenario, "longest_silence": f"{seconds}s", "deadline": f"{10 * patience}m"}
+            YAML(typ="safe", pure=True).dump(played, Path(folder) / f"{name}.yaml")
         words = ["run", folder, "--engine", engine, "--artifacts", str(artifacts)]
         command = [sys.executable, "-m", "metta_sandbox", *words, "--jobs", str(jobs)]
         subprocess.run(command, check=False)

@@ -60,7 +60,7 @@ def test_cells_are_unique_and_each_way_has_some_on_each_engine() -> None:
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_each_cell_is_a_scenario(launcher: str) -> None:
     for cell in sampled(WAYS, [launcher], ENGINES, 10, 1):
-        scenario = Scenario.model_validate(cell.scenario())
+        scenario = Scenario.model_validate(cell.scenario)
         assert scenario.nodes == cell.nodes
         assert cell.way.least <= cell.ranks
 
