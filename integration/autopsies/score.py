@@ -108,9 +108,9 @@ def between(struck: float | None, told: float | None) -> float | None:
 
 
 def _moment(entries: Iterable[dict[str, object]], **fields: str) -> float | None:
-    """Say when something was first noted, in seconds since the run began."""
+    """Say when something was first noted that begins so, in seconds since the run began."""
     for entry in entries:
-        if all(entry.get(key) == value for key, value in fields.items()):
+        if all(str(entry.get(key, "")).startswith(value) for key, value in fields.items()):
             return float(str(entry["received"]))
     return None
 
