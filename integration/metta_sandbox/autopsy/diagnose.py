@@ -54,7 +54,8 @@ def diagnose(case: Case) -> Cause | None:
         rollout_died,
         rollout_hangs,
     )
-    return next((cause for look in looks if (cause := look(case)) is not None), None)
+    cause = next((cause for look in looks if (cause := look(case)) is not None), None)
+    return cause and cause.model_copy(update={"waits": graph_of(case).edges})
 
 
 # -- somebody is gone ---------------------------------------------------------------------------
@@ -354,12 +355,17 @@ def _all_wait(case: Case) -> Cause | None:
     if len(places) > 1:
         common = max(places.values())
         # Of two, it is the one that is ahead, as it has left something out.
-        odd = min(alive, key=lambda one: (places[where(one)], -(one.step or -1), -one.rank))
+        odd = min(alive, key=lambda one: (places[where(one)], -(one.step or -1), -_line(one)))
         others = "the others" if common > 1 else "the other"
         at = f"is at {odd.call} while {others} {'are' if common > 1 else 'is'} not"
-        sure: Certainty = "likely" if common > 1 or odd.step is not None else "unknown"
-        return of_rank(case, odd, "collective mismatch", at, str(odd.call), certainty=sure)
+        return of_rank(case, odd, "collective mismatch", at, str(odd.call), certainty="likely")
     return _together(case, alive)
+
+
+def _line(member: Member) -> int:
+    """Give the line of a rank's own code that it has come to; 0 if it isn't known."""
+    number = member.call.place.rpartition(":")[2] if member.call else ""
+    return int(number) if number.isdigit() else 0
 
 
 def _together(case: Case, alive: Sequence[Member]) -> Cause:

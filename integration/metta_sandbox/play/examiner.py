@@ -19,7 +19,6 @@ from pydantic import ValidationError
 from metta_sandbox.autopsy.case import Case, trial_under_way
 from metta_sandbox.autopsy.cause import Cause
 from metta_sandbox.autopsy.diagnose import diagnose
-from metta_sandbox.autopsy.graph import graph_of
 from metta_sandbox.autopsy.losses import Lost, first_lost
 from metta_sandbox.autopsy.progress import gets_on
 from metta_sandbox.autopsy.seen import NodeLook, Recorded
@@ -161,8 +160,7 @@ class Examiner:
 
     def _note(self, case: Case) -> None:
         cause = diagnose(case)
-        waits = [edge.model_dump() for edge in graph_of(case).edges]
-        self._cases.append({**case.to_json(), "waits": waits})
+        self._cases.append(case.to_json())
         if cause is not None:
             self._causes.append(cause)
             self._tell(cause.told)
