@@ -137,7 +137,8 @@ def _seconds(timeline: Path, sentence: str) -> tuple[bool, float | None]:
     """Say whether a step was told, and the seconds from the last one to the sentence."""
     last = told = None
     for entry in _entries(timeline):
-        if sentence and entry.get("step") == f"cause: {sentence}":
+        # How sure it is may follow.
+        if sentence and str(entry.get("step")).startswith(f"cause: {sentence}"):
             told = float(entry["received"])
             break
         if _PROGRESS.search(str(entry.get("line", ""))):
