@@ -120,10 +120,10 @@ def test_one_whose_stack_is_missing_is_not_accused() -> None:
 
 
 def test_ranks_in_different_collectives_are_a_mismatch() -> None:
-    seen = looks(process(100, waits()), process(101, waits("barrier", 19)))
+    seen = looks(process(100, waits()), process(101, waits("barrier", 29)))
     cause = named(case(started(), seen))
     assert (cause.kind, cause.rank) == ("collective mismatch", 1)
-    assert "`barrier`, train.py:19" in cause.sentence
+    assert "`barrier`, train.py:29" in cause.sentence
     assert cause.waiting == (Waiting(rank=0, call="`all_reduce`, train.py:23"),)
 
 
