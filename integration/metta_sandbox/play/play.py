@@ -51,6 +51,8 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
     course = Course()
     try:
         _prepare(course, scenario, file, setting)
+        if lacks := setting.lacks.get(scenario.name):
+            raise lacks  # noqa: TRY301 - noted like all that goes wrong
         _bring_up(course, setting)
         course.waited = setting.turn.begin()
         course.job = job_of(course, scenario, setting)

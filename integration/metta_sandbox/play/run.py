@@ -80,17 +80,27 @@ class Run:
     def prepare(self, scenarios: Sequence[tuple[Path, Scenario]]) -> None:
         """Have the packages and images that scenarios bring along, before any is played.
 
+        What one of several lacks is its own error, which it will tell; the others are played.
+
         Raises:
-            SandboxError: Something can't be had.
+            SandboxError: None has what it needs; the first one's.
 
         """
         assert self.engine is not None
+        assert self.setting is not None
+        lacks: dict[str, SandboxError] = {}
         for file, scenario in scenarios:
             wanted = provision(scenario, file)
             if wanted.takes_time and not lacking(scenario, self.engine.name):
-                with belonging_to(self.folder.name):
-                    gpu = scenario.hardware == "gpu"
-                    self.engine.prepare(wanted, self.reporter.step, gpu=gpu)
+                gpu = scenario.hardware == "gpu"
+                try:
+                    with belonging_to(self.folder.name):
+                        self.engine.prepare(wanted, self.reporter.step, gpu=gpu)
+                except SandboxError as error:
+                    lacks[scenario.name] = error
+        if lacks and len(lacks) == len(scenarios):
+            raise next(iter(lacks.values()))
+        self.setting = replace(self.setting, lacks=lacks)
 
     def prepare_at_once(self, scenarios: Sequence[tuple[Path, Scenario]]) -> None:
         """Have what every stack is made of, which Ctrl-C can end here alone.
@@ -180,7 +190,9 @@ class Run:
         if room.memory is not None:
             room = replace(room, memory=room.memory - nodes * stacks * SEED)
         source, credentials = self.setting.source is not None, self.setting.credentials
-        reasons = (why_apart(one, source=source, credentials=credentials) for one in scenarios)
+        # One that lacks something comes to no stack.
+        played = [one for one in scenarios if one.name not in self.setting.lacks]
+        reasons = (why_apart(one, source=source, credentials=credentials) for one in played)
         return Sharing(nodes, sum(not each for each in reasons) if kept else 0, stacks), room
 
     def _setting_of(self, place: str, turn: Turn) -> Setting:
