@@ -236,7 +236,8 @@ def run(options: Options, reporter: Reporter) -> int:
     """
     try:
         with interruptible():
-            scenarios = chosen(options.given or load_all(options.paths, options.settings), options)
+            loaded = options.given or load_all(options.paths, options.settings, reporter.warn)
+            scenarios = chosen(loaded, options)
             require_folders(scenarios)
             with opened(options, reporter) as current:
                 current.prepare(scenarios)
