@@ -258,10 +258,12 @@ def _waits_for_a_file(draw: Random, draft: Draft) -> Change | None:
 
 
 def _receives_in_vain(draw: Random, draft: Draft) -> Change | None:
-    """Wait for a message of a rank that sends none."""
+    """Wait for a message of a rank that sends none; its tag is nobody else's."""
     spot = draw.choice(draft.spots("early"))
     source = draw.choice([rank for rank in range(draft.world) if rank != draft.rank])
-    fills = {spot.key: draft.when(draw, spot, (f"dist.recv(torch.empty(3), src={source}){MARK}",))}
+    fills = {
+        spot.key: draft.when(draw, spot, (f"dist.recv(torch.empty(3), src={source}, tag=9){MARK}",))
+    }
     if draft.history:
         return fills, _truth(draft, (WRONG,))
     return fills, _either(draft, (WRONG,))

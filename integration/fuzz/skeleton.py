@@ -53,6 +53,7 @@ class Run:
         self.group = $group
         self.seen = {}
         self.failed = False
+        self.model = None
 $setup        @main.ready|self.rank|
 
     def note(self, name, value):
@@ -76,6 +77,7 @@ def train():
     $fit
     if run.rank == 0:
         print("trained:", json.dumps(run.seen))
+    run.model = run.group = None
     dist.destroy_process_group()
 
 
