@@ -24,6 +24,7 @@ from typing import Any
 from metta_sandbox.errors import StackError
 from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.node.agent.sprout import at_start
+from metta_sandbox.ports import HeldPort
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.agent_app import install, place
@@ -102,7 +103,10 @@ class ProcessStack:
         addresses = self.addresses
         standing = ["--standing"] if plan.standing else []
         progress(f"starting {many(len(plan.hosts), 'node')} as local processes")
-        self._start("hub", [str(agent), "hub", *standing, f"--listen={self.hub}"], {})
+        with HeldPort() as port:
+            # As long as the stack is there, so is its hub, which holds the port where nodes meet.
+            hub = [str(agent), "hub", *standing, f"--listen={self.hub}"]
+            self._start("hub", hub, {}, port.descriptors)
         credentials = self._credentials()
         tokens = tokens_of(credentials)
         serve = [
@@ -117,10 +121,9 @@ class ProcessStack:
             *([f"--tokens={tokens}"] if tokens else []),
         ]
         self._start_agent(agent, API, addresses[API], {}, serve)
-        port = free_port()
         for rank, host in enumerate(plan.hosts):
             self._give(credentials, host)
-            environment = self._node_environment(rank, port, agent)
+            environment = self._node_environment(rank, port.number, agent)
             self._start_agent(agent, host, addresses[host], environment, [])
 
     def preview(self) -> dict[str, Any]:
@@ -257,7 +260,13 @@ class ProcessStack:
         ]
         self._start(host, words, {"METTA_NODE": host, **env})
 
-    def _start(self, host: str, words: list[str], env: Mapping[str, str]) -> None:
+    def _start(
+        self,
+        host: str,
+        words: list[str],
+        env: Mapping[str, str],
+        descriptors: tuple[int, ...] = (),
+    ) -> None:
         (self.folder / host / "tmp").mkdir(parents=True, exist_ok=True)
         environment = self._environment(host, env)
         (self.folder / f"{host}.json").write_text(json.dumps(environment))
@@ -271,6 +280,7 @@ class ProcessStack:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=descriptors,
             )
 
     def _environment(self, host: str, env: Mapping[str, str]) -> dict[str, str]:
@@ -448,11 +458,3 @@ def loopback_addresses(key: str, count: int) -> list[str]:
     except OSError:
         return ["127.0.0.1"] * count
     return addresses
-
-
-def free_port() -> int:
-    """Find a port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port: int = probe.getsockname()[1]
-        return port
