@@ -320,11 +320,9 @@ def schema() -> None:
 @app.command()
 def clean() -> None:
     """Remove what crashed runs left behind, never a live one's."""
-    from metta_sandbox.play import run as playing  # noqa: PLC0415
-    from metta_sandbox.stack.engines import ProcessEngine  # noqa: PLC0415
+    from metta_sandbox.play.cleaning import clean_all  # noqa: PLC0415
 
-    if not playing.clean(ProcessEngine(), typer.echo):
-        typer.echo("nothing was left behind")
+    clean_all(typer.echo)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from metta_sandbox.errors import SandboxError, StackError
 from metta_sandbox.interrupt import INTERRUPTED, Interrupted, interruptible, uninterrupted
 from metta_sandbox.play.apart import why_apart
 from metta_sandbox.play.brought import provision, require_folders
+from metta_sandbox.play.cleaning import clean
 from metta_sandbox.play.course import Played, Setting
 from metta_sandbox.play.options import Options, chosen, room_of
 from metta_sandbox.play.play import play
@@ -30,7 +31,6 @@ from metta_sandbox.play.schedule import (
 from metta_sandbox.play.side_by_side import SideBySide
 from metta_sandbox.play.standing import standing_engine
 from metta_sandbox.play.turn import Turn
-from metta_sandbox.progress import Progress
 from metta_sandbox.report import environment, results
 from metta_sandbox.report.artifacts import (
     create_run_folder,
@@ -46,8 +46,8 @@ from metta_sandbox.scenario.loading import load_all
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.needs import lacking
 from metta_sandbox.stack.credentials import remove_copies
-from metta_sandbox.stack.engines import Engine, choose, remove_everywhere
-from metta_sandbox.stack.lease import Owner, lease, leased_engine, reap
+from metta_sandbox.stack.engines import Engine, choose
+from metta_sandbox.stack.lease import Owner, lease
 from metta_sandbox.stack.pool import Sharing
 from metta_sandbox.stack.process import belonging_to
 from metta_sandbox.stack.provision import Provision
@@ -332,25 +332,6 @@ def _remove(engine: Engine, current: Run, reporter: Reporter) -> None:
     except StackError as error:
         current.left_behind = True
         reporter.warn(str(error))
-
-
-def clean(engine: Engine, tell: Progress) -> list[str]:
-    """Remove what runs left behind whose owner is gone; returns their ids.
-
-    Args:
-        engine: What is played on now. The dead may have been played on another.
-        tell: Gets a line for each.
-
-    Raises:
-        StackError: Something could not be removed; the rest was.
-
-    """
-
-    def remove(run_id: str) -> None:
-        remove_everywhere(engine, run_id, leased_engine(run_id))
-        tell(f"removed what the run {run_id} left behind")
-
-    return reap(remove)
 
 
 def _begin(current: Run) -> None:
