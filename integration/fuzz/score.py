@@ -9,9 +9,6 @@ from typing import Any
 
 from fuzz.program import Truth
 
-#: A sentence with one of these does not accuse.
-_HEDGES = re.compile(r"\b(likely|probably|may|might|unknown|can(no|')t be told)\b", re.IGNORECASE)
-
 
 @dataclass(frozen=True)
 class Score:
@@ -60,8 +57,7 @@ def score(truth: Truth, verdict: str, causes: Sequence[Mapping[str, Any]]) -> Sc
 
 def _named(cause: Mapping[str, Any]) -> int | None:
     """Find the rank that a cause accuses, if it is sure."""
-    certainty = cause.get("certainty", "certain")
-    if certainty != "certain" or _HEDGES.search(str(cause.get("sentence", ""))):
+    if cause.get("certainty", "certain") != "certain":
         return None
     rank = cause.get("rank")
     return rank if isinstance(rank, int) else None

@@ -26,13 +26,11 @@ def test_another_line_is_a_wrong_place() -> None:
     assert not judged.right
 
 
-def test_another_rank_is_an_accusation_unless_it_is_hedged() -> None:
+def test_another_rank_is_an_accusation_unless_it_is_only_likely() -> None:
     assert score(SLEEPS, "failed", [cause("rank 0 waits at train.py:31", 0)]).accused == (0,)
-    hedged = score(SLEEPS, "failed", [cause("likely rank 0, at train.py:31", 0)])
-    assert not hedged.accused
-    assert not hedged.rank
-    unsure = cause("rank 0 waits at train.py:31", 0, certainty="likely")
-    assert not score(SLEEPS, "failed", [unsure]).accused
+    unsure = score(SLEEPS, "failed", [cause("rank 0 waits at train.py:31", 0, certainty="likely")])
+    assert not unsure.accused
+    assert not unsure.rank
 
 
 def test_a_second_cause_may_not_accuse_either() -> None:
