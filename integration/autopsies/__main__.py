@@ -11,7 +11,7 @@ from rich.console import Console
 
 from autopsies import cells
 from autopsies.corpus import OTHER_LAUNCHERS, Known, chosen, corpus, mirrored, once_each, relaunched
-from autopsies.judged import Judged, misses, table
+from autopsies.judged import Judged, misses, read, table
 from autopsies.playing import JOBS, busy, play, play_cells, play_faults
 from autopsies.score import by_kind, each
 from autopsies.ways import WAYS
@@ -21,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; returns 0 if enough was named right, and nobody innocent."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.show:
+        return _told(read(options.show), options.least)
     with busy(options.load):
         if options.ways:
             return _told(_play_ways(parser, options), options.least)
@@ -102,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--patience", type=int, default=1, help="times as long may silence last")
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts/autopsies"))
     parser.add_argument("--kept", type=Path, help="a file to note in, and to go on from")
+    parser.add_argument("--show", type=Path, help="such a file to draw the table of, no more")
     parser.add_argument("--least", type=int, default=95, help="how many of 100 must be right")
     ways = parser.add_argument_group("ways of going wrong that no fault makes")
     ways.add_argument("--ways", action="store_true", help="play those in place of faults")
