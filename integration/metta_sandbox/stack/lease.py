@@ -27,8 +27,8 @@ from metta_sandbox.stack.owners import Fate, Place, fate, here, start_time
 #: Labels on everything an engine makes for us.
 LABEL = "dev.metta-sandbox"
 _NUMBERS = ("pid", "started")
-#: What tells a process from all others.
-_OF_PROCESS = ("boot", "namespace", "machine", *_NUMBERS)
+#: What things tell of their owner.
+KEYS = ("run", "kind", "boot", "namespace", "machine", "leases", *_NUMBERS)
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Owner:
         started: When the process started, in the kernel's clock ticks since boot.
         namespace: The namespace in which the process has this number.
         machine: The machine that the boot is one of.
+        leases: The folder that its lease is in.
         engine: What it plays on, if that is known: ``compose`` or ``process``.
 
     """
@@ -54,6 +55,7 @@ class Owner:
     started: int = field(default_factory=start_time)
     namespace: str = field(default_factory=lambda: here().namespace)
     machine: str = field(default_factory=lambda: here().machine)
+    leases: str = field(default_factory=lambda: str(leases_folder()))
     engine: str = ""
 
     def labels(self) -> dict[str, str]:
@@ -67,13 +69,12 @@ class Owner:
     @classmethod
     def of_labels(cls, labels: Mapping[str, str]) -> Owner:
         """Read the labels of a container, network or volume. What they don't have stays empty."""
-        told = {key: labels.get(f"{LABEL}.{key}", "") for key in ("run", "kind", *_OF_PROCESS)}
-        return cls.of_told(told)
+        return cls.of_told({key: labels.get(f"{LABEL}.{key}", "") for key in KEYS})
 
     @classmethod
     def of_told(cls, told: Mapping[str, Any]) -> Owner:
         """Read what was written down. What is missing or no number stays empty."""
-        words = {key: str(told.get(key, "")) for key in ("run", "kind", *_OF_PROCESS)}
+        words = {key: str(told.get(key, "")) for key in KEYS}
         numbers = {key: int(words[key]) if words[key].isdecimal() else 0 for key in _NUMBERS}
         return cls(**{**words, **numbers})  # type: ignore[arg-type]
 

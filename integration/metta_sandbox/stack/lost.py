@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from metta_sandbox.stack.containers import client
-from metta_sandbox.stack.lease import LABEL, Owner, leased
+from metta_sandbox.stack.lease import KEYS, LABEL, Owner, leased
 from metta_sandbox.stack.owners import Fate
 from metta_sandbox.stack.process import all_run_folders, marked_processes, read_owner
 from metta_sandbox.stack.standing import standing_run
@@ -28,7 +28,6 @@ _REMOVED = {
     "network": "docker network rm",
     "volume": "docker volume rm",
 }
-_KEYS = ("run", "kind", "boot", "pid", "started", "namespace", "machine")
 
 
 @dataclass
@@ -86,7 +85,7 @@ def look(*, engine: bool) -> tuple[list[str], list[Doubtful]]:
 
     """
     made = _made_here()
-    for run, found in (_made_on_engine() if engine else {}).items():
+    for run, found in (made_on_engine() if engine else {}).items():
         if run in made:
             made[run].things.update(found.things)
         # Labels can't be lost.
@@ -100,7 +99,9 @@ def look(*, engine: bool) -> tuple[list[str], list[Doubtful]]:
         if fate is Fate.GONE:
             gone.append(run)
         elif fate is Fate.UNKNOWN:
-            doubtful.append(Doubtful(run, why, tuple(found.commands)))
+            leases = found.owner.leases
+            told = f"{why} (its lease was in {leases})" if leases else why
+            doubtful.append(Doubtful(run, told, tuple(found.commands)))
     return gone, doubtful
 
 
@@ -114,13 +115,14 @@ def _made_here() -> dict[str, Made]:
     return made
 
 
-def _made_on_engine() -> dict[str, Made]:
+def made_on_engine() -> dict[str, Made]:
+    """Find what there is in the engine, by run."""
     made: dict[str, Made] = {}
     with ThreadPoolExecutor(len(_LISTED)) as pool:
         for what, lines in zip(_LISTED, pool.map(partial(_listed, client()), _LISTED), strict=True):
             for line in lines:
                 name, *values = json.loads(line)
-                labels = {f"{LABEL}.{key}": value for key, value in zip(_KEYS, values, strict=True)}
+                labels = {f"{LABEL}.{key}": value for key, value in zip(KEYS, values, strict=True)}
                 owner = Owner.of_labels(labels)
                 made.setdefault(owner.run, Made(owner)).things[what].append(name)
     return made
@@ -129,7 +131,7 @@ def _made_on_engine() -> dict[str, Made]:
 def _listed(docker: Sequence[str], what: str) -> list[str]:
     name = ".Names" if what == "container" else ".Name"
     fields = ",".join(
-        [f"{{{{json {name}}}}}", *(f'{{{{json (.Label "{LABEL}.{key}")}}}}' for key in _KEYS)]
+        [f"{{{{json {name}}}}}", *(f'{{{{json (.Label "{LABEL}.{key}")}}}}' for key in KEYS)]
     )
     command = [*docker, what, "ls", *_LISTED[what], f"--filter=label={LABEL}.run"]
     said = subprocess.run(
