@@ -294,8 +294,7 @@ def validate(paths: Paths = None, settings: Settings = None) -> None:
     from metta_sandbox.scenario.loading import load_files, read_settings  # noqa: PLC0415
     from metta_sandbox.scenario.needs import needs  # noqa: PLC0415
 
-    given = read_settings(settings or ())
-    files = load_files(paths or [Path("scenarios")], given, typer.echo)
+    files = load_files(paths or [Path("scenarios")], read_settings(settings or ()))
     require_folders((file.path, scenario) for file in files for scenario in file.scenarios)
     for file in files:
         ids = [scenario.id for scenario in file.scenarios]
@@ -320,9 +319,11 @@ def schema() -> None:
 @app.command()
 def clean() -> None:
     """Remove what crashed runs left behind, never a live one's."""
-    from metta_sandbox.play.cleaning import clean_all  # noqa: PLC0415
+    from metta_sandbox.play import run as playing  # noqa: PLC0415
+    from metta_sandbox.stack.engines import ProcessEngine  # noqa: PLC0415
 
-    clean_all(typer.echo)
+    if not playing.clean(ProcessEngine(), typer.echo):
+        typer.echo("nothing was left behind")
 
 
 @app.command()

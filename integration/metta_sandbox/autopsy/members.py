@@ -9,6 +9,7 @@ they stand among the processes.
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -162,7 +163,8 @@ class Tree:
         if pid not in self.known and _SERVICE.search(self.words(pid)):
             return False
         process = self.processes.get(pid)
-        return pid in self.lives or bool(process and process.in_python)
+        name = process.command[0] if process and process.command else ""
+        return pid in self.lives or bool(process and (process.threads or "python" in name))
 
     def number(self, pid: int) -> int | None:
         """Tell which rank a process is, by what it or its launcher says."""
@@ -288,6 +290,8 @@ def _own_end(life: Life) -> int | None:
         return life.exits
     if life.fatal:
         return _fatal(life)
+    if life.terminated:
+        return -signal.SIGTERM
     return None if life.ended is None else 0
 
 

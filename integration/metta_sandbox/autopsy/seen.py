@@ -89,8 +89,8 @@ class Collective(_Seen):
     ``sizes`` and ``dtypes`` are those of the tensors that went in, ``out_sizes`` of those that come
     out; ``stack`` is an index of ``Recorded.stacks``. One rank's send to or receipt from another is
     ``p2p``, numbered apart; ``peer`` is the other's number in the group, where the name tells it.
-    ``state`` is the recorder's own word, ``group_ranks`` the group's members by their numbers in
-    the world.
+    ``state`` is the recorder's own word, and ``over`` tells whether it has ended, well or not;
+    ``group_ranks`` are the group's members by their numbers in the world.
     """
 
     group: str
@@ -103,6 +103,7 @@ class Collective(_Seen):
     p2p: bool = False
     peer: int | None = None
     state: str = ""
+    over: bool = False
     group_ranks: tuple[int, ...] = ()
 
 
@@ -146,12 +147,6 @@ class Process(_Seen):
     def stopped(self) -> bool:
         """Whether a signal has stopped it."""
         return self.state in {"T", "t"}
-
-    @property
-    def in_python(self) -> bool:
-        """Whether it is an interpreter, or has one in it."""
-        name = self.command[0].rpartition("/")[2] if self.command else self.name
-        return name.startswith(("python", "pypy")) or any(one.frames for one in self.threads)
 
     @property
     def program(self) -> str:
@@ -229,8 +224,9 @@ class Life(_Seen):
     what was different when the first process group was asked for. ``exception`` has ended the main
     thread. ``exits`` is the status that ``sys.exit`` asked for, at ``exit_at``. ``threads`` are
     those that an exception ended. ``fatal`` is the stack at a fatal signal, innermost call first,
-    and ``fatal_signal`` what the interpreter called that. ``reaped`` are children waited for.
-    ``recorded`` are the collectives that were entered by its end.
+    and ``fatal_signal`` what the interpreter called that; ``terminated`` is the stack where SIGTERM
+    ended it. ``message`` is what ``sys.exit`` was given in place of a status. ``reaped`` are
+    children waited for, ``recorded`` the collectives that were entered by its end.
     """
 
     pid: int
@@ -246,6 +242,8 @@ class Life(_Seen):
     threads: tuple[ThreadEnd, ...] = ()
     fatal: tuple[Frame, ...] = ()
     fatal_signal: str = ""
+    terminated: tuple[Frame, ...] = ()
+    message: str = ""
     reaped: tuple[Reaped, ...] = ()
     groups: tuple[Group, ...] = ()
     recorded: Recorded | None = None

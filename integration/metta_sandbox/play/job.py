@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from metta_sandbox.node.agent.hook import exported
 from metta_sandbox.stack.node_environment import job_environment
 
 #: Before a user's commands, on their first line: W&B runs go where they are collected from.
@@ -62,5 +63,5 @@ def job_command(job: Job) -> list[str]:
     """Build the command that starts on every node at once."""
     if job.script is not None:
         # As SkyPilot does it: bash, which goes on after a command that fails.
-        return ["bash", "-c", f"{_TRACKED}{job.script}"]
+        return ["bash", "-c", f"{_TRACKED}{exported()}{job.script}"]
     return [job.python, "-m", "metta_sandbox.node", *job.words]

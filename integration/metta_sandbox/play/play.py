@@ -51,8 +51,6 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
     course = Course()
     try:
         _prepare(course, scenario, file, setting)
-        if lacks := setting.lacks.get(scenario.name):
-            raise lacks  # noqa: TRY301 - noted like all that goes wrong
         _bring_up(course, setting)
         course.waited = setting.turn.begin()
         course.job = job_of(course, scenario, setting)
@@ -239,8 +237,7 @@ def _wait(course: Course, scenario: Scenario) -> None:
     course.wanted_end = next(wanted, "")
     rejoin = scenario.longest_silence if scenario.on_node_failure == "rejoin" else None
     limits = Limits(scenario.deadline, scenario.longest_silence, rejoin)
-    assert course.examiner is not None
-    course.ending = course.nodes.follow(limits, course.examiner.gets_on)
+    course.ending = course.nodes.follow(limits)
     if course.ending.end is End.FINISHED:
         course.swept = time.perf_counter() - course.started
     course.timeline.step(f"sweep: {course.ending.end.value} {course.ending.reason}".rstrip())

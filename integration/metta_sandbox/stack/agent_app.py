@@ -30,10 +30,11 @@ folder = os.path.dirname(__file__)
 own = [name for name in sys.modules if name.partition(".")[0] == "metta_sandbox"]
 theirs = {name: sys.modules.pop(name) for name in own}
 sys.path.insert(0, os.path.dirname(folder))
-from metta_sandbox.node.agent.flight import enter
+from metta_sandbox.node.agent.flight import enter as enter_flight
 from metta_sandbox.node.agent.hook import hand_on, is_meant, step_aside
+from metta_sandbox.node.agent.witness import enter as enter_witness
 
-entering = [enter]
+entering = [enter_witness, enter_flight]
 if is_meant(os.environ):
     from metta_sandbox.node.agent.injection import enter as enter_injection
 

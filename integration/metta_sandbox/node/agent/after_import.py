@@ -1,7 +1,12 @@
 """Something that is to be done as soon as somebody else has imported a module."""
 
+from __future__ import annotations
+
 import sys
-from typing import Any, Callable, Optional, Sequence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # ``typing`` takes long to import, and this is in every interpreter of a job
+    from typing import Any, Callable, Optional, Sequence
 
 
 def after_import(name: str, call: Callable[[], None]) -> None:

@@ -43,9 +43,6 @@ def identity(environ: Mapping[str, str]) -> Dict[str, Any]:
         value = environ.get(variable)
         if value is not None:
             found[field] = int(value) if field in _NUMBERS and value.isdigit() else value
-    if "node_rank" in found:
-        # What starts its ranks itself is told of as the rank with its node's number.
-        found.setdefault("rank", found["node_rank"])
     if "trial" not in found:
         # Outside a trial METTA_RUN_ID names the sweep, not a run.
         found.pop("run", None)
@@ -96,7 +93,7 @@ class Emitter:
         return cls(identity(environ), environ.get("METTA_EVENTS"), sys.stdout)
 
     def emit(self, event: str, **fields: Any) -> None:
-        """Send one event, and wait if something holds it; other threads may emit meanwhile.
+        """Send one event, and wait if something holds it.
 
         Args:
             event: Its name, such as ``train.step``.
@@ -128,18 +125,16 @@ class Emitter:
             held = {arm.id for arm in self._arms if arm.matches(record)}
             if not self._send(text, sorted(held)):
                 return
-        # Without the lock: what strikes in this process meanwhile has something to tell, too.
-        while self._socket is not None and any(arm.id in held for arm in self._arms):
-            self._await()
+            while self._socket is not None and any(arm.id in held for arm in self._arms):
+                self._await()
 
     def emit_if_armed(self, event: str, **fields: Any) -> None:
         """Send one event as ``emit`` does, if somebody waits for it; else tell nobody."""
         with self._lock:
             self._drain()
             record = {"event": event, **self._who, **fields}
-            armed = any(arm.matches(record) for arm in self._arms)
-        if armed:
-            self.emit(event, **fields)
+            if any(arm.matches(record) for arm in self._arms):
+                self.emit(event, **fields)
 
     def close(self) -> None:
         """Close the channel; later events only go to the mirror."""
@@ -211,18 +206,15 @@ class Emitter:
     def _await(self) -> None:
         """Wait for a change of what is armed, but look up now and then.
 
-        A signal handler or a thread that emits meanwhile may have taken the change in, or closed
-        the channel.
+        A signal handler that emits meanwhile may have taken the change in.
         """
         channel = self._socket
-        place = -1 if channel is None else channel.fileno()
-        if place < 0:
+        if channel is None:
             return
         poll = select.poll()
-        poll.register(place, select.POLLIN)
+        poll.register(channel, select.POLLIN)
         if poll.poll(_LOOK):
-            with self._lock:
-                self._drain()
+            self._drain()
 
     def _receive(self, flags: int) -> bool:
         """Read once from the agent; True if a full message came."""

@@ -10,16 +10,19 @@ It is there only once ``torch.distributed`` is imported, by a torch that can tel
 nothing is imported here that an interpreter hasn't anyway.
 """
 
+from __future__ import annotations
+
 import _thread
 import atexit
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Dict, List
 
 from metta_sandbox.node.agent.after_import import after_import
 
-if TYPE_CHECKING:
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # ``typing`` takes long to import, and this is in every interpreter of a job
     import socket
+    from typing import Any, Dict, List
 
 #: The ring's entries that are told, from the last one backwards.
 _TOLD = 400
@@ -41,45 +44,73 @@ def address(pid: int) -> str:
 
 
 def enter() -> None:
-    """Be ready to tell, once this rank has imported ``torch.distributed``."""
-    if sys.platform == "linux" and _RANK in os.environ and "METTA_EVENTS" in os.environ:
+    """Be ready to tell, once this process has imported ``torch.distributed``."""
+    if sys.platform == "linux" and "METTA_EVENTS" in os.environ:
         after_import(_MODULE, _begin)
 
 
-def recorded() -> Dict[str, Any]:
+def recorded(most: int = _TOLD) -> Dict[str, Any]:
     """Give the collectives that were entered, and the stacks from which that was done.
 
+    Args:
+        most: How many, from the last one backwards.
+
     Returns:
-        ``entries``, the oldest first, each with ``group``, ``number``, ``name``, ``sizes`` and the
-        index of its ``stack`` among ``stacks``.
+        ``entries``, the oldest first, as ``autopsy.seen.Collective`` has them, each with the index
+        of its ``stack`` among ``stacks``.
 
     """
     import pickle  # noqa: PLC0415 - see above
 
     # Written by torch in this very process.
-    told = pickle.loads(_dumped())["entries"][-_TOLD:]  # noqa: S301
+    told = pickle.loads(_dumped())["entries"][-most:]  # noqa: S301
+    members = _members()
     stacks: List[List[Dict[str, Any]]] = []
     entries = []
     for entry in told:
-        if entry.get("is_p2p"):
-            continue
         stack = [
             {"function": each["name"], "file": each["filename"], "line": each["line"]}
             for each in entry.get("frames", ())[:_DEEP]
         ]
         if stack not in stacks:
             stacks.append(stack)
-        name = str(entry["profiling_name"])
-        entries.append(
-            {
-                "group": str(entry["process_group"][0]),
-                "number": int(entry["collective_seq_id"]),
-                "name": name[5:] if name.startswith(_BACKENDS) else name,
-                "sizes": [list(size) for size in entry.get("input_sizes", ())],
-                "stack": stacks.index(stack),
-            }
-        )
+        entries.append({**_collective(entry, members), "stack": stacks.index(stack)})
     return {"entries": entries, "stacks": stacks}
+
+
+def _collective(entry: Dict[str, Any], members: Dict[str, List[int]]) -> Dict[str, Any]:
+    """Take of one of torch's entries what counts."""
+    name, group = str(entry["profiling_name"]), str(entry["process_group"][0])
+    name = name[5:] if name.startswith(_BACKENDS) else name
+    p2p = bool(entry.get("is_p2p"))
+    # NCCL's are called ``send 0->1`` and ``recv 0<-1``.
+    name, _, pair = name.partition(" ") if p2p else (name, "", "")
+    peer = pair.replace("<-", "->").rpartition("->")[2]
+    return {
+        "group": group,
+        "number": int(entry["p2p_seq_id" if p2p else "collective_seq_id"]),
+        "name": name,
+        "sizes": [list(size) for size in entry.get("input_sizes", ())],
+        "dtypes": [str(each) for each in entry.get("input_dtypes", ())],
+        "out_sizes": [list(size) for size in entry.get("output_sizes", ())],
+        "p2p": p2p,
+        "peer": int(peer) if peer.isdigit() else None,
+        "state": str(entry.get("state", "")),
+        # Of Gloo's, nothing else tells that they have ended.
+        "over": bool(entry.get("retired")),
+        "group_ranks": members.get(group, []),
+    }
+
+
+def _members() -> Dict[str, List[int]]:
+    """List the ranks of each process group, as the world numbers them."""
+    module: Any = sys.modules.get("torch.distributed.distributed_c10d")
+    world: Any = getattr(module, "_world", None)
+    try:
+        named, ranks = world.pg_names, world.pg_group_ranks
+        return {str(name): [*ranks.get(group, ())] for group, name in list(named.items())}
+    except Exception:  # noqa: BLE001 - torch's own, which may be otherwise
+        return {}
 
 
 def _dumped() -> bytes:
@@ -142,12 +173,13 @@ def _answer(caller: "socket.socket") -> None:
 def _at_end(pid: int) -> None:
     """Keep what was recorded, if an exception that nobody caught has ended the program."""
     folder = os.environ.get(_FOLDER)
-    if pid != os.getpid() or not folder or getattr(sys, "last_value", None) is None:
+    rank = os.environ.get(_RANK)
+    if pid != os.getpid() or not folder or not rank or getattr(sys, "last_value", None) is None:
         return
     import json  # noqa: PLC0415 - see above
 
     try:
-        file = os.path.join(folder, f"flight-{os.environ[_RANK]}.json")
+        file = os.path.join(folder, f"flight-{rank}.json")
         with open(file, "w") as written:
             json.dump(recorded(), written)
     except Exception:  # noqa: BLE001 - the same

@@ -1,17 +1,25 @@
-"""How our own code gets into ranks' interpreters before theirs runs, and out of their sight.
+"""How our own code gets into interpreters before theirs runs, and out of their sight.
 
-``flight`` is in all of them, ``injection`` in those alone that a fault names.
+``flight`` and ``witness`` are in all of them, ``injection`` in those alone that a fault names. A
+rank finds no trace of it. Where a command of the user's starts what it likes, all that inherits its
+environment has it, too: there the variable stays that leads to it.
 """
 
-import importlib
+from __future__ import annotations
+
 import os
 import sys
-from typing import Any, Dict, List, Mapping
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # ``typing`` takes long to import, and this is in every interpreter of a job
+    from typing import Any, Dict, List, Mapping
 
 #: Names the ranks, with commas between.
 VARIABLE = "METTA_INJECT"
 #: The folder in the agent's zipapp that holds the ``sitecustomize``.
 HOOK = "inject"
+#: Set where descendants are to find it, too.
+INHERITED = "METTA_HOOK"
 
 
 def is_meant(environ: Mapping[str, str]) -> bool:
@@ -36,14 +44,25 @@ def with_hook(environ: Mapping[str, str], app: str) -> Dict[str, str]:
 def step_aside(hook: str) -> None:
     """Leave the interpreter as it would be without us: its path, its modules, its environment."""
     sys.path[:] = [entry for entry in sys.path if entry != hook]
+    if INHERITED not in os.environ:
+        _forget(hook)
+    ours = [name for name in sys.modules if name.split(".")[0] == "metta_sandbox"]
+    _KEPT.extend(sys.modules.pop(name) for name in ours)
+
+
+def _forget(hook: str) -> None:
     paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     rest = [entry for entry in paths if entry != hook]
     if any(rest) or paths.count(hook) > 1:
         os.environ["PYTHONPATH"] = os.pathsep.join(rest)
     else:
         os.environ.pop("PYTHONPATH", None)
-    ours = [name for name in sys.modules if name.split(".")[0] == "metta_sandbox"]
-    _KEPT.extend(sys.modules.pop(name) for name in ours)
+
+
+def exported() -> str:
+    """Write what a shell must export so that all that it starts finds this module."""
+    paths = f"$METTA_AGENT/{HOOK}${{PYTHONPATH:+:$PYTHONPATH}}"
+    return f'export {INHERITED}=1 PYTHONPATH="{paths}"; '
 
 
 def hand_on() -> None:
@@ -55,7 +74,7 @@ def hand_on() -> None:
     """
     own = sys.modules.pop("sitecustomize")
     try:
-        importlib.import_module("sitecustomize")
+        __import__("sitecustomize")
     except ImportError as error:
         if error.name != "sitecustomize":
             raise

@@ -1,4 +1,4 @@
-"""Which of a process's variables may be told: what launchers tell ranks, nothing of the user's."""
+"""What processes may tell of themselves, and where: what launchers tell ranks, nothing else."""
 
 #: What launchers tell ranks of who they are and where they meet.
 TOLD = (
@@ -8,3 +8,5 @@ TOLD = (
 )
 #: Which trial a process belongs to.
 TRIAL = ("METTA_RUN_ID", "METTA_TRIAL")
+#: Where they tell it, in the run's folder: a folder for each node, with a file for each process.
+FOLDER = ".lives"

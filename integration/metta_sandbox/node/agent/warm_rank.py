@@ -15,6 +15,8 @@ from typing import Any, Dict, List, NoReturn
 
 from metta_sandbox.node.agent.flight import enter as enter_flight
 from metta_sandbox.node.agent.injection import enter as enter_injection
+from metta_sandbox.node.agent.witness import enter as enter_witness
+from metta_sandbox.node.agent.witness import note_exit
 
 _OWN = os.path.dirname(sys._getframe().f_code.co_filename)  # noqa: SLF001 - as in tracebacks
 
@@ -33,6 +35,7 @@ def become_rank(program: Dict[str, Any]) -> NoReturn:
     """
     _start_over(program)
     _hold_reducers()
+    enter_witness()
     enter_flight()
     enter_injection()
     status = 1
@@ -45,6 +48,7 @@ def become_rank(program: Dict[str, Any]) -> NoReturn:
         status = 0
     except SystemExit as end:
         _KEPT.append(end)
+        note_exit(end)
         status = _status_of(end)
     except KeyboardInterrupt as error:
         _print(error)

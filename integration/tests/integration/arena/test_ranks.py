@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,6 @@ from typing import Any
 import pytest
 
 from metta_sandbox.node.arena import checkpoint
-from metta_sandbox.ports import HeldPort
 
 _MODULE = ["-m", "metta_sandbox.node.arena"]
 _SMALL = (
@@ -37,6 +37,13 @@ run()
 """
 
 
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def _environment(trial: Path, **more: str) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "METTA_TRIAL_DIR": str(trial), **more}
 
@@ -44,8 +51,8 @@ def _environment(trial: Path, **more: str) -> dict[str, str]:
 @contextmanager
 def _started(trial: Path, *arguments: str) -> Iterator[list[subprocess.Popen[str]]]:
     """Start two ranks without torchrun, as any launcher might, and leave none behind."""
-    port = HeldPort()
-    meet = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port.number)}
+    port = str(_free_port())
+    meet = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     ranks = [
         subprocess.Popen(
             [sys.executable, *arguments],
@@ -59,7 +66,6 @@ def _started(trial: Path, *arguments: str) -> Iterator[list[subprocess.Popen[str
     try:
         yield ranks
     finally:
-        port.release()
         for rank in ranks:
             rank.kill()
         for rank in ranks:

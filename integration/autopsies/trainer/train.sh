@@ -1,4 +1,0 @@
-#!/bin/bash
-# A script around a script.
-export OMP_NUM_THREADS=1
-python train.py

@@ -1,0 +1,145 @@
+"""What Python processes of a job told of themselves, read from the folder that all nodes share.
+
+The user's own code can write there, too: nothing is followed, nothing but plain files is opened,
+and what is read is bounded. See ``node.agent.witness`` for who writes it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from metta_sandbox.autopsy.seen import Life
+from metta_sandbox.node.agent.told import FOLDER
+
+#: At most so many files of a node are read, and so many bytes of one and of all.
+_FILES, _BYTES, _ALL_BYTES = 1100, 1 << 19, 1 << 25
+_NAME = re.compile(r"\d{1,10}\.jsonl")
+#: How the interpreter writes a stack on its own, as ``faulthandler`` does.
+_FATAL = re.compile(r"Fatal Python error: (.*)")
+_CURRENT = re.compile(r"(?:Current thread|Thread|Stack) .*\(most recent call first\):")
+_CALL = re.compile(r'  File "(.*)", line (\d+|\?\?\?) in (.*)')
+_WHOLE = frozenset({"exception", "recorded", "changed"})
+
+
+def read_lives(run_folder: Path, host: str) -> tuple[Life, ...]:
+    """Read what the processes of a node told, those that began first come first.
+
+    Args:
+        run_folder: The folder that all nodes share, as the harness calls it.
+        host: The node.
+
+    """
+    found: list[Life] = []
+    left = _ALL_BYTES
+    folder = run_folder / FOLDER / host
+    for name in _names(folder)[:_FILES]:
+        text, changed = _read(folder / name, min(left, _BYTES))
+        left -= len(text)
+        found += _lives(text, changed)
+    return tuple(sorted(found, key=lambda one: one.started))
+
+
+def remove_lives(run_folder: Path) -> None:
+    """Remove them: they are none of the user's files."""
+    shutil.rmtree(run_folder / FOLDER, ignore_errors=True)
+
+
+def _names(folder: Path) -> list[str]:
+    """List the files of a node, unless somebody has put something else in the folder's place."""
+    try:
+        if not all(stat.S_ISDIR(each.lstat().st_mode) for each in (folder.parent, folder)):
+            return []
+        return sorted(file.name for file in folder.iterdir() if _NAME.fullmatch(file.name))
+    except OSError:
+        return []
+
+
+def _read(file: Path, most: int) -> tuple[str, float]:
+    """Read a file's beginning, and when it was changed last; empty if it is no plain file."""
+    with suppress(OSError):
+        opened = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(opened, "rb") as reader:
+            about = os.fstat(opened)
+            if stat.S_ISREG(about.st_mode):
+                return reader.read(max(0, most)).decode(errors="replace"), about.st_mtime
+    return "", 0.0
+
+
+def _lives(text: str, changed: float) -> list[Life]:
+    """Take a file apart: a number is given to another process once the first one has ended."""
+    told: list[dict[str, Any]] = []
+    for line in text.splitlines():
+        entry = _entry(line)
+        if "start" in entry:
+            told.append({"started": entry.get("at"), **entry["start"]})
+        elif told and entry:
+            _add(told[-1], entry)
+        elif told and line:
+            told[-1].setdefault("printed", []).append(line)
+    found = []
+    for each in told:
+        _add_stacks(each, changed)
+        with suppress(ValidationError):
+            found.append(Life.model_validate(each))
+    return found
+
+
+def _entry(line: str) -> dict[str, Any]:
+    """Read a line; what is no entry is empty."""
+    if line.startswith('{"at":'):
+        with suppress(ValueError, RecursionError):
+            entry = json.loads(line)
+            if all(isinstance(value, dict) for key, value in entry.items() if key != "at"):
+                return dict(entry)
+    return {}
+
+
+def _add(told: dict[str, Any], entry: dict[str, Any]) -> None:
+    """Add an entry to what was told of a life."""
+    at = entry.pop("at")
+    for what, about in entry.items():
+        if what in _WHOLE:
+            told[what] = about
+        elif what == "end":
+            told.update(about, ended=at)
+        elif what == "thread":
+            told.setdefault("threads", []).append({**about, "time": at})
+        elif what == "reaped":
+            told.setdefault("reaped", []).append({**about, "time": at})
+        elif what == "group":
+            told.setdefault("groups", []).append({**about, "time": at})
+        elif what == "grouped":
+            for group in told.get("groups", ()):
+                if group.get("number") == about.get("number"):
+                    group.update(about, done_time=at)
+
+
+def _add_stacks(told: dict[str, Any], changed: float) -> None:
+    """Add the stack that the interpreter wrote as a signal ended it."""
+    frames: list[dict[str, Any]] = []
+    signal, current = "", False
+    for line in told.pop("printed", ()):
+        if match := _FATAL.match(line):
+            signal = match[1]
+        elif _CURRENT.match(line):
+            # The last thread is the main one; the one that was hit is called the current one.
+            if current and frames:
+                break
+            current, frames = line.startswith("Current"), []
+        elif match := _CALL.match(line):
+            number = int(match[2]) if match[2].isdigit() else 0
+            frames.append({"file": match[1], "line": number, "function": match[3]})
+    if not frames:
+        return
+    told["fatal" if signal else "terminated"] = frames
+    told["fatal_signal"] = signal
+    told.setdefault("ended", changed)
