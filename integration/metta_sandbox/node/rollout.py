@@ -44,6 +44,8 @@ from metta_sandbox.scenario.values import Value
 #: Seconds beyond the scenario's longest silence that a rollout waits for another node: the
 #: harness must see the silence, and look into it, while it lasts.
 _MARGIN = 15.0
+#: How many of the longest silences a node waits for the others by default.
+_SILENCES = 4
 
 
 @dataclass(frozen=True)
@@ -158,10 +160,11 @@ def roll_out(
 
 
 def _meet(scenario: Scenario, view: NodeView) -> SweepGroup:
-    if scenario.on_node_failure == "rejoin":
-        # The harness gives a lost node up after the longest silence; till then all others wait.
-        return RejoiningGroup(view, 2 * scenario.longest_silence + _MARGIN)
-    return SweepGroup(view, scenario.longest_silence + _MARGIN)
+    # The harness ends a sweep that hangs after its longest silence, and waits on where a node only
+    # needs longer; till then all others wait, too.
+    timeout = scenario.handoff_timeout or _SILENCES * scenario.longest_silence + _MARGIN
+    rejoins = scenario.on_node_failure == "rejoin"
+    return (RejoiningGroup if rejoins else SweepGroup)(view, timeout)
 
 
 def _launcher(plan: TrialPlan, view: NodeView) -> Launcher:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from metta_sandbox.stack.link import Message
-from metta_sandbox.timeline.recording import Event
+from metta_sandbox.timeline.recording import Event, Line
 
 #: A warning of PyTorch's about a connection that it does not get, and asks for again, or has lost:
 #: ``[W1123 08:26:04.020 socket.cpp:764] [c10d] The IPv6 network addresses of …``.
@@ -21,10 +21,11 @@ def is_sign_of_life(message: Message) -> bool:
 
 
 class LastHeard:
-    """The last event of every node, and of every rank that lives."""
+    """The last event or line of every node, and the last event of every rank that lives."""
 
     def __init__(self) -> None:
         self._nodes: dict[str, Event] = {}
+        self._lines: dict[str, Line] = {}
         self._ranks: dict[tuple[str, int], Event] = {}
         self._trial: Event | None = None
 
@@ -43,6 +44,10 @@ class LastHeard:
             # A rank may be heard before its start is.
             self._ranks[node, rank] = event
 
+    def note_line(self, line: Line) -> None:
+        """Take a line in that something on a node printed."""
+        self._lines[line.node] = line
+
     def describe(self, hosts: Iterable[str]) -> str:
         """Say which trial was under way, and what each rank of it, or else each node, last told.
 
@@ -56,15 +61,19 @@ class LastHeard:
             f"rank {rank} on {node}: {_what(last)}" for (node, rank), last in sorted(ranks.items())
         ]
         busy = {node for node, _ in ranks}
-        told += [f"{node}: {_what(self._nodes.get(node))}" for node in working if node not in busy]
+        told += [f"{node}: {self._last_of(node)}" for node in working if node not in busy]
         during = ""
         if self._trial is not None:
             during = f" in trial {self._trial.get('trial')} ({self._trial.get('run')})"
         return f"{during}; last heard of {', '.join(told)}"
 
+    def _last_of(self, node: str) -> str:
+        event, line = self._nodes.get(node), self._lines.get(node)
+        if event is not None and (line is None or line.received <= event.received):
+            return _what(event)
+        return "nothing" if line is None else f"a line at {line.received:.1f} s"
 
-def _what(event: Event | None) -> str:
-    if event is None:
-        return "nothing"
+
+def _what(event: Event) -> str:
     step = "" if event.get("step") is None else f" {event.get('step')}"
     return f"{event.name}{step} at {event.received:.1f} s"

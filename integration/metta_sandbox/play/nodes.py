@@ -368,7 +368,7 @@ class Nodes:
             self._note(self._timeline.event({"node": node, **message["record"]}))
         elif kind == "lines":
             for text in message["lines"]:
-                self._timeline.line(node, message["source"], text)
+                self._heard.note_line(self._timeline.line(node, message["source"], text))
                 if message["source"] in {SWEEP, SETUP} and is_worth_telling(text):
                     self._last_words[node] = text.strip()
         elif kind in {"rank-started", "rank-exited"}:

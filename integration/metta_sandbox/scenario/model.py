@@ -64,6 +64,11 @@ class Scenario(Part):
         description="The run ends after this long without an event or a log line. Default: 1m, and "
         "10s more for each node above two, since all of them import torch at once.",
     )
+    handoff_timeout: Duration | None = Field(
+        default=None,
+        description="The longest that a node waits for the others at a hand-off. Default: four "
+        "times longest_silence, and 15s.",
+    )
     on_node_failure: Literal["end_job", "rejoin"] = Field(
         default="end_job",
         description="What follows when a node is lost: the job ends (SkyPilot), or the trial "

@@ -139,10 +139,12 @@ class Timeline:
             self._append(entry)
         return entry
 
-    def line(self, node: str, source: str, text: str) -> None:
+    def line(self, node: str, source: str, text: str) -> Line:
         """Record a line that something on a node printed, without its newline."""
         with self._lock:
-            self._append(Line(self._now(), node, source, text))
+            line = Line(self._now(), node, source, text)
+            self._append(line)
+        return line
 
     def step(self, text: str) -> None:
         """Record a step of the harness."""

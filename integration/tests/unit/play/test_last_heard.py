@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from metta_sandbox.play.heard import LastHeard, is_sign_of_life
-from metta_sandbox.timeline.recording import Event
+from metta_sandbox.timeline.recording import Event, Line
 
 
 def _heard(*events: dict[str, Any]) -> LastHeard:
@@ -42,6 +42,15 @@ def test_nodes_without_ranks_and_silent_ones_are_told_too() -> None:
     heard = _heard(dict(STARTS[0]))
     assert heard.describe(HOSTS) == (
         "; last heard of sweep-master: rollout.started at 0.0 s, sweep-worker: nothing"
+    )
+
+
+def test_what_a_node_printed_counts_as_heard() -> None:
+    heard = _heard(dict(STARTS[0]))
+    heard.note_line(Line(7.0, HOSTS[0], "sweep", "[W1128] connecting"))
+    heard.note_line(Line(3.0, HOSTS[1], "sweep", "hello"))
+    assert heard.describe(HOSTS) == (
+        "; last heard of sweep-master: a line at 7.0 s, sweep-worker: a line at 3.0 s"
     )
 
 
