@@ -14,10 +14,12 @@ import os
 import subprocess
 import sys
 import venv
+from datetime import datetime, timezone
 from pathlib import Path
 
 try:
     import nox
+    from nox.command import CommandFailed
 except ModuleNotFoundError:
     # Plain Python: put Nox into an environment of its own, and start again in there.
     home = Path(__file__).resolve().parent / ".nox" / "nox"
@@ -137,6 +139,41 @@ def tests(session: nox.Session) -> None:
 def autopsy(session: nox.Session) -> None:
     """Make every known fault happen, and score the causes that are named (-- WORD, --engine)."""
     _measure(session, "autopsies", ".[node,api]")
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Make programs at random, one thing wrong in each, and score the causes (-- --count N)."""
+    _measure(session, "fuzz", ".[node,api]")
+
+
+@nox.session
+def nightly(session: nox.Session) -> None:
+    """Do what takes hours: a thousand random programs, slow tests, faults under each launcher."""
+    _install(session, "torch==2.13.0")
+    _install(session, "--editable", ".[node,api,dev]")
+    seed = str(datetime.now(timezone.utc).date().toordinal())
+    launchers = ("warm", "torchrun", "plain", "shell", "run")
+    parts = [[f"--launcher={one}" for one in launchers], ["--mirrored"]]
+    parts.append(["--ways", "--sample=20", f"--seed={seed}"])
+    kept = f"--kept=artifacts/autopsies/nightly-{seed}.jsonl"
+    commands = [
+        ["python", "-m", "fuzz", "--count=1000", "--seed=today"],
+        ["pytest", "-m", "slow", "integration/tests"],
+    ]
+    commands += [
+        ["python", "-m", "autopsies", "--engine", engine, *part, kept, *session.posargs]
+        for engine in ("process", "compose")
+        for part in parts
+    ]
+    failed = []
+    for words in commands:
+        try:
+            session.run(*words, env={"WANDB_MODE": "offline"})
+        except CommandFailed:
+            failed.append(" ".join(words))
+    if failed:
+        session.error(f"failed: {'; '.join(failed)}")
 
 
 @nox.session

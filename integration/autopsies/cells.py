@@ -45,8 +45,8 @@ LAUNCHERS = (*_TRAINERS, *_RUNS)
 ENGINES = ("process", "compose")
 #: Seconds without a sign of life after which it is looked into; an interpreter that imports torch
 #: gives none.
-_SILENCE_WARM = 20
-_SILENCE = 40
+_SILENCE_WARM = 30
+_SILENCE = 60
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,6 @@ class Cell:
             "version": 1,
             "name": self.name,
             "nodes": self.nodes,
-            "deadline": "5m",
             "longest_silence": f"{silence + 10 * (self.ranks - 2)}s",
             **({} if self.launcher in _RUNS else {"sweep": _SWEEP}),
             "workload": {

@@ -7,7 +7,7 @@ says of them is held against what stands here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, get_args
@@ -38,6 +38,9 @@ class Known:
         sweep: Names the sweep that it shares with others, each of which ends its own trial
             alone; empty if it ends its sweep.
         bundled: Whether the bundled trainer is needed.
+        launcher: Who starts the ranks: one of ours; ``shell``, a script of the user's below
+            torchrun; or ``run``, in place of our rollout.
+        nodes: How many there are, each with a rank.
 
     """
 
@@ -49,6 +52,8 @@ class Known:
     trial: int = 1
     sweep: str = ""
     bundled: bool = False
+    launcher: str = "warm"
+    nodes: int = 2
 
 
 @dataclass(frozen=True)
@@ -61,21 +66,26 @@ class Sweep:
     @property
     def scenario(self) -> dict[str, Any]:
         """The scenario that brings them about."""
-        bundled = any(one.bundled for one in self.faults)
-        trials = max(2, *(one.trial for one in self.faults))
-        return {
+        first = self.faults[0]
+        # An interpreter that imports torch gives no sign of life.
+        silence = SILENCE if first.launcher == "warm" else 2 * SILENCE
+        common = {
             "version": 1,
             "name": self.name,
-            "longest_silence": f"{SILENCE}s",
-            "sweep": {
-                "strategy": "random",
-                "trials": trials,
-                "max_failures_in_a_row": trials,
-                **(_OURS["sweep"] if bundled else _PLAIN["sweep"]),
-            },
-            "workload": _OURS["workload"] if bundled else _PLAIN["workload"],
+            "nodes": first.nodes,
+            "longest_silence": f"{silence}s",
             "faults": [{**one.fault, "name": one.name} for one in self.faults],
         }
+        if first.launcher == "run":
+            return {**common, "workload": _RUN}
+        ours = _OURS if any(one.bundled for one in self.faults) else _PLAIN
+        trials = max(2, *(one.trial for one in self.faults))
+        chance = {"strategy": "random", "trials": trials, "max_failures_in_a_row": trials}
+        trainer = {**ours["workload"]["trainer"], "launcher": first.launcher}
+        if first.launcher == "shell":
+            trainer |= {"command": "bash train.sh", "launcher": "torchrun"}
+        workload = {**ours["workload"], "trainer": trainer}
+        return {**common, "sweep": {**chance, **ours["sweep"]}, "workload": workload}
 
 
 _PLAIN: Mapping[str, Any] = {
@@ -90,6 +100,12 @@ _PLAIN: Mapping[str, Any] = {
             "score": {"source": "log", "pattern": "loss=(.*)"},
         },
     },
+}
+_RUN: Mapping[str, Any] = {
+    "folder": str(TRAINER),
+    "env": {"LR": "0.01", "STEPS": "4"},
+    "run": "torchrun --nnodes=$NUM_NODES --node-rank=$NODE_INDEX --nproc-per-node=1 "
+    "--master-addr=$MASTER_ADDR --master-port=$MASTER_PORT train.py",
 }
 _OURS: Mapping[str, Any] = {
     "sweep": {"parameters": {"trainer.optimizer.learning_rate": _LOGARITHMIC}},
@@ -279,6 +295,47 @@ def corpus() -> tuple[Known, ...]:
     return tuple(found)
 
 
+#: Faults of the catalogue that need nobody inside a rank, nor a trial.
+_OF_RUNS = frozenset({"kill", "terminate", "restart", "pause", "partition", "reset"})
+#: Launchers that those of ``corpus`` are played under, too.
+OTHER_LAUNCHERS = ("torchrun", "plain", "shell", "run")
+
+
+def relaunched(launcher: str) -> tuple[Known, ...]:
+    """Give the known faults under another launcher: of ``run`` those that it can have."""
+    found = []
+    for one in corpus():
+        if launcher == "run":
+            if one.key not in _OF_RUNS or one.trial > 1:
+                continue
+            when = {key: value for key, value in one.fault["when"].items() if key != "trial"}
+            one = replace(one, fault={**one.fault, "when": when})  # noqa: PLW2901
+        elif one.bundled:
+            continue
+        sweep = f"{one.sweep}-{launcher}" if one.sweep else ""
+        found.append(replace(one, name=f"{one.name}-{launcher}", sweep=sweep, launcher=launcher))
+    return tuple(found)
+
+
+def mirrored(nodes: int) -> tuple[Known, ...]:
+    """Give what can be put into a rank, once into each of some nodes' ranks."""
+    found = []
+    for one in corpus():
+        if one.rank is None or one.bundled or "rank" not in one.fault.get(one.key, {}):
+            continue
+        if one.fault.get("when", {}).get("step") != _PLACES[1][1]:
+            continue
+        for rank in range(nodes):
+            fault = {
+                one.key: {**one.fault[one.key], "rank": rank},
+                "when": {**one.fault["when"], "rank": rank},
+            }
+            sweep = f"{one.sweep}-{rank}-of-{nodes}" if one.sweep else ""
+            name = f"{one.name.removesuffix('-r1-s2')}-{rank}-of-{nodes}"
+            found.append(replace(one, name=name, fault=fault, rank=rank, sweep=sweep, nodes=nodes))
+    return tuple(found)
+
+
 def sweeps(faults: Sequence[Known]) -> tuple[Sweep, ...]:
     """Give the sweeps that are needed to bring some faults about."""
     by_sweep = sorted(faults, key=lambda one: one.sweep or one.name)
@@ -294,10 +351,10 @@ def once_each() -> tuple[Known, ...]:
     return tuple(found.values())
 
 
-def chosen(words: Sequence[str]) -> tuple[Known, ...]:
+def chosen(words: Sequence[str], faults: Sequence[Known] | None = None) -> tuple[Known, ...]:
     """Pick those whose names, or whose sweeps', hold one of these words; all without any."""
     return tuple(
         one
-        for one in corpus()
+        for one in (corpus() if faults is None else faults)
         if not words or any(word in one.name or word in one.sweep for word in words)
     )

@@ -83,6 +83,7 @@ def judge(cell: Cell, result: ScenarioResult, folder: Path) -> Judged:
     may = cell.way.may_be_blamed(cell.odd, cell.ranks)
     named = cause.rank if cause else None
     lacks = lacking(cell, cause)
+    began, seconds = _seconds(folder / "timeline.jsonl", cause.sentence if cause else "")
     passed = result.verdict is Verdict.PASSED
     return Judged(
         cell=cell.name,
@@ -91,14 +92,14 @@ def judge(cell: Cell, result: ScenarioResult, folder: Path) -> Judged:
         engine=cell.engine,
         fine=cell.way.fine,
         verdict=result.verdict.value,
-        happened=passed == cell.way.fine,
+        happened=passed == cell.way.fine and (began or not cell.way.steps),
         cause_right=not lacks,
         rank_right=named in may and (cell.way.fine or cause is not None),
         innocent_accused=named is not None and named not in may,
         kind=cause.kind if cause else "",
         rank=named,
         sentence=cause.sentence if cause else result.reason,
-        seconds=_seconds(folder / "timeline.jsonl", cause.sentence) if cause else None,
+        seconds=seconds,
         lacks=lacks,
     )
 
@@ -132,15 +133,17 @@ def _has(text: str, word: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) is not None
 
 
-def _seconds(timeline: Path, sentence: str) -> float | None:
+def _seconds(timeline: Path, sentence: str) -> tuple[bool, float | None]:
+    """Say whether a step was told, and the seconds from the last one to the sentence."""
     last = told = None
     for entry in _entries(timeline):
-        if entry.get("step") == f"cause: {sentence}":
+        # How sure it is may follow.
+        if sentence and str(entry.get("step")).startswith(f"cause: {sentence}"):
             told = float(entry["received"])
             break
         if _PROGRESS.search(str(entry.get("line", ""))):
             last = float(entry["received"])
-    return None if last is None or told is None else told - last
+    return last is not None, None if last is None or told is None else told - last
 
 
 def _entries(timeline: Path) -> Iterator[dict[str, Any]]:

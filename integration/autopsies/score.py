@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from autopsies.corpus import Known, Sweep
+from autopsies.judged import Judged
 from metta_sandbox.report.results import ScenarioResult
 
 
@@ -76,6 +77,29 @@ def _score(
     )
 
 
+def as_judged(one: Scored, engine: str) -> Judged:
+    """Give what came of a fault as what comes of a cell is given."""
+    known = one.known
+    innocent = not known.kinds or known.rank not in (None, one.rank)
+    return Judged(
+        cell=f"{known.name}-{engine}",
+        way=known.key,
+        launcher=known.launcher,
+        engine=engine,
+        fine=not known.kinds,
+        verdict="",
+        happened=one.proven,
+        cause_right=one.cause_right,
+        rank_right=one.rank_right,
+        innocent_accused=one.rank is not None and innocent,
+        kind=one.kind,
+        rank=one.rank,
+        sentence=one.sentence,
+        seconds=one.seconds,
+        lacks="" if one.cause_right else " or ".join(known.kinds) or "nothing is wrong",
+    )
+
+
 def between(struck: float | None, told: float | None) -> float | None:
     """Give the seconds from a fault to its sentence; None for one that lasted from the start."""
     if struck is None or told is None or told < struck:
@@ -84,9 +108,9 @@ def between(struck: float | None, told: float | None) -> float | None:
 
 
 def _moment(entries: Iterable[dict[str, object]], **fields: str) -> float | None:
-    """Say when something was first noted, in seconds since the run began."""
+    """Say when something was first noted that begins so, in seconds since the run began."""
     for entry in entries:
-        if all(entry.get(key) == value for key, value in fields.items()):
+        if all(str(entry.get(key, "")).startswith(value) for key, value in fields.items()):
             return float(str(entry["received"]))
     return None
 

@@ -294,7 +294,8 @@ def validate(paths: Paths = None, settings: Settings = None) -> None:
     from metta_sandbox.scenario.loading import load_files, read_settings  # noqa: PLC0415
     from metta_sandbox.scenario.needs import needs  # noqa: PLC0415
 
-    files = load_files(paths or [Path("scenarios")], read_settings(settings or ()))
+    given = read_settings(settings or ())
+    files = load_files(paths or [Path("scenarios")], given, typer.echo)
     require_folders((file.path, scenario) for file in files for scenario in file.scenarios)
     for file in files:
         ids = [scenario.id for scenario in file.scenarios]
@@ -319,11 +320,9 @@ def schema() -> None:
 @app.command()
 def clean() -> None:
     """Remove what crashed runs left behind, never a live one's."""
-    from metta_sandbox.play import run as playing  # noqa: PLC0415
-    from metta_sandbox.stack.engines import ProcessEngine  # noqa: PLC0415
+    from metta_sandbox.play.cleaning import clean_all  # noqa: PLC0415
 
-    if not playing.clean(ProcessEngine(), typer.echo):
-        typer.echo("nothing was left behind")
+    clean_all(typer.echo)
 
 
 @app.command()

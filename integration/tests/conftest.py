@@ -6,7 +6,6 @@ import ast
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 from python_on_whales import DockerClient
@@ -31,6 +30,11 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+def pytest_configure() -> None:
+    """Settle what all tests find, before any module of theirs is read."""
+    _leave_access_alone()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the fixture decide the marker."""
     for item in items:
@@ -45,22 +49,17 @@ def lacking(what: str) -> None:
     pytest.skip(what)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _pip_of_nobody() -> Iterator[None]:
+def _leave_access_alone() -> None:
     """Let tests, and what they start, see of this machine's pip configuration where packages are.
 
     What else people configure (constraints, formats, versions not yet released) is not for them. A
     test about such settings makes its own.
     """
     access = pip_access(_pip_config())
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [each for each in os.environ if each.startswith("PIP_")]:
-            patch.delenv(name)
-        for name, value in access.items():
-            patch.setenv(name, value)
-        # The one file that keeps pip from reading any, the machine's own included.
-        patch.setenv("PIP_CONFIG_FILE", os.devnull)
-        yield
+    for name in [each for each in os.environ if each.startswith("PIP_")]:
+        del os.environ[name]
+    # The one file that keeps pip from reading any, the machine's own included.
+    os.environ.update({**access, "PIP_CONFIG_FILE": os.devnull})
 
 
 def _pip_config() -> str:

@@ -61,9 +61,12 @@ def finish(loss):
 def run(main):
     """Call main, or have a thread call it."""
     if os.environ.get("IN_THREAD") == "1":
-        fit = threading.Thread(target=main, name="fit")
+        done = threading.Event()
+        fit = threading.Thread(target=lambda: (main(), done.set()), name="fit")
         fit.start()
         fit.join()
+        if not done.is_set():
+            sys.exit("training came to no end")
     else:
         main()
 

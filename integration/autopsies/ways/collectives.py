@@ -57,6 +57,7 @@ COLLECTIVES = (
         ("RuntimeError", "same model|param|params|inconsistent|{at}"),
         "model = DDP(",
         blame="anybody",
+        steps=False,
     ),
     Way("lone_receive", ("recv|{at}",), "dist.recv("),
     Way("ring", ("recv|{at}",), "dist.recv(", blame="nobody"),
@@ -72,8 +73,14 @@ COLLECTIVES = (
         "second_init", ("ValueError|RuntimeError", "twice|{at}"), 'dist.init_process_group("gloo")'
     ),
     Way("destroyed_early", ("ValueError", "not been initialized|{at}"), _REDUCE),
-    Way("monitored", ("load_shard|{at}",), "time.sleep(45)"),
-    Way("short_timeout", ("load_shard|{at}",), "time.sleep(45)"),
+    Way("monitored", ("load_shard|{at}",), "time.sleep(45)", steps=False),
+    Way("short_timeout", ("load_shard|{at}",), "time.sleep(45)", steps=False),
     Way("store_wait", ("vocabulary|{at}",), 'store.get("vocabulary")'),
-    Way("store_unset", ("vocabulary|{at}",), 'store.get("vocabulary")', blame="odd or nobody"),
+    Way(
+        "store_unset",
+        ("vocabulary|{at}",),
+        'store.get("vocabulary")',
+        blame="odd or nobody",
+        steps=False,
+    ),
 )

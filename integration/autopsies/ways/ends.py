@@ -66,13 +66,39 @@ ENDS = (
     Way(
         "nan_quiet", ("nan|no number|not finite|lost", "step 4|train.step 4"), "x[3, 2] = math.nan"
     ),
-    Way("no_variable", ("KeyError", "DATASET_VERSION"), 'os.environ["DATASET_VERSION"]'),
-    Way("no_module", ("ModuleNotFoundError", "fast_tokens_that_nobody_has"), "import fast_tokens"),
-    Way("broken_module", ("SyntaxError", "half_written|half_written.py"), "import half_written"),
-    Way("shell_denied", ("Permission denied",), launchers=_SHELLS, threads=False, lone=True),
-    Way("shell_unknown", ("command not found",), launchers=_SHELLS, threads=False, lone=True),
-    Way("shell_missing", ("trian.py",), launchers=_SHELLS, threads=False, lone=True),
-    Way("shell_unset", ("DATA_FOLDER",), launchers=_SHELLS, threads=False, lone=True),
+    Way(
+        "no_variable", ("KeyError", "DATASET_VERSION"), 'os.environ["DATASET_VERSION"]', steps=False
+    ),
+    Way(
+        "no_module",
+        ("ModuleNotFoundError", "fast_tokens_that_nobody_has"),
+        "import fast_tokens",
+        steps=False,
+    ),
+    Way(
+        "broken_module",
+        ("SyntaxError", "half_written|half_written.py"),
+        "import half_written",
+        steps=False,
+    ),
+    Way(
+        "shell_denied",
+        ("Permission denied",),
+        launchers=_SHELLS,
+        threads=False,
+        lone=True,
+        steps=False,
+    ),
+    Way(
+        "shell_unknown",
+        ("command not found",),
+        launchers=_SHELLS,
+        threads=False,
+        lone=True,
+        steps=False,
+    ),
+    Way("shell_missing", ("trian.py",), launchers=_SHELLS, threads=False, lone=True, steps=False),
+    Way("shell_unset", ("DATA_FOLDER",), launchers=_SHELLS, threads=False, lone=True, steps=False),
     Way(
         "shell_piped",
         ("IndexError", "out of bounds|{at}"),

@@ -26,22 +26,24 @@ WAITS = (
     Way("reader_hangs", ("fetch|{at}",), "time.sleep(3600)"),
     Way("worker_hangs", ("__getitem__|{at}",), "time.sleep(3600)"),
     Way("late_thread", ("upload|{at}",), "time.sleep(3600)"),
-    Way("never_comes", ("download|{at}",), "time.sleep(3600)"),
+    Way("never_comes", ("download|{at}",), "time.sleep(3600)", steps=False),
     Way(
         "shell_sleeps",
         ("shell_sleeps.sh|sleep|sleep 2",),
         launchers=("shell", "run-shell"),
         threads=False,
         lone=True,
+        steps=False,
     ),
-    Way("wrong_port", ("port|MASTER_PORT",), 'os.environ["MASTER_PORT"] ='),
-    Way("wrong_size", ("WORLD_SIZE|world size",), 'os.environ["WORLD_SIZE"] ='),
-    Way("no_such_host", ("sweep-mastr.invalid",), "sweep-mastr.invalid"),
+    Way("wrong_port", ("port|MASTER_PORT",), 'os.environ["MASTER_PORT"] =', steps=False),
+    Way("wrong_size", ("WORLD_SIZE|world size",), 'os.environ["WORLD_SIZE"] =', steps=False),
+    Way("no_such_host", ("sweep-mastr.invalid",), "sweep-mastr.invalid", steps=False),
     Way(
         "doubled_rank",
         ("rank|RANK", "both|twice|two|same|already|doubled"),
         'os.environ["RANK"] =',
         blame="odd or nobody",
+        steps=False,
     ),
     # Only containers have another address than the loopback's.
     Way(
@@ -50,5 +52,6 @@ WAITS = (
         "GLOO_SOCKET_IFNAME",
         engines=("compose",),
         lone=True,
+        steps=False,
     ),
 )

@@ -33,6 +33,7 @@ class Way:
         threads: Whether it is the same in a thread other than the main one.
         lone: Whether there must be one rank a node.
         first: Whether rank 0 can be the odd one.
+        steps: Whether a step is done before.
         restarts: How often torchrun starts the ranks again.
         fine: Whether nothing is wrong.
 
@@ -50,6 +51,7 @@ class Way:
     threads: bool = True
     lone: bool = False
     first: bool = True
+    steps: bool = True
     restarts: int = 0
     fine: bool = False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from benchmarks.peers import KUBEFLOW, TORCHX, python_of
 from benchmarks.raw import RawStack, compose_file, torchrun
 from benchmarks.setting import Setting
 from benchmarks.talking import Talker, call, calls, together
+from metta_sandbox.ports import HeldPort
 
 KEY = "trial"
 WARM = "ours, warm"
@@ -139,9 +139,11 @@ class BareTorchrun:
 
     def run(self) -> Sample:
         """Run one trial."""
-        ranks = ("--nproc-per-node=2", "--master-addr=127.0.0.1", f"--master-port={_free_port()}")
         script = self._setting.scripts / "ddp.py"
-        return Sample(call([sys.executable, "-m", "torch.distributed.run", *ranks, script]))
+        with HeldPort() as port:
+            address = ("--master-addr=127.0.0.1", f"--master-port={port.number}")
+            ranks = ("--nproc-per-node=2", *address)
+            return Sample(call([sys.executable, "-m", "torch.distributed.run", *ranks, script]))
 
     def tear_down(self) -> None:
         """Nothing is kept up."""
@@ -259,7 +261,12 @@ class BareFork:
         """Run one trial."""
         assert self._talker is not None
         talkers, script = [self._talker], str(self._setting.scripts / "ddp.py")
-        return in_a_row(_IN_A_ROW, lambda: together(talkers, port=_free_port(), script=script)[0])
+
+        def once() -> float:
+            with HeldPort() as port:
+                return together(talkers, port=port.number, script=script)[0]
+
+        return in_a_row(_IN_A_ROW, once)
 
     def tear_down(self) -> None:
         """End the process."""
@@ -272,9 +279,3 @@ def _require_torch() -> None:
         call([sys.executable, "-c", "import torch"])
     except UnableError:
         raise UnableError("torch is not installed beside the benchmark") from None
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port

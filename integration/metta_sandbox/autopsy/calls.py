@@ -36,9 +36,12 @@ class Call:
         name: The call, such as ``all_reduce``.
         place: Where its own code made that call: file and line.
         source: That line of source, if it could be read.
+        function: The function that line is in.
         thread: The thread that is at it, if that is not the main one.
         why: What it waits for, in words, where that is known.
         ended: What ended the thread or child that it waits for in vain.
+        inner: The file of its innermost call.
+        deadlock: Whether it waits for threads that wait for it.
         at: The line on which its main thread waits for what ``place`` tells of, if that is another.
 
     """
@@ -51,6 +54,9 @@ class Call:
     why: str = ""
     at: str = ""
     ended: Exc | None = None
+    function: str = ""
+    deadlock: bool = False
+    inner: str = ""
 
     @property
     def waits_for_others(self) -> bool:
@@ -134,14 +140,31 @@ def call_of(frames: tuple[Frame, ...]) -> Call:
 
 
 def _of_stack(thread: Thread) -> Call:
+    return replace(_classified(thread), inner=thread.frames[0].file)
+
+
+def _classified(thread: Thread) -> Call:
     frames, own, inner = thread.frames, own_frame(thread), thread.frames[0]
     if (collective := _collective(frames)) is not None:
         name, rendezvous = collective
+        if (doing := _at_work(thread)) is not None:
+            return _call(doing, name, own)
         return _call(Doing.RENDEZVOUS if rendezvous else Doing.COLLECTIVE, name, own)
     if _HAND_OFF.search(inner.file) and "_store" in inner.source:
         return _call(Doing.RENDEZVOUS, inner.function, own)
     doing, name = _local(thread, own)
     return _call(doing, name, own or inner)
+
+
+def _at_work(thread: Thread) -> Doing | None:
+    """Tell whether a thread gets on, also within a call that waits for others in the end."""
+    if _IMPORT.search(thread.frames[0].file) or _outermost(thread.frames[:_NEAR], _IMPORT):
+        return Doing.STARTING
+    return Doing.BUSY if thread.moved else None
+
+
+#: How many innermost calls may hide that a module is being imported.
+_NEAR = 12
 
 
 def _local(thread: Thread, own: Frame | None) -> tuple[Doing, str]:
@@ -201,4 +224,4 @@ def own_frame(thread: Thread | None) -> Frame | None:
 def _call(doing: Doing, name: str, frame: Frame | None) -> Call:
     if frame is None:
         return Call(doing, name)
-    return Call(doing, name, frame.place, frame.source)
+    return Call(doing, name, frame.place, frame.source, function=bare(frame.function))

@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any
 
 from metta_sandbox.autopsy.calls import Call, reading
+from metta_sandbox.autopsy.losses import Lost
 from metta_sandbox.autopsy.members import Member, Tree, member_of
 from metta_sandbox.autopsy.seen import Life, NodeLook, Process, Recorded
 from metta_sandbox.autopsy.words import Exc
@@ -35,6 +36,7 @@ class Case:
         rollout_errors: By host: the last exception of its rollout or command.
         fallen: By host: how it ended, of nodes and services that are gone.
         lives: By host: what its processes told of themselves.
+        lost: By rank: where its log first has a loss that is no number.
         script: Whether a command of the user's runs in the place of our rollout.
 
     """
@@ -50,6 +52,7 @@ class Case:
     rollout_errors: Mapping[str, Exc] = field(default_factory=dict)
     fallen: Mapping[str, str] = field(default_factory=dict)
     lives: Mapping[str, Sequence[Life]] = field(default_factory=dict)
+    lost: Mapping[int, Lost] = field(default_factory=dict)
     script: bool = False
 
     @property
@@ -94,7 +97,9 @@ class Case:
             for name, each in said.items()
         }
         lives = {host: [one.model_dump() for one in each] for host, each in self.lives.items()}
-        return {"trial": self.trial, "fallen": dict(self.fallen), **told, "lives": lives}
+        lost = {str(rank): asdict(each) for rank, each in self.lost.items()}
+        known = {"trial": self.trial, "fallen": dict(self.fallen), "lost": lost}
+        return {**known, **told, "lives": lives}
 
     def member(self, rank: int) -> Member:
         """Give one rank."""

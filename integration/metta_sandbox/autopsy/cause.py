@@ -45,6 +45,17 @@ class Waiting(BaseModel):
     )
 
 
+class WaitFor(BaseModel):
+    """That one rank waits for another one, and how that is known."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rank: int = Field(description="Who waits.")
+    awaited: int | None = Field(description="For whom; null where nobody knows.")
+    call: str = Field(default="", description="The call in which it waits, and where.")
+    evidence: str = Field(default="", description="What shows it.")
+
+
 class Cause(BaseModel):
     """What happened first."""
 
@@ -61,6 +72,9 @@ class Cause(BaseModel):
     certainty: Certainty = Field(
         default="certain",
         description="How sure it is: seen, inferred from less than would show it, or not known.",
+    )
+    waits: tuple[WaitFor, ...] = Field(
+        default=(), description="Who waits for whom, of all ranks that were seen."
     )
     evidence: tuple[str, ...] = Field(default=(), description="What it was told from.")
 

@@ -54,7 +54,8 @@ def diagnose(case: Case) -> Cause | None:
         rollout_died,
         rollout_hangs,
     )
-    return next((cause for look in looks if (cause := look(case)) is not None), None)
+    cause = next((cause for look in looks if (cause := look(case)) is not None), None)
+    return cause and cause.model_copy(update={"waits": graph_of(case).edges})
 
 
 # -- somebody is gone ---------------------------------------------------------------------------
@@ -155,13 +156,41 @@ def _no_number(case: Case) -> Cause | None:
         and _is_no_number(event.get("loss", 0.0))
     ]
     if not told:
-        return None
+        return _lost_by_its_log(case)
     # Another rank is lost one step later, which may be heard sooner.
     first = min(told, key=lambda event: int(event.get("step") or 0))
     member = next(one for one in case.members if one.rank == first.get("rank"))
     step = first.get("step")
     what = f"rank {member.rank} ({member.node}) had no number for a loss at train.step {step}"
     return cause_of(case, "NaN", what, node=member.node, rank=member.rank, step=step)
+
+
+def _lost_by_its_log(case: Case) -> Cause | None:
+    """Find the rank whose log has the earliest step with a loss that is no number."""
+    if not case.lost or not _failed_over_numbers(case):
+        return None
+    step = min(each.step for each in case.lost.values())
+    first = [rank for rank, each in sorted(case.lost.items()) if each.step == step]
+    member = case.member(first[0])
+    lost = case.lost[first[0]]
+    alone = len(first) == 1 and lost.named
+    who = f"rank {member.rank} ({member.node})" if len(first) == 1 else "all ranks alike"
+    what = f"{who} had no number for a loss at step {step}: {lost.line}"
+    return cause_of(
+        case,
+        "NaN",
+        what,
+        node=member.node,
+        rank=member.rank if len(first) == 1 else None,
+        step=step if lost.named else None,
+        certainty="certain" if alone else "likely",
+        evidence=("log",),
+    )
+
+
+def _failed_over_numbers(case: Case) -> bool:
+    """Tell whether all ranks came to their end, and the trial failed all the same."""
+    return all(one.status == 0 for one in case.members)
 
 
 def _is_no_number(loss: object) -> bool:
@@ -197,8 +226,12 @@ def _rank_absent(case: Case) -> Cause | None:
         if one.call is not None and not waits(case, one) and one.call.doing is not Doing.STORE
     ]
     waiting = [one for one in case.members if waits(case, one)]
+    if absent and len(absent) == len(alive) and all(_gets_on(one) for one in absent):
+        return _all_at_work(case, absent)
+    graph = graph_of(case)
+    # One whose stack can't be read may wait like the others, unless it is seen to be behind them.
+    absent = [one for one in absent if _is_read(one) or graph.shown(one.rank)]
     if absent:
-        graph = graph_of(case)
         first = order(graph, absent)[0]
         assert first.call is not None
         kind, what = what_holds(first.call)
@@ -212,7 +245,47 @@ def _rank_absent(case: Case) -> Cause | None:
     missing.sort(key=lambda one: (one.started, one.rank))
     if missing and waiting:
         return _missing(case, missing[0])
-    return _at_the_store(case, alive)
+    return _at_the_store(case, alive) or _unread(case, alive)
+
+
+def _unread(case: Case, alive: Sequence[Member]) -> Cause | None:
+    """Say whose stack is missing, where that might be the one that the others wait for."""
+    unread = [one for one in alive if one.call is not None and not _is_read(one)]
+    if not unread:
+        return None
+    why = next((one.call.place for one in unread if one.call and one.call.place), "no reason told")
+    names = ", ".join(f"rank {one.rank} ({one.node})" for one in unread)
+    what = f"the stack of {names} can't be read ({why}), so who is to blame is not known"
+    return cause_of(
+        case, "straggler", what, node=unread[0].node, certainty="unknown", evidence=("processes",)
+    )
+
+
+def _is_read(member: Member) -> bool:
+    return member.call is not None and member.call.doing is not Doing.UNKNOWN
+
+
+#: What a rank is at that gets on, however slowly.
+_AT_WORK = frozenset({Doing.BUSY, Doing.STARTING})
+
+
+def _gets_on(member: Member) -> bool:
+    return member.call is not None and member.call.doing in _AT_WORK
+
+
+def _all_at_work(case: Case, members: Sequence[Member]) -> Cause:
+    """Say that nobody is to blame where all ranks get on and none waits."""
+    told = ", ".join(f"rank {one.rank} at {one.call}" for one in members)
+    load = max((look.load or 0.0 for look in case.looks.values()), default=0.0)
+    busy = f"; the machine's load was {load:.0f}" if load else ""
+    return cause_of(
+        case,
+        "straggler",
+        f"all ranks are still at work: {told}{busy}",
+        node=members[0].node,
+        certainty="unknown",
+        evidence=("stack",),
+    )
 
 
 def _missing(case: Case, member: Member) -> Cause:
@@ -282,12 +355,17 @@ def _all_wait(case: Case) -> Cause | None:
     if len(places) > 1:
         common = max(places.values())
         # Of two, it is the one that is ahead, as it has left something out.
-        odd = min(alive, key=lambda one: (places[where(one)], -(one.step or -1), -one.rank))
+        odd = min(alive, key=lambda one: (places[where(one)], -(one.step or -1), -_line(one)))
         others = "the others" if common > 1 else "the other"
         at = f"is at {odd.call} while {others} {'are' if common > 1 else 'is'} not"
-        sure: Certainty = "likely" if common > 1 or odd.step is not None else "unknown"
-        return of_rank(case, odd, "collective mismatch", at, str(odd.call), certainty=sure)
+        return of_rank(case, odd, "collective mismatch", at, str(odd.call), certainty="likely")
     return _together(case, alive)
+
+
+def _line(member: Member) -> int:
+    """Give the line of a rank's own code that it has come to; 0 if it isn't known."""
+    number = member.call.place.rpartition(":")[2] if member.call else ""
+    return int(number) if number.isdigit() else 0
 
 
 def _together(case: Case, alive: Sequence[Member]) -> Cause:

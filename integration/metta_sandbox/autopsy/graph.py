@@ -9,25 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from metta_sandbox.autopsy.calls import Doing
 from metta_sandbox.autopsy.case import Case
+from metta_sandbox.autopsy.cause import WaitFor
 from metta_sandbox.autopsy.deaths import left_alone
 from metta_sandbox.autopsy.kinds import NAMED_BY_PEERS
 from metta_sandbox.autopsy.members import Member
 from metta_sandbox.autopsy.seen import Collective
-
-
-class WaitFor(BaseModel):
-    """That one rank waits for another one, and how that is known."""
-
-    model_config = ConfigDict(frozen=True)
-
-    rank: int = Field(description="Who waits.")
-    awaited: int | None = Field(description="For whom; null where nobody knows.")
-    call: str = Field(default="", description="The call in which it waits, and where.")
-    evidence: str = Field(default="", description="What shows it.")
 
 
 @dataclass(frozen=True)

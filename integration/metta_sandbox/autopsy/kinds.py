@@ -91,28 +91,37 @@ def kind_of(error: Exc) -> Kind:
 def what_holds(call: Call) -> tuple[Kind, str]:
     """Tell the kind of what keeps a process from coming to where others wait, in words too."""
     line = f": {call.source}" if call.source else ""
-    at = f" at {call.place}{line}" if call.place else ""
+    named = bool(call.function) and not call.function.startswith("<")
+    within = f" in `{call.function}`" if named else ""
+    at = f" at {call.place}{within}{line}" if call.place else ""
     holder = call.name or "another thread"
     why = f" {call.why}" if call.why else ""
     name = f" `{call.name}`" if call.name.startswith("store") else ""
     known: dict[Doing, tuple[Kind, str]] = {
-        Doing.STORE: ("rank missing at rendezvous", f"waits in{name}{why}, which nobody has set,"),
-        Doing.STARTING: ("straggler", "is still starting: it imports"),
-        Doing.STOPPED: ("stopped", "is stopped by a signal"),
-        Doing.GIL: ("waiting for the GIL", f"waits for the interpreter's lock that {holder} holds"),
-        Doing.LOCK: ("waiting for a lock", f"waits{why or ' for a lock'}"),
-        Doing.API: ("API slow", "waits for an answer of the API"),
-        Doing.TRACKER: ("tracker failed", f"is held up by {call.name}"),
-        Doing.BUSY: ("straggler", "is still at work"),
-        Doing.IDLE: ("straggler", "stands still"),
+        Doing.STORE: (
+            "rank missing at rendezvous",
+            f"waits in{name}{why}{at}, a key that nobody has set",
+        ),
+        Doing.STARTING: ("straggler", f"is still starting, at an import{at}"),
+        Doing.STOPPED: ("stopped", f"is stopped by a signal{at}"),
+        Doing.GIL: (
+            "waiting for the GIL",
+            f"waits for the interpreter's lock that {holder} holds{at}",
+        ),
+        Doing.LOCK: ("waiting for a lock", f"waits{at},{why}" if why else f"waits for a lock{at}"),
+        Doing.API: ("API slow", f"waits for an answer of the API{at}"),
+        Doing.TRACKER: ("tracker failed", f"is held up by {call.name}{at}"),
+        Doing.BUSY: ("straggler", f"is still at work{at}"),
+        Doing.IDLE: ("straggler", f"stands still{at}{why}"),
     }
-    kind, what = known.get(call.doing, ("straggler", "does not come; its stack can't be read"))
+    unread = f"does not come; its stack can't be read{at}"
+    kind, what = known.get(call.doing, ("straggler", unread))
     if call.ended is not None:
-        return kind_of(call.ended), f"waits{at}{why}"
-    if call.doing is Doing.LOCK and "waits for a lock, too" in why:
-        return "deadlock", f"waits for a lock{at}{why}"
-    who = _subject(call)
-    return kind, f"{who}{what}{at}" + (f"; its main thread waits at {call.at}" if call.at else "")
+        kind = kind_of(call.ended)
+    elif call.deadlock:
+        kind = "deadlock"
+    main = f"; its main thread waits at {call.at}" if call.at else ""
+    return kind, f"{_subject(call)}{what}{main}"
 
 
 def _subject(call: Call) -> str:

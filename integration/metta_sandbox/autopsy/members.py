@@ -163,8 +163,7 @@ class Tree:
         if pid not in self.known and _SERVICE.search(self.words(pid)):
             return False
         process = self.processes.get(pid)
-        name = process.command[0] if process and process.command else ""
-        return pid in self.lives or bool(process and (process.threads or "python" in name))
+        return pid in self.lives or bool(process and process.in_python)
 
     def number(self, pid: int) -> int | None:
         """Tell which rank a process is, by what it or its launcher says."""

@@ -149,6 +149,12 @@ class Process(_Seen):
         return self.state in {"T", "t"}
 
     @property
+    def in_python(self) -> bool:
+        """Whether it is an interpreter, or has one in it."""
+        name = self.command[0].rpartition("/")[2] if self.command else self.name
+        return name.startswith(("python", "pypy")) or any(one.frames for one in self.threads)
+
+    @property
     def program(self) -> str:
         """Its script or module, without its arguments."""
         words = iter(self.command[1:])

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from metta_sandbox.autopsy.calls import Call, call_of
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause, Certainty
-from metta_sandbox.autopsy.deaths import clashed, death_of
+from metta_sandbox.autopsy.deaths import clashed
 from metta_sandbox.autopsy.members import Member
 from metta_sandbox.autopsy.seen import Recorded
 from metta_sandbox.autopsy.sentences import cause_of, of_rank
@@ -282,11 +282,24 @@ def _strayed(case: Case, known: Mapping[int, Sequence[Entered]]) -> Cause | None
         *before, last = entered
         if (due := _due(before, last)) is not None:
             return _of(case, case.member(rank), before, last, due)
-    if len(died) == 1 and any(next_of(entered[:-1]) for entered in known.values()):
-        # All that can tell are where they were due.
-        kind, what, call = death_of(case, died[0])
-        return of_rank(case, died[0], kind, what, call, certainty="likely")
+        if _gave_something_else(entered, last):
+            return _gave_it_alone(case, case.member(rank), entered, last)
     return None
+
+
+def _gave_it_alone(case: Case, member: Member, entered: Sequence[Entered], last: Entered) -> Cause:
+    """Tell of one that gave other tensors than before, where the other side can't tell any more."""
+    before = next(one for one in reversed(entered[:-1]) if one.site == last.site)
+    what = f"gave {last.gives} to {last.call} where it gave {before.gives} before"
+    return of_rank(
+        case,
+        member,
+        "collective mismatch",
+        f"{what} (number {last.number})",
+        str(last.call),
+        certainty="likely",
+        evidence=("collectives",),
+    )
 
 
 def _of(

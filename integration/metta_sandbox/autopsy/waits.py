@@ -50,7 +50,7 @@ def resolve(family: Family, deep: int = 0) -> Call:
     """Tell what a rank is at, along whatever its main thread waits for."""
     process = family.process
     call, main = reading(process), process.main
-    if not process.threads and not process.stopped:
+    if not process.in_python and not process.stopped:
         return _of_command(family, call, deep)
     if main is not None and call.doing is Doing.IDLE:
         # One that polls for its thread to end sleeps in between.
@@ -75,7 +75,7 @@ def _of_command(family: Family, call: Call, deep: int) -> Call:
     children = _children(family)
     if children and deep <= _DEEP:
         return resolve(family.of(children[-1]), deep + 1)
-    if call.place or process.state not in {"S", "D", "R"}:
+    if process.state not in {"S", "D", "R"}:
         return call
     name = " ".join(process.command)[:80] or process.name
     busy = process.state == "R" or process.cpu_since > _WORKS
@@ -114,7 +114,7 @@ def _along(family: Family, main: Thread, call: Call, deep: int) -> Call:
     if waits_for_thread:
         joins = any(bare(one.function) in _JOIN for one in called)
         return _other_thread(family, main, call, joins=joins)
-    return _ended_child(family, call) or replace(call, why=call.why or "for nobody")
+    return _ended_child(family, call) or replace(call, why="for nobody: it has no child")
 
 
 def _other_thread(family: Family, main: Thread, call: Call, *, joins: bool) -> Call:
@@ -139,7 +139,7 @@ def _deadlock(call: Call, waiting: Sequence[tuple[Thread, Call]]) -> Call:
         f"thread `{thread.name}` at {each.place}{_quoted(each.source)}"
         for thread, each in waiting[1:]
     )
-    return replace(call, why=f"while {told} waits for a lock, too")
+    return replace(call, why=f"while {told} waits for a lock, too", deadlock=True)
 
 
 def _quoted(source: str) -> str:

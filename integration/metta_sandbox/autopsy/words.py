@@ -155,9 +155,17 @@ def last_said(lines: Sequence[str]) -> Exc | None:
     said = last_words(line for line in bare if not _PARTING.search(line))
     if found is not None and not any(map(_goes_on, behind)):
         return replace(found, said=said)
+    if (aborted := _aborted(bare)) is not None:
+        return aborted
     if (refused := _shell_error(bare)) is not None:
         return refused
     return Exc("", said, said=said) if said else found
+
+
+def _aborted(lines: Sequence[str]) -> Exc | None:
+    """Find what an exception of C++ said that nobody caught, and that has aborted the program."""
+    said = [line.strip() for line in lines if line.strip().startswith("what():")]
+    return Exc("", said[-1]) if said else None
 
 
 def _goes_on(line: str) -> bool:

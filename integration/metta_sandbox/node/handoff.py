@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -167,14 +166,6 @@ class SweepGroup:
         keys = [_outcome_key(trial, rank) for rank in range(self._view.num_nodes)]
         self._store.wait(keys, self._timeout)
         return [_outcome(self._store.get(key)) for key in keys]
-
-
-def free_port() -> int:
-    """Find a port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _has_key(trial: int, node_rank: int) -> str:

@@ -16,11 +16,12 @@ from typing import Any, TypeGuard
 from metta_sandbox.errors import InputError
 from metta_sandbox.node.agent.emitter import Emitter
 from metta_sandbox.node.control_plane import ControlPlane
-from metta_sandbox.node.handoff import HandOff, Outcome, free_port, why
+from metta_sandbox.node.handoff import HandOff, Outcome, why
 from metta_sandbox.node.overrides_style import write_files
 from metta_sandbox.node.score import Leavings, NoScoreError, find_score
 from metta_sandbox.node.tracking import TrackedRun, start_tracker
 from metta_sandbox.node.trial import trial_folder
+from metta_sandbox.ports import HeldPort
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.values import Value
 from metta_sandbox.scenario.workload import Score
@@ -89,6 +90,7 @@ class Leader:
         self._strategy: Strategy = create(scenario.sweep, scenario.seed)
         self._record = run_folder / "observations.jsonl"
         self._trial: _Trial | None = None
+        self._port: HeldPort | None = None
         self._runs = 0
         self._finished = 0
         self._attempt = 1
@@ -177,7 +179,9 @@ class Leader:
         self._trial = _Trial(
             number, run, suggestion, overrides, tracked, folder, started, known, self._attempt
         )
-        return HandOff(number, run, overrides, tracked.id, free_port())
+        # The trial's ranks bind it, and nobody else, until the next trial has another one.
+        self._port = HeldPort()
+        return HandOff(number, run, overrides, tracked.id, self._port.number)
 
     def follow(self, record: Mapping[str, Any]) -> None:
         """Take in an event of this node's trainers."""

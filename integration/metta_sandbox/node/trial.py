@@ -15,6 +15,7 @@ from typing import Any
 from metta_sandbox.node.agent.hook import VARIABLE
 from metta_sandbox.node.handoff import STOPPED, HandOff, Outcome, SweepGroup
 from metta_sandbox.node.launchers.base import GroupSpec, Launcher, WorkerGroup
+from metta_sandbox.node.launchers.plain import OF_A_RANK, place_of
 from metta_sandbox.node.overrides_style import (
     EVERYTHING,
     fill_in,
@@ -44,9 +45,6 @@ _NOT_SAID = ('{"event":', "->")
 BUNDLED = (sys.executable, "-m", "metta_sandbox.node.arena")
 #: What it imports.
 BUNDLED_MODULES = ("metta_sandbox.node.arena.train", "metta_sandbox.node.arena.world")
-
-#: Variables that every rank has its own of.
-_OF_A_RANK = frozenset({"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"})
 
 #: How a trainer ends that was told to, or that had to be killed; None if nobody heard of it.
 _TOLD_TO_END = frozenset({None, -signal.SIGTERM, -signal.SIGKILL, 128 + signal.SIGTERM})
@@ -153,10 +151,11 @@ def group_spec(plan: TrialPlan, handoff: HandOff, view: NodeView) -> GroupSpec:
     folder = trial_folder(view.run_folder, handoff.run)
     trainer = plan.workload.trainer
     env = trainer_environment(plan, handoff, folder)
-    known = {**os.environ, **env, "MASTER_PORT": str(handoff.port)}
+    place = place_of(view.node_rank) if trainer.launcher in ("own", "plain") else {}
+    known = {**os.environ, **place, **env, "MASTER_PORT": str(handoff.port)}
     if trainer.launcher != "own":
         # Those of each rank are not known before it is started.
-        known = {name: value for name, value in known.items() if name not in _OF_A_RANK}
+        known = {name: value for name, value in known.items() if name not in OF_A_RANK}
     return GroupSpec(
         group=f"trial-{handoff.trial}",
         command=trainer_command(plan, handoff, folder, known),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ class Setting:
         native_stacks: Whether autopsies read calls of C and C++, too.
         turn: Says when the scenario may work, of several that are played beside each other.
         place: The name of the scenario's folder; the scenario's, or one like it, if empty.
+        lacks: What scenarios brought along, by name, that could not be had, and why.
 
     """
 
@@ -57,6 +58,7 @@ class Setting:
     native_stacks: bool = False
     turn: Turn = field(default_factory=Alone)
     place: str = ""
+    lacks: Mapping[str, SandboxError] = field(default_factory=dict)
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import time
 import traceback
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,8 +19,9 @@ from pydantic import ValidationError
 from metta_sandbox.autopsy.case import Case, trial_under_way
 from metta_sandbox.autopsy.cause import Cause
 from metta_sandbox.autopsy.diagnose import diagnose
-from metta_sandbox.autopsy.graph import graph_of
 from metta_sandbox.autopsy.lives import read_lives, remove_lives
+from metta_sandbox.autopsy.losses import Lost, first_lost
+from metta_sandbox.autopsy.progress import gets_on
 from metta_sandbox.autopsy.seen import NodeLook, Recorded
 from metta_sandbox.autopsy.words import Exc, last_error, last_said
 from metta_sandbox.play.beside import Executed
@@ -34,6 +36,8 @@ from metta_sandbox.timeline.recording import Event, Timeline
 FILE_NAME = "autopsy.json"
 #: Seconds in which nodes must show themselves: py-spy's patience and an interpreter's start.
 _PATIENCE = 15.0
+#: Seconds for which what was seen is not looked at again.
+_FRESH = 2.0
 #: How much of the timeline's end is searched for what nodes' commands printed, in bytes.
 _READ = 1 << 21
 
@@ -78,6 +82,7 @@ class Examiner:
         self._looks: list[Look] = []
         self._causes: list[Cause] = []
         self._cases: list[dict[str, Any]] = []
+        self._fresh: tuple[float, dict[str, NodeLook]] | None = None
 
     @property
     def causes(self) -> tuple[Cause, ...]:
@@ -90,6 +95,28 @@ class Examiner:
             events = tuple(self._timeline.events)
             self._note(self._case(trial, events, self._looked_at(trial), _lost_in(trial, events)))
 
+    def gets_on(self, times: int) -> str:
+        """Say who is still at work where a sweep is silent; empty if somebody hangs.
+
+        Args:
+            times: How often that was said since the last sign of life.
+
+        """
+        with self._aside():
+            events = tuple(self._timeline.events)
+            nodes = self._look(events, {})
+            case = self._case(trial_under_way(events), events, nodes, {})
+            said = gets_on(case, os.cpu_count() or 1, times)
+            self._fresh = None if said else (time.monotonic(), nodes)
+            return said
+        return ""
+
+    def _seen_just_now(self) -> dict[str, NodeLook] | None:
+        """Give what was seen when it was asked whether anybody gets on, if that was just now."""
+        if self._fresh is None or time.monotonic() - self._fresh[0] > _FRESH:
+            return None
+        return self._fresh[1]
+
     def sweep_broke(self, gone: Mapping[str, str]) -> None:
         """See every node as it is now, and name what the sweep ended of, or hangs on.
 
@@ -101,7 +128,7 @@ class Examiner:
             # What is told later comes from our ending it all.
             events = tuple(self._timeline.events)
             trial = trial_under_way(events)
-            nodes = self._look(events, gone)
+            nodes = self._seen_just_now() or self._look(events, gone)
             self._tell_of_native(nodes)
             self._looks.append(Look(trial, nodes))
             if trial not in _failed(events):
@@ -135,8 +162,7 @@ class Examiner:
 
     def _note(self, case: Case) -> None:
         cause = diagnose(case)
-        waits = [edge.model_dump() for edge in graph_of(case).edges]
-        self._cases.append({**case.to_json(), "waits": waits})
+        self._cases.append(case.to_json())
         if cause is not None:
             self._causes.append(cause)
             self._tell(cause.told)
@@ -175,6 +201,7 @@ class Examiner:
             # Asked for only of commands that have ended, or whose ranks nobody else hears of.
             rollout_errors=self._rollout_errors() if self._speaks(events) else {},
             fallen=gone,
+            lost=self._lost(trial),
             lives={host: read_lives(self._run_folder, host) for host in self._scenario.hosts},
             script=self._scenario.workload.run is not None,
         )
@@ -216,6 +243,15 @@ class Examiner:
                 if rank.isdigit() and (error := last_error(log)) is not None:
                     found[int(rank)] = error
         return found
+
+    def _lost(self, trial: int | None) -> dict[int, Lost]:
+        """Read where each rank's log first has a loss that is no number."""
+        return {
+            int(rank): lost
+            for folder in self._trial_folders(trial)
+            for log in sorted(folder.glob("rank-*.log"))
+            if (rank := log.stem.removeprefix("rank-")).isdigit() and (lost := first_lost(log))
+        }
 
     def _launcher_errors(self, trial: int | None) -> dict[str, Exc]:
         found = {}

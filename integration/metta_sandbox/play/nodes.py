@@ -34,6 +34,7 @@ _SLOWER = 3.0
 #: Seconds within which an engine knows that a process has ended whose connection broke.
 _KNOWN = 2.0
 
+GetsOn = Callable[[int], str]
 OnEvent = Callable[[Event], None]
 #: Says of each host whose first process has ended how it did.
 Fallen = Callable[[], Mapping[str, str]]
@@ -280,15 +281,20 @@ class Nodes:
             except StackError as error:
                 beside.fail(host, silent or str(error))
 
-    def follow(self, limits: Limits) -> Ending:
+    def follow(self, limits: Limits, gets_on: GetsOn = lambda _times: "") -> Ending:
         """Take in what the nodes report until the sweep has ended or must be ended.
+
+        Args:
+            limits: How long it may take, and be silent.
+            gets_on: Asked when it was silent for too long: says who is still at work, if anybody
+                is and nobody hangs. It is told how often it has said so already.
 
         Raises:
             MachineError: What they report can't be kept.
 
         """
         began = heard = time.monotonic()
-        but = ""
+        but, patience = "", 0
         self._absentees = Absentees(limits.rejoin)
         while self._ending is None:
             if overdue := self._absentees.overdue:
@@ -304,15 +310,18 @@ class Nodes:
                 self._take(message)
                 self._timeline.require_whole()
                 if is_sign_of_life(message):
-                    heard, but = time.monotonic(), ""
+                    heard, but, patience = time.monotonic(), "", 0
                 else:
                     but = ", but that PyTorch tries to connect again,"
             elif due < until or until == self._absentees.deadline:
                 continue
+            elif until == silent_at and (working := gets_on(patience)):
+                self._timeline.step(f"silent for {limits.longest_silence:g} s: {working}")
+                heard, patience = time.monotonic(), patience + 1
             elif until == silent_at:
-                working = (host for host in self._hosts if host not in self._statuses)
+                left = (host for host in self._hosts if host not in self._statuses)
                 silence = f"no event and no log line{but} for {limits.longest_silence:g} s"
-                self._ending = Ending(End.SILENT, f"{silence}{self._heard.describe(working)}")
+                self._ending = Ending(End.SILENT, f"{silence}{self._heard.describe(left)}")
             else:
                 reason = f"the sweep was not over after its deadline of {limits.deadline:g} s"
                 self._ending = Ending(End.OVERDUE, reason)

@@ -51,6 +51,8 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
     course = Course()
     try:
         _prepare(course, scenario, file, setting)
+        if lacks := setting.lacks.get(scenario.name):
+            raise lacks  # noqa: TRY301 - noted like all that goes wrong
         _bring_up(course, setting)
         course.waited = setting.turn.begin()
         course.job = job_of(course, scenario, setting)
@@ -237,7 +239,8 @@ def _wait(course: Course, scenario: Scenario) -> None:
     course.wanted_end = next(wanted, "")
     rejoin = scenario.longest_silence if scenario.on_node_failure == "rejoin" else None
     limits = Limits(scenario.deadline, scenario.longest_silence, rejoin)
-    course.ending = course.nodes.follow(limits)
+    assert course.examiner is not None
+    course.ending = course.nodes.follow(limits, course.examiner.gets_on)
     if course.ending.end is End.FINISHED:
         course.swept = time.perf_counter() - course.started
     course.timeline.step(f"sweep: {course.ending.end.value} {course.ending.reason}".rstrip())

@@ -16,6 +16,7 @@ from metta_sandbox.errors import SandboxError, StackError
 from metta_sandbox.interrupt import INTERRUPTED, Interrupted, interruptible, uninterrupted
 from metta_sandbox.play.apart import why_apart
 from metta_sandbox.play.brought import provision, require_folders
+from metta_sandbox.play.cleaning import clean
 from metta_sandbox.play.course import Played, Setting
 from metta_sandbox.play.options import Options, chosen, room_of
 from metta_sandbox.play.play import play
@@ -30,7 +31,6 @@ from metta_sandbox.play.schedule import (
 from metta_sandbox.play.side_by_side import SideBySide
 from metta_sandbox.play.standing import standing_engine
 from metta_sandbox.play.turn import Turn
-from metta_sandbox.progress import Progress
 from metta_sandbox.report import environment, results
 from metta_sandbox.report.artifacts import (
     create_run_folder,
@@ -46,8 +46,8 @@ from metta_sandbox.scenario.loading import load_all
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.needs import lacking
 from metta_sandbox.stack.credentials import remove_copies
-from metta_sandbox.stack.engines import Engine, choose, remove_everywhere
-from metta_sandbox.stack.lease import Owner, lease, leased_engine, reap
+from metta_sandbox.stack.engines import Engine, choose
+from metta_sandbox.stack.lease import Owner, lease
 from metta_sandbox.stack.pool import Sharing
 from metta_sandbox.stack.process import belonging_to
 from metta_sandbox.stack.provision import Provision
@@ -80,17 +80,27 @@ class Run:
     def prepare(self, scenarios: Sequence[tuple[Path, Scenario]]) -> None:
         """Have the packages and images that scenarios bring along, before any is played.
 
+        What one of several lacks is its own error, which it will tell; the others are played.
+
         Raises:
-            SandboxError: Something can't be had.
+            SandboxError: None has what it needs; the first one's.
 
         """
         assert self.engine is not None
+        assert self.setting is not None
+        lacks: dict[str, SandboxError] = {}
         for file, scenario in scenarios:
             wanted = provision(scenario, file)
             if wanted.takes_time and not lacking(scenario, self.engine.name):
-                with belonging_to(self.folder.name):
-                    gpu = scenario.hardware == "gpu"
-                    self.engine.prepare(wanted, self.reporter.step, gpu=gpu)
+                gpu = scenario.hardware == "gpu"
+                try:
+                    with belonging_to(self.folder.name):
+                        self.engine.prepare(wanted, self.reporter.step, gpu=gpu)
+                except SandboxError as error:
+                    lacks[scenario.name] = error
+        if lacks and len(lacks) == len(scenarios):
+            raise next(iter(lacks.values()))
+        self.setting = replace(self.setting, lacks=lacks)
 
     def prepare_at_once(self, scenarios: Sequence[tuple[Path, Scenario]]) -> None:
         """Have what every stack is made of, which Ctrl-C can end here alone.
@@ -180,7 +190,9 @@ class Run:
         if room.memory is not None:
             room = replace(room, memory=room.memory - nodes * stacks * SEED)
         source, credentials = self.setting.source is not None, self.setting.credentials
-        reasons = (why_apart(one, source=source, credentials=credentials) for one in scenarios)
+        # One that lacks something comes to no stack.
+        played = [one for one in scenarios if one.name not in self.setting.lacks]
+        reasons = (why_apart(one, source=source, credentials=credentials) for one in played)
         return Sharing(nodes, sum(not each for each in reasons) if kept else 0, stacks), room
 
     def _setting_of(self, place: str, turn: Turn) -> Setting:
@@ -224,7 +236,8 @@ def run(options: Options, reporter: Reporter) -> int:
     """
     try:
         with interruptible():
-            scenarios = chosen(options.given or load_all(options.paths, options.settings), options)
+            loaded = options.given or load_all(options.paths, options.settings, reporter.warn)
+            scenarios = chosen(loaded, options)
             require_folders(scenarios)
             with opened(options, reporter) as current:
                 current.prepare(scenarios)
@@ -319,25 +332,6 @@ def _remove(engine: Engine, current: Run, reporter: Reporter) -> None:
     except StackError as error:
         current.left_behind = True
         reporter.warn(str(error))
-
-
-def clean(engine: Engine, tell: Progress) -> list[str]:
-    """Remove what runs left behind whose owner is gone; returns their ids.
-
-    Args:
-        engine: What is played on now. The dead may have been played on another.
-        tell: Gets a line for each.
-
-    Raises:
-        StackError: Something could not be removed; the rest was.
-
-    """
-
-    def remove(run_id: str) -> None:
-        remove_everywhere(engine, run_id, leased_engine(run_id))
-        tell(f"removed what the run {run_id} left behind")
-
-    return reap(remove)
 
 
 def _begin(current: Run) -> None:

@@ -98,7 +98,7 @@ class Reporter:
         self._print(head)
         if result.verdict is not Verdict.PASSED:
             for cause in result.causes:
-                self._print(Text(f"  cause: {cause.sentence}", style="bold"))
+                self._print(Text(f"  cause: {cause.told}", style="bold"))
         if result.reason:
             self._print(Text(f"  {result.reason}"))
         if result.trials:

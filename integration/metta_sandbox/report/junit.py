@@ -51,7 +51,7 @@ def _checks(scenario: ScenarioResult) -> Iterator[CheckResult]:
     yield from scenario.checks
     if scenario.verdict not in {check.verdict for check in scenario.checks}:
         # Something else than a check decided: a node was lost, the stack did not start.
-        told = [*(cause.sentence for cause in scenario.causes), scenario.reason]
+        told = [*(cause.told for cause in scenario.causes), scenario.reason]
         detail = "\n".join(text for text in told if text)
         yield CheckResult(name="scenario", verdict=scenario.verdict, detail=detail)
 

@@ -20,6 +20,7 @@ from metta_sandbox.report import environment
 from metta_sandbox.report.artifacts import scenario_folders
 from metta_sandbox.report.results import RunResult, ScenarioResult
 from metta_sandbox.report.story import Limits, tell
+from metta_sandbox.report.waits import picture
 from metta_sandbox.report.wording import amount, figure, headline, many, seconds
 from metta_sandbox.verdict import Verdict
 
@@ -69,7 +70,7 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"seconds": seconds, "figure": figure, "many": many}
+    templates.filters |= {"seconds": seconds, "figure": figure, "many": many, "waits": picture}
     return templates
 
 

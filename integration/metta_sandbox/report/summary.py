@@ -62,7 +62,7 @@ def _failures(run: RunResult) -> Iterator[str]:
     for scenario in run.scenarios:
         if scenario.verdict not in _GOOD:
             for cause in scenario.causes:
-                yield f"> **{_plain(scenario.name)}**, {cause.kind}: {_plain(cause.sentence)}"
+                yield f"> **{_plain(scenario.name)}**, {cause.kind}: {_plain(cause.told)}"
                 yield ""
     for scenario, check in bad[:_MOST_CHECKS]:
         yield f"### {_SIGNS[check.verdict]} {_plain(scenario.name)}: {_plain(check.name)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -23,8 +23,10 @@ from metta_sandbox.scenario.names import suggest_key
 from metta_sandbox.scenario.overrides import nearest
 from metta_sandbox.scenario.problems import describe
 from metta_sandbox.scenario.search import flatten_parameters
+from metta_sandbox.scenario.shape import is_meant
 from metta_sandbox.scenario.tree import Document, Place, UnreadableError, read
 from metta_sandbox.scenario.workload import command_key
+from metta_sandbox.words import many
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 #: Pydantic's errors that hold whatever a file that could not be read says.
@@ -142,14 +144,22 @@ def find_place(path: Path, keys: Sequence[str | int]) -> Place:
     return cells[0].locate(keys) if cells else Place(0, 0, str(path))
 
 
+def _silently(_: str) -> None:
+    """Tell nobody."""
+
+
 def load_files(
-    paths: Iterable[Path], given: Mapping[str, str] = _NOTHING
+    paths: Iterable[Path],
+    given: Mapping[str, str] = _NOTHING,
+    tell: Callable[[str], None] = _silently,
 ) -> tuple[ScenarioFile, ...]:
     """Read all scenario files among files and folders.
 
     Args:
-        paths: The files and folders.
+        paths: The files and folders. What a folder holds that is not meant to be a scenario is left
+            out; a file that is named must be one.
         given: Variables that the command line sets, each one of at least one file.
+        tell: Gets a line for each file that is left out.
 
     Raises:
         InputError: Any of them is wrong (every problem of every file is listed), two scenarios
@@ -158,11 +168,23 @@ def load_files(
     """
     files: list[ScenarioFile] = []
     problems: list[Problem] = []
+    paths = list(paths)
+    left_out: list[Path] = []
     for path in find(paths):
+        text = ""
         try:
-            files.append(parse_file(read_text(path), path, given))
+            text = read_text(path)
+            files.append(parse_file(text, path, given))
         except InputError as error:
+            if text and path not in paths and not is_meant(text):
+                left_out.append(path)
+                continue
             problems.extend(error.problems or [Problem(path, 0, 0, error.message)])
+    for path in left_out:
+        tell(f"{path}: not a scenario (it has no version beside a scenario's keys), left out")
+    if left_out and not files and not problems:
+        message = f"no scenario among {many(len(left_out), 'YAML file')}"
+        raise InputError(message, "a scenario has version: 1 and a name")
     owners: dict[str, Path] = {}
     for file in files:
         for scenario in file.scenarios:
@@ -178,10 +200,12 @@ def load_files(
 
 
 def load_all(
-    paths: Iterable[Path], given: Mapping[str, str] = _NOTHING
+    paths: Iterable[Path],
+    given: Mapping[str, str] = _NOTHING,
+    tell: Callable[[str], None] = _silently,
 ) -> list[tuple[Path, Scenario]]:
     """Read the scenarios of all files, each with its file; see ``load_files``."""
-    files = load_files(paths, given)
+    files = load_files(paths, given, tell)
     return [(file.path, scenario) for file in files for scenario in file.scenarios]
 
 

@@ -117,8 +117,8 @@ class Trainer(Part):
         description="Who starts the ranks of a node: a process that has imported torch already "
         "and forks them, as torchrun would start them (warm; torchrun itself where that can't be "
         "had, and a line says why); torchrun; nobody (plain: one process each, with RANK, "
-        "LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT set); or the command itself, which is "
-        "started once on each node (own).",
+        "LOCAL_RANK, WORLD_SIZE, NODE_RANK, MASTER_ADDR, MASTER_PORT set); or the command itself, "
+        "which is started once on each node, with NUM_NODES and NODE_RANK and no rank's own (own).",
     )
     preload: Annotated[tuple[ModuleName, ...], Field(strict=False)] = Field(
         default=(),

@@ -341,7 +341,7 @@ class ComposeStack:
 
 
 def remove_containers(run: str) -> None:
-    """Remove every container and network of a run, by its label.
+    """Remove every container, network and volume of a run, by its label.
 
     Raises:
         StackError: The engine refuses.
@@ -365,7 +365,7 @@ def remove_containers(run: str) -> None:
 
 
 def _remove_found(run: str) -> bool:
-    """Remove the containers and networks of a run; tell whether there were any."""
+    """Remove the containers, networks and volumes of a run; tell whether there were any."""
     docker = DockerClient()
     containers = docker.container.list(all=True, filters=[("label", f"{LABEL}.run={run}")])
     if containers:
@@ -376,7 +376,10 @@ def _remove_found(run: str) -> bool:
         for guest in network.containers or {}:
             docker.network.disconnect(network, guest, force=True)
         docker.network.remove(network)
-    return bool(containers or networks)
+    volumes = docker.volume.list(filters=[("label", f"{LABEL}.run={run}")])
+    for volume in volumes:
+        docker.volume.remove(volume)
+    return bool(containers or networks or volumes)
 
 
 def _engine_subnets() -> list[IPv4Network]:

@@ -2,7 +2,8 @@
 
 A run holds an exclusive ``flock`` on its lease for as long as it lives; the kernel drops it when
 the process ends, however it ends. So a lease that can be locked has lost its owner, and what
-carries its run's id may go. Nothing is ever judged by a process id alone.
+carries its run's id may go. Nothing is ever judged by a process id alone. Where a lease is lost
+itself, with its folder, or lies in somebody else's, `lost` judges what runs made.
 
 Leases are made, judged and removed under one more lock, the folder's, so that none can be taken for
 an orphan's while it is being made, and none be made in a file that is being removed.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,21 +22,13 @@ from typing import IO, Any
 
 from platformdirs import user_state_path
 
+from metta_sandbox.stack.owners import Fate, Place, fate, here, start_time
+
 #: Labels on everything an engine makes for us.
 LABEL = "dev.metta-sandbox"
-
-
-def _boot_id() -> str:
-    path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip() if path.exists() else ""
-
-
-def _start_time() -> int:
-    path = Path("/proc/self/stat")
-    if not path.exists():
-        return 0
-    # The command's name, in parentheses, may hold spaces; the start time is field 22.
-    return int(path.read_text().rpartition(")")[2].split()[19])
+_NUMBERS = ("pid", "started")
+#: What things tell of their owner.
+KEYS = ("run", "kind", "boot", "namespace", "machine", "leases", *_NUMBERS)
 
 
 @dataclass(frozen=True)
@@ -48,15 +41,21 @@ class Owner:
         boot: The boot that the process belongs to.
         pid: The process.
         started: When the process started, in the kernel's clock ticks since boot.
+        namespace: The namespace in which the process has this number.
+        machine: The machine that the boot is one of.
+        leases: The folder that its lease is in.
         engine: What it plays on, if that is known: ``compose`` or ``process``.
 
     """
 
     run: str
     kind: str = "run"
-    boot: str = field(default_factory=_boot_id)
+    boot: str = field(default_factory=lambda: here().boot)
     pid: int = field(default_factory=os.getpid)
-    started: int = field(default_factory=_start_time)
+    started: int = field(default_factory=start_time)
+    namespace: str = field(default_factory=lambda: here().namespace)
+    machine: str = field(default_factory=lambda: here().machine)
+    leases: str = field(default_factory=lambda: str(leases_folder()))
     engine: str = ""
 
     def labels(self) -> dict[str, str]:
@@ -66,6 +65,24 @@ class Owner:
             for key, value in asdict(self).items()
             if key != "engine"  # which can see for itself
         }
+
+    @classmethod
+    def of_labels(cls, labels: Mapping[str, str]) -> Owner:
+        """Read the labels of a container, network or volume. What they don't have stays empty."""
+        return cls.of_told({key: labels.get(f"{LABEL}.{key}", "") for key in KEYS})
+
+    @classmethod
+    def of_told(cls, told: Mapping[str, Any]) -> Owner:
+        """Read what was written down. What is missing or no number stays empty."""
+        words = {key: str(told.get(key, "")) for key in KEYS}
+        numbers = {key: int(words[key]) if words[key].isdecimal() else 0 for key in _NUMBERS}
+        return cls(**{**words, **numbers})  # type: ignore[arg-type]
+
+    def fate(self) -> tuple[Fate, str]:
+        """Find out what became of it; and if that is not known, why."""
+        if self.kind == "standing":
+            return Fate.UNKNOWN, "a standing stack stays until somebody stops it"
+        return fate(Place(self.boot, self.namespace, self.machine), self.pid, self.started)
 
     def told(self) -> dict[str, Any]:
         """Write it as a lease."""
@@ -119,6 +136,11 @@ def leased_engine(run: str, folder: Path | None = None) -> str:
         return str(json.loads(((folder or leases_folder()) / f"{run}.json").read_text())["engine"])
     except (OSError, ValueError, LookupError, TypeError):
         return ""
+
+
+def leased(folder: Path | None = None) -> set[str]:
+    """List the runs that have a lease, whoever holds it."""
+    return {path.stem for path in (folder or leases_folder()).glob("*.json")}
 
 
 def reap(remove: Callable[[str], None], folder: Path | None = None) -> list[str]:

@@ -24,6 +24,7 @@ from typing import Any
 from metta_sandbox.errors import StackError
 from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.node.agent.sprout import at_start
+from metta_sandbox.ports import HeldPort
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.agent_app import install, place
@@ -36,6 +37,7 @@ from metta_sandbox.stack.credentials import (
     tokens_of,
 )
 from metta_sandbox.stack.ends import describe_end, last_words
+from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.node_environment import NodeSpec, node_environment
 from metta_sandbox.words import many
@@ -47,6 +49,8 @@ _RUN_MARK = "METTA_STACK"
 _TEMP = Path(tempfile.gettempdir())
 #: Carried by what a run's own process starts, so that it is found when that one was killed.
 _CLIENT_MARK = "METTA_SANDBOX_RUN"
+#: Where a run's folder tells whose it is.
+_OWNER = "owner.json"
 #: A node's variables that count when an interpreter starts are the same for all nodes.
 _ANY_NODE = NodeSpec(API, 0, 1, "", 0, "", "", "", "", "")
 #: Seconds that processes get to end, at each step from patience to force.
@@ -102,7 +106,10 @@ class ProcessStack:
         addresses = self.addresses
         standing = ["--standing"] if plan.standing else []
         progress(f"starting {many(len(plan.hosts), 'node')} as local processes")
-        self._start("hub", [str(agent), "hub", *standing, f"--listen={self.hub}"], {})
+        with HeldPort() as port:
+            # As long as the stack is there, so is its hub, which holds the port where nodes meet.
+            hub = [str(agent), "hub", *standing, f"--listen={self.hub}"]
+            self._start("hub", hub, {}, port.descriptors)
         credentials = self._credentials()
         tokens = tokens_of(credentials)
         serve = [
@@ -117,10 +124,9 @@ class ProcessStack:
             *([f"--tokens={tokens}"] if tokens else []),
         ]
         self._start_agent(agent, API, addresses[API], {}, serve)
-        port = free_port()
         for rank, host in enumerate(plan.hosts):
             self._give(credentials, host)
-            environment = self._node_environment(rank, port, agent)
+            environment = self._node_environment(rank, port.number, agent)
             self._start_agent(agent, host, addresses[host], environment, [])
 
     def preview(self) -> dict[str, Any]:
@@ -257,7 +263,13 @@ class ProcessStack:
         ]
         self._start(host, words, {"METTA_NODE": host, **env})
 
-    def _start(self, host: str, words: list[str], env: Mapping[str, str]) -> None:
+    def _start(
+        self,
+        host: str,
+        words: list[str],
+        env: Mapping[str, str],
+        descriptors: tuple[int, ...] = (),
+    ) -> None:
         (self.folder / host / "tmp").mkdir(parents=True, exist_ok=True)
         environment = self._environment(host, env)
         (self.folder / f"{host}.json").write_text(json.dumps(environment))
@@ -271,6 +283,7 @@ class ProcessStack:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=descriptors,
             )
 
     def _environment(self, host: str, env: Mapping[str, str]) -> dict[str, str]:
@@ -341,6 +354,8 @@ def belonging_to(run: str) -> Iterator[None]:
     """
     temp = run_folder(run) / "tmp"
     temp.mkdir(parents=True, exist_ok=True)
+    owner = temp.with_name(_OWNER)
+    owner.write_text(json.dumps(Owner(run).told()))
     before = {name: os.environ.get(name) for name in (_CLIENT_MARK, "TMPDIR")}
     os.environ.update({_CLIENT_MARK: run, "TMPDIR": str(temp)})
     tempfile.tempdir = None  # to be found anew
@@ -354,7 +369,41 @@ def belonging_to(run: str) -> Iterator[None]:
         tempfile.tempdir = None
         shutil.rmtree(temp, ignore_errors=True)
         with suppress(OSError):
+            if list(temp.parent.iterdir()) == [owner]:
+                owner.unlink()
             temp.parent.rmdir()
+
+
+def all_run_folders() -> list[Path]:
+    """List the folders that this user's runs have here, of whatever home."""
+    try:
+        return sorted(each for each in run_folder("").iterdir() if each.is_dir())
+    except OSError:
+        return []
+
+
+def read_owner(folder: Path) -> Owner:
+    """Read whose a run's folder is. Where it does not tell, that stays empty."""
+    told = {}
+    with suppress(OSError, ValueError, TypeError):
+        told = dict(json.loads((folder / _OWNER).read_text()))
+    kind = {"kind": "standing"} if folder.name.startswith("standing-") else {}
+    return Owner.of_told({**kind, **told, "run": folder.name})
+
+
+def marked_processes() -> Iterator[tuple[int, str, Owner]]:
+    """Find the processes of all runs that this user may look at; whose each is says its folder."""
+    marks = {f"{_RUN_MARK}=".encode(), f"{_CLIENT_MARK}=".encode()}
+    for pid in _carrying(lambda one: any(map(one.startswith, marks))):
+        with suppress(OSError):
+            told = (Path("/proc") / str(pid) / "environ").read_bytes().decode(errors="replace")
+            named = dict(one.partition("=")[::2] for one in told.split("\0"))
+            run = (named.get(_RUN_MARK) or named.get(_CLIENT_MARK) or "").partition("/")[0]
+            places = [Path(named.get(name, "/")) for name in ("HOME", "TMPDIR")]
+            folders = [each for one in places for each in one.parents if each.name == run]
+            # As it sees it, which may be in a container.
+            root = Path("/proc") / str(pid) / "root"
+            yield pid, run, read_owner(root / (folders or [Path("/", run)])[0].relative_to("/"))
 
 
 def remove_run(run: str) -> None:
@@ -448,11 +497,3 @@ def loopback_addresses(key: str, count: int) -> list[str]:
     except OSError:
         return ["127.0.0.1"] * count
     return addresses
-
-
-def free_port() -> int:
-    """Find a port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port: int = probe.getsockname()[1]
-        return port

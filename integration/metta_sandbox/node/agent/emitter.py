@@ -43,6 +43,9 @@ def identity(environ: Mapping[str, str]) -> Dict[str, Any]:
         value = environ.get(variable)
         if value is not None:
             found[field] = int(value) if field in _NUMBERS and value.isdigit() else value
+    if "node_rank" in found:
+        # What starts its ranks itself is told of as the rank with its node's number.
+        found.setdefault("rank", found["node_rank"])
     if "trial" not in found:
         # Outside a trial METTA_RUN_ID names the sweep, not a run.
         found.pop("run", None)
@@ -93,7 +96,7 @@ class Emitter:
         return cls(identity(environ), environ.get("METTA_EVENTS"), sys.stdout)
 
     def emit(self, event: str, **fields: Any) -> None:
-        """Send one event, and wait if something holds it.
+        """Send one event, and wait if something holds it; other threads may emit meanwhile.
 
         Args:
             event: Its name, such as ``train.step``.
@@ -125,16 +128,18 @@ class Emitter:
             held = {arm.id for arm in self._arms if arm.matches(record)}
             if not self._send(text, sorted(held)):
                 return
-            while self._socket is not None and any(arm.id in held for arm in self._arms):
-                self._await()
+        # Without the lock: what strikes in this process meanwhile has something to tell, too.
+        while self._socket is not None and any(arm.id in held for arm in self._arms):
+            self._await()
 
     def emit_if_armed(self, event: str, **fields: Any) -> None:
         """Send one event as ``emit`` does, if somebody waits for it; else tell nobody."""
         with self._lock:
             self._drain()
             record = {"event": event, **self._who, **fields}
-            if any(arm.matches(record) for arm in self._arms):
-                self.emit(event, **fields)
+            armed = any(arm.matches(record) for arm in self._arms)
+        if armed:
+            self.emit(event, **fields)
 
     def close(self) -> None:
         """Close the channel; later events only go to the mirror."""
@@ -206,15 +211,18 @@ class Emitter:
     def _await(self) -> None:
         """Wait for a change of what is armed, but look up now and then.
 
-        A signal handler that emits meanwhile may have taken the change in.
+        A signal handler or a thread that emits meanwhile may have taken the change in, or closed
+        the channel.
         """
         channel = self._socket
-        if channel is None:
+        place = -1 if channel is None else channel.fileno()
+        if place < 0:
             return
         poll = select.poll()
-        poll.register(channel, select.POLLIN)
+        poll.register(place, select.POLLIN)
         if poll.poll(_LOOK):
-            self._drain()
+            with self._lock:
+                self._drain()
 
     def _receive(self, flags: int) -> bool:
         """Read once from the agent; True if a full message came."""

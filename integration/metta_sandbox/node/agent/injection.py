@@ -159,9 +159,11 @@ class Injection:
             return lambda: self._segfault(fault)
         if verb == "out_of_memory":
             taken = threading.Event()
-            # The trainer must not come to its end before its memory does.
+            self._tell(fault, takes=order["at_most"])
+            # The trainer must not come to its end before its memory does. From here on it may
+            # stand still with a lock of its own, of ours too, so all is told before.
             self._in_main_thread(taken.wait)
-            return lambda: self._exhaust_memory(fault, order["at_most"], taken)
+            return lambda: self._exhaust_memory(order["at_most"], taken)
         return None
 
     def _tell(self, fault: str, **seen: Any) -> None:
@@ -199,8 +201,7 @@ class Injection:
         self._tell(fault, reads="address 0")
         ctypes.string_at(0)
 
-    def _exhaust_memory(self, fault: str, at_most: int, taken: threading.Event) -> None:
-        self._tell(fault, takes=at_most)
+    def _exhaust_memory(self, at_most: int, taken: threading.Event) -> None:
         import mmap  # noqa: PLC0415 - only here
 
         _offer_to_be_killed()

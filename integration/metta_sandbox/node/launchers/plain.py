@@ -1,8 +1,9 @@
 """The launcher for trainers that need none: each rank a process, or one process for all of a node.
 
-``own`` starts a command that starts its ranks itself, once on each node. Otherwise every rank is
-started with the variables that torch's ``env://`` initialisation reads (RANK, WORLD_SIZE,
-LOCAL_RANK, MASTER_ADDR, MASTER_PORT); the first to fail ends the others, as under torchrun.
+``own`` starts a command that starts its ranks itself, once on each node, and so sees which node of
+how many it is on, but nothing that makes it believe to be a rank. Otherwise every rank is started
+with the variables that torch's ``env://`` initialisation reads (RANK, WORLD_SIZE, LOCAL_RANK,
+MASTER_ADDR, MASTER_PORT); the first to fail ends the others, as under torchrun.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from metta_sandbox.node.agent.client import AgentClient
 from metta_sandbox.node.agent.hook import INHERITED
 from metta_sandbox.node.launchers.base import GroupSpec, WorkerGroup
+
+#: Variables that every rank has its own of. Where one is set, accelerate and Lightning take it that
+#: the ranks were started by somebody else.
+OF_A_RANK = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 
 #: Seconds that ranks get to end by themselves once one has failed.
 _GRACE = 5.0
@@ -46,9 +51,11 @@ class PlainLauncher:
     def launch(self, spec: GroupSpec) -> WorkerGroup:
         """Start the trainers of one trial on this node."""
         agent = (self._python, "-I", "-S", self._agent)
-        wrapped = (*agent, "rank", f"--log-folder={spec.log_folder}", "--", *spec.command)
+        started = (*as_no_rank(spec.env), *spec.command) if self._own else spec.command
+        wrapped = (*agent, "rank", f"--log-folder={spec.log_folder}", "--", *started)
         cwd = None if spec.cwd is None else str(spec.cwd)
         env = {
+            **place_of(spec.node_rank),
             **spec.env,
             "MASTER_ADDR": spec.master_addr,
             "MASTER_PORT": str(spec.master_port),
@@ -67,6 +74,21 @@ class PlainLauncher:
             ]
         self._client.start(spec.group, command, env, cwd, str(spec.launcher_log))
         return WorkerGroup(self._client, spec)
+
+
+def as_no_rank(own: Collection[str]) -> tuple[str, ...]:
+    """Build what goes before a command that is not to believe that it is one of the ranks.
+
+    Args:
+        own: Variables that the scenario sets itself, and which stay.
+
+    """
+    return ("env", *(word for name in OF_A_RANK if name not in own for word in ("-u", name)))
+
+
+def place_of(node_rank: int) -> dict[str, str]:
+    """Build the variables that name the node: Lightning's own, and torchrun's."""
+    return {"NODE_RANK": str(node_rank), "GROUP_RANK": str(node_rank)}
 
 
 def rank_environment(

@@ -169,6 +169,25 @@ emitter.emit("last")
     assert harness.find("event", event="last")
 
 
+def test_threads_emit_while_one_of_them_is_held(stack: SmallStack) -> None:
+    harness = stack.up("alone")
+    harness.arm("alone", kill={"event": "held"})
+    threads = """
+from threading import Thread
+held = Thread(target=emitter.emit, args=("held",))
+held.start()
+time.sleep(0.5)
+[emitter.emit("free", step=step) for step in (1, 2)]
+held.join()
+"""
+    harness.start("alone", "sweep", stack.script(_EMITTER + threads))
+    assert harness.wait("event", event="free", step=2)["held"] == []
+    assert harness.messages[harness.find("event", event="held")[0]]["held"] == ["kill"]
+    assert not harness.find("exit")
+    harness.arm("alone")
+    assert harness.wait("exit")["status"] == 0
+
+
 @pytest.mark.parametrize("channel", [True, False])
 def test_a_mirrored_event_comes_once_with_and_without_a_channel(
     stack: SmallStack, channel: bool

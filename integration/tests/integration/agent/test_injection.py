@@ -44,6 +44,32 @@ while True:
     optimizer.step()
     time.sleep(0.005)
 """
+#: One that tells of its steps itself, too, and meets others.
+_TRAINS = """
+import os, sys, time, torch.distributed, torch.optim.optimizer
+sys.path.append(os.environ["METTA_AGENT"])
+from metta_sandbox.node.agent.emitter import Emitter
+emitter, optimizer = Emitter.from_environment(), torch.optim.optimizer.Optimizer()
+for step in range(1, 10**6):
+    optimizer.step()
+    emitter.emit("train.step", step=step)
+    torch.distributed.ProcessGroup().barrier()
+    time.sleep(0.005)
+"""
+#: Every order that brings something about in a rank, with what is told of it.
+_ORDERS: dict[str, tuple[dict[str, Any], str]] = {
+    "clock": ({"ahead": 3600 * 10**9}, "ahead"),
+    "exit": ({"status": 7}, "exits"),
+    "segfault": ({}, "reads"),
+    "out_of_memory": ({"at_most": 32 << 20}, "takes"),
+    "raise": ({"exception": "KeyError", "message": "by a fault"}, "raised"),
+    "sleep": ({}, "sleeps"),
+    "hold_gil": ({}, "holds"),
+    "nan_gradients": ({}, "nan"),
+    "skip_collective": ({}, "skipped"),
+}
+#: Those of them that wait for what the rank does next.
+_NEXT = ("nan_gradients", "skip_collective")
 _LOOKS = """
 import json, os, sys
 print(json.dumps({
@@ -59,18 +85,29 @@ print(json.dumps({
 class Rank:
     """A trainer in a group of its own, under the rank wrapper."""
 
-    def __init__(self, stack: SmallStack, program: str, python: str, meant: str = "1") -> None:
+    def __init__(
+        self,
+        stack: SmallStack,
+        program: str,
+        python: str,
+        meant: str = "1",
+        armed: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
         self.site = stack.folder / "site"
         package = self.site / "torch" / "optim"
         package.mkdir(parents=True)
         for folder in (package, package.parent):
             (folder / "__init__.py").touch()
         (package / "optimizer.py").write_text(_TORCH)
+        (package.parent / "distributed.py").write_text(
+            "class ProcessGroup:\n    def barrier(self): pass\n"
+        )
         (self.site / "sitecustomize.py").write_text("import os\nos.environ['OWN_HOOK'] = 'ran'\n")
         self.harness: Harness = stack.up("n")
+        self.harness.arm("n", **(armed or {}))
         wrapper = stack.program("rank", f"--log-folder={stack.folder}", "--")
         env = {"RANK": "1", "LOCAL_RANK": "1", "METTA_INJECT": meant, "METTA_TRIAL": "1"}
-        env["PYTHONPATH"] = str(self.site)
+        env["PYTHONPATH"], env["METTA_AGENT"] = str(self.site), str(stack.app)
         self.harness.start("n", "trial-1", [*wrapper, python, "-c", program], **env)
         self.log = stack.folder / "rank-1.log"
 
@@ -186,6 +223,27 @@ def test_optimizers_steps_are_counted_and_held_without_the_trainers_help(
     rank.harness.arm("n")
     told = rank.happened()
     assert (told["gradients"], told["nan_before"], told["nan"], told["step"]) == (2, 0, 2, 3)
+
+
+@pytest.mark.parametrize("event", ["optimizer.step", "train.step"])
+@pytest.mark.parametrize("verb", _ORDERS)
+def test_what_strikes_a_rank_that_is_held_waits_for_nobody(
+    stack: SmallStack, verb: str, event: str
+) -> None:
+    rank = Rank(stack, _TRAINS, "python3", armed={"f": {"event": event, "step": 2, "rank": 1}})
+    rank.harness.wait("event", event=event)
+    more, told = _ORDERS[verb]
+
+    assert rank.order(verb, **more) == {}
+
+    if verb in _NEXT:
+        rank.harness.arm("n")
+    assert told in rank.happened()
+    rank.harness.arm("n")
+    if verb in ("clock", "out_of_memory", *_NEXT):
+        # It goes on, one step after the other.
+        rank.harness.arm("n", g={"event": "optimizer.step", "step": 4, "rank": 1})
+        assert rank.harness.wait("event", step=4)
 
 
 def test_an_order_that_can_not_be_followed_is_refused(stack: SmallStack) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from metta_sandbox.node.arena import checkpoint
+from metta_sandbox.ports import HeldPort
 
 _MODULE = ["-m", "metta_sandbox.node.arena"]
 _SMALL = (
@@ -37,13 +37,6 @@ run()
 """
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _environment(trial: Path, **more: str) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "METTA_TRIAL_DIR": str(trial), **more}
 
@@ -51,8 +44,8 @@ def _environment(trial: Path, **more: str) -> dict[str, str]:
 @contextmanager
 def _started(trial: Path, *arguments: str) -> Iterator[list[subprocess.Popen[str]]]:
     """Start two ranks without torchrun, as any launcher might, and leave none behind."""
-    port = str(_free_port())
-    meet = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    port = HeldPort()
+    meet = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port.number)}
     ranks = [
         subprocess.Popen(
             [sys.executable, *arguments],
@@ -66,6 +59,7 @@ def _started(trial: Path, *arguments: str) -> Iterator[list[subprocess.Popen[str
     try:
         yield ranks
     finally:
+        port.release()
         for rank in ranks:
             rank.kill()
         for rank in ranks:

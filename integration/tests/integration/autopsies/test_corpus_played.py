@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from autopsies.__main__ import play
 from autopsies.corpus import corpus
+from autopsies.playing import play
 from autopsies.score import by_kind, each
 
 #: How many may not come out right, on machines that are so slow that they look as if they hung.

@@ -10,8 +10,8 @@ import pytest
 from python_on_whales import DockerClient
 from rich.console import Console
 
-from autopsies.__main__ import play
 from autopsies.corpus import Known, once_each
+from autopsies.playing import play
 from autopsies.score import Scored, by_kind, each
 
 #: How many may not come out right, on machines that are so slow that they look as if they hung.

@@ -15,7 +15,7 @@ from metta_sandbox.doctor import read_engine
 from metta_sandbox.doctor.item import NEEDS_AN_ENGINE, Item, Status
 from metta_sandbox.doctor.probe import Deadline
 from metta_sandbox.doctor.read_engine import Images
-from metta_sandbox.image.node_image import ImageSpec, ensure_image
+from metta_sandbox.image.node_image import Image, ImageSpec, ensure_image
 
 NAMES = [
     *("access", "engine", "architecture", "compose", "buildkit", "disk", "engine memory"),
@@ -47,6 +47,13 @@ def left_behind(docker: DockerClient) -> list[str]:
     return [*(run for run in runs if run.startswith("doctor-")), *images]
 
 
+@pytest.fixture(scope="module")
+def image(docker: DockerClient) -> Image:
+    """The nodes' image, which a machine that has never played anything lacks."""
+    return ensure_image(ImageSpec(), print, docker)
+
+
+@pytest.mark.usefixtures("image")
 def test_this_machine_can_play_scenarios_on_its_engine(docker: DockerClient) -> None:
     report = doctor.examine(60)
     items = by_name(report.items)
@@ -57,7 +64,7 @@ def test_this_machine_can_play_scenarios_on_its_engine(docker: DockerClient) -> 
     assert left_behind(docker) == []
 
 
-@pytest.mark.usefixtures("docker")
+@pytest.mark.usefixtures("docker", "image")
 def test_a_container_and_a_namespace_of_this_machine_find_the_same() -> None:
     deadline = Deadline(60)
     info = read_engine.read_info(deadline)
@@ -80,11 +87,11 @@ def test_an_unusable_buildkit_is_found_by_building(monkeypatch: pytest.MonkeyPat
     assert "requires BuildKit" in read_engine.read_buildkit(Deadline(60))
 
 
-def test_the_node_image_of_a_run_is_recognised(docker: DockerClient) -> None:
-    made = ensure_image(ImageSpec(), print, docker)
+@pytest.mark.usefixtures("docker")
+def test_the_node_image_of_a_run_is_recognised(image: Image) -> None:
     deadline = Deadline(60)
     found = read_engine.read_images(deadline, read_engine.read_info(deadline))
-    assert found == Images(made.base, made.tag, built=True)
+    assert found == Images(image.base, image.tag, built=True)
 
 
 def test_the_command_on_a_machine_with_an_engine(docker: DockerClient) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import os
 import shutil
-import socket
 import subprocess
 import threading
 import zipfile
@@ -19,6 +18,7 @@ from python_on_whales import DockerClient
 
 from metta_sandbox.image.base_image import DEFAULT_BASE_IMAGE, BaseImage, ensure_base
 from metta_sandbox.image.node_platform import NodePlatform
+from metta_sandbox.ports import HeldPort
 
 
 def lacking(what: str) -> None:
@@ -38,13 +38,6 @@ def base(docker: DockerClient, platform: NodePlatform) -> BaseImage:
     return ensure_base(docker, DEFAULT_BASE_IMAGE, platform, print)
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    return port
-
-
 @dataclass
 class Registry:
     """A registry on this machine, which can be ended."""
@@ -61,12 +54,12 @@ class Registry:
 def registry(tmp_path: Path) -> Iterator[Registry]:
     if shutil.which("docker-registry") is None:
         lacking("no docker-registry: apt-get install docker-registry")
-    port = free_port()
+    port = HeldPort()
     config = tmp_path / "registry.yml"
     config.write_text(
         "version: 0.1\n"
         f"storage: {{filesystem: {{rootdirectory: {tmp_path / 'registry'}}}}}\n"
-        f'http: {{addr: "127.0.0.1:{port}"}}\n'
+        f'http: {{addr: "127.0.0.1:{port.number}"}}\n'
     )
     command = ["docker-registry", "serve", config]
     with subprocess.Popen(
@@ -76,13 +69,14 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
         listening = threading.Event()
         reader = threading.Thread(target=follow, args=(process, said, listening))
         reader.start()
-        made = Registry(f"127.0.0.1:{port}", process)
+        made = Registry(f"127.0.0.1:{port.number}", process)
         try:
             assert listening.wait(20), "\n".join(said)
             yield made
         finally:
             made.stop()
             reader.join()
+            port.release()
 
 
 def follow(process: subprocess.Popen[str], said: list[str], listening: threading.Event) -> None:

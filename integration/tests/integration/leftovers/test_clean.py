@@ -34,7 +34,7 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
 def test_without_an_engine_it_says_what_it_removed_or_that_there_was_nothing(
     ground: Ground,
 ) -> None:
-    assert ground.say("clean") == NOTHING
+    assert ground.say("clean").startswith(NOTHING)
 
     with ground.neighbour():
         dead = ground.run(ground.scenario(steps=None), "--credentials")
@@ -42,9 +42,9 @@ def test_without_an_engine_it_says_what_it_removed_or_that_there_was_nothing(
         dead.process.kill()
         dead.process.wait()
 
-        assert ground.say("clean") == f"removed what the run {dead.run} left behind\n"
+        assert ground.say("clean").startswith(f"removed what the run {dead.run} left behind\n")
         assert ground.left(dead.run) == []
-        assert ground.say("clean") == NOTHING
+        assert ground.say("clean").startswith(NOTHING)
     assert (dead.folder / "tiny" / "timeline.jsonl").stat().st_size > 0
 
 
@@ -56,7 +56,7 @@ def test_what_another_boot_left_goes_by_its_marks_and_never_by_its_process_id(
     homes = ground.temp / f"metta-{os.getuid()}" / DEAD / "1234abcd" / "sweep-master"
     homes.mkdir(parents=True)
 
-    assert ground.say("clean") == f"removed what the run {DEAD} left behind\n"
+    assert ground.say("clean").startswith(f"removed what the run {DEAD} left behind\n")
 
     assert marked.wait(10) == -signal.SIGKILL
     assert stranger.poll() is None
@@ -69,7 +69,7 @@ def test_a_process_id_and_start_of_this_very_boot_are_no_reason_either(
     started = int(Path(f"/proc/{stranger.pid}/stat").read_text().rpartition(")")[2].split()[19])
     _leave_lease(ground, boot=Owner("").boot, pid=stranger.pid, started=started)
 
-    assert ground.say("clean") == f"removed what the run {DEAD} left behind\n"
+    assert ground.say("clean").startswith(f"removed what the run {DEAD} left behind\n")
 
     assert stranger.poll() is None
 
@@ -109,7 +109,7 @@ def test_containers_of_another_boot_go_by_their_labels(
         assert len(ground.left(DEAD)) == 3
         _leave_lease(ground, boot="another-boot", pid=1, engine="compose")
 
-        assert ground.say("clean") == f"removed what the run {DEAD} left behind\n"
+        assert ground.say("clean").startswith(f"removed what the run {DEAD} left behind\n")
 
         assert ground.left(DEAD) == []
         assert docker.container.inspect(guest).state.running

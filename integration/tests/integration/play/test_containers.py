@@ -18,7 +18,7 @@ from platformdirs import user_cache_path
 from python_on_whales import DockerClient
 
 if TYPE_CHECKING:
-    from conftest import Command, Start, Write
+    from conftest import Command, InDockerGroup, Start, Write
 
 ENGINE = ("--engine", "compose")
 #: A user of no other rights than to talk to the engine.
@@ -101,8 +101,6 @@ def somebody() -> Iterator[Path]:
         shutil.copytree(
             packages, kept, ignore=lambda _, names: [n for n in names if n.endswith(".lock")]
         )
-    for path in (home, *home.rglob("*")):
-        os.chown(path, SOMEBODY, SOMEBODY)
     yield home
     shutil.rmtree(home)
 
@@ -111,14 +109,17 @@ def test_an_ordinary_user_in_the_docker_group(
     starting: Callable[[Path], Iterator[Start]],
     write_tiny: Write,
     somebody: Path,
+    in_docker_group: InDockerGroup,
     docker: DockerClient,
 ) -> None:
     scenario = write_tiny(somebody / "tiny.yaml", steps=30)
     scenario.chmod(0o644)
-    group = Path("/var/run/docker.sock").stat().st_gid
+    reached = in_docker_group(somebody)
+    for path in (somebody, *somebody.rglob("*")):
+        os.chown(path, SOMEBODY, SOMEBODY, follow_symlinks=False)
     # This machine's interpreter may be where only root can read; nothing else is asked for.
     read = ("--inh-caps", "-all,+dac_read_search", "--ambient-caps", "-all,+dac_read_search")
-    who = ("--reuid", SOMEBODY, "--regid", SOMEBODY, "--groups", f"{SOMEBODY},{group}")
+    who = ("--reuid", SOMEBODY, "--regid", SOMEBODY, "--groups", f"{SOMEBODY},{reached.group}")
     program = [
         str(word) for word in ("setpriv", *who, *read, sys.executable, "-m", "metta_sandbox")
     ]
@@ -128,6 +129,7 @@ def test_an_ordinary_user_in_the_docker_group(
             program=program,
             HOME=str(somebody),
             XDG_CACHE_HOME=str(somebody / ".cache"),
+            **reached.env,
         )
         command.says("ready: sweep-master", patience=300)
         worker = docker.container.inspect(f"metta-{command.run.lower()}-tiny-sweep-worker")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -150,3 +151,7 @@ def test_a_fault_ends_with_the_harness(
     # Nobody starts or cleans anything: what strikes ends with whoever ordered it.
     command.eventually(lambda: not beside(), "nobody beside the nodes")
     command.wait()
+    # What it struck is left to whoever comes next, if it could not remove that itself.
+    clean = [sys.executable, "-m", "metta_sandbox", "clean"]
+    subprocess.run(clean, env=command.env, check=True, capture_output=True, timeout=120)
+    assert command.left(docker) == []

@@ -8,10 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from .conftest import PATIENCE, SECRET, User, docker
+
+if TYPE_CHECKING:
+    from conftest import InDockerGroup
 
 SOMEBODY = 31_337
 #: Ends with a status that says what went wrong, or 42.
@@ -46,7 +50,7 @@ def somebody() -> Iterator[User]:
 
 @pytest.mark.docker
 @pytest.mark.slow  # makes an image for one more user
-def test_a_node_reads_and_can_t_write_them(somebody: User) -> None:
+def test_a_node_reads_and_can_t_write_them(somebody: User, in_docker_group: InDockerGroup) -> None:
     user = somebody
     (user.folder / "look.yaml").write_text(
         "version: 1\nname: look\nnodes: 1\ncredentials: true\nworkload:\n  setup: |\n"
@@ -56,12 +60,13 @@ def test_a_node_reads_and_can_t_write_them(somebody: User) -> None:
     if cache.exists():
         leave = shutil.ignore_patterns("*.lock")
         shutil.copytree(cache, user.folder / "cache/metta-sandbox/wheelhouse", ignore=leave)
+    reached = in_docker_group(user.home)
     for path in (user.folder, *user.folder.rglob("*")):
-        os.chown(path, SOMEBODY, SOMEBODY)
-    group = Path("/var/run/docker.sock").stat().st_gid
+        os.chown(path, SOMEBODY, SOMEBODY, follow_symlinks=False)
     # This machine's interpreter may be where only root can read; nothing else is asked for.
     read = ("--inh-caps", "-all,+dac_read_search", "--ambient-caps", "-all,+dac_read_search")
-    who = ("--reuid", SOMEBODY, "--regid", SOMEBODY, "--groups", f"{SOMEBODY},{group}", *read)
+    groups = f"{SOMEBODY},{reached.group}"
+    who = ("--reuid", SOMEBODY, "--regid", SOMEBODY, "--groups", groups, *read)
     command = ("setpriv", *who, sys.executable, "-m", "metta_sandbox", "run", "look.yaml")
     done = subprocess.run(
         [*map(str, command), "--engine", "compose"],
@@ -69,7 +74,7 @@ def test_a_node_reads_and_can_t_write_them(somebody: User) -> None:
         env={
             **user.environ,
             "XDG_CACHE_HOME": str(user.folder / "cache"),
-            "DOCKER_CONFIG": str(user.home / ".docker"),
+            **reached.env,
         },
         capture_output=True,
         text=True,

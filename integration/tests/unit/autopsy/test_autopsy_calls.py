@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from metta_sandbox.autopsy.calls import Call, Doing, reading
@@ -102,7 +104,7 @@ def process(*frames: Frame, active: bool = False, state: str = "S", **others: Th
     ids=lambda one: one.name if isinstance(one, Call) else "",
 )
 def test_a_stack_says_what_its_process_is_at(frames: list[Frame], expected: Call) -> None:
-    assert reading(process(*frames)) == expected
+    assert replace(reading(process(*frames)), function="", inner="") == expected
 
 
 def test_one_that_computes_is_busy() -> None:

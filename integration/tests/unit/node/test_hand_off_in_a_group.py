@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from metta_sandbox.node.handoff import free_port
+from metta_sandbox.ports import HeldPort
 
 #: A node of four: with these, the last gets it from another than rank 0. It comes late to the
 #: broadcast, and says who had left by then.
@@ -35,10 +35,10 @@ print(got.run, got.overrides)
 
 
 def test_nobody_leaves_a_group_in_which_another_still_connects(tmp_path: Path) -> None:
-    port = free_port()
+    port = HeldPort()
     nodes = [
         subprocess.Popen(
-            [sys.executable, "-c", NODE, str(rank), str(port), str(tmp_path)],
+            [sys.executable, "-c", NODE, str(rank), str(port.number), str(tmp_path)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -47,6 +47,7 @@ def test_nobody_leaves_a_group_in_which_another_still_connects(tmp_path: Path) -
     ]
 
     told = [node.communicate(timeout=120)[0] for node in nodes]
+    port.release()
 
     assert [text.splitlines()[-1:] for text in told] == [["x.r.1 {'lr': 0.1}"]] * 4
     assert (tmp_path / "left-before").read_text() == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -11,7 +12,13 @@ from typing import Any
 import pytest
 
 from metta_sandbox.node.handoff import HandOff
-from metta_sandbox.node.launchers.plain import rank_environment, run_ranks
+from metta_sandbox.node.launchers.base import GroupSpec
+from metta_sandbox.node.launchers.plain import (
+    OF_A_RANK,
+    PlainLauncher,
+    rank_environment,
+    run_ranks,
+)
 from metta_sandbox.node.trial import BUNDLED, TrialPlan, group_spec
 from metta_sandbox.node.view import NodeView
 from metta_sandbox.scenario.workload import Workload
@@ -57,6 +64,7 @@ def test_a_ranks_own_variables_are_filled_in_only_where_they_are_known(
 
     assert spec(tmp_path, command=command).command[1:3] == ("$RANK", "4242")
     assert spec(tmp_path, command=command, launcher="own").command[1:3] == ("1", "4242")
+    assert spec(tmp_path, command="t $NODE_RANK", launcher="own").command[1] == "1"
 
 
 def test_ranks_are_numbered_over_all_nodes() -> None:
@@ -66,6 +74,49 @@ def test_ranks_are_numbered_over_all_nodes() -> None:
         "LOCAL_RANK": "1",
         "LOCAL_WORLD_SIZE": "2",
     }
+
+
+@pytest.mark.parametrize(
+    ("launcher", "more"),
+    [("own", {}), ("plain", {"RANK": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"})],
+)
+def test_a_command_of_ones_own_sees_its_node_and_no_rank(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launcher: str, more: dict[str, str]
+) -> None:
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "of the node")
+    started = started_by(launcher, spec(tmp_path, command="env", launcher=launcher))
+    seen = {name: started.get(name) for name in (*OF_A_RANK, "NODE_RANK", "GROUP_RANK")}
+
+    world = {"WORLD_SIZE": "2"} if more else {}
+    place = {"NODE_RANK": "1", "GROUP_RANK": "1"}
+    assert seen == {**dict.fromkeys(OF_A_RANK), **world, **more, **place}
+
+
+def test_what_the_scenario_sets_itself_stays_under_own(tmp_path: Path) -> None:
+    env = {"LOCAL_RANK": "7", "NODE_RANK": "8"}
+    started = started_by("own", spec(tmp_path, command="env", launcher="own", env=env))
+
+    assert (started["LOCAL_RANK"], started["NODE_RANK"]) == ("7", "8")
+
+
+def started_by(launcher: str, group: GroupSpec) -> dict[str, str]:
+    """Start a node's ranks, whose wrapper is left out, and return what the command sees."""
+    asked: list[tuple[list[str], dict[str, str]]] = []
+
+    class Client:
+        def start(self, _group: str, command: list[str], env: dict[str, str], *_: object) -> None:
+            asked.append((command, env))
+
+    own = launcher == "own"
+    PlainLauncher(Client(), "/agent.pyz", own=own).launch(group)  # type: ignore[arg-type]
+    ((command, env),) = asked
+    wrapper = command.index(f"--log-folder={group.log_folder}")
+    whole = [*command[: command.index("-I") - 1], *command[wrapper + 2 :]]
+    said = subprocess.run(
+        whole, env={**os.environ, **env}, capture_output=True, text=True, check=True, timeout=60
+    )
+    return dict(line.split("=", 1) for line in said.stdout.splitlines() if "=" in line)
 
 
 def test_the_first_rank_to_fail_ends_the_others() -> None:

@@ -85,7 +85,7 @@ def test_all_nodes_that_are_left_are_asked_and_what_they_showed_is_kept(
     assert nodes.asked[MASTER][-2:] == ["100", "101"]
     (cause,) = made.causes
     assert (cause.kind, cause.rank) == ("straggler", 1)
-    assert told == [cause.sentence]
+    assert told == [cause.told]
     kept = json.loads((tmp_path / FILE_NAME).read_text())
     assert kept["causes"][0]["rank"] == 1
     assert set(kept["looks"][0]["nodes"]) == {MASTER, WORKER}
@@ -138,7 +138,10 @@ def test_a_trial_that_failed_is_explained_by_its_ranks_logs(
     made.trial_failed(1)
 
     assert told == [
-        "rank 1 (sweep-worker) raised ValueError: no in `f`, t.py:3 in trial 1",
+        (
+            "rank 1 (sweep-worker) raised ValueError: no in `f`, t.py:3 in trial 1 "
+            "(certain: exit status, exception)"
+        ),
     ]
 
 

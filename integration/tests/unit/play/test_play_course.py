@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +178,36 @@ def test_what_an_unfinished_run_left_is_removed(
     written = json.loads((tmp_path / "artifacts" / "latest" / "results.json").read_text())
     assert engine.log == [f"remove {written['run']}"]
     assert written["verdict"] == "error"
+
+
+def test_what_one_scenario_lacks_is_its_own_error_and_the_others_are_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(up=StackError("played"))
+    refusal = MachineError("no registry answers", "pull it by hand")
+    engine.prepare = lambda *_, **__: _raise(refusal)  # type: ignore[attr-defined]
+    engine.name = "compose"
+    engine.sharing = lambda *_: nullcontext()  # type: ignore[attr-defined]
+    monkeypatch.setattr(running, "choose", lambda *_, **__: engine)
+    monkeypatch.setattr(running, "clean", lambda *_: ())
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for name, more in {"first": "workload: {image: mine}", "second": ""}.items():
+        (tmp_path / f"{name}.yaml").write_text(f"version: 1\nname: {name}\n{more}\n")
+    files = [tmp_path / "first.yaml", tmp_path / "second.yaml"]
+    options = running.Options(paths=tuple(files), artifacts=tmp_path / "artifacts", jobs=1)
+
+    assert running.run(options, Reporter(quiet=True)) == 1
+
+    written = results.read(tmp_path / "artifacts" / "latest")
+    assert [(one.name, one.verdict, one.reason) for one in written.scenarios] == [
+        ("first", "error", str(refusal)),
+        ("second", "error", "played"),
+    ]
+    assert engine.log.count("up") == 1
+
+    with pytest.raises(MachineError, match="no registry answers"):
+        running.run(replace(options, paths=(files[0],)), Reporter(quiet=True))
+
+
+def _raise(error: Exception) -> None:
+    raise error

@@ -325,3 +325,61 @@ def test_limits_grow_with_the_nodes(nodes: int, deadline: float, silence: float)
     scenario = parse(text, Path("many.yaml"))
     assert (scenario.deadline, scenario.longest_silence) == (deadline, silence)
     assert parse(f"{text}deadline: 90\n", Path("many.yaml")).deadline == 90
+
+
+#: What lies beside scenarios in people's repositories.
+OTHERS = {
+    "conf/config.yaml": "defaults: [_self_, {model: small}]\nseed: 1\nhydra: {run: {dir: out}}\n",
+    "conf/model/small.yaml": "# @package _global_\nmodel: {layers: 2}\nname: small\n",
+    "conf/experiment.yaml": "name: exp\nsweep: {lr: [1, 2]}\nnodes: 2\n",
+    "compose.yaml": "version: '3'\nservices: {db: {image: postgres}}\n",
+    "list.yaml": "- one\n- two\n",
+    "empty.yml": "# nothing yet\n",
+    "template.yaml": "lr: {{ lr }}\n  wrong: {\n",
+}
+
+
+def write_others(folder: Path) -> list[Path]:
+    for name, text in OTHERS.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return sorted(folder / name for name in OTHERS)
+
+
+def test_what_is_no_scenario_in_a_folder_is_left_out_and_told(tmp_path: Path) -> None:
+    others = write_others(tmp_path)
+    (tmp_path / "a.yaml").write_text("version: 1\nname: a\n")
+    told: list[str] = []
+
+    assert [scenario.name for _, scenario in load_all([tmp_path], tell=told.append)] == ["a"]
+
+    assert [line.partition(": not a scenario")[0] for line in told] == [str(one) for one in others]
+    for other in others:
+        with pytest.raises(InputError):
+            load_all([tmp_path / "a.yaml", other])
+        with pytest.raises(InputError):
+            load_all([other, tmp_path])
+
+
+def test_a_folder_without_any_scenario_is_refused(tmp_path: Path) -> None:
+    write_others(tmp_path)
+    with pytest.raises(InputError, match=f"no scenario among {len(OTHERS)} YAML files"):
+        load_all([tmp_path])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "version: 1\nnmae: a\nsweep: {}\n",
+        "version: 2\nname: a\n",
+        "version: 1\nname: a\nworklod: {}\n",
+        "extends: none.yaml\n",
+        "version: 1\nname: a\nsweep: {\n",
+        '{"version": 1, "name": "a", "nodse": 1}',
+    ],
+)
+def test_a_scenario_with_a_mistake_is_still_one(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    (tmp_path / "b.yaml").write_text("version: 1\nname: b\n")
+    with pytest.raises(InputError, match="problem"):
+        load_all([tmp_path])

@@ -66,18 +66,33 @@ def test_a_lease_tells_its_owner_and_goes_with_it(tmp_path: Path) -> None:
             "boot": owner.boot,
             "pid": os.getpid(),
             "started": owner.started,
+            "namespace": owner.namespace,
+            "machine": owner.machine,
+            "leases": owner.leases,
         }
     assert _names(tmp_path) == []
 
 
 def test_labels_carry_run_kind_boot_pid_and_start_time() -> None:
-    owner = Owner("run-1", kind="standing", boot="b", pid=7, started=9)
+    owner = Owner(
+        "run-1",
+        kind="standing",
+        boot="b",
+        pid=7,
+        started=9,
+        namespace="4",
+        machine="m",
+        leases="/l",
+    )
     assert owner.labels() == {
         f"{LABEL}.run": "run-1",
         f"{LABEL}.kind": "standing",
         f"{LABEL}.boot": "b",
         f"{LABEL}.pid": "7",
         f"{LABEL}.started": "9",
+        f"{LABEL}.namespace": "4",
+        f"{LABEL}.machine": "m",
+        f"{LABEL}.leases": "/l",
     }
 
 

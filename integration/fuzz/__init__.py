@@ -1,0 +1,1 @@
+"""Small programs made at random, each with one thing wrong, and how right their causes are."""

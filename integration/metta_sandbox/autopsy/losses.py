@@ -1,0 +1,59 @@
+"""At which step a rank that tells no events first had no number for its loss, by its log."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+#: A metric whose value is no number: ``loss=nan``, ``train/loss: NaN``, ``"loss": NaN``.
+_LOST = re.compile(
+    r"(?P<name>[\w./-]*(?:loss|score|reward|grad_norm)\w*)[\"']?\s*(?:=|:|is|\s)\s*[+-]?nan\b",
+    re.IGNORECASE,
+)
+_STEP = re.compile(
+    r"\b(?:step|iter(?:ation)?|batch|epoch|update)\w*[\"']?\s*[=:#]?\s*(?P<step>\d+)", re.IGNORECASE
+)
+#: How much of a log's end is read, in bytes.
+_READ = 1 << 20
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Where a rank first printed a metric without a value.
+
+    Attributes:
+        step: The step that the line names, or else how many lines with that metric came before.
+        line: The line.
+        named: Whether the line names the step.
+
+    """
+
+    step: int
+    line: str
+    named: bool
+
+
+def first_lost(path: Path) -> Lost | None:
+    """Find the first line of a log with a metric that is no number; None if there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - _READ))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return None
+    return lost_in(text)
+
+
+def lost_in(text: str) -> Lost | None:
+    """Find the first line of a text with a metric that is no number; None if there is none."""
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        if (found := _LOST.search(line)) is None:
+            continue
+        step = _STEP.search(line)
+        if step is not None:
+            return Lost(int(step["step"]), line.strip(), named=True)
+        before = sum(found["name"] in each for each in lines[:number])
+        return Lost(before, line.strip(), named=False)
+    return None
