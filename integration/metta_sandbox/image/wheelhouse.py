@@ -28,7 +28,13 @@ from metta_sandbox.image.pip_client import (
     run_pip,
 )
 from metta_sandbox.image.present import Present, is_stub, pins, write_stubs
-from metta_sandbox.image.wheel_metadata import Wheel, closure, own_requirements, read_wheel
+from metta_sandbox.image.wheel_metadata import (
+    Wheel,
+    applicable,
+    closure,
+    own_requirements,
+    read_wheel,
+)
 from metta_sandbox.progress import Progress
 
 #: Where PyTorch publishes its CPU builds.
@@ -98,8 +104,10 @@ class WheelSpec:
     ) -> WheelSpec:
         """Ask for what this package needs on a node, and what a workload needs further."""
         requirements = tuple(sorted({*own_requirements(platform), *further}))
-        text = constraints.read_text() if constraints.is_file() else ""
-        return cls(platform, requirements, text, gpu)
+        lines = constraints.read_text().splitlines() if constraints.is_file() else []
+        # pip would read the markers as those of the Python that it runs under itself.
+        told = applicable((line for line in lines if line[:1] not in ("", "#")), platform)
+        return cls(platform, requirements, "".join(f"{line}\n" for line in told), gpu)
 
     @property
     def key(self) -> str:

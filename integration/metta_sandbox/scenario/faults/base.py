@@ -11,6 +11,8 @@ from metta_sandbox.scenario.hosts import NodeName
 
 #: Where a fault strikes, which decides what carries it out.
 Family = Literal["nodes", "resources", "network", "processes", "code", "files", "control plane"]
+#: Whether a kind must, may or can't have a trigger.
+Triggered = Literal["must", "may", "none"]
 
 
 class FaultKind(Part):
@@ -27,8 +29,8 @@ class FaultKind(Part):
     proof: ClassVar[str]
     #: How it is written, as the documentation's example and the first of a corpus.
     example: ClassVar[str]
-    #: Whether it must, may or can't have a trigger; where it may, it is there from the start.
-    trigger: ClassVar[Literal["must", "may", "none"]] = "must"
+    #: Where it may have a trigger and has none, it is there from the start.
+    trigger: ClassVar[Triggered] = "must"
     #: What ends it, in words; empty for what can't be undone.
     healing: ClassVar[str] = ""
     #: Whether it is undone when the sweep is over, at the latest.

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field, field_validator
 
-from metta_sandbox.scenario.faults.base import Family, FaultKind
+from metta_sandbox.scenario.faults.base import Family, FaultKind, Triggered
 from metta_sandbox.scenario.overrides import nearest
 from metta_sandbox.scenario.units import Shift, format_shift
 from metta_sandbox.scenario.values import Value
@@ -159,7 +159,7 @@ class OtherOverrides(CodeFault):
     """The rank is started with other overrides than were handed off."""
 
     key: ClassVar[str] = "overrides"
-    trigger: ClassVar = "none"
+    trigger: ClassVar[Triggered] = "none"
     proof: ClassVar[str] = "what the rank was started with is not what was handed off"
     voids: ClassVar[frozenset[str]] = frozenset({"digests"})
     example: ClassVar[str] = (

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from metta_sandbox.scenario.faults.base import Family, FaultKind
+from metta_sandbox.scenario.faults.base import Family, FaultKind, Triggered
 from metta_sandbox.scenario.services import Route
 from metta_sandbox.scenario.units import Duration
 from metta_sandbox.words import time
@@ -19,7 +19,7 @@ class ControlFault(FaultKind):
     """A fault of the control plane's answers."""
 
     family: ClassVar[Family] = "control plane"
-    trigger: ClassVar = "may"
+    trigger: ClassVar[Triggered] = "may"
     healing: ClassVar[str] = "it answers as before"
     proof: ClassVar[str] = "the answer that went to the caller"
 

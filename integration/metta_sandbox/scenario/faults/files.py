@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from metta_sandbox.scenario.faults.base import Family, FaultKind
+from metta_sandbox.scenario.faults.base import Family, FaultKind, Triggered
 
 
 class Corrupt(FaultKind):
@@ -47,7 +47,7 @@ class WandbFolder(FaultKind):
 
     key: ClassVar[str] = "wandb_folder"
     family: ClassVar[Family] = "files"
-    trigger: ClassVar = "may"
+    trigger: ClassVar[Triggered] = "may"
     healing: ClassVar[str] = "the folder is as it was"
     proof: ClassVar[str] = "a file could be made in it, can't, and can again"
     voids: ClassVar[frozenset[str]] = frozenset({"W&B runs"})

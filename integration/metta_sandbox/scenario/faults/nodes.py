@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from metta_sandbox.scenario.faults.base import Family, OneNode
+from metta_sandbox.scenario.faults.base import Family, OneNode, Triggered
 from metta_sandbox.scenario.units import Duration
 from metta_sandbox.words import time
 
@@ -79,7 +79,7 @@ class LateStart(_NodeFault):
     """The sweep's command starts later on the node than on the others."""
 
     key: ClassVar[str] = "late_start"
-    trigger: ClassVar = "none"
+    trigger: ClassVar[Triggered] = "none"
     proof: ClassVar[str] = "the command ran on the other nodes, and not yet on this one"
     example: ClassVar[str] = "{late_start: {node: sweep-worker, by: 2s}}"
 

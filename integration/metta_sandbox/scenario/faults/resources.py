@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from metta_sandbox.scenario.faults.base import Family, OneNode
+from metta_sandbox.scenario.faults.base import Family, OneNode, Triggered
 from metta_sandbox.scenario.faults.code import CodeFault
 
 
@@ -31,7 +31,7 @@ class Cpu(OneNode):
     key: ClassVar[str] = "cpu"
     family: ClassVar[Family] = "resources"
     in_containers: ClassVar[bool] = True
-    trigger: ClassVar = "may"
+    trigger: ClassVar[Triggered] = "may"
     healing: ClassVar[str] = "it gets what it got before"
     proof: ClassVar[str] = (
         "the kernel's quota of the node, and that it has been made to wait for it; and the quota "
@@ -56,7 +56,7 @@ class DiskFull(OneNode):
     key: ClassVar[str] = "disk_full"
     family: ClassVar[Family] = "resources"
     beside_nodes: ClassVar[bool] = True
-    trigger: ClassVar = "may"
+    trigger: ClassVar[Triggered] = "may"
     healing: ClassVar[str] = "there is room again"
     proof: ClassVar[str] = (
         "bytes were free and a file could be written there; none are, and the node is answered "
