@@ -40,11 +40,18 @@ class Model:
             warnings.simplefilter("ignore", ConvergenceWarning)
             self._process = process.fit(points, (values - self._mean) / self._spread)
 
-    def predict(self, candidates: Array) -> Array:
-        """Give the value that is to be expected of each candidate."""
+    def predict(self, candidates: Array, hope: float = 0.0) -> Array:
+        """Give the value that is to be expected of each candidate.
+
+        Args:
+            candidates: The places, a row each.
+            hope: How many standard deviations of its own doubt are added.
+
+        """
         if self._process is None:
             return np.full(len(candidates), self._mean)
-        return np.asarray(self._process.predict(candidates)) * self._spread + self._mean
+        expected, doubt = self._process.predict(candidates, return_std=True)
+        return np.asarray(expected + hope * doubt) * self._spread + self._mean
 
 
 def _kernel(trials: int, dimensions: int) -> Kernel:

@@ -5,6 +5,8 @@ process models the score over the unit cube, another the logarithm of the cost. 
 within the search radius around the trials that are on the Pareto front of score against cost. A
 place on the cost axis is drawn, and the candidate that promises most there is suggested: the front
 grows along its whole length, cheap trials are as welcome as good ones, and none is a dead end.
+
+Choices are explored on top of that, which Protein has none of; see ``metta_sandbox.sweep.choices``.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from metta_sandbox.scenario.search import Sweep
+from metta_sandbox.sweep.choices import Choices
 from metta_sandbox.sweep.space import Space
 from metta_sandbox.sweep.strategy import Observation, Suggestion
 
@@ -34,6 +37,8 @@ _MOST_MODELLED = 256
 _EXPANSION = 0.25
 #: Distance, in search radii per root of the dimensions, over which a failure casts doubt.
 _FAILURE_REACH = 0.25
+#: How many standard deviations a model's doubt counts in favour of a candidate, among choices.
+_HOPE = 1.0
 #: Scores (as shares of the largest) and logarithms of costs that differ by less are equal.
 _EQUAL = 1e-9
 
@@ -47,6 +52,7 @@ class Protein:
 
     def __init__(self, sweep: Sweep, seed: int) -> None:
         self._space = Space.of(sweep.parameters)
+        self._choices = Choices(self._space, seed)
         self._seed = seed
         self._sign = 1.0 if sweep.goal == "maximize" else -1.0
         self._max_cost = sweep.max_cost
@@ -59,6 +65,7 @@ class Protein:
     def observe(self, observation: Observation) -> None:
         """Remember a trial. See ``Strategy.observe``."""
         point = self._space.to_unit(observation.overrides)
+        self._choices.observe(point)
         self._tried += 1
         if observation.failed or observation.score is None:
             self._failures.append(point)
@@ -82,7 +89,8 @@ class Protein:
                 point = self._pick(chance, Model)
         else:
             # Nothing worked yet, so nothing is known but where not to look.
-            candidates = chance.random((_PER_FRONT_POINT, len(self._space.axes)))
+            anywhere = chance.random((_PER_FRONT_POINT, len(self._space.axes)))
+            candidates = self._choices.explored(anywhere, chance)
             point = candidates[int(np.argmin(self._doubt(candidates)))]
         return Suggestion(self._space.from_unit(point.tolist()))
 
@@ -94,8 +102,9 @@ class Protein:
         front = pareto_front(scores, costs)
         candidates = self._around(points[_thin(front, _LARGEST_FRONT)], chance)
         target = (1 + _EXPANSION) * chance.random()
-        score = model(points, scores).predict(candidates)
-        cost = model(points, costs).predict(candidates)
+        seen, asked = self._choices.modelled(points), self._choices.modelled(candidates)
+        score = model(seen, scores).predict(asked, hope=_HOPE if self._choices else 0.0)
+        cost = model(seen, costs).predict(asked)
         if self._max_cost is not None:
             affordable = cost <= np.log(self._max_cost)
             if not affordable.any():
@@ -107,7 +116,8 @@ class Protein:
     def _around(self, centres: Array, chance: np.random.Generator) -> Array:
         shape = (len(centres), _PER_FRONT_POINT, len(self._space.axes))
         offsets = (2 * chance.random(shape) - 1) * np.asarray(self._space.radii)
-        candidates = np.clip(centres[:, None, :] + offsets, 0, 1).reshape(-1, shape[2])
+        near = np.clip(centres[:, None, :] + offsets, 0, 1).reshape(-1, shape[2])
+        candidates = self._choices.explored(near, chance)
         # What will be tried is the nearest value there is, so that is what must be judged.
         snapped = [
             self._space.to_unit(self._space.from_unit(point)) for point in candidates.tolist()
@@ -126,8 +136,9 @@ class Protein:
     def _weight(self, candidates: Array, points: list[list[float]]) -> Array:
         if not points:
             return np.zeros(len(candidates))
-        reach = _FAILURE_REACH * np.asarray(self._space.radii) * np.sqrt(candidates.shape[1])
-        steps = (candidates[:, None, :] - np.asarray(points)[None, :, :]) / reach
+        reach = _FAILURE_REACH * np.asarray(self._choices.radii) * np.sqrt(candidates.shape[1])
+        asked, seen = (self._choices.modelled(np.asarray(each)) for each in (candidates, points))
+        steps = (asked[:, None, :] - seen[None, :, :]) / reach
         return np.asarray(np.exp(-0.5 * (steps**2).sum(axis=2)).sum(axis=1))
 
 

@@ -164,6 +164,13 @@ class Listed:
     centre: float = 0.5
     radius: float = AUTO_SCALE / 2
 
+    @property
+    def ordered(self) -> bool:
+        """Whether they are numbers, so that one lies between two others."""
+        return not any(
+            isinstance(value, bool) or not isinstance(value, (int, float)) for value in self.values
+        )
+
     def to_unit(self, value: Value) -> float:
         """See ``Axis.to_unit``."""
         for index, known in enumerate(self.values):
