@@ -9,6 +9,7 @@ W&B has no public reader for it.
 from __future__ import annotations
 
 import json
+import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -39,6 +40,7 @@ class WandbRun:
         history: One mapping for each logged step.
         summary: As it stood in the end, without W&B's own ``_wandb``.
         exit_code: How the run was finished; None if it never was.
+        started: When, in seconds since the epoch; 0 if the file does not say.
         truncated: Whether the file ends in the middle of a record, or a checksum is wrong: what
             came before it is here.
 
@@ -55,6 +57,7 @@ class WandbRun:
     history: tuple[Mapping[str, Any], ...] = ()
     summary: Mapping[str, Any] = field(default_factory=dict)
     exit_code: int | None = None
+    started: float = 0.0
     truncated: bool = False
 
 
@@ -151,8 +154,24 @@ def read_run(path: Path) -> WandbRun:
     return WandbRun(**found, config=config, summary=summary)
 
 
-def _identity(run: Any) -> dict[str, str]:
+def written_by_ranks(folder: Path) -> dict[Path, int | None]:
+    """Find the run files that a trial's ranks wrote, each with its rank.
+
+    Args:
+        folder: The trial's. The rank is None where one wrote past the ``$WANDB_DIR`` it was given.
+
+    """
+    found: dict[Path, int | None] = {}
+    for file in sorted(folder.glob("**/wandb/*/run-*.wandb")):
+        own = re.fullmatch(r"rank-(\d+)", file.relative_to(folder).parts[0])
+        if not file.parent.is_symlink():
+            found[file] = int(own[1]) if own else None
+    return found
+
+
+def _identity(run: Any) -> dict[str, Any]:
     return {
+        "started": run.start_time.seconds + run.start_time.nanos / 1e9,
         "id": run.run_id,
         "name": run.display_name,
         "group": run.run_group,

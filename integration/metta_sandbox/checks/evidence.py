@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.timeline.recording import Event
-from metta_sandbox.wandb_file import WandbFileError, WandbRun, read_run
+from metta_sandbox.wandb_file import WandbFileError, WandbRun, read_run, written_by_ranks
 
 #: Where a scenario's folder keeps what was seen of nodes that asked for something outside.
 OUTSIDE = "outside"
@@ -164,6 +164,11 @@ class Evidence:
             for file in sorted(self.folder.glob("wandb/*/run-*.wandb"))
             if not file.parent.is_symlink()
         )
+
+    def trainers_runs(self, run: str) -> tuple[tuple[int | None, WandbRun], ...]:
+        """Read the W&B runs that a trial's trainers tracked themselves, each with its rank."""
+        files = written_by_ranks(self.folder / "trials" / run)
+        return tuple((rank, self._wandb(file)) for file, rank in files.items())
 
     @cached_property
     def api_calls(self) -> tuple[ApiCall, ...]:

@@ -70,15 +70,28 @@ def wandb(expected: Wandb, evidence: Evidence) -> Judgement:
     if evidence.scenario.workload.run is not None:
         return _untried(expected, evidence)
 
+    holding: dict[str, WandbRun] = {}
+
     def look(trial: TrialRecord) -> Iterator[Finding]:
-        mine = runs.get(trial.run, [])
-        if not mine:
-            yield unlike(title(trial), "an offline W&B run", "none", "wandb")
-        for run in mine:
-            yield from _content(expected, evidence, run, title(trial))
+        """Find what is wrong with the first of these that there is: ours, and the trainer's own."""
+        tracked = evidence.trainers_runs(trial.run)
+        theirs = [run for rank, run in tracked if expected.rank in {None, rank}]
+        ours = [] if expected.rank is not None else runs.get(trial.run, [])
+        found: list[Finding] = []
+        for several in (ours, theirs):
+            wrong = [
+                each for run in several for each in _content(expected, evidence, run, title(trial))
+            ]
+            if several and not wrong:
+                holding[trial.run] = several[0]
+                return
+            found += wrong
+        rank = "" if expected.rank is None else f" of rank {expected.rank}'s own"
+        missing = unlike(title(trial), f"an offline W&B run{rank}", "none", "wandb")
+        yield from found or [missing]
 
     def tell(trial: TrialRecord) -> Finding:
-        run = runs[trial.run][0]
+        run = holding[trial.run]
         return Finding(f"{_asked(expected, run)} in {title(trial)}", evidence.where(run.path))
 
     return across(evidence, expected.of, evidence.trials, look, tell)

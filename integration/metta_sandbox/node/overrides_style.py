@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -18,6 +18,19 @@ from metta_sandbox.scenario.workload import OVERRIDES_FILE, OVERRIDES_YAML, vari
 
 #: All overrides at once, as JSON by dotted key, in any trainer's environment.
 EVERYTHING = "METTA_OVERRIDES"
+#: Where they are too long for a variable, the path of a file that holds them.
+EVERYTHING_FILE = "METTA_OVERRIDES_FILE"
+
+#: Linux takes no word of a command, and no variable with its name, of this many bytes
+#: (MAX_ARG_STRLEN, with the zero at its end).
+LONGEST_WORD = 32 * 4096
+#: Above this many bytes they go by file, with some to spare for what is added on the way.
+_LONGEST_VARIABLE = 96 * 1024
+
+_TOO_LONG = (
+    f"and Linux starts no program with {LONGEST_WORD} or more in one; overrides_style: file has "
+    "no such bound"
+)
 
 JSON_NAME = "overrides-file.json"
 YAML_NAME = "overrides-file.yaml"
@@ -54,6 +67,32 @@ def flag_words(settings: Mapping[str, Value]) -> tuple[str, ...]:
 def variables(settings: Mapping[str, Value]) -> dict[str, str]:
     """Write overrides as environment variables: ``trainer.lr`` as ``TRAINER_LR``."""
     return {variable_of(key): plain_text(value) for key, value in settings.items()}
+
+
+def everything(settings: Mapping[str, Value], file: Path) -> dict[str, str]:
+    """Build the variable that tells all overrides, or else where they are.
+
+    Args:
+        settings: The trial's.
+        file: Is written and told of where they are too long for a variable.
+
+    """
+    text = json.dumps(settings)
+    if len(text) <= _LONGEST_VARIABLE:
+        return {EVERYTHING: text}
+    file.write_text(text + "\n")
+    return {EVERYTHING_FILE: str(file)}
+
+
+def too_long(command: Sequence[str], environ: Mapping[str, str]) -> str:
+    """Name what the kernel would start no program with, or return an empty string."""
+    for word in command:
+        if (size := len(word.encode())) >= LONGEST_WORD:
+            return f"the word {word[:40]}… has {size} bytes, {_TOO_LONG}"
+    for name, value in environ.items():
+        if (size := len(f"{name}={value}".encode())) >= LONGEST_WORD:
+            return f"the variable {name} has {size} bytes, {_TOO_LONG}"
+    return ""
 
 
 def nested(settings: Mapping[str, Value]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from metta_sandbox.errors import SandboxError
 from metta_sandbox.scenario.workload import Score
-from metta_sandbox.wandb_file import WandbFileError, read_run
+from metta_sandbox.wandb_file import WandbFileError, read_run, written_by_ranks
 
 
 class NoScoreError(SandboxError):
@@ -58,7 +58,7 @@ def find_score(score: Score, metric: str, left: Leavings) -> float:
         return _from_log(score.pattern or "", left)
     if score.source == "json":
         return _from_json(score.path or "", key, left)
-    return _from_wandb(key, left)
+    return _from_wandb(score.rank, key, left)
 
 
 def _from_log(pattern: str, left: Leavings) -> float:
@@ -93,21 +93,45 @@ def _from_json(name: str, key: str, left: Leavings) -> float:
     return _number(_inside(content, key), f"{key} in {name}")
 
 
-def _from_wandb(key: str, left: Leavings) -> float:
-    files = sorted(
-        (path for path in left.folder.glob("wandb/*/run-*.wandb") if not path.parent.is_symlink()),
-        key=lambda path: path.stat().st_mtime,
-    )
-    where = f"{key} in the summary of a W&B run in $WANDB_DIR"
-    found: Any = None
-    for path in files:
+def _from_wandb(rank: int | None, key: str, left: Leavings) -> float:
+    whose = "" if rank is None else f" of rank {rank}"
+    where = f"{key} in the summary of a W&B run{whose} in $WANDB_DIR"
+    files = written_by_ranks(left.folder)
+    told: list[_Told] = []
+    for path, writer in files.items():
         try:
-            summary = read_run(path).summary
+            run = read_run(path)
         except (OSError, WandbFileError) as error:
             raise NoScoreError(f"no score: {path.name}: {error}") from None
-        value = _inside(summary, key)
-        found = found if value is None else value
-    return _number(found, where if files else f"{where}; there is none")
+        if rank in {None, writer} and (value := _inside(run.summary, key)) is not None:
+            told.append(_Told(writer, value, run.started, path))
+    last = [one for one in told if not any(one.is_before(other) for other in told)]
+    if len({repr(one.value) for one in last}) > 1:
+        several = ", ".join(sorted(map(str, last)))
+        raise NoScoreError(
+            f"no score: W&B runs of the trainer's tell different values of {key}: {several}; "
+            "workload.trainer.score.rank says whose counts"
+        )
+    return _number(last[0].value if last else None, where if files else f"{where}; there is none")
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What one W&B run says."""
+
+    rank: int | None
+    value: Any
+    started: float
+    path: Path
+
+    def is_before(self, other: _Told) -> bool:
+        """Whether the same rank has begun another run since this one was over."""
+        return self.rank == other.rank and self.path.stat().st_mtime < other.started
+
+    def __str__(self) -> str:
+        who = "some rank" if self.rank is None else f"rank {self.rank}"
+        value = f"{self.value:g}" if isinstance(self.value, float) else repr(self.value)
+        return f"{who} {value} ({self.path.stem})"
 
 
 def _inside(content: Any, key: str) -> Any:

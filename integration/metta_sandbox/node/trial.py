@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from metta_sandbox.node.handoff import STOPPED, HandOff, Outcome, SweepGroup
 from metta_sandbox.node.launchers.base import GroupSpec, Launcher, WorkerGroup
 from metta_sandbox.node.launchers.plain import OF_A_RANK, place_of
 from metta_sandbox.node.overrides_style import (
-    EVERYTHING,
+    everything,
     fill_in,
     flag_words,
     hydra_words,
+    too_long,
     variables,
 )
 from metta_sandbox.node.view import NodeView
@@ -99,7 +100,9 @@ def trainer_command(
     return command
 
 
-def trainer_environment(plan: TrialPlan, handoff: HandOff, folder: Path) -> dict[str, str]:
+def trainer_environment(
+    plan: TrialPlan, handoff: HandOff, folder: Path, node_rank: int
+) -> dict[str, str]:
     """Build the variables that a trial's trainers see beside the node's."""
     trainer = plan.workload.trainer
     told = variables(handoff.overrides) if trainer.overrides_style == "env" else {}
@@ -109,7 +112,7 @@ def trainer_environment(plan: TrialPlan, handoff: HandOff, folder: Path) -> dict
         **plan.workload.env,
         **told,
         **tracked,
-        EVERYTHING: json.dumps(handoff.overrides),
+        **everything(handoff.overrides, folder / f"overrides-{node_rank}.json"),
         "METTA_RUN_ID": handoff.run,
         "METTA_TRIAL": str(handoff.trial),
         "METTA_TRIAL_DIR": str(folder),
@@ -150,7 +153,7 @@ def group_spec(plan: TrialPlan, handoff: HandOff, view: NodeView) -> GroupSpec:
     """Say what this node's launcher must start for a trial."""
     folder = trial_folder(view.run_folder, handoff.run)
     trainer = plan.workload.trainer
-    env = trainer_environment(plan, handoff, folder)
+    env = trainer_environment(plan, handoff, folder, view.node_rank)
     place = place_of(view.node_rank) if trainer.launcher in ("own", "plain") else {}
     known = {**os.environ, **place, **env, "MASTER_PORT": str(handoff.port)}
     if trainer.launcher != "own":
@@ -183,6 +186,8 @@ def train(
         on_event: Called with each event of this node's trainers.
 
     """
+    if problem := too_long(spec.command, spec.env):
+        return Outcome(spec.node_rank, {}, f"node {spec.node_rank} can start no trainer: {problem}")
     workers = launcher.launch(spec)
     stopped_for = ""
     while True:
@@ -194,6 +199,10 @@ def train(
         else:
             break
     statuses = {rank["rank"]: rank["status"] for rank in message["ranks"]}
+    for rank in statuses:
+        # Most track nothing themselves; what is empty says nothing.
+        with suppress(OSError):
+            (spec.log_folder / f"rank-{rank}").rmdir()
     reason = ""
     if message["status"] != 0:
         reason = _reason(message["status"], statuses, stopped_for, spec)

@@ -13,7 +13,7 @@ from metta_sandbox.scenario.faults import AnyFault
 from metta_sandbox.scenario.faults.possible import impossible_faults
 from metta_sandbox.scenario.names import API, node_host
 from metta_sandbox.scenario.overrides import split_key
-from metta_sandbox.scenario.possible import impossible, unlikely
+from metta_sandbox.scenario.possible import impossible, no_such_rank, unlikely
 from metta_sandbox.scenario.search import Choice, Range, Sweep
 from metta_sandbox.scenario.services import Services
 from metta_sandbox.scenario.steady_state import State
@@ -179,6 +179,14 @@ class Scenario(Part):
             raise ValueError("expected 1")
         if isinstance(value, str):
             raise ValueError("expected the number 1, without quotes")
+        return value
+
+    @field_validator("workload")
+    @classmethod
+    def _scores_a_rank(cls, value: Workload, info: ValidationInfo) -> Workload:
+        nodes = info.data.get("nodes")
+        if nodes is not None and (message := no_such_rank(nodes, value)):
+            raise misfit([(("trainer", "score", "rank"), message)])
         return value
 
     @field_validator("sweep")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from metta_sandbox.scenario.base import Fault
-from metta_sandbox.scenario.expect import Bounds, Events, Exits, Item, RunNames, Trials
+from metta_sandbox.scenario.expect import Bounds, Events, Exits, Item, RunNames, Trials, Wandb
 from metta_sandbox.scenario.expect.records import EVENTS
 from metta_sandbox.scenario.overrides import nearest
 from metta_sandbox.scenario.search import Sweep
@@ -31,6 +31,8 @@ def impossible(
         said, start = item.said, (index, item.key)
         if isinstance(said, Exits) and said.rank is not None and said.rank >= ranks:
             yield (*start, "rank"), f"there is no rank {said.rank} among {many(ranks, 'rank')}"
+        if isinstance(said, Wandb) and said.rank is not None and said.rank >= ranks:
+            yield (*start, "rank"), f"there is no rank {said.rank} among {many(ranks, 'rank')}"
         if isinstance(said, Events) and not own and workload.trainer.bundled:
             for path, name in _strange(said):
                 yield (*start, *path), f"nobody emits {name}{_meant(name)}"
@@ -44,6 +46,15 @@ def impossible(
             yield (*start, "of"), f"there are {many(runs, 'run')} at most: {_why(sweep)}"
         if isinstance(said, RunNames) and len(said.values or ()) > runs:
             yield (*start, "values"), f"there are {many(runs, 'run')} at most: {_why(sweep)}"
+
+
+def no_such_rank(nodes: int, workload: Workload) -> str:
+    """Say that there is no rank of the number whose score counts, or nothing."""
+    trainer = workload.trainer
+    ranks = nodes * (1 if trainer.launcher == "own" else trainer.ranks_per_node)
+    if trainer.score is None or trainer.score.rank is None or trainer.score.rank < ranks:
+        return ""
+    return f"there is no rank {trainer.score.rank} among {many(ranks, 'rank')}"
 
 
 def unlikely(expect: Sequence[Item]) -> Iterator[str]:

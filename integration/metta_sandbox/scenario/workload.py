@@ -86,6 +86,13 @@ class Score(Part):
         "the score.",
     )
 
+    rank: int | None = Field(
+        default=None,
+        ge=0,
+        description="Whose W&B run counts, where several ranks track one; with launcher own, the "
+        "node's number. Without it, those that tell the number must tell the same.",
+    )
+
     @field_validator("pattern")
     @classmethod
     def _has_a_group(cls, value: str | None) -> str | None:
@@ -101,6 +108,8 @@ class Score(Part):
             raise ValueError("expected pattern with source log, and with no other")
         if self.key is not None and self.source not in {"event", "wandb_summary", "json"}:
             raise ValueError(f"expected no key with source {self.source}")
+        if self.rank is not None and self.source != "wandb_summary":
+            raise ValueError("expected rank with source wandb_summary only")
         return self
 
 

@@ -58,9 +58,11 @@ def _warm(options: argparse.Namespace) -> NoReturn:
 def _ranks(options: argparse.Namespace) -> int:
     from metta_sandbox.node.agent.warm_client import run_ranks
 
-    return run_ranks(
-        options.warm, json.loads(options.group), options.log_folder, json.loads(options.run)
-    )
+    text = options.run
+    if text.startswith("@"):
+        with open(text[1:]) as file:
+            text = file.read()
+    return run_ranks(options.warm, json.loads(options.group), options.log_folder, json.loads(text))
 
 
 def _seed(options: argparse.Namespace) -> NoReturn:
@@ -257,7 +259,7 @@ def _add_forking(programs: "argparse._SubParsersAction[argparse.ArgumentParser]"
     ranks.add_argument("--warm", required=True, help="the path of that process's socket")
     ranks.add_argument("--log-folder", required=True)
     ranks.add_argument("--group", required=True, help="place and rendezvous, as JSON")
-    ranks.add_argument("--run", required=True, help="what a rank runs, as JSON")
+    ranks.add_argument("--run", required=True, help="what a rank runs, as JSON or @FILE")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from metta_sandbox.node.agent.hook import with_hook
 from metta_sandbox.node.agent.processes import die_with_parent, dying_with_this
@@ -31,6 +31,8 @@ HANDED_ON = (
     signal.SIGUSR1,
     signal.SIGUSR2,
 )
+#: Where W&B runs go.
+_TRACKED = "WANDB_DIR"
 #: What a shell says of a command that is not there, and of one that cannot be run.
 _NOT_FOUND = 127
 _NOT_EXECUTABLE = 126
@@ -50,6 +52,7 @@ def run_rank(command: List[str], log_folder: str) -> int:
     rank = int(os.environ.get("RANK", "0"))
     log = os.path.join(log_folder, f"rank-{rank}.log")
     os.makedirs(log_folder, exist_ok=True)
+    environ = {**os.environ, **own_folder(os.environ, log_folder, rank)}
     with open(log, "ab") as output:
         about = {
             "group": os.environ.get("METTA_GROUP", ""),
@@ -62,7 +65,7 @@ def run_rank(command: List[str], log_folder: str) -> int:
         try:
             child = subprocess.Popen(
                 command,
-                env=with_hook(os.environ, os.path.realpath(sys.argv[0])),
+                env=with_hook(environ, os.path.realpath(sys.argv[0])),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 preexec_fn=_apart(),
@@ -82,6 +85,19 @@ def run_rank(command: List[str], log_folder: str) -> int:
         _die_of(-status)
         return 128 - status
     return status
+
+
+def own_folder(environ: Mapping[str, str], log_folder: str, rank: int) -> Dict[str, str]:
+    """Give a rank a folder of its own for W&B runs, where it would have all ranks' in common.
+
+    Whose a run is stands nowhere in its file.
+    """
+    folder = os.path.join(log_folder, f"rank-{rank}")
+    if environ.get(_TRACKED) != log_folder:
+        return {}
+    # W&B makes none, and goes elsewhere.
+    os.makedirs(folder, exist_ok=True)
+    return {_TRACKED: folder}
 
 
 class _Signals:

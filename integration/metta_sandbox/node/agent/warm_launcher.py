@@ -19,7 +19,7 @@ from datetime import timedelta
 from typing import Any, Dict, List, Optional
 
 from metta_sandbox.node.agent.processes import dying_with_this
-from metta_sandbox.node.agent.rank import Report
+from metta_sandbox.node.agent.rank import Report, own_folder
 from metta_sandbox.node.agent.warm_rank import become_rank
 from metta_sandbox.node.agent.wire import LineReader, decode
 
@@ -125,8 +125,10 @@ def _fork_rank(
     request: Dict[str, Any], local_rank: int, error_file: str, ours: List[socket.socket]
 ) -> _Rank:
     environment = rank_environment(request["group"], local_rank, error_file)
-    path = os.path.join(request["log_folder"], f"rank-{environment['RANK']}.log")
-    os.makedirs(request["log_folder"], exist_ok=True)
+    log_folder = request["log_folder"]
+    path = os.path.join(log_folder, f"rank-{environment['RANK']}.log")
+    os.makedirs(log_folder, exist_ok=True)
+    environment.update(own_folder(os.environ, log_folder, int(environment["RANK"])))
     with open(path, "ab") as log:
         about = {
             "group": os.environ.get("METTA_GROUP", ""),

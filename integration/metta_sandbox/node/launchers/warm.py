@@ -29,6 +29,8 @@ from metta_sandbox.node.launchers.base import GroupSpec, Launcher, WorkerGroup
 _PYTHON = re.compile(r"python(3(\.\d+)?)?")
 #: Seconds that a warm process gets to import.
 _PATIENCE = 120.0
+#: Bytes of a word that are sure to be taken by the kernel, which takes 128 KiB.
+_LONGEST = 96 * 1024
 
 
 @dataclass(frozen=True)
@@ -239,5 +241,17 @@ def ranks_command(
         f"--warm={address}",
         f"--log-folder={spec.log_folder}",
         f"--group={json.dumps(group)}",
-        f"--run={json.dumps(asdict(program))}",
+        f"--run={_written(json.dumps(asdict(program)), spec)}",
     )
+
+
+def _written(text: str, spec: GroupSpec) -> str:
+    """Give a text, or ``@`` and the path of a file that holds it, where it is long for a word.
+
+    A trainer's words are many, and may be long together though each is short.
+    """
+    if len(text) < _LONGEST:
+        return text
+    file = spec.log_folder / f"program-{spec.node_rank}.json"
+    file.write_text(text)
+    return f"@{file}"

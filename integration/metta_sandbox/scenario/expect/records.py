@@ -199,10 +199,16 @@ class Events(Kind):
 
 
 class Wandb(Kind):
-    """What stands in the offline W&B run of a trial."""
+    """What stands in a trial's offline W&B run: the sandbox's, or else the trainer's own."""
 
     of: Which = Field(
         default="all", description="Which trials: all, any, best, first, last, or a number from 1."
+    )
+    rank: int | None = Field(
+        default=None,
+        ge=0,
+        description="The rank whose own runs are meant. Default: the sandbox's run of the trial; "
+        "where that does not hold, all runs that the trainer tracked itself.",
     )
     history: Count | None = Field(default=None, description="How many rows its history has.")
     summary: dict[str, Wanted] = Field(
@@ -227,4 +233,5 @@ class Wandb(Kind):
         return ", ".join(words)
 
     def __str__(self) -> str:
-        return f"W&B run of {whose(self.of)} has {self.wanted}"
+        rank = "" if self.rank is None else f"rank {self.rank} in "
+        return f"W&B run of {rank}{whose(self.of)} has {self.wanted}"

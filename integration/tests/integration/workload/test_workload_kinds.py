@@ -81,7 +81,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
     """Write a scenario with this workload, and a trainer beside it."""
 
     def write(trainer: str = "", **keys: Any) -> Path:
-        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine").mkdir(exist_ok=True)
         (tmp_path / "mine" / "train.py").write_text(trainer)
         file = tmp_path / "x.yaml"
         YAML(typ="safe", pure=True).dump({"version": 1, "name": "x", **keys}, file)
@@ -213,6 +213,55 @@ def test_a_wandb_run_of_ones_own_command_is_collected(
 
     assert outcome.result.verdict == "passed", outcome.text
     assert list((outcome.folder / "wandb").glob("offline-run-*/run-*.wandb"))
+
+
+TRACKING = """
+import os, sys, wandb
+run = wandb.init(project="p")
+run.summary["loss"] = float(os.environ["RANK"]) + 0.5
+run.finish()
+"""
+
+
+def test_the_named_ranks_wandb_run_is_the_score_and_without_a_name_the_writers_are_listed(
+    play: Play, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "track.py").write_text(TRACKING)
+    trainer = {"command": "python track.py", "launcher": "plain"}
+    sweep = {"trials": 1, "metric": "loss"}
+
+    def file(**score: Any) -> Path:
+        said = {**trainer, "score": {"source": "wandb_summary", **score}}
+        return write(
+            sweep=sweep,
+            workload={"folder": "app", "trainer": said},
+            expect=[{"wandb": {"rank": 1, "summary": {"loss": 1.5}}}],
+        )
+
+    named = play(file(rank=1))
+    assert named.result.verdict == "passed", named.text
+    assert named.trial()["score"] == 1.5
+    several = play(file())
+    assert "tell different values of loss: rank 0 0.5" in several.trial()["reason"], several.text
+
+
+def test_long_overrides_reach_every_launchers_trainer(
+    play: Play, write: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "app").mkdir()
+    code = "import json, sys\nprint('loss=', len(json.load(open(sys.argv[1]))['spec']))\n"
+    (tmp_path / "app" / "read.py").write_text(code)
+    for launcher in ("warm", "torchrun"):
+        trainer = {
+            "command": "python read.py {overrides_file}",
+            "launcher": launcher,
+            "overrides_style": "file",
+            "overrides": {"spec": "ü" * 75_000},
+            "score": {"source": "log", "pattern": "loss= (.*)"},
+        }
+        played = play(write(sweep={"trials": 1}, workload={"folder": "app", "trainer": trainer}))
+        assert played.trial()["score"] == 75_000, played.text
 
 
 def test_a_folder_that_is_not_there_is_refused_before_anything_starts(tmp_path: Path) -> None:

@@ -51,12 +51,14 @@ def run_records(
     history: Iterable[Mapping[str, Any]] = (),
     summary: Mapping[str, Any] | None = None,
     finished: bool = True,
+    started: int = 0,
 ) -> list[bytes]:
     from wandb.proto import wandb_internal_pb2 as proto  # noqa: PLC0415
 
     opened = proto.Record()
     opened.run.run_id, opened.run.display_name = run_id, name or run_id
     opened.run.run_group, opened.run.host = group, host
+    opened.run.start_time.seconds = started
     for key, value in {"_wandb": {}, **(config or {})}.items():
         opened.run.config.update.add(key=key, value_json=json.dumps(value))
     records = [proto.Record(num=1), opened]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from metta_sandbox.node.launchers.plain import (
     rank_environment,
     run_ranks,
 )
+from metta_sandbox.node.overrides_style import too_long
 from metta_sandbox.node.trial import BUNDLED, TrialPlan, group_spec
 from metta_sandbox.node.view import NodeView
 from metta_sandbox.scenario.workload import Workload
@@ -54,6 +57,25 @@ def test_each_style_puts_them_elsewhere(tmp_path: Path) -> None:
     assert (env.command, env.env["OPT_LR"], env.env["MINE"]) == (("t",), "0.5", "1")
     assert file.command == ("t", str(tmp_path / "trials/s.r.3/overrides-file.json"))
     assert env.env["METTA_OVERRIDES"] == '{"opt.lr": 0.5}'
+
+
+def test_what_is_too_long_for_a_variable_goes_by_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = replace(HANDOFF, overrides={"spec": "größe " * 25_000})
+    monkeypatch.setattr(f"{__name__}.HANDOFF", long)
+    (tmp_path / "trials/s.r.3").mkdir(parents=True)
+
+    found = spec(tmp_path, command="t {overrides_file}", overrides_style="file")
+
+    assert "METTA_OVERRIDES" not in found.env
+    told = Path(found.env["METTA_OVERRIDES_FILE"])
+    assert json.loads(told.read_text()) == long.overrides
+    assert not too_long(found.command, found.env)
+    flags = spec(tmp_path, command="t", overrides_style="flags")
+    assert "the word größe" in too_long(flags.command, flags.env)
+    env = spec(tmp_path, command="t", overrides_style="env")
+    assert "the variable SPEC has 200005 bytes" in too_long(env.command, env.env)
 
 
 def test_a_ranks_own_variables_are_filled_in_only_where_they_are_known(
