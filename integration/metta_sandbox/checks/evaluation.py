@@ -18,6 +18,7 @@ from metta_sandbox.checks import (
     ends,
     events,
     exits,
+    folders,
     handoff,
     levels,
     logs,
@@ -108,6 +109,7 @@ STANDING: dict[str, Standing] = {
     ),
 }
 _COMMANDS = Standing(commands.check, "the command exits with status 0 on every node")
+_FOLDER = Standing(folders.check, "no trial reads what an earlier one wrote")
 _ANSWERS = Standing(answers.check, "every answer that the scenario prescribes is given")
 
 
@@ -164,6 +166,10 @@ def evaluate(evidence: Evidence) -> tuple[CheckResult, ...]:
         judged(partial(each.check, evidence), name=name, expected=each.expected)
         for name, each in standing(evidence.scenario).items()
     ]
+    if evidence.of("folder.reread"):
+        # Told where there is something to tell: it may be meant.
+        check = partial(_FOLDER.check, evidence)
+        results.append(judged(check, name="trials apart", expected=_FOLDER.expected))
     return tuple(results)
 
 

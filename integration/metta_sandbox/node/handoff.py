@@ -34,6 +34,7 @@ class HandOff:
         overrides: The trainer's settings, by dotted key.
         wandb_run_id: The tracker's id of the run.
         port: Where the trainers of this trial meet, on rank 0's node.
+        attempt: How often its suggestion is tried with this run, from 1.
 
     """
 
@@ -42,6 +43,7 @@ class HandOff:
     overrides: dict[str, Value]
     wandb_run_id: str
     port: int
+    attempt: int = 1
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,7 @@ class Leader:
         )
         # The trial's ranks bind it, and nobody else, until the next trial has another one.
         self._port = HeldPort()
-        return HandOff(number, run, overrides, tracked.id, self._port.number)
+        return HandOff(number, run, overrides, tracked.id, self._port.number, self._attempt)
 
     def follow(self, record: Mapping[str, Any]) -> None:
         """Take in an event of this node's trainers."""

@@ -35,6 +35,7 @@ from metta_sandbox.node.trial import (
     train,
     with_faults,
 )
+from metta_sandbox.node.trial_folder import TrialFolder
 from metta_sandbox.node.view import NodeView
 from metta_sandbox.scenario.loading import load
 from metta_sandbox.scenario.model import Scenario
@@ -116,11 +117,14 @@ def roll_out(
     launcher = _launcher(plan, view)
     group = _meet(scenario, view)
     leader = _lead(scenario, command, view, emitter) if view.is_master else None
+    folder = TrialFolder.of(scenario, view)
     for number in count(1):
-        handoff = _hand_off(group, number, leader, emitter)
+        handoff = _hand_off(group, number, leader, emitter, folder)
         begun()
         if not handoff.run:
             break
+        if not folder.shared:
+            folder.prepare(handoff, emitter)
         started, others = with_faults(plan, handoff, view)
         spec = group_spec(plan, started, view)
         for fault, values in others.items():
@@ -144,6 +148,7 @@ def roll_out(
         group.tell(handoff.trial, outcome)
         if leader:
             leader.conclude(group.outcomes(handoff.trial))
+        folder.look(handoff, emitter)
     if leader is None:
         emitter.emit("rollout.finished")
         return 0
@@ -200,9 +205,13 @@ def _lead(scenario: Scenario, command: Command, view: NodeView, emitter: Emitter
     return leader
 
 
-def _hand_off(group: SweepGroup, number: int, leader: Leader | None, emitter: Emitter) -> HandOff:
+def _hand_off(
+    group: SweepGroup, number: int, leader: Leader | None, emitter: Emitter, folder: TrialFolder
+) -> HandOff:
     sent = leader.propose() if leader else None
     if sent is not None and sent.run:
+        if folder.shared:
+            folder.prepare(sent, emitter)
         emitter.emit("handoff.sent", **_told(sent))
     received = group.hand_off(number, sent)
     if received.run:

@@ -9,6 +9,7 @@ from functools import partial
 from metta_sandbox.checks import trials
 from metta_sandbox.checks.evaluation import evaluate
 from metta_sandbox.checks.evidence import Evidence
+from metta_sandbox.node.fresh import KEPT
 from metta_sandbox.play import steady
 from metta_sandbox.play.course import Course, Setting
 from metta_sandbox.play.outcome import End
@@ -73,6 +74,8 @@ def _move_evidence(plan: StackPlan) -> None:
         source = plan.run_folder / name
         if source.is_dir():
             shutil.move(source, plan.folder / name)
+    # What setup left stands in each trial's, too, but for what that changed.
+    shutil.rmtree(plan.run_folder / KEPT, ignore_errors=True)
 
 
 def verdict_on(course: Course, checks: tuple[CheckResult, ...]) -> tuple[Verdict, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from metta_sandbox.node.agent.stacks import NATIVE_STACKS
+from metta_sandbox.node.fresh import FRESH
 from metta_sandbox.play import workspace
 from metta_sandbox.play.apart import why_apart
 from metta_sandbox.play.beside_nodes import sides
@@ -65,6 +66,8 @@ def job_of(course: Course, scenario: Scenario, setting: Setting) -> Job:
         env={
             **course.stack.service_environment(course.nodes.api),
             **({NATIVE_STACKS: "1"} if setting.native_stacks else {}),
+            # What is shown live is the user's own.
+            **({FRESH: "1"} if scenario.workload.fresh_trials and not setting.source else {}),
         },
         num_gpus=course.plan.num_gpus,
         folders={

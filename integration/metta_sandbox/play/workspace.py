@@ -59,7 +59,7 @@ def working_folder(scenario: Scenario, plan: StackPlan, base: str, host: str) ->
 def _folder_name(scenario: Scenario, host: str) -> str:
     if scenario.workload.working_folder == "private":
         return f"{_NAME}-{host}"
-    return _NAME if scenario.workload.folder else ""
+    return _NAME if scenario.workload.folder or scenario.workload.fresh_trials else ""
 
 
 def give(folder: Path) -> None:

@@ -231,6 +231,11 @@ class Workload(Part):
         description="Whether all nodes work in one folder, as in a mounted bucket, or each in its "
         "own.",
     )
+    fresh: Literal["trial", "sweep"] = Field(
+        default="trial",
+        description="Whether each trial starts in the working folder as setup left it, which its "
+        "retries share, or all work on in one. With run: sweep.",
+    )
     env: Environment = Field(
         default_factory=dict, description="Variables of everything that runs on the nodes."
     )
@@ -271,6 +276,13 @@ class Workload(Part):
     trainer: Trainer = Field(
         default_factory=Trainer, description="The trainer of every trial of the bundled rollout."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _run_is_one(cls, data: Any) -> Any:
+        if isinstance(data, Mapping) and data.get("run") is not None and "fresh" not in data:
+            return {**data, "fresh": "sweep"}
+        return data
 
     @field_validator("env")
     @classmethod
@@ -314,6 +326,18 @@ class Workload(Part):
     def own_image(self) -> bool:
         """Whether nodes are made of an image of the user's."""
         return self.image is not None or self.build is not None
+
+    @field_validator("run")
+    @classmethod
+    def _has_no_trials(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("fresh") == "trial":
+            raise ValueError("a command of your own has no trials that fresh: trial could be for")
+        return value
+
+    @property
+    def fresh_trials(self) -> bool:
+        """Whether trials of a trainer that may leave something are kept apart."""
+        return self.run is None and not self.trainer.bundled and self.fresh == "trial"
 
     @field_validator("trainer")
     @classmethod

@@ -25,7 +25,7 @@ EVENTS = (
     *("eval.finished", "observation.recorded", "rollout.finished", "sweep.resumed"),
     *("rank.started", "rank.exited", "command.exited", "api.ready", "api.request"),
     *("node.lost", "node.rejoined"),
-    *("optimizer.step", "fault.happened"),
+    *("optimizer.step", "fault.happened", "folder.fresh", "folder.reread"),
 )
 #: Things that have an order.
 _FEWEST = 2

@@ -246,6 +246,55 @@ def test_the_named_ranks_wandb_run_is_the_score_and_without_a_name_the_writers_a
     assert "tell different values of loss: rank 0 0.5" in several.trial()["reason"], several.text
 
 
+RESUMING = """
+from pathlib import Path
+import torch.distributed as dist
+dist.init_process_group("gloo")
+snapshot = Path("snapshot")
+epoch = int(snapshot.read_text()) if snapshot.exists() else 0
+dist.barrier()
+if dist.get_rank() == 0:
+    snapshot.write_text(str(epoch + 3))
+    print(f"loss={epoch + int(Path('base').read_text())}", flush=True)
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize("working_folder", ["shared", "private"])
+def test_each_trial_finds_the_folder_as_setup_left_it_unless_all_work_on_in_one(
+    play: Play, write: Callable[..., Path], working_folder: str
+) -> None:
+    trainer = {"command": "python train.py", "overrides_style": "env"}
+    score = {"source": "log", "pattern": "loss=(.*)"}
+
+    def scores(fresh: str) -> tuple[list[float], Outcome]:
+        workload = {
+            "folder": "mine",
+            "working_folder": working_folder,
+            "fresh": fresh,
+            "setup": "echo 7 > base",
+            "trainer": {**trainer, "score": score},
+        }
+        played = play(write(RESUMING, sweep={"trials": 3}, workload=workload))
+        assert played.result.verdict == "passed", played.text
+        return [played.trial(number)["score"] for number in (1, 2, 3)], played
+
+    own, played = scores("trial")
+    assert own == [7, 7, 7]
+    here = "workspace" if working_folder == "shared" else "workspace-sweep-master"
+    shared = played.folder / "shared"
+    assert (shared / here / "snapshot").read_text() == "3"
+    (left,) = shared.glob("workspaces/x.r.1/**/snapshot")
+    assert left.read_text() == "3"
+    assert not (shared / ".as-set-up").exists()
+    assert "trials apart" not in played.text
+
+    one, played = scores("sweep")
+    assert one == [7, 10, 13]
+    assert "trial 2 on sweep-master: read snapshot, written since" in played.text
+
+
 def test_long_overrides_reach_every_launchers_trainer(
     play: Play, write: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -257,11 +306,11 @@ def test_long_overrides_reach_every_launchers_trainer(
             "command": "python read.py {overrides_file}",
             "launcher": launcher,
             "overrides_style": "file",
-            "overrides": {"spec": "ü" * 75_000},
+            "overrides": {"spec": "ü" * 10_000 + "x" * 140_000},
             "score": {"source": "log", "pattern": "loss= (.*)"},
         }
         played = play(write(sweep={"trials": 1}, workload={"folder": "app", "trainer": trainer}))
-        assert played.trial()["score"] == 75_000, played.text
+        assert played.trial()["score"] == 150_000, played.text
 
 
 def test_a_folder_that_is_not_there_is_refused_before_anything_starts(tmp_path: Path) -> None:
