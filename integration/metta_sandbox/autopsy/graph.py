@@ -119,7 +119,7 @@ def _is_behind(other: Member, last: Collective) -> bool:
     if last.group_ranks and other.rank not in last.group_ranks:
         return False
     if other.recorded is None:
-        return not other.alive or bool(other.call and not other.call.waits_for_others)
+        return False
     return last.number > max(
         (one.number for one in other.recorded.entries if one.group == last.group and not one.p2p),
         default=0,

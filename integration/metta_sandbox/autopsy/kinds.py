@@ -114,7 +114,7 @@ def what_holds(call: Call) -> tuple[Kind, str]:
         Doing.BUSY: ("straggler", f"is still at work{at}"),
         Doing.IDLE: ("straggler", f"stands still{at}{why}"),
     }
-    unread = f"does not come; its stack can't be read{at}"
+    unread = f"does not come; its stack can't be read ({call.place or 'no reason told'})"
     kind, what = known.get(call.doing, ("straggler", unread))
     if call.ended is not None:
         kind = kind_of(call.ended)

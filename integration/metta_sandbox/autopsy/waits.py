@@ -161,10 +161,8 @@ def _ended_thread(family: Family) -> ThreadEnd | None:
 def _of_ended(call: Call, ended: ThreadEnd) -> Call:
     error = of_raised(ended.exception)
     place = f" in `{error.function}`, {error.place}" if error and error.place else ""
-    why = f"for thread `{ended.name}`, which ended with {error}{place}"
-    return replace(
-        call, why=why, thread=ended.name, at=call.place, place=error.place if error else ""
-    )
+    why = f"for nobody: its thread `{ended.name}` has ended with {error}{place}"
+    return replace(call, why=why, ended=error)
 
 
 def _child(family: Family, call: Call, children: Sequence[Process], deep: int) -> Call:
