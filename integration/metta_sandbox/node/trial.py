@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from metta_sandbox.node.agent.hook import VARIABLE
+from metta_sandbox.node.agent.load import slowed
 from metta_sandbox.node.handoff import STOPPED, HandOff, Outcome, SweepGroup
 from metta_sandbox.node.launchers.base import GroupSpec, Launcher, WorkerGroup
 from metta_sandbox.node.launchers.plain import OF_A_RANK, place_of
@@ -214,7 +215,7 @@ def _stop_if_failed(workers: WorkerGroup, group: SweepGroup, trial: int) -> str:
     if failure is None:
         return ""
     # Who waits where is seen as long as they wait.
-    workers.look(_LOOKING)
+    workers.look(slowed(_LOOKING))
     workers.stop(_GRACE)
     return failure
 

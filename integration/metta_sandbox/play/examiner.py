@@ -24,6 +24,7 @@ from metta_sandbox.autopsy.losses import Lost, first_lost
 from metta_sandbox.autopsy.progress import gets_on
 from metta_sandbox.autopsy.seen import NodeLook, Recorded
 from metta_sandbox.autopsy.words import Exc, last_error, last_said
+from metta_sandbox.node.agent.load import slowed
 from metta_sandbox.play.beside import Executed
 from metta_sandbox.play.steady import Execute
 from metta_sandbox.probes import source
@@ -179,7 +180,7 @@ class Examiner:
             for host in self._scenario.hosts
             if host not in gone
         }
-        ends = self._execute("autopsy", commands, _PATIENCE)
+        ends = self._execute("autopsy", commands, slowed(_PATIENCE))
         return {host: _read(end, self._run_folder / _file(host)) for host, end in ends.items()}
 
     def _case(

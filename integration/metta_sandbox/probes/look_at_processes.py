@@ -30,11 +30,12 @@ if __name__ == "__main__" and "METTA_AGENT" in os.environ:
 from metta_sandbox.node.agent import kernel
 from metta_sandbox.node.agent.asking import answers, ask
 from metta_sandbox.node.agent.kernel import PARENT, RSS, STATE, STIME, UTIME
+from metta_sandbox.node.agent.load import slowed
 from metta_sandbox.node.agent.stacks import PATIENCE, dumps, spy, stacks
 
 PROC = Path("/proc")
 #: Seconds from the beginning by which all must be told.
-LIMIT = 12.5
+LIMIT = slowed(12.5)
 #: Says how many seconds lie between two looks, if it is to be others.
 BETWEEN_LOOKS = "METTA_BETWEEN_LOOKS"
 #: Seconds between two looks; none that could last shorter than ``SHORTEST`` is begun.
@@ -257,7 +258,7 @@ class Look:
         }
         if self._took > QUICK:
             hows = {pid: how for pid, how in hows.items() if runs(self._found[pid])}
-        later, _ = dumps(self._program, hows, min(PATIENCE, left))
+        later, _ = dumps(self._program, hows, min(slowed(PATIENCE), left))
         for pid, threads in later.items():
             places = {each["id"]: each["frames"] for each in threads}
             for each in self._frames[pid]:

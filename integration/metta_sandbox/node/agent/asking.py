@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 from typing import Any, Dict, Iterable
 
 from metta_sandbox.node.agent.flight import address
+from metta_sandbox.node.agent.load import slowed
 
 #: Seconds within which ranks must have told, from when all stacks were read: one whose lock is held
 #: never does.
@@ -33,7 +34,7 @@ def answers(asked: Dict[int, socket.socket]) -> Dict[int, Any]:
     """Take what they say, by pid, of those that say it soon."""
     told = dict.fromkeys(asked, b"")
     over: Dict[int, Any] = {}
-    deadline = time.monotonic() + _TELLING
+    deadline = time.monotonic() + slowed(_TELLING)
     with ExitStack() as opened:
         waiting = opened.enter_context(selectors.DefaultSelector())
         for pid, asking in asked.items():

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Collection, Dict, Iterable, List, Mapping, Optional, Tuple
 
+from metta_sandbox.node.agent.load import slowed
 from metta_sandbox.node.agent.processes import dying_with_this
 
 #: Seconds within which py-spy must have told of all processes, and of their calls of C and C++.
@@ -94,12 +95,12 @@ def stacks(
     pids = list(pids)
     if os.environ.get(NATIVE_STACKS):
         moving = {pid: ["--native"] for pid in pids if pid not in stopped}
-        found, native = dumps(program, moving, _NATIVE_PATIENCE)
+        found, native = dumps(program, moving, slowed(_NATIVE_PATIENCE))
         native.update(dict.fromkeys(stopped, "it is stopped"))
     rest: Dict[int, List[str]] = {
         pid: ["--nonblocking"] if pid in stopped else [] for pid in pids if pid not in found
     }
-    told, problems = dumps(program, rest, PATIENCE)
+    told, problems = dumps(program, rest, slowed(PATIENCE))
     return {**found, **told}, problems, native
 
 
