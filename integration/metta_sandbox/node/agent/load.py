@@ -1,4 +1,4 @@
-"""How much longer than on a quiet machine things take here, by the kernel's average of one minute."""
+"""How much longer than on a quiet machine things take here, by the kernel's load average."""
 
 import os
 
