@@ -9,7 +9,6 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
-import socket
 import sys
 import time
 import traceback
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fuzz.program import Program
+from metta_sandbox.ports import HeldPort
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,8 @@ def put(program: Program, folder: Path) -> Path:
 def rehearse(program: Program, folder: Path, seconds: float) -> Rehearsal:
     """Play a program as plain processes for so long at most, in a folder that it is put into."""
     put(program, folder)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    ranks = [_fork(program, folder, rank, port) for rank in range(program.world)]
+    port = HeldPort()
+    ranks = [_fork(program, folder, rank, port.number) for rank in range(program.world)]
     statuses: list[int | None] = [None] * program.world
     end = time.monotonic() + seconds
     while time.monotonic() < end and None in statuses:

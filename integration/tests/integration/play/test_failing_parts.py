@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -99,6 +100,20 @@ def test_a_port_that_is_taken_fails_its_trial_and_the_next_one_has_another(
     reason = trial(command, 1)["reason"]
     assert "address already in use" in reason
     assert str(port) in reason
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ports are held on Linux alone")
+def test_ports_are_nobody_elses_before_they_are_bound(cli: Start, tiny: Write) -> None:
+    command = cli("run", tiny(launcher="torchrun"), "--engine", "process")
+    (master,) = command.eventual_nodes("sweep-master", "agent")
+    refuses(int(master.environ["MASTER_PORT"]))
+    refuses(command.event("handoff.sent", trial=1)["port"])
+    played(command, 0)
+
+
+def refuses(port: int) -> None:
+    with socket.socket() as one, pytest.raises(OSError, match="in use"):
+        one.bind(("", port))
 
 
 def test_the_sweeps_own_port_being_taken_ends_it(cli: Start, tiny: Write) -> None:
