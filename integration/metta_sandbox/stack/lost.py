@@ -17,7 +17,7 @@ from functools import partial
 
 from metta_sandbox.stack.containers import client
 from metta_sandbox.stack.lease import KEYS, LABEL, Owner, leased
-from metta_sandbox.stack.owners import Fate
+from metta_sandbox.stack.owners import Fate, here
 from metta_sandbox.stack.process import all_run_folders, marked_processes, read_owner
 from metta_sandbox.stack.standing import standing_run
 
@@ -36,11 +36,13 @@ class Made:
 
     Args:
         owner: Whose it is.
+        running: Whether one of its containers runs.
         things: Names of containers, networks and volumes, folders, and numbers of processes.
 
     """
 
     owner: Owner
+    running: bool = False
     things: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     @property
@@ -87,15 +89,18 @@ def look(*, engine: bool) -> tuple[list[str], list[Doubtful]]:
     made = _made_here()
     for run, found in (made_on_engine() if engine else {}).items():
         if run in made:
-            made[run].things.update(found.things)
+            found.things.update(made[run].things)
         # Labels can't be lost.
-        made.setdefault(run, found).owner = found.owner
+        made[run] = found
     ours = {standing_run(), *leased()}
     gone, doubtful = [], []
     for run, found in sorted(made.items()):
         if run in ours:
             continue
         fate, why = found.owner.fate()
+        if fate is Fate.GONE and found.running and found.owner.boot != here().boot:
+            # No container of ours goes on after a boot: it is a machine's that is like this one.
+            fate, why = Fate.UNKNOWN, "it runs, and was made in another boot"
         if fate is Fate.GONE:
             gone.append(run)
         elif fate is Fate.UNKNOWN:
@@ -121,18 +126,22 @@ def made_on_engine() -> dict[str, Made]:
     with ThreadPoolExecutor(len(_LISTED)) as pool:
         for what, lines in zip(_LISTED, pool.map(partial(_listed, client()), _LISTED), strict=True):
             for line in lines:
-                name, *values = json.loads(line)
+                name, status, *values = json.loads(line)
                 labels = {f"{LABEL}.{key}": value for key, value in zip(KEYS, values, strict=True)}
                 owner = Owner.of_labels(labels)
-                made.setdefault(owner.run, Made(owner)).things[what].append(name)
+                found = made.setdefault(owner.run, Made(owner))
+                found.things[what].append(name)
+                found.running |= status.startswith("Up")
+                if not found.owner.pid:  # somebody's own, beside the run's
+                    found.owner = owner
     return made
 
 
 def _listed(docker: Sequence[str], what: str) -> list[str]:
-    name = ".Names" if what == "container" else ".Name"
-    fields = ",".join(
-        [f"{{{{json {name}}}}}", *(f'{{{{json (.Label "{LABEL}.{key}")}}}}' for key in KEYS)]
-    )
+    about = ("{{json .Names}}", "{{json .Status}}")
+    if what != "container":
+        about = ("{{json .Name}}", '""')
+    fields = ",".join([*about, *(f'{{{{json (.Label "{LABEL}.{key}")}}}}' for key in KEYS)])
     command = [*docker, what, "ls", *_LISTED[what], f"--filter=label={LABEL}.run"]
     said = subprocess.run(
         [*command, f"--format=[{fields}]"], capture_output=True, text=True, check=False

@@ -121,6 +121,22 @@ def test_what_cant_be_told_is_listed_with_what_removes_it(
         assert ground.left_on_engine(owner.run) == []
 
 
+def test_of_an_earlier_boot_goes_what_runs_no_more(docker_ground: Ground, made: Make) -> None:
+    ground = docker_ground
+    owner = Owner(unheard(6), boot="earlier")
+    if not owner.machine:
+        pytest.skip("this machine has no name of its own")
+    made(owner)
+    subprocess.run(["docker", "start", f"metta-test-{owner.run}"], check=True)
+    assert f"the run {owner.run} may be over or not, it runs" in ground.say("clean")
+    assert len(ground.left_on_engine(owner.run)) == 3
+
+    subprocess.run(["docker", "kill", f"metta-test-{owner.run}"], check=True)
+
+    assert f"removed what the run {owner.run} left behind" in ground.say("clean")
+    assert ground.left_on_engine(owner.run) == []
+
+
 def test_of_a_live_owner_nothing_is_touched_or_listed(docker_ground: Ground, made: Make) -> None:
     ground = docker_ground
     made(Owner(unheard(4)))
