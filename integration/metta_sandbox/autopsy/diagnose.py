@@ -27,7 +27,7 @@ from metta_sandbox.autopsy.words import Exc
 
 #: What is said of a node whose agent has ended, or is about to, and kills all that it has started.
 _NODE_GONE = re.compile(
-    r"no agent of node|is lost$|agent is gone|agent ends|ended with status -(9|15)$"
+    r"is gone: |no agent of node|is lost$|agent is gone|agent ends|ended with status -(9|15)$"
 )
 
 
@@ -88,7 +88,8 @@ def _node_silent(case: Case) -> Cause | None:
     rank = ranks[0].rank
     problem = case.looks[host].problem
     if _NODE_GONE.search(problem):
-        what = f"{host} (rank {rank}) is gone: {problem}"
+        how = problem.removeprefix(f"{host} is gone: ")
+        what = f"{host} (rank {rank}) is gone: {how}"
         return cause_of(case, "node lost", what, node=host, rank=rank, step=ranks[0].step)
     what = f"{host} (rank {rank}) does not answer, as if it stood still: {problem}"
     return cause_of(case, "stopped", what, node=host, rank=rank, step=ranks[0].step)

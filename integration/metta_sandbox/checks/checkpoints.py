@@ -8,7 +8,7 @@ from pathlib import Path
 
 from metta_sandbox.checks.evidence import LOAD_PROOF, Evidence, TrialRecord
 from metta_sandbox.checks.judgement import Finding, Judgement, judge, unclear, unlike
-from metta_sandbox.checks.selection import across, title
+from metta_sandbox.checks.selection import across, none_completed, title
 from metta_sandbox.scenario.expect import Checkpoint
 from metta_sandbox.verdict import Verdict
 from metta_sandbox.words import many
@@ -20,7 +20,7 @@ def check(evidence: Evidence) -> Judgement:
     That torch can load it is shown on the node, which evaluates it; the host may have no torch.
     """
     if not evidence.completed:
-        return judge(["no trial completed, so none left a checkpoint"], "")
+        return none_completed(evidence, "so none left a checkpoint")
     problems = []
     for trial in evidence.completed:
         path = evidence.folder / "trials" / trial.run / "checkpoint.pt"

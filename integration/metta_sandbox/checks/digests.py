@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from metta_sandbox.checks.evidence import Evidence, TrialRecord
 from metta_sandbox.checks.judgement import Finding, Judgement, judge, unclear, unlike
-from metta_sandbox.checks.selection import across, chosen, title
+from metta_sandbox.checks.selection import across, chosen, none_completed, title
 from metta_sandbox.scenario.expect import Digests
 from metta_sandbox.verdict import Verdict
 from metta_sandbox.words import many
@@ -20,7 +20,7 @@ _SHA_256 = re.compile(r"[0-9a-f]{64}")
 def check(evidence: Evidence) -> Judgement:
     """Compare the digests of all ranks, in events and in files, for each completed trial."""
     if not evidence.completed:
-        return judge(["no trial completed, so no rank's parameters can be compared"], "")
+        return none_completed(evidence, "so no rank's parameters can be compared")
     problems = [
         Finding(problem, _place(evidence, trial))
         for trial in evidence.completed

@@ -91,6 +91,9 @@ STANDING: dict[str, Standing] = {
     "sweep finished": Standing(
         trials.finished, "rank 0's rollout comes to its end and counts what the trials say"
     ),
+    "trials": Standing(
+        trials.completed, "every trial completes, where neither the file nor a fault says otherwise"
+    ),
     "hand-off": Standing(
         handoff.check, "every node receives the run, and the overrides, that rank 0 sent"
     ),
@@ -135,11 +138,18 @@ def _not_asked_for(scenario: Scenario) -> Iterator[str]:
             yield "digests"
         if isinstance(item, RunNamesExpectation):
             yield "run names"
+        if isinstance(item.said, (Trials, Exits)):
+            yield "trials"
         if isinstance(item.said, Ends) and item.said.how != "finished":
-            yield from ("sweep finished", "hand-off", "W&B runs", "API calls", "commands")
+            yield from ("trials", "sweep finished", "hand-off", "W&B runs", "API calls", "commands")
         if _expects_none(item.said):
             yield from ("digests", "checkpoints")
+    if scenario.services.api:
+        # A control plane that answers otherwise is a fault, too.
+        yield "trials"
     for fault in scenario.faults:
+        if not fault.said.harmless:
+            yield "trials"
         yield from fault.said.voids
 
 

@@ -49,6 +49,8 @@ class TrialRecord(BaseModel):
     score: float | None = None
     cost: float | None = None
     seconds: float | None = None
+    #: Whether it failed, and was tried again.
+    retried: bool = False
     suggestion: dict[str, Any] = {}
     overrides: dict[str, Any] = {}
     reason: str = ""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from metta_sandbox.checks.evidence import Evidence, TrialRecord
 from metta_sandbox.checks.judgement import Finding, Judgement, judge
+from metta_sandbox.verdict import Verdict
 from metta_sandbox.words import many
 
 #: Gives what is wrong with a trial.
@@ -31,6 +32,20 @@ def best(evidence: Evidence, among: Sequence[TrialRecord]) -> tuple[TrialRecord,
     scored = [trial for trial in among if trial.score is not None]
     sign = 1 if evidence.scenario.sweep.goal == "maximize" else -1
     return tuple(sorted(scored, key=lambda one: sign * (one.score or 0.0), reverse=True)[:1])
+
+
+def none_completed(evidence: Evidence, so: str) -> Judgement:
+    """Judge that no trial completed: of a sweep that broke off, that says nothing.
+
+    Args:
+        evidence: What was left.
+        so: What follows from it.
+
+    """
+    told = f"no trial completed, {so}"
+    if evidence.ending == "finished":
+        return judge([told], "")
+    return Judgement(Verdict.SKIPPED, told)
 
 
 def chosen(

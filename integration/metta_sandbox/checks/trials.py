@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from metta_sandbox.checks.evidence import Evidence, EvidenceError, TrialRecord
 from metta_sandbox.checks.judgement import Finding, Judgement, judge
-from metta_sandbox.checks.selection import record
+from metta_sandbox.checks.selection import none_completed, record
 from metta_sandbox.report.results import TrialResult
 from metta_sandbox.scenario.expect import Trials
 from metta_sandbox.words import many
@@ -59,6 +59,16 @@ def finished(evidence: Evidence) -> Judgement:
         )
     problems += _unfinished(evidence)
     return judge(problems, f"after {many(len(evidence.trials), 'trial')}", [place])
+
+
+def completed(evidence: Evidence) -> Judgement:
+    """Check that every trial completed, at the last of its attempts."""
+    if not evidence.trials:
+        return none_completed(evidence, "as none ended")
+    failed = [trial for trial in evidence.trials if trial.status == "failed" and not trial.retried]
+    places = (evidence.where(record(evidence, trial)) for trial in evidence.completed)
+    told = f"{many(len(evidence.completed), 'trial')} completed"
+    return judge([_told(trial) for trial in failed], told, places)
 
 
 def results(evidence: Evidence) -> tuple[TrialResult, ...]:

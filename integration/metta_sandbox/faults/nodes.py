@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
+from typing import Any
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.faults.executor import Executor, Sight
+from metta_sandbox.faults.executor import Executor, Message, Sight
 from metta_sandbox.faults.power import RUNS, STANDS_STILL
 from metta_sandbox.scenario.faults import Kill, LateStart, Pause, Restart, Terminate
 from metta_sandbox.stack.link import SWEEP
+from metta_sandbox.timeline.notices import NODE_ENDED, used_notice
 from metta_sandbox.words import time as words_for
+
+#: Seconds within which a node is gone once its notice is over.
+_AFTERWARDS = 15.0
 
 
 class KillNode(Executor[Kill]):
@@ -35,10 +41,38 @@ class KillNode(Executor[Kill]):
 
 
 class TerminateNode(KillNode):
-    """Tells a node to end."""
+    """Tells a node to end, with or without notice."""
 
     number = signal.SIGTERM
     said: Terminate  # type: ignore[assignment]
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._ended: Mapping[str, Any] | None = None
+        if self.said.grace is not None:
+            self.patience = self.said.grace + _AFTERWARDS
+
+    def inject(self) -> None:
+        """Send the signal, or give notice."""
+        if self.said.grace is None:
+            super().inject()
+        else:
+            self.ground.ask(self.said.node, "notice", grace=self.said.grace)
+
+    def take(self, message: Message) -> None:
+        """Keep how the notice was used."""
+        record = message.get("record", {})
+        if record.get("event") == NODE_ENDED and message.get("node") == self.said.node:
+            self._ended = record
+
+    def during(self) -> Sight:
+        """See that it has ended."""
+        if self.said.grace is None:
+            return super().during()
+        if self._ended is None:
+            return Sight(holds=False, seen=f"{self.said.node} has not ended")
+        sight = super().during()
+        return Sight(sight.holds, f"{sight.seen}; {used_notice(self._ended)}")
 
 
 class RestartNode(KillNode):

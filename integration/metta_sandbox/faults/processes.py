@@ -13,12 +13,16 @@ from metta_sandbox.stack.ends import describe_end
 from metta_sandbox.stack.link import SWEEP
 
 _STOPPED = "T"
+_NEVER_CAUGHT = (signal.SIGKILL, signal.SIGSTOP)
 
 
 class SignalProcess(Executor[SignalFault]):
     """Sends a signal to a trainer or a rollout."""
 
     pid = 0
+    #: Whether the process has a handler of its own for the signal, as torchrun and trainers have
+    #: that save before they end.
+    caught = False
 
     @property
     def host(self) -> str:
@@ -41,7 +45,11 @@ class SignalProcess(Executor[SignalFault]):
         self.pid = int(found["pid"])
         state = self.ground.state_of(self.host, self.pid)
         well = state not in ("", "Z", _STOPPED)
-        return Sight(well, f"{self.who} is process {self.pid} in state {state or 'unknown'}")
+        if well and self.said.number not in _NEVER_CAUGHT:
+            self.caught = "caught" in self._dispositions()
+        handled = f", with a handler of its own for {self.said.word}" if self.caught else ""
+        seen = f"{self.who} is process {self.pid} in state {state or 'unknown'}{handled}"
+        return Sight(well, seen)
 
     def inject(self) -> None:
         """Send it."""
@@ -54,7 +62,12 @@ class SignalProcess(Executor[SignalFault]):
         found = self._target(self.pid)
         status = None if found is None else found["status"]
         if status is not None:
-            return Sight(status == -self.said.number, f"{self.who} {describe_end(status)}")
+            by_it = self.caught or status == -self.said.number
+            return Sight(by_it, f"{self.who} {describe_end(status)}")
+        if self.caught:
+            taken = "pending" not in self._dispositions()
+            seen = f"{self.who} {'has taken' if taken else 'has not yet taken'} {self.said.word}"
+            return Sight(taken, seen)
         state = self.ground.state_of(self.host, self.pid)
         stops = self.said.number == signal.SIGSTOP
         return Sight(stops and state == _STOPPED, f"process {self.pid} is in state {state or '?'}")
@@ -70,6 +83,13 @@ class SignalProcess(Executor[SignalFault]):
             return None
         state = self.ground.state_of(self.host, self.pid)
         return Sight(state != _STOPPED, f"process {self.pid} is in state {state or 'ended'}")
+
+    def _dispositions(self) -> list[str]:
+        """Ask what the process does with the signal."""
+        found: list[str] = self.ground.ask(
+            self.host, "dispositions", pid=self.pid, signal=self.said.number
+        )
+        return found
 
     def _target(self, pid: int = 0) -> Mapping[str, Any] | None:
         if self.said.rank is None:

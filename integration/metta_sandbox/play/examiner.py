@@ -31,6 +31,7 @@ from metta_sandbox.probes import source
 from metta_sandbox.report.results import write_text
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.link import SWEEP
+from metta_sandbox.timeline.notices import NODE_NOTICE, gave_notice
 from metta_sandbox.timeline.recording import Event, Timeline
 
 #: Where a scenario's folder keeps what was seen, and what was made of it.
@@ -329,11 +330,17 @@ def _lost_in(trial: int, events: Sequence[Event]) -> dict[str, str]:
     """Find the nodes that were lost since a trial was handed off, and how they ended."""
     numbers = [number for number, event in enumerate(events) if _begins(trial, event)]
     since = events[numbers[-1] :] if numbers else ()
-    return {
+    told = {
+        str(event.get("node")): gave_notice(event.fields)
+        for event in since
+        if event.name == NODE_NOTICE
+    }
+    lost = {
         str(event.get("node")): str(event.get("how"))
         for event in since
         if event.name == "node.lost"
     }
+    return {**told, **lost}
 
 
 def _begins(trial: int, event: Event) -> bool:

@@ -19,6 +19,7 @@ from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.ends import describe_end, is_worth_telling
 from metta_sandbox.stack.link import SETUP, SWEEP, HubLink, Message
 from metta_sandbox.stack.node_environment import setup_command, setup_environment
+from metta_sandbox.timeline.notices import NODE_ENDED, NODE_NOTICE, gave_notice, used_notice
 from metta_sandbox.timeline.recording import Event, Timeline
 
 #: Seconds that a node's job gets to end by itself once it is told to.
@@ -97,6 +98,8 @@ class Nodes:
         self._beside: Beside | None = None
         self._heard = LastHeard()
         self._last_words: dict[str, str] = {}
+        #: How nodes that are taken away with notice were told to end, and did, in words.
+        self._notices: dict[str, str] = {}
         #: Hears everything, once it is set.
         self.listener: Listener | None = None
 
@@ -361,12 +364,16 @@ class Nodes:
         if not ending.lost:
             return ending
         deadline = time.monotonic() + _KNOWN
-        while not (end := self._fallen().get(ending.lost)) and time.monotonic() < deadline:
+        while not (end := self._ends().get(ending.lost)) and time.monotonic() < deadline:
             message = self._link.receive(0.1)
             if message is not None:
                 self._take(message)
         how = f"{ending.lost} {end}" if end else f"{ending.lost} still runs; its connection broke"
         return replace(ending, reason=f"{ending.reason}: {how}", how=end or "")
+
+    def _ends(self) -> Mapping[str, str]:
+        """Say of each host that has ended how it did."""
+        return {**self._fallen(), **self._notices}
 
     def _take(self, message: Message) -> None:
         if self._beside:
@@ -408,6 +415,11 @@ class Nodes:
     def _note(self, event: Event) -> None:
         if event.name == "api.ready":
             self._api = event.fields
+        node = str(event.get("node"))
+        if event.name == NODE_NOTICE and node not in self._statuses:
+            self._notices[node] = gave_notice(event.fields)
+        elif event.name == NODE_ENDED and node in self._notices:
+            self._notices[node] += f", {used_notice(event.fields)}"
         self._heard.note(event)
         self._on_event(event)
 
@@ -423,11 +435,19 @@ class Nodes:
             if status != 0:
                 how = describe_end(status, self._last_words.get(node, ""))
                 self._end(End.NODE_FAILED, f"setup on {node} {how}")
-        if group != SWEEP:
+        if group == SWEEP:
+            self._note_command_end(node, status)
+
+    def _note_command_end(self, node: str, status: int) -> None:
+        end = {"event": "command.exited", "node": node, "group": SWEEP, "status": status}
+        self._note(self._timeline.event(end))
+        if node in self._notices:
+            # It counts as lost, however it has used its notice.
             return
         self._statuses[node] = status
-        end = {"event": "command.exited", "node": node, "group": group, "status": status}
-        self._note(self._timeline.event(end))
+        if self._notices:
+            # What ends elsewhere meanwhile does so for it.
+            return
         if status != 0:
             how = describe_end(status, self._last_words.get(node, ""))
             reason = f"{self._noun} on {node} {how}"
@@ -447,7 +467,8 @@ class Nodes:
             return
         # Rank 0's rollout leads the sweep, and nobody else can go on with it.
         led = self._hosts[0] in self._addresses and self._hosts[0] not in self._statuses
-        if led and (absence := self._absentees.wait_for(node, self._fallen)):
+        if led and (absence := self._absentees.wait_for(node, self._ends)):
+            self._notices.pop(node, None)
             told = {"event": "node.lost", "node": node, "how": absence.how}
             self._note(self._timeline.event(told))
         else:

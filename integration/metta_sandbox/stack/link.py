@@ -29,6 +29,9 @@ _CHUNK = 65536
 #: Seconds between two looks at whether the run was interrupted.
 _HEED = 0.2
 
+#: What is answered in the name of a node whose agent has left meanwhile.
+_GONE = "its agent is gone"
+
 
 class HubLink:
     """Talks to the hub through a relay process, over its standard input and output.
@@ -126,6 +129,8 @@ class HubLink:
         except queue.Empty:
             self._forget(reply)
             raise StackError(f"{node} did not answer {verb!r} within {patience:g} s") from None
+        if not answer["ok"] and (answer.get("gone") or answer["error"] == _GONE):
+            raise StackError(f"{node} is gone: nothing answers on it any more")
         if not answer["ok"]:
             raise StackError(f"{node} refused {verb!r}: {answer['error']}")
         return answer["result"]
@@ -192,7 +197,7 @@ class HubLink:
                 self._refusal = message["reason"]
                 return
             if message["type"] == "lost":
-                self._fail(message["node"], "its agent is gone")
+                self._fail(message["node"], _GONE)
             # A slow harness slows the stack's reports, and not grows; a closing one takes no more.
             while self._size > _INBOX and not self._replies and not self._closing:
                 self._changed.wait()

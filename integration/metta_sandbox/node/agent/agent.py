@@ -20,17 +20,20 @@ from metta_sandbox.node.agent.forward import Forwarder, Tail
 from metta_sandbox.node.agent.group import Group
 from metta_sandbox.node.agent.injectors import Injectors
 from metta_sandbox.node.agent.memory import oom_kills
+from metta_sandbox.node.agent.notice import give_notice
 from metta_sandbox.node.agent.outlet import Outlet
 from metta_sandbox.node.agent.processes import (
     adopt_orphans,
     carrying,
     children,
     describe,
+    dispositions,
     kill_all,
 )
 from metta_sandbox.node.agent.room import room
 from metta_sandbox.node.agent.stand_in import Nursery
 from metta_sandbox.node.agent.streams import dial, listen
+from metta_sandbox.node.agent.warm_client import WARM
 from metta_sandbox.node.agent.wire import decode
 
 _POLL = 0.05
@@ -80,6 +83,9 @@ class Agent:
         """
         loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
+        #: Seconds that all gets to end, where the node is taken away with notice.
+        self._notice: Optional[float] = None
+        self._cut = asyncio.Event()
         self._status = 0
         self._reaped = asyncio.Event()
         self._emitters = Emitters()
@@ -88,7 +94,7 @@ class Agent:
         adopt_orphans()
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.add_signal_handler(number, self._over.set)
+            loop.add_signal_handler(number, self._end)
         if os.path.exists(self._local):
             os.unlink(self._local)
         server = await listen(Address(f"unix:{self._local}"), self._connected)
@@ -100,6 +106,11 @@ class Agent:
         if first:
             self._start({"group": MAIN, "command": first, "env": {}}, None)
         await self._over.wait()
+        if self._notice is not None:
+            # What ranks are forked from must not end before they do.
+            told = [each for name, each in self._groups.items() if not name.startswith(WARM)]
+            live = [group for group in told if not group.over.is_set()]
+            await give_notice(live, self._notice, self._cut, self._emit)
         await self._stop_all()
         await self._end_strays()
         following.cancel()
@@ -168,7 +179,12 @@ class Agent:
         except (ConnectionError, LookupError, ValueError) as error:
             sys.stderr.write(f"agent: hub lost: {error!r}\n")
         finally:
-            self._over.set()
+            self._end()
+
+    def _end(self) -> None:
+        """End as soon as all is stopped; a notice is over."""
+        self._cut.set()
+        self._over.set()
 
     # -- from local processes -------------------------------------------------------------
 
@@ -188,7 +204,8 @@ class Agent:
             self._note_lost_rank(outlet)
             for group in [name for name, owner in self._owners.items() if owner is outlet]:
                 del self._owners[group]
-                self._spawn(self._stop(group, GRACE))
+                if self._notice is None:
+                    self._spawn(self._stop(group, GRACE))
 
     async def _take(self, message: Message, outlet: Outlet) -> None:
         kind = message["type"]
@@ -281,10 +298,16 @@ class Agent:
             return [group.to_wire() for group in self._groups.values()]
         if verb == "processes":
             return describe(carrying(f"METTA_EVENTS={self._local}"))
+        if verb == "dispositions":
+            return dispositions(args["pid"], args["signal"])
         if verb == "room":
             return room(args["folder"])
         if verb == "signal-process":
             os.kill(args["pid"], args["signal"])
+            return None
+        if verb == "notice":
+            self._notice = float(args["grace"])
+            self._over.set()
             return None
         raise ValueError(f"unknown verb {verb!r}")
 
@@ -367,6 +390,11 @@ class Agent:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             sys.stderr.write(f"agent: {task.exception()!r}\n")
+
+    def _emit(self, event: str, **fields: Any) -> None:
+        """Tell of the node itself."""
+        about = {"event": event, **fields, "wall": time.time(), "mono": time.monotonic()}
+        self._hub.send({"type": "event", "held": [], "record": about})
 
     def _forwarder(self, source: str, prefix: str) -> Forwarder:
         hub = self._hub

@@ -44,6 +44,8 @@ class Group:
         self.ranks: Dict[int, Dict[str, Any]] = {}
         self.tails: Dict[str, Tail] = {}
         self.status: Optional[int] = None
+        #: Whether it was told to end and gets its time: what its leader leaves behind, too.
+        self.has_notice = False
         #: The process that the leader stands for; see ``stand_in``.
         self.stood_for: Optional[int] = None
         #: Set when the leader has ended and all output was forwarded.
@@ -102,8 +104,10 @@ class Group:
         """Note that the leader has ended, and end what it left behind."""
         self.status = status
         self.process.returncode = status
-        self.kill()
         self._dead.set()
+        if self.has_notice:
+            return
+        self.kill()
         # A daemon that escaped may hold the pipe open for ever.
         asyncio.get_running_loop().call_later(_PATIENCE, self._stop_reading)
 

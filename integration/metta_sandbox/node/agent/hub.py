@@ -156,5 +156,6 @@ def _nobody(message: Message) -> Message:
         "id": message.get("id"),
         "node": message["to"],
         "ok": False,
+        "gone": True,
         "error": error,
     }

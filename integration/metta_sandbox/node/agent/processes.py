@@ -110,6 +110,32 @@ def stat_of(pid: int) -> List[str]:
         return file.read().rpartition(b")")[2].decode().split()
 
 
+#: Of ``/proc/<pid>/status``: masks of signals, and what each says of one of them.
+_MASKS = {
+    "SigPnd": "pending",
+    "ShdPnd": "pending",
+    "SigBlk": "blocked",
+    "SigIgn": "ignored",
+    "SigCgt": "caught",
+}
+
+
+def dispositions(pid: int, number: int) -> List[str]:
+    """Say what a process does with a signal: some of pending, blocked, ignored and caught.
+
+    Raises:
+        OSError: It is gone.
+
+    """
+    found = []
+    with open(f"/proc/{pid}/status") as file:
+        for line in file:
+            name, _, mask = line.partition(":")
+            if name in _MASKS and int(mask, 16) >> (number - 1) & 1:
+                found.append(_MASKS[name])
+    return found
+
+
 def _state_and_parent(pid: int) -> Tuple[str, int]:
     state, parent = stat_of(pid)[:2]
     return state, int(parent)

@@ -24,7 +24,7 @@ EVENTS = (
     *("trial.launched", "train.started", "train.step", "checkpoint.saved", "train.finished"),
     *("eval.finished", "observation.recorded", "rollout.finished", "sweep.resumed"),
     *("rank.started", "rank.exited", "command.exited", "api.ready", "api.request"),
-    *("node.lost", "node.rejoined"),
+    *("node.lost", "node.rejoined", "node.notice", "node.ended"),
     *("optimizer.step", "fault.happened", "folder.fresh", "folder.reread"),
 )
 #: Things that have an order.

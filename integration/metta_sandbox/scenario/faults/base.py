@@ -39,6 +39,8 @@ class FaultKind(Part):
     beside_nodes: ClassVar[bool] = False
     #: Whether its nodes must be containers.
     in_containers: ClassVar[bool] = False
+    #: Whether trials complete all the same where it strikes, unless the scenario says otherwise.
+    harmless: ClassVar[bool] = False
     #: Checks that need not hold where it strikes.
     voids: ClassVar[frozenset[str]] = frozenset()
 

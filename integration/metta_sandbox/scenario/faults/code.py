@@ -131,6 +131,7 @@ class Clock(CodeFault):
     """The wall clock of the trainer's process is off; its monotonic clocks are right."""
 
     key: ClassVar[str] = "clock"
+    harmless: ClassVar[bool] = True
     healing: ClassVar[str] = "it is right again; that of a process that ends is gone with it"
     proof: ClassVar[str] = (
         "the rank's wall clock was the kernel's, is off by this much, and is the kernel's again; "

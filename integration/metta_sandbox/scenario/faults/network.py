@@ -101,6 +101,7 @@ class Delay(OneWayFault):
     """What two hosts send each other arrives later, in its order."""
 
     key: ClassVar[str] = "delay"
+    harmless: ClassVar[bool] = True
     proof: ClassVar[str] = "how long datagrams between them took, take, and take again"
     example: ClassVar[str] = (
         "{delay: {between: [sweep-master, sweep-worker], by: 50ms, jitter: 10ms}, "
@@ -123,6 +124,7 @@ class Bandwidth(OneWayFault):
     """What two hosts send each other passes a narrow link, before which half a second waits."""
 
     key: ClassVar[str] = "bandwidth"
+    harmless: ClassVar[bool] = True
     proof: ClassVar[str] = "the rate at which datagrams between them arrived, arrive, and do again"
     example: ClassVar[str] = (
         "{bandwidth: {between: [sweep-master, sweep-worker], mbit: 10}, "

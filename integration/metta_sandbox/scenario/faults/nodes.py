@@ -29,13 +29,26 @@ class Kill(_NodeFault):
 
 
 class Terminate(_NodeFault):
-    """The node is told to end, as by a scheduler that takes it away."""
+    """The node is told to end, as by a scheduler that takes it away, and then loses its power."""
 
     key: ClassVar[str] = "terminate"
-    proof: ClassVar[str] = "the node's first process ran, and has ended"
+    proof: ClassVar[str] = (
+        "the node's first process ran, and has ended; with `grace`, what ran on it got SIGTERM, "
+        "and had ended, or was killed, when that was over"
+    )
     example: ClassVar[str] = (
         "{terminate: {node: sweep-worker}, when: {event: handoff.received, node: sweep-worker}}"
     )
+
+    grace: Duration | None = Field(
+        default=None,
+        description="How long after SIGTERM it takes until what still runs is killed: the notice "
+        "that clouds give. Default: a second, and no notice.",
+    )
+
+    def __str__(self) -> str:
+        notice = "" if self.grace is None else f" with {time(self.grace)} notice"
+        return f"{super().__str__()}{notice}"
 
 
 class Restart(_NodeFault):

@@ -32,7 +32,10 @@ class SignalFault(FaultKind):
     key: ClassVar[str] = "signal"
     family: ClassVar[Family] = "processes"
     healing: ClassVar[str] = "a process that was stopped by STOP goes on; no other can be healed"
-    proof: ClassVar[str] = "the process was there, and has ended by the signal or stands still"
+    proof: ClassVar[str] = (
+        "the process was there, and has ended by the signal, stands still, or has taken it with a "
+        "handler of its own"
+    )
     example: ClassVar[str] = (
         "{signal: {rank: 1, number: KILL}, when: {event: train.step, rank: 1, trial: 2, step: 1}}"
     )

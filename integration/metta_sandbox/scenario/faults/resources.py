@@ -29,6 +29,7 @@ class Cpu(OneNode):
     """The node gets a share of one processor and no more."""
 
     key: ClassVar[str] = "cpu"
+    harmless: ClassVar[bool] = True
     family: ClassVar[Family] = "resources"
     in_containers: ClassVar[bool] = True
     trigger: ClassVar[Triggered] = "may"

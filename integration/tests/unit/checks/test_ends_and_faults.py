@@ -46,4 +46,47 @@ def test_a_fault_makes_moot_what_it_says_and_nothing_else(kind: type) -> None:
     checks = standing(read(f"faults: [{kind.example}]"))
 
     assert kind.voids <= set(STANDING)
-    assert set(checks) == set(STANDING) - kind.voids
+    moot = kind.voids if kind.harmless else kind.voids | {"trials"}
+    assert set(checks) == set(STANDING) - moot
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "expect: [{trials: {completed: 1}}]",
+        "expect: [{exits: {status: 1, of: 1}}]",
+        "expect: [{ends: node_failed}]",
+        "faults: [{kill: {node: sweep-worker}, when: {after: 1s}}]",
+        "services: {api: [{route: 'POST /sweeps/{name}/runs/next', call: 1, status: 503}]}",
+    ],
+)
+def test_a_trial_may_fail_where_the_file_says_so(said: str) -> None:
+    assert "trials" not in standing(read(said))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "expect: [{ends: finished}]",
+        "expect: [{log: {contains: x}}]",
+        "faults: [{clock: {rank: 1, by: 1h}, when: {after: 1s}}]",
+    ],
+)
+def test_a_trial_must_complete_where_it_says_nothing_of_it(said: str) -> None:
+    assert "trials" in standing(read(said))
+
+
+def test_a_trial_that_was_tried_again_has_not_failed(played: Played) -> None:
+    played.change("trials/basic.r.2/trial.json", status="failed", retried=True)
+
+    assert played.judged("trials")[0] == "passed"
+
+
+@pytest.mark.parametrize("check", ["digests", "checkpoints", "trials"])
+def test_of_a_sweep_that_breaks_off_no_trial_need_complete(played: Played, check: str) -> None:
+    for run in ("basic.r.1", "basic.r.2"):
+        (played.folder / "trials" / run / "trial.json").unlink()
+    for ending, verdict in (("finished", "failed"), ("silent", "skipped")):
+        evidence = replace(played.evidence(), ending=ending)
+        assert STANDING[check].check(evidence).verdict == verdict

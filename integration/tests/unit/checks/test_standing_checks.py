@@ -100,6 +100,11 @@ SPOILT: list[tuple[str, Spoil, str]] = [
     ("sweep finished", update("rollout.finished", {"completed": 1}), "1 completed and 0 failed"),
     ("sweep finished", unlink(f"{TRIAL}/trial.json"), "trial 2 began and left no trial.json"),
     (
+        "trials",
+        lambda p: p.change(f"{TRIAL}/trial.json", status="failed", reason="rank 1 was killed"),
+        f"{TRIAL}/trial.json: failed: rank 1 was killed",
+    ),
+    (
         "hand-off",
         lambda p: p.drop("handoff.received", node_rank=1, trial=2),
         "trial 2 (basic.r.2): rank 0 sent it at +15.000s; sweep-worker never received it",
@@ -269,7 +274,7 @@ def test_a_failed_trial_needs_no_digest_checkpoint_or_score(played: Played) -> N
     played.wandb(RUN, history=[], summary={}, finished=False)
     update("rollout.finished", {"completed": 1, "failed": 1}, node_rank=0)(played)
 
-    found = evaluate(played.evidence())
+    found = evaluate(played.evidence({"trials": {"failed": 1}}))
 
     assert {result.name: result.detail for result in found if result.verdict != "passed"} == {}
 

@@ -13,7 +13,7 @@ from metta_sandbox.faults.code import EndRank, Poison, RaiseInRank, Skip, StartO
 from metta_sandbox.faults.control import MisguideApi, NameWrongly
 from metta_sandbox.faults.executor import Executor
 from metta_sandbox.faults.files import BlockWandbFolder, CorruptFile, damage
-from metta_sandbox.faults.nodes import KillNode, PauseNode, RestartNode
+from metta_sandbox.faults.nodes import KillNode, PauseNode, RestartNode, TerminateNode
 from metta_sandbox.faults.processes import SignalProcess
 from metta_sandbox.scenario.faults import (
     ApiFault,
@@ -28,6 +28,7 @@ from metta_sandbox.scenario.faults import (
     RunName,
     SignalFault,
     SkipCollective,
+    Terminate,
     WandbFolder,
 )
 
@@ -147,6 +148,61 @@ def test_a_signal_is_proven_by_what_it_does(
     executor.before()
 
     assert executor.during().holds is holds
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "status", "holds"),
+    [
+        (["caught"], ["caught"], None, True),
+        (["caught"], ["caught"], 1, True),
+        (["caught", "blocked"], ["caught", "blocked", "pending"], None, False),
+        (["ignored"], ["ignored"], None, False),
+        ([], [], 1, False),
+        ([], [], -15, True),
+    ],
+)
+def test_a_signal_is_proven_by_its_handler(
+    before: list[str], after: list[str], status: int | None, holds: bool
+) -> None:
+    group = {"group": "sweep", "pid": 7, "status": None}
+    told = iter([before, after])
+    executor = make(
+        SignalProcess,
+        SignalFault(rollout="sweep-worker", number=15),
+        group=lambda *_: group,
+        state_of=lambda *_: "S",
+        ask=lambda *_, **__: next(told),
+    )
+    assert executor.before().holds
+    group["status"] = status
+
+    assert executor.during().holds is holds
+
+
+@pytest.mark.parametrize("killed", [[], ["sweep"]])
+def test_a_node_that_got_notice_has_ended_once_it_says_so(killed: list[str]) -> None:
+    power, asked = Power(), []
+    terminate = make(
+        TerminateNode,
+        Terminate(node="sweep-worker", grace=30.0),
+        power=power,
+        ask=lambda *args, **more: asked.append((*args, more)),
+    )
+    assert terminate.before().holds
+    terminate.inject()
+    assert asked == [("sweep-worker", "notice", {"grace": 30.0})]
+    assert terminate.patience > 30
+    assert not terminate.during().holds
+
+    told = {"event": "node.ended", "seconds": 6.25, "killed": killed}
+    terminate.take({"type": "event", "node": "sweep-master", "record": told})
+    assert not terminate.during().holds
+    terminate.take({"type": "event", "node": "sweep-worker", "record": told})
+    assert not terminate.during().holds
+    power.now = "exited with status 0"
+    seen = terminate.during()
+    how = "SIGKILL after 6.2 s to what still ran" if killed else "all had ended after 6.2 s"
+    assert (seen.holds, seen.seen) == (True, f"sweep-worker exited with status 0; {how}")
 
 
 def test_damage_leaves_what_it_says() -> None:
