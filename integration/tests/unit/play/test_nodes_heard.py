@@ -146,6 +146,26 @@ def test_the_first_cause_is_the_reason(tmp_path: Path) -> None:
     assert ending.reason == "sweep-worker is lost: sweep-worker was killed by signal 9"
 
 
+@pytest.mark.parametrize("status", [0, -15, 1])
+def test_a_node_that_got_notice_counts_as_lost_however_it_used_it(
+    tmp_path: Path, status: int
+) -> None:
+    ending = follow(
+        tmp_path,
+        told("sweep-worker", "node.notice", signal="SIGTERM", grace=30.0, groups=["sweep"]),
+        ended("sweep-master", 0),
+        ended("sweep-worker", status),
+        ended("sweep-master", 1),
+        told("sweep-worker", "node.ended", seconds=6.25, killed=[]),
+        {"type": "lost", "node": "sweep-worker"},
+        fallen={"sweep-worker": "exited with status 0"},
+    )
+
+    how = "was preempted: SIGTERM with 30 s notice, all had ended after 6.2 s"
+    assert (ending.end, ending.how) == (End.NODE_LOST, how)
+    assert ending.reason == f"sweep-worker is lost: sweep-worker {how}"
+
+
 def test_a_node_whose_connection_broke_is_told_from_one_that_ended(tmp_path: Path) -> None:
     ending = follow(tmp_path, {"type": "lost", "node": "sweep-worker"})
 
