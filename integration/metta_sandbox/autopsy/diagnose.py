@@ -18,7 +18,12 @@ from metta_sandbox.autopsy.cause import Cause, Certainty
 from metta_sandbox.autopsy.deaths import clashed, death_of, failed_by_themselves, left_alone
 from metta_sandbox.autopsy.graph import graph_of, order, waits
 from metta_sandbox.autopsy.kinds import TRACKER, kind_of, what_holds
-from metta_sandbox.autopsy.meeting import cannot_reach, launcher_failed, meeting_differs
+from metta_sandbox.autopsy.meeting import (
+    cannot_reach,
+    launcher_failed,
+    launchers_differ,
+    meeting_differs,
+)
 from metta_sandbox.autopsy.members import Member
 from metta_sandbox.autopsy.rollouts import rollout_broke, rollout_died, rollout_hangs
 from metta_sandbox.autopsy.sentences import cause_of, of_rank, seen_of
@@ -38,6 +43,7 @@ def diagnose(case: Case) -> Cause | None:
         _node_silent,
         _different_overrides,
         _name_again,
+        launchers_differ,
         launcher_failed,
         _rank_failed,
         _no_number,

@@ -16,7 +16,7 @@ from metta_sandbox.autopsy.kinds import (
     UNREACHABLE,
     kind_of,
 )
-from metta_sandbox.autopsy.members import Member
+from metta_sandbox.autopsy.members import Member, Tree
 from metta_sandbox.autopsy.sentences import cause_of
 from metta_sandbox.autopsy.words import Exc
 
@@ -53,6 +53,68 @@ def cannot_reach(case: Case) -> Cause | None:
             case, "peer unreachable", what, node=member.node, rank=member.rank, call=call
         )
     return None
+
+
+def launchers_differ(case: Case) -> Cause | None:
+    """Find launchers of several nodes that were told things that can't go together."""
+    told = {
+        host: options
+        for host, tree in case.trees.items()
+        if (options := _options(tree)) and options.get("nodes", "1") != "1"
+    }
+    by_number: dict[str, list[str]] = {}
+    for host, options in told.items():
+        by_number.setdefault(options.get("node rank", ""), []).append(host)
+    for number, hosts in by_number.items():
+        if number and len(hosts) > 1:
+            free = sorted({str(each) for each in range(len(case.hosts))} - set(by_number))
+            odd = next((one for one in hosts if str(case.hosts.index(one)) != number), hosts[-1])
+            what = (
+                f"{' and '.join(hosts)} were both started as node {number} by their launchers, "
+                f"and nobody as node {', '.join(free)}"
+            )
+            return _of_launcher(case, odd, what)
+    for name in ("nodes", "port", "address"):
+        values = {host: options[name] for host, options in told.items() if name in options}
+        if len(set(values.values())) > 1:
+            counts = Counter(values.values())
+            odd = min(values, key=lambda host: (counts[values[host]], -case.hosts.index(host)))
+            each = ", ".join(f"{host} {value}" for host, value in values.items())
+            return _of_launcher(case, odd, f"the launchers were told different {name}: {each}")
+    return None
+
+
+def _of_launcher(case: Case, host: str, what: str) -> Cause:
+    return cause_of(
+        case,
+        "rank missing at rendezvous",
+        what,
+        node=host,
+        rank=case.hosts.index(host),
+        evidence=("the launchers' arguments",),
+    )
+
+
+#: What launchers call what they are told: torchrun, and accelerate.
+_NAMES = {
+    "node rank": ("node-rank", "machine-rank"),
+    "nodes": ("nnodes", "num-machines"),
+    "port": ("master-port", "main-process-port"),
+    "address": ("master-addr", "main-process-ip", "rdzv-endpoint"),
+}
+
+
+def _options(tree: Tree) -> dict[str, str]:
+    """Read what the launcher of a node was told."""
+    pid = next((pid for pid in sorted({*tree.lives, *tree.processes}) if tree.is_launcher(pid)), 0)
+    words = tree.words(pid).replace("=", " ").split()
+    known = {name: key for key, names in _NAMES.items() for name in names}
+    found: dict[str, str] = {}
+    for word, value in zip(words, words[1:], strict=False):
+        key = known.get(word.lstrip("-").replace("_", "-"))
+        if key is not None and word.startswith("--"):
+            found[key] = value
+    return found
 
 
 def meeting_differs(case: Case) -> Cause | None:
