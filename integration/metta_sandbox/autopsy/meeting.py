@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -110,7 +111,7 @@ def _options(tree: Tree) -> dict[str, str]:
     words = tree.words(pid).replace("=", " ").split()
     known = {name: key for key, names in _NAMES.items() for name in names}
     found: dict[str, str] = {}
-    for word, value in zip(words, words[1:], strict=False):
+    for word, value in itertools.pairwise(words):
         key = known.get(word.lstrip("-").replace("_", "-"))
         if key is not None and word.startswith("--"):
             found[key] = value

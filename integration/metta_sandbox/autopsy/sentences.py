@@ -24,7 +24,8 @@ def of_rank(
     evidence: Sequence[str] = (),
 ) -> Cause:
     """Name a rank, what it did or is at, and who waits for it."""
-    at = f" in {call}" if call and call not in what and kind not in _HELD else ""
+    place = call.rpartition(", ")[2]
+    at = f" in {call}" if call and place not in what and kind not in _HELD else ""
     return cause_of(
         case,
         kind,
