@@ -21,8 +21,9 @@ from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.progress import Progress
 from metta_sandbox.stack.base import Stack, StackPlan
 from metta_sandbox.stack.lease import Owner
+from metta_sandbox.stack.marks import remove_run
 from metta_sandbox.stack.pool import Keepable, Pool, Sharing
-from metta_sandbox.stack.process import ProcessStack, remove_run, seeded
+from metta_sandbox.stack.process import ProcessStack, seeded
 from metta_sandbox.stack.provision import Provision
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from functools import partial
 
 from metta_sandbox.stack.containers import client
 from metta_sandbox.stack.lease import KEYS, LABEL, Owner, leased
+from metta_sandbox.stack.marks import all_run_folders, marked_processes, read_owner
 from metta_sandbox.stack.owners import Fate, here
-from metta_sandbox.stack.process import all_run_folders, marked_processes, read_owner
 from metta_sandbox.stack.standing import standing_run
 
 #: How an engine's client lists what carries labels, and removes it.

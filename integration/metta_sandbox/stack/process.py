@@ -10,18 +10,14 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from metta_sandbox.errors import StackError
 from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.node.agent.sprout import at_start
 from metta_sandbox.ports import HeldPort
@@ -37,25 +33,15 @@ from metta_sandbox.stack.credentials import (
     tokens_of,
 )
 from metta_sandbox.stack.ends import describe_end, last_words
-from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
+from metta_sandbox.stack.marks import RUN_MARK, remove_processes, run_folder
 from metta_sandbox.stack.node_environment import NodeSpec, node_environment
 from metta_sandbox.words import many
 
 #: Variables of the caller's that a node keeps; everything else stays outside.
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-_RUN_MARK = "METTA_STACK"
-#: Where runs have their folders. Found once, since a run's own temporary files lie in its folder.
-_TEMP = Path(tempfile.gettempdir())
-#: Carried by what a run's own process starts, so that it is found when that one was killed.
-_CLIENT_MARK = "METTA_SANDBOX_RUN"
-#: Where a run's folder tells whose it is.
-_OWNER = "owner.json"
 #: A node's variables that count when an interpreter starts are the same for all nodes.
 _ANY_NODE = NodeSpec(API, 0, 1, "", 0, "", "", "", "", "")
-#: Seconds that processes get to end, at each step from patience to force.
-_END = 10.0
-_LOOK = 0.02
 
 
 class ProcessStack:
@@ -290,7 +276,7 @@ class ProcessStack:
         home = self.folder / host
         return {
             **local_environment(self._bins, home),
-            _RUN_MARK: f"{self._plan.run}/{self._plan.scenario}",
+            RUN_MARK: f"{self._plan.run}/{self._plan.scenario}",
             **env,
         }
 
@@ -330,7 +316,7 @@ def seeded(run: str, python: str, nodes: int) -> Iterator[None]:
     environment = {
         **local_environment([str(Path(python).parent)], run_folder(run)),
         **at_start(node_environment(_ANY_NODE)),
-        _RUN_MARK: f"{run}/seeds",
+        RUN_MARK: f"{run}/seeds",
     }
     seeds = Seeds(run_folder(run), python, environment)
     try:
@@ -339,144 +325,6 @@ def seeded(run: str, python: str, nodes: int) -> Iterator[None]:
     finally:
         with uninterrupted():
             seeds.stop()
-
-
-def run_folder(run: str) -> Path:
-    """Return where a run keeps sockets and homes; short, as paths of Unix sockets must be."""
-    return _TEMP / f"metta-{os.getuid()}" / run
-
-
-@contextmanager
-def belonging_to(run: str) -> Iterator[None]:
-    """Let what this process starts meanwhile, and all temporary files, be found as the run's.
-
-    It starts clients of an engine, and pip; and W&B makes temporary folders when it is imported.
-    """
-    temp = run_folder(run) / "tmp"
-    temp.mkdir(parents=True, exist_ok=True)
-    owner = temp.with_name(_OWNER)
-    owner.write_text(json.dumps(Owner(run).told()))
-    before = {name: os.environ.get(name) for name in (_CLIENT_MARK, "TMPDIR")}
-    os.environ.update({_CLIENT_MARK: run, "TMPDIR": str(temp)})
-    tempfile.tempdir = None  # to be found anew
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
-        tempfile.tempdir = None
-        shutil.rmtree(temp, ignore_errors=True)
-        with suppress(OSError):
-            if list(temp.parent.iterdir()) == [owner]:
-                owner.unlink()
-            temp.parent.rmdir()
-
-
-def all_run_folders() -> list[Path]:
-    """List the folders that this user's runs have here, of whatever home."""
-    try:
-        return sorted(each for each in run_folder("").iterdir() if each.is_dir())
-    except OSError:
-        return []
-
-
-def read_owner(folder: Path) -> Owner:
-    """Read whose a run's folder is. Where it does not tell, that stays empty."""
-    told = {}
-    with suppress(OSError, ValueError, TypeError):
-        told = dict(json.loads((folder / _OWNER).read_text()))
-    kind = {"kind": "standing"} if folder.name.startswith("standing-") else {}
-    return Owner.of_told({**kind, **told, "run": folder.name})
-
-
-def marked_processes() -> Iterator[tuple[int, str, Owner]]:
-    """Find the processes of all runs that this user may look at; whose each is says its folder."""
-    marks = {f"{_RUN_MARK}=".encode(), f"{_CLIENT_MARK}=".encode()}
-    for pid in _carrying(lambda one: any(map(one.startswith, marks))):
-        with suppress(OSError):
-            told = (Path("/proc") / str(pid) / "environ").read_bytes().decode(errors="replace")
-            named = dict(one.partition("=")[::2] for one in told.split("\0"))
-            run = (named.get(_RUN_MARK) or named.get(_CLIENT_MARK) or "").partition("/")[0]
-            places = [Path(named.get(name, "/")) for name in ("HOME", "TMPDIR")]
-            folders = [each for one in places for each in one.parents if each.name == run]
-            # As it sees it, which may be in a container.
-            root = Path("/proc") / str(pid) / "root"
-            yield pid, run, read_owner(root / (folders or [Path("/", run)])[0].relative_to("/"))
-
-
-def remove_run(run: str) -> None:
-    """Remove all that a run has left on this machine as processes and their files.
-
-    Raises:
-        StackError: Processes of the run do not end.
-
-    """
-    remove_processes(run)
-    _end_clients(run)
-    shutil.rmtree(run_folder(run), ignore_errors=True)
-    remove_copies(run)
-
-
-def remove_processes(run: str, scenario: str | None = None) -> None:
-    """Kill every process of a run (of one of its scenarios), and wait until they are gone.
-
-    Needs ``/proc``; else does nothing.
-
-    Raises:
-        StackError: They do not end.
-
-    """
-    mark = f"{_RUN_MARK}={run}/{scenario or ''}".encode()
-
-    def ours(variable: bytes) -> bool:
-        return variable == mark or (not scenario and variable.startswith(mark))
-
-    if not _gone(ours, signal.SIGKILL, _END):
-        raise StackError(f"processes of the run {run} do not end", "metta-sandbox clean")
-
-
-def _end_clients(run: str) -> None:
-    """End what a dead run's own process had started.
-
-    An engine's client gets time to end by itself: what it has asked for comes into being, later
-    even, if it is cut off.
-
-    Raises:
-        StackError: They do not end.
-
-    """
-    mark = f"{_CLIENT_MARK}={run}".encode()
-    for number, patience in ((0, _END), (signal.SIGTERM, _END), (signal.SIGKILL, _END)):
-        if _gone(mark.__eq__, number, patience):
-            return
-    raise StackError(f"processes that the run {run} started do not end", "metta-sandbox clean")
-
-
-def _gone(ours: Callable[[bytes], bool], number: int, patience: float) -> bool:
-    """Send a signal (0: none) to whoever has such a variable, until all are gone or time is up."""
-    deadline = time.monotonic() + patience
-    told: set[int] = set()
-    while found := _carrying(ours):
-        for pid in found - told:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, number)
-        told |= found
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_LOOK)
-    return True
-
-
-def _carrying(ours: Callable[[bytes], bool]) -> set[int]:
-    """Find the other processes that were started with such a variable."""
-    found = set()
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if any(map(ours, (entry / "environ").read_bytes().split(b"\0"))):
-                found.add(int(entry.name))
-    return found - {os.getpid()}
 
 
 def _short(name: str) -> str:
