@@ -40,6 +40,7 @@ class Call:
         thread: The thread that is at it, if that is not the main one.
         why: What it waits for, in words, where that is known.
         ended: What ended the thread or child that it waits for in vain.
+        peers: With which ranks it communicates: ``("src", 1)``.
         inner: The file of its innermost call.
         deadlock: Whether it waits for threads that wait for it.
         at: The line on which its main thread waits for what ``place`` tells of, if that is another.
@@ -57,6 +58,7 @@ class Call:
     function: str = ""
     deadlock: bool = False
     inner: str = ""
+    peers: tuple[tuple[str, int], ...] = ()
 
     @property
     def waits_for_others(self) -> bool:
@@ -149,11 +151,18 @@ def _classified(thread: Thread) -> Call:
         name, rendezvous = collective
         if (doing := _at_work(thread)) is not None:
             return _call(doing, name, own)
-        return _call(Doing.RENDEZVOUS if rendezvous else Doing.COLLECTIVE, name, own)
+        call = _call(Doing.RENDEZVOUS if rendezvous else Doing.COLLECTIVE, name, own)
+        return replace(call, peers=_peers(frames))
     if _HAND_OFF.search(inner.file) and "_store" in inner.source:
         return _call(Doing.RENDEZVOUS, inner.function, own)
     doing, name = _local(thread, own)
     return _call(doing, name, own or inner)
+
+
+def _peers(frames: tuple[Frame, ...]) -> tuple[tuple[str, int], ...]:
+    """Read with which ranks the outermost call of torch.distributed communicates."""
+    told = next((one.args for one in reversed(frames) if one.args), {})
+    return tuple((name, int(value)) for name, value in told.items() if name in {"src", "dst"})
 
 
 def _at_work(thread: Thread) -> Doing | None:

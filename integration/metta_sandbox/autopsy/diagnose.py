@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from metta_sandbox.autopsy.calls import Doing
 from metta_sandbox.autopsy.case import Case
-from metta_sandbox.autopsy.cause import Cause, Certainty
+from metta_sandbox.autopsy.cause import Cause, Certainty, Kind
 from metta_sandbox.autopsy.deaths import clashed, death_of, failed_by_themselves, left_alone
 from metta_sandbox.autopsy.graph import graph_of, order, waits
 from metta_sandbox.autopsy.kinds import TRACKER, kind_of, what_holds
@@ -149,6 +149,9 @@ def _rank_failed(case: Case) -> Cause | None:
     kind, what, call = death_of(case, first)
     if kind == "rank missing at rendezvous":
         return None
+    lost = case.lost.get(first.rank)
+    if kind == "process died" and lost is not None and (first.status or 0) > 0:
+        kind, what = "NaN", f"{what}, after it had no number at step {lost.step}: {lost.line}"
     again = f", in attempt {first.generation + 1}" if first.generation else ""
     certainty: Certainty = "certain" if first.status is not None else "likely"
     return of_rank(case, first, kind, f"{what}{again}", call, certainty=certainty)
@@ -358,6 +361,8 @@ def _all_wait(case: Case) -> Cause | None:
         assert one.call is not None
         return one.call.name, one.call.place
 
+    if (astray := _astray(case, alive)) is not None:
+        return astray
     places = Counter(where(one) for one in alive)
     if len(places) > 1:
         common = max(places.values())
@@ -375,8 +380,72 @@ def _line(member: Member) -> int:
     return int(number) if number.isdigit() else 0
 
 
+def _astray(case: Case, alive: Sequence[Member]) -> Cause | None:
+    """Find a rank that another one waits to hear from, while it communicates with a third."""
+    by_rank = {one.rank: one for one in alive}
+    for one in alive:
+        assert one.call is not None
+        if one.call.name != "recv":
+            continue
+        for source in (rank for name, rank in one.call.peers if name == "src"):
+            other = by_rank.get(source)
+            if other is None or other.call is None or other.call.name not in {"send", "recv"}:
+                continue
+            if one.rank in (rank for _, rank in other.call.peers):
+                continue
+            peers = ", ".join(f"{name} {rank}" for name, rank in other.call.peers)
+            if other.call.name == "send":
+                what = f"sends elsewhere ({peers}) than rank {one.rank}, which waits for it,"
+                return of_rank(
+                    case, other, "collective mismatch", what, str(other.call), certainty="likely"
+                )
+    return None
+
+
+def _other_arguments(case: Case, alive: Sequence[Member]) -> Cause | None:
+    """Find ranks that are in the same call with other sources or destinations, or other groups."""
+    told = {one.rank: _arguments(one) for one in alive}
+    counts = Counter(told.values())
+    if len(counts) < 2 or any(one.call is None for one in alive):  # noqa: PLR2004 - all alike
+        return None
+    common = max(counts.values())
+    rare = [one for one in alive if counts[told[one.rank]] < common]
+    odd = (rare or alive)[-1]
+    other = next(one for one in alive if told[one.rank] != told[odd.rank])
+    what = (
+        f"rank {odd.rank} ({odd.node}) is in {odd.call} with {_said(told[odd.rank])} "
+        f"where rank {other.rank} ({other.node}) has {_said(told[other.rank])}"
+    )
+    return cause_of(
+        case,
+        "collective mismatch",
+        what if rare else f"{what}; which one is right is not known",
+        node=odd.node,
+        rank=odd.rank if rare else None,
+        call=str(odd.call),
+        certainty="certain" if rare else "unknown",
+        evidence=("stack", "collectives"),
+    )
+
+
+Arguments = tuple[tuple[str, int | str], ...]
+
+
+def _arguments(member: Member) -> Arguments:
+    """Give with whom a rank communicates, and in which process group, as far as that is known."""
+    peers: Arguments = member.call.peers if member.call else ()
+    entries = member.recorded.entries if member.recorded else ()
+    return (*peers, *((("group", entries[-1].group),) if entries and not peers else ()))
+
+
+def _said(arguments: Arguments) -> str:
+    return ", ".join(f"{name} {value}" for name, value in arguments) or "none"
+
+
 def _together(case: Case, alive: Sequence[Member]) -> Cause:
     """Say what is known where all ranks wait in the same call."""
+    if (cause := _other_arguments(case, alive)) is not None:
+        return cause
     unsent = [one for one in alive if _sends_in_vain(one)]
     first = (unsent or alive)[0]
     call = first.call
@@ -384,12 +453,21 @@ def _together(case: Case, alive: Sequence[Member]) -> Cause:
         what = f"sends to a peer that does not take it, in {call}"
         return of_rank(case, first, "peer unreachable", what, str(call), certainty="likely")
     if call is not None and call.doing is Doing.RENDEZVOUS:
-        what = f"waits with all others at the rendezvous, in {call}"
-        return of_rank(
-            case, first, "rank missing at rendezvous", what, str(call), certainty="unknown"
-        )
-    what = f"waits with all others in {call}"
-    return of_rank(case, first, "peer unreachable", what, str(call), certainty="unknown")
+        what = f"all ranks wait at the rendezvous, in {call}, and none is missing"
+        kind: Kind = "rank missing at rendezvous"
+    else:
+        what = f"all ranks wait in {call}, and none is missing"
+        kind = "deadlock" if call is not None and call.name == "recv" else "peer unreachable"
+    return cause_of(
+        case,
+        kind,
+        what,
+        node=first.node,
+        step=first.step,
+        call=str(call),
+        certainty="unknown",
+        evidence=seen_of(first),
+    )
 
 
 def _sends_in_vain(member: Member) -> bool:

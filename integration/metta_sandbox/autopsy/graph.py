@@ -73,6 +73,9 @@ def _edges(case: Case, member: Member) -> list[WaitFor]:
     if named := _named(member):
         told = "it says so itself"
         return [_edge(member, one, call, told) for one in others if one.rank in named]
+    if peers := _peers(member):
+        told = "the call's own arguments"
+        return [_edge(member, one, call, told) for one in others if one.rank in peers]
     last = _last(member)
     if last is not None and not (member.call and member.call.doing is Doing.RENDEZVOUS):
         absent = [one for one in others if _is_behind(one, last)]
@@ -84,6 +87,18 @@ def _edges(case: Case, member: Member) -> list[WaitFor]:
     if absent:
         return [_edge(member, one, call, ASSUMED) for one in absent]
     return [WaitFor(rank=member.rank, awaited=None, call=call, evidence="nobody is elsewhere")]
+
+
+#: Calls that wait for one rank alone.
+_TO_ONE = {"recv": "src", "broadcast": "src", "scatter": "src", "send": "dst"}
+
+
+def _peers(member: Member) -> set[int]:
+    """Name the one rank for which a call waits, if it says so."""
+    call = member.call
+    if call is None or call.name not in _TO_ONE:
+        return set()
+    return {rank for name, rank in call.peers if name == _TO_ONE[call.name]} - {member.rank}
 
 
 def _edge(member: Member, other: Member, call: str, evidence: str) -> WaitFor:

@@ -34,8 +34,11 @@ MISMATCH = re.compile(r"[Mm]ismatch between collectives|op\.preamble\.length|do(
 #: What is said of waiting in vain.
 TIMED_OUT = re.compile(r"[Tt]imed? ?out|Timeout")
 AT_RENDEZVOUS = re.compile(r"rendezvous|init_process_group|_create_c10d_store")
-#: A value that is no number, as programs say it; no part of a name or a path.
-_NO_NUMBER = re.compile(r"(?<![\w./-])(nan|NaN|NAN|[+-]?inf)(?![\w/-]|\.\w)")
+#: A value that is no number, as programs say it; no part of a name, a path or a sentence.
+_NO_NUMBER = re.compile(
+    r"(?:\b(?:is|was|are|became|got|has|have|contains?|to|value|values|of|or)|[=:,(\[])\s*['\"]?"
+    r"(?:nan|NaN|NAN|[+-]?inf)(?![\w./-]*[\w/-])",
+)
 #: Exceptions by which the system itself speaks.
 _OF_THE_SYSTEM = frozenset(
     {"OSError", "IOError", "gaierror", "PermissionError", "ConnectionError", "DistNetworkError"}
@@ -81,9 +84,8 @@ def kind_of(error: Exc) -> Kind:
         return "tracker failed"
     if TIMED_OUT.search(text) and any(AT_RENDEZVOUS.search(call) for call in error.calls):
         return "rank missing at rendezvous"
-    if name in _OF_NUMBERS and _NO_NUMBER.search(error.message):
-        return "NaN"
-    if not name and _METRIC.search(error.message):
+    numbers = name in _OF_NUMBERS and _NO_NUMBER.search(error.message)
+    if numbers or (name in {"", *_OF_NUMBERS} and _METRIC.search(error.message)):
         return "NaN"
     return "exception"
 

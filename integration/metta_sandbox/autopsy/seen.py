@@ -10,12 +10,16 @@ class _Seen(BaseModel):
 
 
 class Frame(_Seen):
-    """One call on a thread's stack."""
+    """One call on a thread's stack.
+
+    ``args`` are the ranks with which a call of ``torch.distributed`` communicates, such as ``src``.
+    """
 
     function: str
     file: str
     line: int
     source: str = ""
+    args: dict[str, str] = {}
 
     @property
     def place(self) -> str:

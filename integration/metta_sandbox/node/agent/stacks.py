@@ -24,6 +24,10 @@ _AT_ONCE = 8
 #: What is quoted of a line of source, at most.
 _LONGEST = 160
 
+#: Where calls say with whom they communicate, and how.
+_C10D = "torch/distributed/distributed_c10d.py"
+_PEERS = frozenset({"src", "dst", "group_src", "group_dst"})
+
 #: Threads, and what went wrong, by pid.
 Threads = Dict[int, List[Dict[str, Any]]]
 Problems = Dict[int, str]
@@ -62,7 +66,7 @@ def dumps(program: str, hows: Mapping[int, List[str]], patience: float) -> Tuple
         left = deadline - time.monotonic()
         if left <= 0:
             raise subprocess.TimeoutExpired(program, patience)
-        command = [program, "dump", "--json", *hows[pid], "--pid", str(pid)]
+        command = [program, "dump", "--json", "--locals", *hows[pid], "--pid", str(pid)]
         return subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=left, check=False
         )
@@ -113,6 +117,7 @@ def _thread(told: Dict[str, Any]) -> Dict[str, Any]:
             "file": frame["filename"],
             "line": frame["line"],
             "source": linecache.getline(frame["filename"], frame["line"]).strip()[:_LONGEST],
+            "args": _arguments(frame),
         }
         for frame in calls
         if not _is_native(frame)
@@ -124,6 +129,17 @@ def _thread(told: Dict[str, Any]) -> Dict[str, Any]:
         "owns_gil": bool(told.get("owns_gil")),
         "frames": frames,
         "native": [_outline(frame) for frame in calls] if any(map(_is_native, calls)) else [],
+    }
+
+
+def _arguments(frame: Dict[str, Any]) -> Dict[str, str]:
+    """Take with whom a call of torch.distributed communicates; no other variable is kept."""
+    if not frame["filename"].endswith(_C10D):
+        return {}
+    return {
+        one["name"]: one["repr"]
+        for one in frame.get("locals") or ()
+        if one["name"] in _PEERS and str(one["repr"]).isdigit()
     }
 
 

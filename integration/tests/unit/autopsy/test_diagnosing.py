@@ -426,3 +426,43 @@ def test_a_command_that_broke_comes_before_a_rank_that_waits_for_the_one_it_woul
     left = Exc("RuntimeError", "Connection closed by peer")
     cause = named(case([*started(1), ended], seen, rollout_errors={HOSTS[1]: left}))
     assert (cause.kind, cause.rank) == ("straggler", 0)
+
+
+def talks(call: str, line: int = 23, **args: int) -> tuple[Frame, ...]:
+    told = {name: str(rank) for name, rank in args.items()}
+    inner = Frame(function=call, file=C10D, line=1, source="work.wait()", args=told)
+    mine = Frame(function="main", file="/work/train.py", line=line, source=f"dist.{call}(x)")
+    return (inner, mine)
+
+
+def test_who_broadcasts_from_another_source_is_told_and_of_two_none_is_accused() -> None:
+    seen = looks(process(100, talks("broadcast", src=1)), process(101, talks("broadcast", src=0)))
+    cause = named(case(started(), seen))
+    assert (cause.kind, cause.rank, cause.certainty) == ("collective mismatch", None, "unknown")
+    assert "src 0" in cause.sentence
+    assert "src 1" in cause.sentence
+
+
+def test_all_ranks_in_one_call_accuse_none() -> None:
+    seen = looks(process(100, talks("recv", src=1)), process(101, talks("recv", src=0)))
+    cause = named(case(started(), seen))
+    assert (cause.kind, cause.rank, cause.certainty) == ("deadlock", None, "unknown")
+    assert {(one.rank, one.awaited) for one in cause.waits} == {(0, 1), (1, 0)}
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("loss is nan", "NaN"),
+        ("loss became NaN at step 4", "NaN"),
+        ("got inf", "NaN"),
+        ("no review; NaN replies", "exception"),
+        ("configs/inf.yaml is empty", "exception"),
+        ("tensor does not match the template", "exception"),
+        ("Connection refused by the cache", "exception"),
+    ],
+)
+def test_words_count_only_where_they_are_meant(message: str, kind: str) -> None:
+    own = Exc("ValueError", message, "t.py:2", "f", calls=("f",), files=("/work/t.py",), exact=True)
+    cause = named(case([*started(), exited(1, 1)], errors={1: own}))
+    assert (cause.kind, cause.rank) == (kind, 1)

@@ -69,4 +69,6 @@ def test_nobody_asks_for_them_by_itself(
     threads, _, native = stacks(spy, [8], set())
     assert threads[8][0]["native"] == []
     assert native == {}
-    assert (tmp_path / "asked").read_text().split(os.linesep)[:-1] == ["dump --json --pid 8"]
+    assert (tmp_path / "asked").read_text().split(os.linesep)[:-1] == [
+        "dump --json --locals --pid 8"
+    ]
