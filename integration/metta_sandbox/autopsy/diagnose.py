@@ -406,7 +406,8 @@ def _other_arguments(case: Case, alive: Sequence[Member]) -> Cause | None:
     """Find ranks that are in the same call with other sources or destinations, or other groups."""
     told = {one.rank: _arguments(one) for one in alive}
     counts = Counter(told.values())
-    if len(counts) < 2 or any(one.call is None for one in alive):  # noqa: PLR2004 - all alike
+    names = {one.call.name if one.call else "" for one in alive}
+    if len(counts) < 2 or names & {"", "send", "recv"}:  # noqa: PLR2004 - all alike
         return None
     common = max(counts.values())
     rare = [one for one in alive if counts[told[one.rank]] < common]
