@@ -28,6 +28,7 @@ from metta_sandbox.checks import (
     tracking,
     trials,
     values,
+    world_size,
 )
 from metta_sandbox.checks.evidence import Evidence, EvidenceError
 from metta_sandbox.checks.judgement import Judgement, unclear
@@ -103,6 +104,9 @@ STANDING: dict[str, Standing] = {
     "digests": Standing(
         digests.check, "parameters are equal on all ranks at the end of each completed trial"
     ),
+    "world size": Standing(
+        world_size.check, "the ranks of each completed trial form one process group"
+    ),
     "W&B runs": Standing(
         tracking.check, "each trial has one offline run, whole, written by rank 0 only"
     ),
@@ -124,6 +128,8 @@ def standing(scenario: Scenario) -> dict[str, Standing]:
     if not trainer.bundled and (trainer.score is None or trainer.score.source != "evaluate"):
         # Only the bundled trainer, and one that is scored by its checkpoint, must leave one.
         checks.pop("checkpoints", None)
+    if trainer.world_size == "any":
+        checks.pop("world size", None)
     for name in _not_asked_for(scenario):
         checks.pop(name, None)
     if scenario.services.api:
@@ -142,8 +148,9 @@ def _not_asked_for(scenario: Scenario) -> Iterator[str]:
             yield "trials"
         if isinstance(item.said, Ends) and item.said.how != "finished":
             yield from ("trials", "sweep finished", "hand-off", "W&B runs", "API calls", "commands")
+            yield "world size"
         if _expects_none(item.said):
-            yield from ("digests", "checkpoints")
+            yield from ("digests", "checkpoints", "world size")
     if scenario.services.api:
         # A control plane that answers otherwise is a fault, too.
         yield "trials"
@@ -201,6 +208,7 @@ def judged(
         expected=expected,
         seen=judgement.seen or judgement.detail,
         where=judgement.where,
+        warning=judgement.doubt,
         asked_by=asked_by,
         seconds=time.perf_counter() - began,
     )

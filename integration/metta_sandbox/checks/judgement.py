@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from metta_sandbox.verdict import Verdict
@@ -45,6 +45,7 @@ class Judgement:
         detail: All that is worth telling, for reading.
         seen: What was seen alone; empty if it is the detail.
         where: The places in the artifacts that show it.
+        doubt: What is worth a look although it holds; or empty.
 
     """
 
@@ -52,6 +53,11 @@ class Judgement:
     detail: str
     seen: str = ""
     where: tuple[str, ...] = ()
+    doubt: str = ""
+
+    def warning(self, doubt: str) -> Judgement:
+        """Give the same with a word of warning."""
+        return replace(self, doubt=doubt)
 
 
 def judge(

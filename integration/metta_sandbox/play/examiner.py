@@ -24,6 +24,7 @@ from metta_sandbox.autopsy.losses import Lost, first_lost
 from metta_sandbox.autopsy.progress import gets_on
 from metta_sandbox.autopsy.seen import NodeLook, Recorded
 from metta_sandbox.autopsy.words import Exc, last_error, last_said
+from metta_sandbox.checks import world_size
 from metta_sandbox.node.agent.load import slowed
 from metta_sandbox.play.beside import Executed
 from metta_sandbox.play.steady import Execute
@@ -138,6 +139,9 @@ class Examiner:
 
     def keep(self, folder: Path) -> None:
         """Write what was seen, and what was made of it, into the scenario's artifacts."""
+        lives = {host: read_lives(self._run_folder, host) for host in self._scenario.hosts}
+        if told_of := world_size.to_json(lives):
+            write_text(folder / world_size.FILE_NAME, told_of)
         remove_lives(self._run_folder)
         if not self._looks and not self._causes:
             return

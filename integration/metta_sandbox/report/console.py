@@ -91,10 +91,13 @@ class Reporter:
             self._show(result)
 
     def _show(self, result: ScenarioResult) -> None:
-        if self._quiet and result.verdict in (Verdict.PASSED, Verdict.SKIPPED):
+        warnings = [check.warning for check in result.checks if check.warning]
+        if self._quiet and result.verdict in (Verdict.PASSED, Verdict.SKIPPED) and not warnings:
             return
         head = Text.assemble(_badge(result.verdict), f" {result.name}")
         head.append(f"  {many(result.nodes, 'node')} on {result.engine}, {result.seconds:.1f} s")
+        for warning in warnings:
+            head.append("  warning: ", "bold yellow").append(warning)
         self._print(head)
         if result.verdict is not Verdict.PASSED:
             for cause in result.causes:

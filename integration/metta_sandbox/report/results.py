@@ -72,6 +72,9 @@ class CheckResult(_Result):
         description="The scenario's key that asks for it, such as expect[0]; empty for what "
         "always must hold.",
     )
+    warning: str = Field(
+        default="", description="What is worth a look although it holds; it decides nothing."
+    )
     seconds: float = Field(default=0, ge=0, description="How long it took to judge.")
 
 

@@ -134,6 +134,12 @@ class Trainer(Part):
         description="Modules that a warm launcher imports beforehand, beside torch's.",
     )
     ranks_per_node: int = Field(default=1, ge=1, le=16, description="How many ranks on each node.")
+    world_size: Annotated[int, Field(ge=1)] | Literal["any"] | None = Field(
+        default=None,
+        description="How many ranks the process groups of torch.distributed must have. Default: "
+        "all, as nodes and ranks_per_node say, and a trial whose ranks never formed one completes "
+        "with a warning; with a number it must form one; `any` asks for nothing.",
+    )
     overrides_style: Literal["hydra", "flags", "env", "file"] = Field(
         default="hydra",
         description="How a trainer of yours gets the overrides: key=value, --key value, variables "

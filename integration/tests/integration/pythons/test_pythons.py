@@ -79,7 +79,9 @@ def test_a_new_project_begins_and_all_scenarios_are_valid(python: Path, tmp_path
     first = run(sandbox, "validate", cwd=tmp_path)
     assert first == "scenarios/first.yaml: first is valid\n"
     assert "cookbook" in run(sandbox, "validate", "scenarios")
-    planned = run(sandbox, "launch", "--dry-run", "--", "sweep", "run=test", "trainer.lr=1")
+    planned = run(
+        sandbox, "launch", "--dry-run", "--", "sweep", "run=test", "trainer.total_timesteps=50"
+    )
     assert "sweep" in planned
 
 

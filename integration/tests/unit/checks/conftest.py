@@ -118,6 +118,8 @@ class Played:
         self.write("logs/dummy-api.log", "api is up\n")
         for trial in range(1, trials + 1):
             self._trial(trial)
+        both = [(trial, node) for trial in range(1, trials + 1) for node in (0, 1)]
+        self.met(*({"trial": trial, "rank": node, "groups": [[node, 2]]} for trial, node in both))
         self.emit("rollout.finished", 0, completed=trials, failed=0)
         self.emit("rollout.finished", 1)
 
@@ -160,6 +162,11 @@ class Played:
 
     def emit(self, event: str, node: int, **fields: Any) -> None:
         self.events.append({"event": event, "node": HOSTS[node], "node_rank": node, **fields})
+
+    def met(self, *ranks: dict[str, Any]) -> None:
+        """Write what ranks told of the process groups that they formed, as (number, size)."""
+        told = [{"node": HOSTS[each["rank"] % 2], "pid": 9, **each} for each in ranks]
+        self.write("groups.json", json.dumps(told))
 
     def call(self, method: str, path: str, response: Any, status: int | None = 200) -> None:
         route = path.replace("/basic", "/{name}")

@@ -151,6 +151,11 @@ SPOILT: list[tuple[str, Spoil, str]] = [
         update("train.finished", {"digest": "f" * 64}, rank=1, run=RUN),
         "basic.r.2: train.finished of rank 1 is ffffffffffff",
     ),
+    (
+        "world size",
+        lambda p: p.met({"trial": 2, "rank": 1, "groups": [[0, 1]]}),
+        "basic.r.2): process group of rank 1 on sweep-worker: expected 2 ranks, saw 1",
+    ),
     ("digests", lambda p: p.write(f"{TRIAL}/rank-0.digest", "e" * 64), "of rank 0 is eeeeeeeeeeee"),
     ("digests", lambda p: p.drop("train.finished", rank=1, run=RUN), "ranks [0, 1], saw [0]"),
     ("digests", unlink(f"{TRIAL}/rank-0.digest"), "ranks [0, 1], saw [1]"),

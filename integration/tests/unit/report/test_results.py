@@ -76,7 +76,8 @@ def test_the_keys_are_those_of_the_contract(tmp_path: Path) -> None:
     }  # fmt: skip
     assert set(scenario["faults"][0]) == {"name", "kind", "fired", "proven", "proof", "late"}
     assert set(scenario["checks"][0]) == {
-        "name", "verdict", "detail", "expected", "seen", "where", "asked_by", "seconds",
+        "name", "verdict", "detail", "expected", "seen", "where", "asked_by", "warning",
+        "seconds",
     }  # fmt: skip
     assert scenario["timings"] == {"up": 1.5, "first_trial": 2.0, "down": None}
     assert (run["version"], run["verdict"]) == (1, "failed")

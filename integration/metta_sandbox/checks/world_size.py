@@ -1,0 +1,123 @@
+"""Ranks met: they formed one process group of all that were asked for.
+
+What each rank told of its groups stands in ``groups.json``; see ``autopsy.lives`` for how that is
+known. Of a process that nobody could listen to nothing stands there, and nothing is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from metta_sandbox.autopsy.seen import Life
+from metta_sandbox.checks.evidence import Evidence, TrialRecord
+from metta_sandbox.checks.judgement import Finding, Judgement, judge, unlike
+from metta_sandbox.checks.selection import title
+from metta_sandbox.words import many
+
+FILE_NAME = "groups.json"
+
+
+class Rank(BaseModel):
+    """A rank's process, and the process groups that it formed, each as its number and their size.
+
+    ``rank`` is the number that its launcher gave it, or else that which it got in its first group.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    trial: int
+    node: str
+    pid: int
+    rank: int | None = None
+    groups: tuple[tuple[int, int], ...] = ()
+
+
+_RANKS = TypeAdapter(tuple[Rank, ...])
+
+
+def ranks_of(lives: Mapping[str, Sequence[Life]]) -> tuple[Rank, ...]:
+    """Pick from what processes told, by node, those that were ranks of a trial."""
+    found = []
+    for node, each in lives.items():
+        for life in each:
+            formed = tuple(
+                (one.rank, one.size)
+                for one in life.groups
+                if one.done_time is not None and one.size and one.rank is not None and one.rank >= 0
+            )
+            told = {**life.environ, **life.changed}.get("RANK", "")
+            if life.trial is not None and (formed or told):
+                rank = int(told) if told.isdigit() else formed[0][0] if formed else None
+                who = {"trial": life.trial, "node": node, "pid": life.pid, "rank": rank}
+                found.append(Rank.model_validate({**who, "groups": formed}))
+    return tuple(found)
+
+
+def to_json(lives: Mapping[str, Sequence[Life]]) -> str:
+    """Write what ranks told of their groups, a rank a line; empty if there is none."""
+    ranks = [rank.model_dump_json() for rank in ranks_of(lives)]
+    return "[\n" + ",\n".join(ranks) + "\n]\n" if ranks else ""
+
+
+def check(evidence: Evidence) -> Judgement:
+    """Compare the sizes of the groups that each rank formed with that which was asked for."""
+    if not evidence.completed:
+        return judge(["no trial completed, so nobody can tell whether its ranks met"], "")
+    trainer = evidence.scenario.workload.trainer
+    said = trainer.world_size
+    # Who starts the ranks itself decides how many there are on a node.
+    counted = said if isinstance(said, int) else evidence.scenario.ranks
+    wanted = None if trainer.launcher == "own" and said is None else counted
+    path = evidence.folder / FILE_NAME
+    ranks = _RANKS.validate_json(path.read_bytes()) if path.exists() else ()
+    problems: list[Finding] = []
+    never: list[TrialRecord] = []
+    for trial in evidence.completed:
+        of_trial = [rank for rank in ranks if rank.trial == trial.trial]
+        formed = [rank for rank in of_trial if rank.groups]
+        if of_trial and not formed:
+            never.append(trial)
+        elif wanted is None:
+            problems += _apart(trial, formed, evidence.where(path))
+        else:
+            problems += _other_sizes(trial, formed, wanted, evidence.where(path))
+    told = {rank.trial for rank in ranks}
+    alone = ""
+    if never:
+        which = title(never[0]) if len(never) == 1 else many(len(never), "completed trial")
+        alone = f"no rank of {which} formed a process group"
+        if isinstance(said, int):
+            problems.append(unlike("process groups", f"one of {many(said, 'rank')}", alone))
+    seen = alone or f"{many(len(told), 'trial')} told of"
+    judgement = judge(problems, seen, [evidence.where(path)] if ranks else [])
+    if problems or not alone or counted == 1:  # one alone need not meet anybody
+        return judgement
+    asked = f", and {many(counted, 'rank')} were asked for"
+    hint = "if that is meant, say workload.trainer.world_size: any"
+    return judgement.warning(f"{alone}{asked}; {hint}")
+
+
+def _other_sizes(
+    trial: TrialRecord, formed: Sequence[Rank], wanted: int, where: str
+) -> Iterator[Finding]:
+    """Tell the ranks that formed groups, and none of the right size."""
+    for rank in formed:
+        sizes = sorted({size for _, size in rank.groups})
+        if wanted not in sizes:
+            about = f"{title(trial)}: process group of rank {rank.rank} on {rank.node}"
+            yield unlike(about, many(wanted, "rank"), " and ".join(map(str, sizes)), where)
+
+
+def _apart(trial: TrialRecord, formed: Sequence[Rank], where: str) -> Iterator[Finding]:
+    """Tell the nodes whose first groups have a number twice, so that they are not the same one."""
+    nodes: dict[tuple[int, int], set[str]] = {}
+    for rank in formed:
+        nodes.setdefault(rank.groups[0], set()).add(rank.node)
+    for (number, size), places in sorted(nodes.items()):
+        if number == 0 and len(places) > 1:
+            about = f"{title(trial)}: process groups of {many(size, 'rank')}"
+            yield unlike(
+                about, "one on all nodes", f"one each on {', '.join(sorted(places))}", where
+            )
