@@ -9,7 +9,7 @@ from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Kind
 from metta_sandbox.autopsy.kinds import LEFT_ALONE, MISMATCH, TIMED_OUT, TOLD_TO_END, kind_of
 from metta_sandbox.autopsy.members import Member
-from metta_sandbox.autopsy.words import Exc, of_raised
+from metta_sandbox.autopsy.words import LIBRARY, Exc, of_raised
 from metta_sandbox.stack.ends import describe_end
 
 #: What PyTorch's own threads say as they abort a process whose peer is gone.
@@ -103,7 +103,7 @@ def _exited(member: Member, status: int) -> tuple[Kind, str, str]:
     said = str(member.error) if member.error else ""
     life = member.life
     at = ""
-    if life is not None and life.exit_at is not None:
+    if life is not None and life.exit_at is not None and not LIBRARY.search(life.exit_at.file):
         at = f"`{life.exit_at.function}`, {life.exit_at.place}"
     kind = kind_of(member.error) if member.error else "exception"
     return ("process died" if kind == "exception" else kind), describe_end(status, said), at

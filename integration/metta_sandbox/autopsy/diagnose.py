@@ -27,7 +27,7 @@ from metta_sandbox.autopsy.meeting import (
 from metta_sandbox.autopsy.members import Member
 from metta_sandbox.autopsy.rollouts import rollout_broke, rollout_died, rollout_hangs
 from metta_sandbox.autopsy.sentences import cause_of, of_rank, seen_of
-from metta_sandbox.autopsy.sequences import collectives_differ
+from metta_sandbox.autopsy.sequences import collectives_differ, strayed
 from metta_sandbox.autopsy.words import Exc
 
 #: What is said of a node whose agent has ended, or is about to, and kills all that it has started.
@@ -323,14 +323,24 @@ def _at_the_store(case: Case, alive: Sequence[Member]) -> Cause | None:
 
 
 def _ended_early(case: Case) -> Cause | None:
-    """Find who ended well while others still waited for it."""
-    if not any(waits(case, one) or clashed(one) for one in case.members):
+    """Find who ended well while others still waited for it, or who went on when all had ended."""
+    left = [one for one in case.members if waits(case, one) or clashed(one)]
+    ended = [one for one in case.members if one.status == 0]
+    if not left or not ended:
         return None
-    for one in case.members:
-        if one.status == 0:
-            what = "ended with status 0 while others still needed it"
-            return of_rank(case, one, "collective mismatch", what)
-    return None
+    if len(ended) > len(left):
+        return _went_on(case, left[0], len(ended))
+    what = "ended with status 0 while others still needed it"
+    sure: Certainty = "certain" if len(left) > len(ended) else "likely"
+    return of_rank(case, ended[0], "collective mismatch", what, certainty=sure)
+
+
+def _went_on(case: Case, member: Member, ended: int) -> Cause:
+    """Say of a rank that it needed others once more, of which most had come to their end."""
+    error = member.error
+    call = str(member.call) if member.call else f"`{error.call}`, {error.place}" if error else ""
+    what = f"went on to {call} when {ended} other ranks had ended with status 0"
+    return of_rank(case, member, "collective mismatch", what, call, certainty="likely")
 
 
 def _clashed(case: Case) -> Cause | None:
@@ -363,11 +373,20 @@ def _all_wait(case: Case) -> Cause | None:
 
     if (astray := _astray(case, alive)) is not None:
         return astray
+    strays = [one for one in alive if one.recorded and strayed(one.recorded)]
     places = Counter(where(one) for one in alive)
     if len(places) > 1:
         common = max(places.values())
-        # Of two, it is the one that is ahead, as it has left something out.
-        odd = min(alive, key=lambda one: (places[where(one)], -(one.step or -1), -_line(one)))
+        # Of two, it is the one that waits for a message, or is ahead, as it has left something out.
+        odd = min(
+            strays if len(strays) == 1 else alive,
+            key=lambda one: (
+                places[where(one)],
+                where(one)[0] not in {"recv", "send"},
+                -(one.step or -1),
+                -_line(one),
+            ),
+        )
         others = "the others" if common > 1 else "the other"
         at = f"is at {odd.call} while {others} {'are' if common > 1 else 'is'} not"
         return of_rank(case, odd, "collective mismatch", at, str(odd.call), certainty="likely")

@@ -273,6 +273,20 @@ def _certainty(parting: Parting, odd: int) -> Certainty:
     return "certain" if alike[odd] < max(alike.values()) else "likely"
 
 
+def strayed(recorded: Recorded) -> bool:
+    """Tell whether a rank's last call, in whatever group or to one rank, was not what came before.
+
+    A loop repeats itself; where nothing repeated, nothing is known.
+    """
+    calls = [call_of(frames) for frames in recorded.stacks]
+    entered = [
+        Entered(one.number, one.name, one.sizes, calls[one.stack])
+        for one in recorded.entries
+        if one.stack < len(calls)
+    ]
+    return len(entered) > 1 and _due(entered[:-1], entered[-1]) is not None
+
+
 def _strayed(case: Case, known: Mapping[int, Sequence[Entered]]) -> Cause | None:
     """Find one that went another way, where the other side died of it and can't tell any more."""
     died = [one for one in case.members if one.rank not in known and clashed(one)]

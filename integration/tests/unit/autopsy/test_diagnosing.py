@@ -466,3 +466,20 @@ def test_words_count_only_where_they_are_meant(message: str, kind: str) -> None:
     own = Exc("ValueError", message, "t.py:2", "f", calls=("f",), files=("/work/t.py",), exact=True)
     cause = named(case([*started(), exited(1, 1)], errors={1: own}))
     assert (cause.kind, cause.rank) == (kind, 1)
+
+
+def test_who_went_on_when_most_had_ended_is_odd() -> None:
+    hosts = (*HOSTS, "sweep-worker-2")
+    begun = [*started(), event("rank.started", 1.0, group="trial-2", rank=2, node=hosts[2])]
+    gone = [exited(0, 0), exited(1, 1)]
+    gone.append(event("rank.exited", 9.0, group="trial-2", rank=2, node=hosts[2], status=0))
+    three = Case(hosts, 1, (*begun, *gone), trial=2, errors={1: LEFT})
+    cause = named(three)
+    assert (cause.kind, cause.rank) == ("collective mismatch", 1)
+    assert "went on to `all_reduce`, train.py:23 when 2 other ranks had ended" in cause.sentence
+
+
+def test_of_two_the_one_that_waits_for_a_message_is_odd() -> None:
+    seen = looks(process(100, talks("recv", 9, src=1)), process(101, waits("all_reduce", 50)))
+    cause = named(case(started(), seen))
+    assert (cause.kind, cause.rank, cause.certainty) == ("collective mismatch", 0, "likely")
