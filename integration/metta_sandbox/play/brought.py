@@ -26,7 +26,8 @@ def require_folders(scenarios: Iterable[tuple[Path, Scenario]]) -> None:
     problems: list[Problem] = []
     for file, scenario in scenarios:
         missing = [
-            _problem(file, keys, f"{path} {lack}") for keys, path, lack in _missing(scenario, file)
+            _problem(scenario, file, keys, f"{path} {lack}")
+            for keys, path, lack in _missing(scenario, file)
         ]
         problems += missing
         if not missing:
@@ -39,8 +40,8 @@ def require_folders(scenarios: Iterable[tuple[Path, Scenario]]) -> None:
         raise InputError("files are missing or wrong", hint, tuple(dict.fromkeys(problems)))
 
 
-def _problem(file: Path, keys: Location, message: str) -> Problem:
-    place = find_place(file, keys)
+def _problem(scenario: Scenario, file: Path, keys: Location, message: str) -> Problem:
+    place = find_place(file, keys, scenario.cell)
     return Problem(Path(place.file), place.line, place.column, f"{dotted(keys)}: {message}")
 
 
@@ -101,7 +102,7 @@ def provision(scenario: Scenario, file: Path) -> Provision:
         args = tuple(said.args.items())
         build = Build(beside(file, said.context), said.dockerfile, args, said.target)
     return Provision(
-        requirements=_requirements(workload.requirements, file),
+        requirements=_requirements(scenario, file),
         image=workload.image,
         build=build,
         bundled_rollout=workload.run is None,
@@ -113,11 +114,13 @@ def provision(scenario: Scenario, file: Path) -> Provision:
     )
 
 
-def _requirements(said: str | tuple[str, ...] | None, file: Path) -> tuple[Required, ...]:
+def _requirements(scenario: Scenario, file: Path) -> tuple[Required, ...]:
+    said = scenario.workload.requirements
     if isinstance(said, str):
         return read_requirements(beside(file, said))
     places = [
-        find_place(file, ("workload", "requirements", index)) for index in range(len(said or ()))
+        find_place(file, ("workload", "requirements", index), scenario.cell)
+        for index in range(len(said or ()))
     ]
     return tuple(
         Required(text, Path(place.file), place.line, place.column)

@@ -18,7 +18,7 @@ from ruamel.yaml.nodes import MappingNode
 from metta_sandbox.errors import InputError, Problem
 from metta_sandbox.scenario.expansion import expand
 from metta_sandbox.scenario.files import find, read_text
-from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.model import Cell, Scenario
 from metta_sandbox.scenario.names import suggest_key
 from metta_sandbox.scenario.overrides import nearest
 from metta_sandbox.scenario.problems import describe
@@ -128,12 +128,13 @@ def _with_cells(
         yield place, f"{message} (in {cells[0]}{more})" if some else message
 
 
-def find_place(path: Path, keys: Sequence[str | int]) -> Place:
+def find_place(path: Path, keys: Sequence[str | int], cell: Cell | None = None) -> Place:
     """Say where a file, or one that it extends, says something; line 0 if that is not to be had.
 
     Args:
         path: A file that was read before.
         keys: What leads to it, as in ``("workload", "mounts", 0, "source")``.
+        cell: Which of its cells says it, if it has a matrix; the first, if that is not to be had.
 
     """
     try:
@@ -141,7 +142,9 @@ def find_place(path: Path, keys: Sequence[str | int]) -> Place:
         cells = expand(root, path, {}, os.environ).cells if isinstance(root, MappingNode) else ()
     except (InputError, UnreadableError):
         cells = ()
-    return cells[0].locate(keys) if cells else Place(0, 0, str(path))
+    told = [one for one in cells if cell and one.data.get("cell", {}).get("id") == cell.id]
+    found = [*told, *cells]
+    return found[0].locate(keys) if found else Place(0, 0, str(path))
 
 
 def _silently(_: str) -> None:
