@@ -12,7 +12,7 @@ import json
 import re
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
@@ -20,6 +20,7 @@ from packaging.utils import canonicalize_name
 from metta_sandbox.errors import MachineError
 from metta_sandbox.image.host_cache import cache_folder, locked
 from metta_sandbox.image.node_platform import NodePlatform
+from metta_sandbox.image.older import find_older
 from metta_sandbox.image.pip_client import (
     Download,
     PipResult,
@@ -27,8 +28,10 @@ from metta_sandbox.image.pip_client import (
     find_pip,
     run_pip,
 )
+from metta_sandbox.image.pip_sources import own_constraints, requirements_in, sources
 from metta_sandbox.image.present import Present, is_stub, pins, write_stubs
 from metta_sandbox.image.wheel_metadata import (
+    Closure,
     Wheel,
     applicable,
     closure,
@@ -54,6 +57,13 @@ _LARGE = re.compile(r"\s*Downloading \S+ \((?:\d{2,}(?:\.\d+)? MB|\S+ GB)\)")
 _CONFLICT = re.compile(r"ResolutionImpossible|conflicting dependencies")
 #: And which of them are constraints.
 _CONSTRAINED = re.compile(r"The user requested \(constraint\) ([A-Za-z0-9._-]+?)==")
+
+
+#: What mends it. To build one runs its author's code, so that is nobody's but the user's to do.
+_BRING = (
+    "building one runs its code, which is left to you: pip wheel --no-deps -w FOLDER '{0}', and "
+    "then PIP_FIND_LINKS=FOLDER; or ask for a version that has one"
+)
 
 
 class RequirementError(MachineError):
@@ -121,6 +131,8 @@ class WheelSpec:
         }
         if self.present:
             parts["present"] = sorted([one.name, one.version] for one in self.present)
+            # Ours are constrained; what is the user's comes from wherever the user's pip says.
+            parts["sources"] = sources()
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -225,7 +237,9 @@ def _fetch_rounds(
                 raise _only_cuda(result.cuda)
             extra_index = spec.torch_cpu_index
             progress(f"packages: pip found {result.cuda}, which is CUDA; trying {extra_index}")
-        elif (requirement := result.without_wheel()) and requirement not in built_here:
+        elif (requirement := result.without_wheel()) and spec.present:
+            raise _no_wheel(requirement, spec, result)
+        elif requirement and requirement not in built_here:
             built_here.add(requirement)
             _build(pip, requirement, constraints, built, progress)
         elif result.status != 0:
@@ -236,10 +250,52 @@ def _fetch_rounds(
                 asked, {name: wheel for name, (_, wheel) in files.items()}, spec.platform
             )
             if not found.missing:
+                if spec.present:
+                    _refuse_older(spec, found, pip, download)
                 return [files[wheel.name] for wheel in found.wheels]
             asked = tuple(sorted({*asked, *found.missing}))
             previous = (folder,)
     raise MachineError(f"pip found no complete set of packages in {_ROUNDS} rounds: {asked}")
+
+
+def _refuse_older(spec: WheelSpec, found: Closure, pip: list[str], download: Download) -> None:
+    """Refuse what pip would have taken newer, had it been let run strangers' code."""
+    given = requirements_in([*download.requirements, *spec.constraints.splitlines()])
+    came = [wheel for wheel in found.wheels if not is_stub(wheel.file)]
+
+    def attempt(further: str, alone: bool) -> PipResult:
+        with tempfile.TemporaryDirectory(dir=download.destination.parent) as folder:
+            trial = replace(download, destination=Path(folder))
+            if alone:
+                trial = replace(trial, requirements=("--no-deps", further), constraints=None)
+            else:
+                trial = replace(trial, requirements=(*download.requirements, further))
+            return run_pip([*pip, *trial.arguments()], _nothing, refuse_cuda=False)
+
+    older = find_older(came, [*given, *own_constraints()], pip, spec.platform, attempt)
+    if older:
+        wanted = f"{older.name}=={older.newer}"
+        why = "has" if older.lacking == wanted else f"needs {older.lacking}, which has"
+        raise RequirementError(
+            f"pip would choose {wanted}, which {why} no wheel for the nodes; with wheels alone "
+            f"there is {older.name} {older.version}, which nobody asked for",
+            _BRING.format(older.lacking),
+            older.name,
+        )
+
+
+def _nothing(_line: str) -> None:
+    """Take no notice of what pip says."""
+
+
+def _no_wheel(requirement: str, spec: WheelSpec, result: PipResult) -> RequirementError:
+    lines = "\n".join(f"  {line}" for line in result.tail[-8:])
+    return RequirementError(
+        f"There is no wheel of {requirement} for the nodes' Python and platform, "
+        f"{spec.platform.python} on {spec.platform.architecture}:\n{lines}",
+        _BRING.format(requirement),
+        requirement,
+    )
 
 
 def _read(folder: Path) -> list[tuple[Path, Wheel]]:

@@ -12,7 +12,8 @@ import pytest
 
 from metta_sandbox.errors import MachineError
 from metta_sandbox.image.node_platform import NodePlatform
-from metta_sandbox.image.wheelhouse import WheelSpec, ensure
+from metta_sandbox.image.present import Present
+from metta_sandbox.image.wheelhouse import RequirementError, WheelSpec, ensure
 
 MakeWheel = Callable[..., Path]
 
@@ -174,6 +175,76 @@ def test_a_native_package_without_a_wheel_is_refused_by_name(links: Path, tmp_pa
     make_sdist(links, "nativesource", pure=False)
     with pytest.raises(MachineError, match="no wheel of nativesource"):
         ensure(WheelSpec(NODE, ("nativesource",)), print, tmp_path / "cache")
+
+
+#: What makes requirements a user's: something is there already.
+THERE = (Present("there", "1.0", "Metadata-Version: 2.1\nName: there\nVersion: 1.0\n"),)
+
+
+def asked(*requirements: str) -> WheelSpec:
+    return WheelSpec(NODE, requirements, present=THERE)
+
+
+def test_nothing_that_a_user_asks_for_is_built_here(
+    links: Path, tmp_path: Path, make_wheel: MakeWheel
+) -> None:
+    make_wheel(links, "app", "1.0", "puresource")
+    make_sdist(links, "puresource", pure=True)
+
+    with pytest.raises(RequirementError, match="no wheel of puresource") as caught:
+        ensure(asked("app"), print, tmp_path / "cache")
+    assert "pip wheel --no-deps -w FOLDER 'puresource'" in caught.value.hint
+
+
+def test_an_older_version_than_pip_would_choose_is_refused_by_name(
+    links: Path, tmp_path: Path, make_wheel: MakeWheel
+) -> None:
+    make_wheel(links, "app", "1.0")
+    make_wheel(links, "app", "2.0", "puresource==1.*")
+    make_sdist(links, "puresource", pure=True)
+
+    with pytest.raises(RequirementError) as caught:
+        ensure(asked("app"), print, tmp_path / "cache")
+    assert "pip would choose app==2.0, which needs puresource==1.*" in caught.value.message
+    assert caught.value.requirement == "app"
+    # Who asks for the older one gets it.
+    assert ensure(asked("app<2"), print, tmp_path / "cache").made
+
+
+def test_a_newest_version_without_a_wheel_is_refused_by_name(
+    links: Path, tmp_path: Path, make_wheel: MakeWheel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_wheel(links, "deep", "0.3")
+    make_sdist(links, "deep", pure=True)
+
+    with pytest.raises(RequirementError, match=r"choose deep==1\.0, which has no wheel"):
+        ensure(asked("deep"), print, tmp_path / "cache")
+    # The user's own constraint counts, and is part of the key.
+    before = asked("deep").key
+    constraint = tmp_path / "constraint.txt"
+    constraint.write_text("deep<1\n")
+    monkeypatch.setenv("PIP_CONSTRAINT", str(constraint))
+    assert asked("deep").key != before
+    assert ensure(asked("deep"), print, tmp_path / "cache").made
+
+
+def test_an_older_version_for_a_real_conflict_is_pips_own_choice(
+    links: Path, tmp_path: Path, make_wheel: MakeWheel
+) -> None:
+    for version, leaf in (("1.0", "leaf"), ("2.0", "leaf<2")):
+        make_wheel(links, "app", version, leaf)
+    for version in ("1.0", "2.0"):
+        make_wheel(links, "leaf", version)
+
+    house = ensure(asked("app", "leaf>=2"), print, tmp_path / "cache")
+
+    assert (house.path / "requirements.txt").read_text() == "app==1.0\nleaf==2.0\n"
+
+
+def test_the_key_holds_what_lies_where_pip_looks(links: Path, make_wheel: MakeWheel) -> None:
+    before = asked("leaf").key
+    make_wheel(links, "leaf", "1.0")
+    assert asked("leaf").key != before
 
 
 def test_what_does_not_exist_is_named(links: Path, tmp_path: Path) -> None:
