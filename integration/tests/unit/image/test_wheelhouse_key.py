@@ -39,6 +39,16 @@ def test_a_workloads_requirements_come_on_top(tmp_path: Path) -> None:
     assert plain.constraints == ""
 
 
+def test_pins_are_those_for_the_nodes_python_whatever_runs_here(tmp_path: Path) -> None:
+    pins = tmp_path / "constraints.txt"
+    pins.write_text(
+        "# Said twice.\n\na==1; python_version < '3.12'\na==2; python_version >= '3.12'\nb==3\n"
+    )
+    for python, told in (("3.11", "a==1\nb==3\n"), ("3.12", "a==2\nb==3\n")):
+        platform = NodePlatform("x86_64", python)
+        assert WheelSpec.for_nodes(platform, pins).constraints == told
+
+
 def test_what_is_there_is_taken_without_asking_pip(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
