@@ -24,6 +24,7 @@ TAKER = """
 import collections, itertools, resource, socket, sys
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+many = min(hard - 64, 8000)
 kept = collections.deque()
 server = socket.create_server(("127.0.0.1", 0))
 for number in itertools.count():
@@ -37,8 +38,8 @@ for number in itertools.count():
         one.bind(("" if number % 4 == 1 else "127.0.0.1", 0))
         one.listen()
     kept.append(one)
-    if len(kept) > min(hard - 64, 12000):
-        if number < 12002:
+    if len(kept) > many:
+        if number == many:
             print("busy", flush=True)
         kept.popleft().close()
 """

@@ -29,6 +29,7 @@ def elsewhere(ground: Ground, name: str = "another") -> dict[str, str]:
 def removed_beside_a_neighbour(ground: Ground) -> None:
     with ground.neighbour() as live:
         dead = ground.run(ground.scenario(steps=None), "--credentials")
+        dead.says("ready: ", patience=300)
         dead.event("train.step")
         dead.process.kill()
         dead.process.wait()
@@ -54,6 +55,7 @@ def test_containers_of_another_home(docker_ground: Ground) -> None:
 def test_the_next_run_removes_them_too(docker_ground: Ground) -> None:
     ground = docker_ground
     dead = ground.run(ground.scenario(steps=None))
+    dead.says("ready: ", patience=300)
     dead.event("train.step")
     dead.process.kill()
     dead.process.wait()
