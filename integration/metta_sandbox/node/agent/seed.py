@@ -35,7 +35,7 @@ from metta_sandbox.node.agent.warm import (
     unforkable,
 )
 from metta_sandbox.node.agent.warm_rank import become_rank
-from metta_sandbox.node.agent.wire import encode
+from metta_sandbox.node.agent.wire import encode, native
 
 #: What a program waits for, of what a seed imports; trainers need more.
 BEFORE_PROGRAMS = frozenset({"torch", "torch.distributed"})
@@ -270,7 +270,8 @@ class _Seed:
             for number, stream in enumerate(asked.streams, 1):
                 os.dup2(stream, number)
                 os.close(stream)
-            environ = asked.message["env"]
+            told = asked.message["env"].items()
+            environ = {native(name): native(value) for name, value in told}
             os.environ.clear()
             os.environ.update(environ)
             let_others_see(environ, MARKS)
@@ -290,7 +291,7 @@ class _Seed:
     def _become_program(self, caller: socket.socket, request: Dict[str, Any]) -> NoReturn:
         """Go on, in a fork, as a node's rollout."""
         caller.close()
-        let_others_read(request["program"]["command"])
+        let_others_read([native(word) for word in request["program"]["command"]])
         become_rank(request["program"])
 
     def _become_server(self, caller: socket.socket, request: Dict[str, Any]) -> NoReturn:

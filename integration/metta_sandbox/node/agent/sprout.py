@@ -10,7 +10,7 @@ import sys
 from typing import Any, Dict, List, Mapping, NoReturn, Optional, Sequence, Tuple
 
 from metta_sandbox.node.agent.warm_client import about, send_with_output
-from metta_sandbox.node.agent.wire import receive_one
+from metta_sandbox.node.agent.wire import own_environ, receive_one
 
 #: What trainers mostly import, and what torch imports on the first step of an optimizer.
 USUAL = (
@@ -159,7 +159,7 @@ def _have_forked(seed: str, listen: str, preload: List[str], interpreter: str) -
     channel = dial(seed)
     request = {
         "type": "serve",
-        "env": dict(os.environ),
+        "env": own_environ(),
         "cwd": os.getcwd(),
         "listen": listen,
         "preload": preload,

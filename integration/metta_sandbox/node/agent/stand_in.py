@@ -28,7 +28,7 @@ from metta_sandbox.node.agent.sprout import (
     start_by_itself,
 )
 from metta_sandbox.node.agent.warm_client import send_with_output
-from metta_sandbox.node.agent.wire import encode, receive_each
+from metta_sandbox.node.agent.wire import encode, own_environ, receive_each
 
 #: Seconds within which a seed that was started listens; it imports only then.
 _PATIENCE = 20.0
@@ -112,7 +112,7 @@ def stand_for(seed: str, command: List[str]) -> NoReturn:
     }
     request = {
         "type": "run",
-        "env": dict(os.environ),
+        "env": own_environ(),
         "cwd": os.getcwd(),
         "interpreter": command[0],
         "program": program,

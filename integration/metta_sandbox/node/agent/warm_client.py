@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, Dict
 
 from metta_sandbox.node.agent.rank import HANDED_ON
-from metta_sandbox.node.agent.wire import encode, receive_one
+from metta_sandbox.node.agent.wire import encode, own_environ, receive_one
 
 #: What the groups of warm processes are called, with a number after it.
 WARM = "warm-"
@@ -37,7 +37,7 @@ def run_ranks(address: str, group: Dict[str, Any], log_folder: str, program: Dic
         "group": group,
         "log_folder": log_folder,
         "program": program,
-        "env": dict(os.environ),
+        "env": own_environ(),
         "cwd": os.getcwd(),
     }
     send_with_output(channel, request)

@@ -14,6 +14,7 @@ import socket
 import sys
 import tempfile
 import time
+import traceback
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Dict, List, Optional
@@ -21,7 +22,7 @@ from typing import Any, Dict, List, Optional
 from metta_sandbox.node.agent.processes import dying_with_this
 from metta_sandbox.node.agent.rank import Report, own_folder
 from metta_sandbox.node.agent.warm_rank import become_rank
-from metta_sandbox.node.agent.wire import LineReader, decode
+from metta_sandbox.node.agent.wire import LineReader, decode, native
 
 #: Seconds that ranks get to end once they are told to: torchrun's own default.
 _GRACE = 30.0
@@ -56,7 +57,7 @@ def launch_ranks(caller: socket.socket, request: Dict[str, Any]) -> int:
     """
     os.setsid()
     os.environ.clear()
-    os.environ.update(request["env"])
+    os.environ.update({native(name): native(value) for name, value in request["env"].items()})
     os.chdir(request["cwd"])
     errors = tempfile.mkdtemp(prefix="torchelastic_")
     # Ranks that connect before the store is there would wait for half a second.
@@ -151,6 +152,9 @@ def _fork_rank(
             log.close()
             os.environ.update(environment)
             become_rank(request["program"])
+        except BaseException:  # noqa: BLE001 - it must not end without a word
+            traceback.print_exc()
+            sys.stderr.flush()
         finally:
             os._exit(_FAILED)
 

@@ -15,6 +15,7 @@ from typing import Any, Dict, List, NoReturn
 
 from metta_sandbox.node.agent.flight import enter as enter_flight
 from metta_sandbox.node.agent.injection import enter as enter_injection
+from metta_sandbox.node.agent.wire import native
 from metta_sandbox.node.agent.witness import enter as enter_witness
 from metta_sandbox.node.agent.witness import note_exit
 
@@ -81,9 +82,9 @@ def _start_over(program: Dict[str, Any]) -> None:
             stream.reconfigure(write_through=True)  # type: ignore[union-attr]
     target = program["target"]
     script = program["kind"] == "script"
-    sys.argv[:] = [target if script else "-m", *program["arguments"]]
+    sys.argv[:] = [target if script else "-m", *map(native, program["arguments"])]
     if sys.version_info >= (3, 10):
-        sys.orig_argv[:] = program["command"]
+        sys.orig_argv[:] = map(native, program["command"])
     first = os.path.dirname(os.path.realpath(target)) if script else os.getcwd()
     if not os.environ.get("PYTHONSAFEPATH"):
         sys.path.insert(0, first)

@@ -1,6 +1,7 @@
 """The wire between harness, hub, agents and emitters: one JSON object a line."""
 
 import json
+import os
 import socket
 from typing import Any, Dict, Iterator, List, Mapping
 
@@ -22,6 +23,23 @@ def plain(value: Any) -> Any:
         except (RuntimeError, TypeError, ValueError):
             pass
     return str(value)
+
+
+def own_environ() -> Dict[str, str]:
+    """Give this process's environment so that ``native`` makes the same bytes of it anywhere.
+
+    Interpreters read bytes by their locale, and two that speak with each other may differ in it.
+    """
+    return {_text(name): _text(value) for name, value in os.environ.items()}
+
+
+def native(text: str) -> str:
+    """Give a word or a variable as this interpreter would have read it at its start."""
+    return os.fsdecode(text.encode("utf-8", "surrogateescape"))
+
+
+def _text(word: str) -> str:
+    return os.fsencode(word).decode("utf-8", "surrogateescape")
 
 
 def decode(line: bytes) -> Dict[str, Any]:

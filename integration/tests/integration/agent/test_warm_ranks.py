@@ -192,6 +192,34 @@ def test_its_environment_is_what_was_given(warm: Warm) -> None:
     }
 
 
+#: An interpreter that takes all but ASCII for bytes that it can't read.
+_ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def test_words_and_variables_are_the_same_bytes_in_another_locale(stack: SmallStack) -> None:
+    warm = Warm(stack, stack.up("n"), [], **_ASCII)
+    (warm.work / "script.py").write_text(
+        "import os, sys\n"
+        "print(list(map(os.fsencode, sys.argv)), os.environb[b'MINE'], ascii(os.environ['MINE']))\n"
+    )
+    env, words = {"MINE": "é✓", **_ASCII}, ["script.py", "name=é✓"]
+
+    assert warm.forked(words, env) == warm.cold(words, env)
+    assert "\\xc3\\xa9" in warm.log("forked", 1)
+
+
+def test_a_rank_that_can_not_begin_says_why(warm: Warm) -> None:
+    program = {"kind": "script", "target": "script.py", "arguments": None, "command": []}
+    ranked = warm.stack.program(
+        *("ranks", f"--warm={warm.socket}", f"--log-folder={warm.stack.folder / 'forked'}"),
+        *(f"--group={json.dumps({**PLACE, 'ranks_per_node': 1})}", f"--run={json.dumps(program)}"),
+    )
+    warm.start("forked", ranked)
+
+    assert warm.harness.wait("exit", group="forked")["status"] == 1
+    assert "KeyError: 'unbuffered'" in warm.log("forked", 1)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_to_the_trial_reaches_its_ranks(
     warm: Warm, wait_until: WaitUntil, number: signal.Signals
