@@ -42,6 +42,10 @@ def _lines(run: RunResult, folder: Path) -> Iterator[str]:
     yield f"## {_SIGNS[run.verdict]} {_plain(headline(run))}"
     yield ""
     yield from _failures(run)
+    for scenario in run.scenarios:
+        for warning in (check.warning for check in scenario.checks if check.warning):
+            yield f"- ⚠️ **{_plain(scenario.name)}**: {_plain(warning)}"
+            yield ""
     if run.scenarios:
         yield "| scenario | verdict | nodes | trials | time |"
         yield "| --- | --- | ---: | ---: | ---: |"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,8 +13,9 @@ from rich.console import Console
 from metta_sandbox.autopsy.seen import Group, Life
 from metta_sandbox.checks.evaluation import evaluate
 from metta_sandbox.checks.world_size import ranks_of
+from metta_sandbox.report import summary
 from metta_sandbox.report.console import Reporter
-from metta_sandbox.report.results import CheckResult, ScenarioResult
+from metta_sandbox.report.results import CheckResult, RunResult, ScenarioResult
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.verdict import Verdict
 
@@ -152,3 +154,7 @@ def test_a_warning_stands_in_the_headline_also_of_a_quiet_run(quiet: bool) -> No
     assert shown.getvalue().splitlines() == [
         "PASSED mine  2 nodes on process, 3.0 s  warning: no rank met any"
     ]
+    run = RunResult(
+        run="r", verdict=Verdict.PASSED, engine="process", seconds=3.0, scenarios=(result,)
+    )
+    assert "- ⚠️ **mine**: no rank met any\n" in summary.render(run, Path("artifacts"))
