@@ -27,6 +27,10 @@ class Doing(str, Enum):
     UNKNOWN = "unknown"
 
 
+#: What a process is at that gets on, however slowly.
+AT_WORK = frozenset({Doing.BUSY, Doing.STARTING})
+
+
 @dataclass(frozen=True)
 class Call:
     """What a process is at.
@@ -179,7 +183,8 @@ _NEAR = 12
 def _local(thread: Thread, own: Frame | None) -> tuple[Doing, str]:
     """Tell what a thread is at that waits for no other rank, and in which call."""
     frames, inner = thread.frames, thread.frames[0]
-    called = frames[: frames.index(own)] if own in frames else frames
+    known = own is not None and not LIBRARY.search(own.file)
+    called = frames[: frames.index(own)] if known and own in frames else frames
     if _outermost(called, _IMPORT) is not None:
         return Doing.STARTING, "import"
     if (tracker := _outermost(frames, _WANDB)) is not None:

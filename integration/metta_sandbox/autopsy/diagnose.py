@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from metta_sandbox.autopsy.calls import Doing
+from metta_sandbox.autopsy.calls import AT_WORK, Doing
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause, Certainty, Kind
 from metta_sandbox.autopsy.deaths import clashed, death_of, failed_by_themselves, left_alone
@@ -275,12 +275,8 @@ def _is_read(member: Member) -> bool:
     return member.call is not None and member.call.doing is not Doing.UNKNOWN
 
 
-#: What a rank is at that gets on, however slowly.
-_AT_WORK = frozenset({Doing.BUSY, Doing.STARTING})
-
-
 def _gets_on(member: Member) -> bool:
-    return member.call is not None and member.call.doing in _AT_WORK
+    return member.call is not None and member.call.doing in AT_WORK
 
 
 def _all_at_work(case: Case, members: Sequence[Member]) -> Cause:

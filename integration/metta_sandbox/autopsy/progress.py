@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from metta_sandbox.autopsy.calls import Call, Doing
+from metta_sandbox.autopsy.calls import AT_WORK, Call, Doing
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.words import LIBRARY
 
-_AT_WORK = frozenset({Doing.BUSY, Doing.STARTING})
 #: From how many processes ready to run on a processor a machine makes everybody slow.
 _CROWDED = 3.0
 
@@ -26,9 +25,9 @@ def gets_on(case: Case, processors: int, times: int) -> str:
 
     """
     calls = _calls(case)
-    working = {who: call for who, call in calls.items() if call.doing in _AT_WORK}
+    working = {who: call for who, call in calls.items() if call.doing in AT_WORK}
     stuck = [
-        call for call in calls.values() if call.doing not in _AT_WORK and not call.waits_for_others
+        call for call in calls.values() if call.doing not in AT_WORK and not call.waits_for_others
     ]
     if not working or stuck or any(look.problem for look in case.looks.values()):
         return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
+from metta_sandbox.autopsy.calls import AT_WORK
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause, Kind, Waiting
 from metta_sandbox.autopsy.kinds import (
@@ -94,6 +95,8 @@ def rollout_hangs(case: Case) -> Cause | None:
     guilty = [(host, call) for host, call in case.rollouts.items() if not call.waits_for_others]
     if not guilty:
         return _rollout_absent(case)
+    # Who works or starts gets on; of several, who hangs comes first.
+    guilty.sort(key=lambda one: one[1].doing in AT_WORK)
     hosts = [host for host, _ in guilty]
     if (gone := _program_gone(case, hosts) or _program_failed(case, hosts)) is not None:
         return gone
@@ -106,7 +109,18 @@ def rollout_hangs(case: Case) -> Cause | None:
         if at.waits_for_others
     )
     sentence = f"the rollout of rank {rank} ({host}) {what}"
-    return cause_of(case, kind, sentence, node=host, rank=rank, call=str(call), waiting=waiting)
+    gets_on = call.doing in AT_WORK
+    return cause_of(
+        case,
+        kind,
+        sentence,
+        node=host,
+        rank=rank if waiting or not gets_on else None,
+        call=str(call),
+        waiting=waiting,
+        certainty="likely" if gets_on and waiting else "unknown" if gets_on else "certain",
+        evidence=("stack",),
+    )
 
 
 def _program_gone(case: Case, hosts: Sequence[str]) -> Cause | None:
