@@ -26,5 +26,5 @@ def test_a_dozen_ways_of_going_wrong_happen_and_are_told(tmp_path: Path) -> None
 
     told = misses(judged)
     assert len(judged) == len(cells) == 12, told
-    assert sum(one.happened for one in judged) >= len(cells) - 1, told
+    assert sum(one.happened for one in judged) >= len(cells) - 2, told
     assert sum(one.right for one in judged) >= len(cells) - _LEEWAY, told
