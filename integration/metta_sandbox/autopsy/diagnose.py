@@ -230,13 +230,15 @@ def _not_scored(case: Case) -> Cause | None:
 def _rank_absent(case: Case) -> Cause | None:
     """Find the rank that waits for nobody, and for which the others wait."""
     alive = [one for one in case.members if one.alive]
+    # What one was at that was told to end is known as well.
+    stopped = [one for one in case.members if not one.alive and one.call and left_alone(case, one)]
     absent = [
         one
-        for one in alive
+        for one in (*alive, *stopped)
         if one.call is not None and not waits(case, one) and one.call.doing is not Doing.STORE
     ]
     waiting = [one for one in case.members if waits(case, one)]
-    if absent and len(absent) == len(alive) and all(_gets_on(one) for one in absent):
+    if absent and len(absent) == len(alive) + len(stopped) and all(_gets_on(one) for one in absent):
         return _all_at_work(case, absent)
     graph = graph_of(case)
     # One whose stack can't be read may wait like the others, unless it is seen to be behind them.
@@ -245,6 +247,7 @@ def _rank_absent(case: Case) -> Cause | None:
         first = order(graph, absent)[0]
         assert first.call is not None
         kind, what = what_holds(first.call)
+        what += "" if first.alive else " until it was told to end"
         sure: Certainty = "certain" if graph.shown(first.rank) or len(absent) == 1 else "likely"
         return of_rank(case, first, kind, what, str(first.call), certainty=sure)
     if (early := _ended_early(case)) is not None:

@@ -62,7 +62,7 @@ def graph_of(case: Case) -> Graph:
 
 def waits(case: Case, member: Member) -> bool:
     """Tell whether a rank waits for others, or did until it gave up."""
-    if member.alive:
+    if member.alive or (member.call is not None and left_alone(case, member)):
         return member.call is not None and member.call.waits_for_others
     return left_alone(case, member)
 

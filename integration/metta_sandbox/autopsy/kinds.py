@@ -13,13 +13,16 @@ from metta_sandbox.autopsy.words import Exc
 LEFT_ALONE = re.compile(
     r"closed by peer|reset by peer|Broken pipe|Connection refused|Application timeout|"
     r"Connection closed|Connection was likely closed|peer closed|recvValue failed|"
-    r"failed to pass monitoredBarrier|wait timeout after|clients joined",
+    r"failed to pass monitoredBarrier|errors while waiting for send/recv|wait timeout after|"
+    r"clients joined",
     re.IGNORECASE,
 )
 #: How one ends that was told to.
 TOLD_TO_END = frozenset({-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGTERM})
 #: How PyTorch names ranks that have not come (``monitored_barrier``).
-NAMED_BY_PEERS = re.compile(r"Ranks? ([\d, ]+?) failed to pass")
+NAMED_BY_PEERS = re.compile(
+    r"(?:Ranks? |waiting for send/recv from rank )([\d, ]+?)(?: failed to pass|\.|$)"
+)
 _DISK = re.compile(r"No space left on device|Errno 28|ENOSPC|Disk quota exceeded")
 _PORT = re.compile(r"EADDRINUSE|[Aa]ddress already in use|Errno 98")
 #: What is said of a host whose name, or the way to which, nobody knows.

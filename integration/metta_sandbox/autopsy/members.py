@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from metta_sandbox.autopsy.calls import Call
+from metta_sandbox.autopsy.calls import Call, of_frames
 from metta_sandbox.autopsy.seen import Life, NodeLook, Process, Recorded
 from metta_sandbox.autopsy.waits import Family, resolve
 from metta_sandbox.autopsy.words import Exc, of_raised
@@ -234,7 +234,7 @@ def member_of(tree: Tree, base: Member, pid: int, *, alone: bool) -> Member:
     error = None
     if process is None:
         error = _error(life, base, status)
-    call = resolve(Family(process, tree.children, tree.lives)) if process else None
+    call = resolve(Family(process, tree.children, tree.lives)) if process else _last_call(life)
     recorded = process.recorded if process and process.recorded else None
     return replace(
         base,
@@ -250,6 +250,11 @@ def member_of(tree: Tree, base: Member, pid: int, *, alone: bool) -> Member:
         gone=process is None and (status is not None or life is not None),
         children_ended=_children_ended(tree, pid),
     )
+
+
+def _last_call(life: Life | None) -> Call | None:
+    """Tell what a process was at when it was told to end."""
+    return of_frames(life.terminated) if life and life.terminated else None
 
 
 def _children_ended(tree: Tree, pid: int) -> tuple[Life, ...]:

@@ -296,14 +296,21 @@ def _strayed(case: Case, known: Mapping[int, Sequence[Entered]]) -> Cause | None
         *before, last = entered
         if (due := _due(before, last)) is not None:
             return _of(case, case.member(rank), before, last, due)
-        if _gave_something_else(entered, last):
-            return _gave_it_alone(case, case.member(rank), entered, last)
+        # It may have gone on before the other side found out.
+        for one in entered[: -_LATE - 1 : -1]:
+            if _gave_something_else(entered, one):
+                return _gave_it_alone(case, case.member(rank), entered, one)
     return None
+
+
+#: How many collectives later another rank may find out what it got.
+_LATE = 4
 
 
 def _gave_it_alone(case: Case, member: Member, entered: Sequence[Entered], last: Entered) -> Cause:
     """Tell of one that gave other tensors than before, where the other side can't tell any more."""
-    before = next(one for one in reversed(entered[:-1]) if one.site == last.site)
+    earlier = (one for one in reversed(entered) if one.number < last.number)
+    before = next(one for one in earlier if one.site == last.site)
     what = f"gave {last.gives} to {last.call} where it gave {before.gives} before"
     return of_rank(
         case,

@@ -126,11 +126,20 @@ def _other_thread(family: Family, main: Thread, call: Call, *, joins: bool) -> C
     calls = [(one, of_thread(family.process, one)) for one in others]
     # One that waits for other ranks keeps the main thread from nothing by itself.
     free = [(one, each) for one, each in calls if each.doing is not Doing.LOCK]
-    if not free:
-        if not calls:
-            return replace(call, why="for nobody: it has no other thread")
+    if free:
+        thread, found = min(free, key=lambda one: one[1].waits_for_others is not joins)
+        return replace(found, thread=thread.name, at=call.place)
+    if not calls:
+        return replace(call, why="for nobody: it has no other thread")
+    if not joins:
         return _deadlock(call, [(main, call), *calls])
-    thread, found = min(free, key=lambda one: one[1].waits_for_others is not joins)
+    (thread, found), *rest = calls
+    if ended is not None:
+        found = _of_ended(found, ended)
+    elif rest:
+        found = _deadlock(found, calls)
+    else:
+        found = replace(found, why="for nobody")
     return replace(found, thread=thread.name, at=call.place)
 
 

@@ -13,7 +13,17 @@ import pytest
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause, Kind, Waiting
 from metta_sandbox.autopsy.diagnose import diagnose
-from metta_sandbox.autopsy.seen import Frame, NodeLook, Process, Socket, Thread
+from metta_sandbox.autopsy.seen import (
+    Frame,
+    Life,
+    NodeLook,
+    Process,
+    Raised,
+    RaisedOne,
+    Socket,
+    Thread,
+    ThreadEnd,
+)
 from metta_sandbox.autopsy.words import Exc
 from metta_sandbox.timeline.recording import Event
 
@@ -483,3 +493,45 @@ def test_of_two_the_one_that_waits_for_a_message_is_odd() -> None:
     seen = looks(process(100, talks("recv", 9, src=1)), process(101, waits("all_reduce", 50)))
     cause = named(case(started(), seen))
     assert (cause.kind, cause.rank, cause.certainty) == ("collective mismatch", 0, "likely")
+
+
+def test_what_a_rank_was_at_when_its_launcher_ended_it_is_known_by_its_own_record() -> None:
+    told = Exc("RuntimeError", "Timed out waiting 5000ms for recv", "t.py:9", call="all_reduce")
+    life = Life(
+        pid=100, environ={"METTA_TRIAL": "2", "RANK": "0"}, terminated=at(44, ""), ended=9.0
+    )
+    ends = [*started(), exited(0, -15, 9.1), exited(1, 1, 9.0)]
+    cause = named(case(ends, errors={1: told}, lives={HOSTS[0]: (life,)}))
+    assert (cause.kind, cause.rank) == ("straggler", 0)
+    assert "stands still at train.py:44 in `main` until it was told to end" in cause.sentence
+
+
+def test_a_thread_that_a_main_thread_joins_and_that_waits_for_an_ended_one_is_followed() -> None:
+    def thread(name: str, number: int, *calls: tuple[str, str, int, str]) -> Thread:
+        return Thread(name=name, id=number, frames=frames(*calls))
+
+    joins = thread(
+        "MainThread",
+        101,
+        ("Thread.join", "/usr/lib/python3.11/threading.py", 9, "x"),
+        ("main", "/work/train.py", 50, "trainer.join()"),
+    )
+    gets = thread(
+        "fit",
+        102,
+        ("Queue.get", "/usr/lib/python3.11/queue.py", 9, "x"),
+        ("fit", "/work/train.py", 71, "value = ready.get()"),
+    )
+    one = Process(pid=101, threads=(joins, gets))
+    root = RaisedOne(
+        kind="TypeError", message="no", frames=(Frame(function="read", file="/w/r.py", line=6),)
+    )
+    life = Life(pid=101, threads=(ThreadEnd(name="reader", exception=Raised(chain=(root,))),))
+    seen = looks(process(100, waits()), one)
+    cause = named(case(started(), seen, lives={HOSTS[1]: (life,)}))
+    assert (cause.kind, cause.rank) == ("exception", 1)
+    assert "thread `reader` has ended with TypeError: no in `read`, r.py:6" in cause.sentence
+
+    alone = named(case(started(), seen))
+    assert (alone.kind, alone.rank) == ("waiting for a lock", 1)
+    assert "waits at train.py:71 in `fit`: value = ready.get(), for nobody" in alone.sentence
