@@ -140,11 +140,6 @@ def _in_c(process: Process, call: Call) -> Call:
     return call
 
 
-def of_frames(frames: tuple[Frame, ...]) -> Call:
-    """Tell what a thread was at, by its frames alone."""
-    return _of_stack(Thread(frames=frames))
-
-
 def call_of(frames: tuple[Frame, ...]) -> Call:
     """Tell which collective a stack has entered, and from where."""
     return _of_stack(Thread(frames=frames))

@@ -116,14 +116,21 @@ def _signalled(case: Case, member: Member, number: int) -> tuple[Kind, str, str]
             return "killed by the kernel", "was killed by the kernel, out of memory", ""
         return "process died", "was killed by signal 9 (SIGKILL)", ""
     what = f"was killed by signal {number} ({_name(number)})"
-    error, fatal = member.error, member.life.fatal if member.life else ()
-    own = next((one for one in fatal if "/site-packages/" not in one.file), None)
-    at = f"`{own.function}`, {own.place}" if own else ""
+    error, at = member.error, _fatal_place(member)
     # One that aborts has said why; of any other signal it knew nothing when it spoke last.
     kind = kind_of(error) if error and number == signal.SIGABRT else "exception"
     if error is None or kind == "exception":
         return "process died", what, at
     return kind, f"{what}, saying: {error}", at
+
+
+def _fatal_place(member: Member) -> str:
+    """Say where a rank was when a signal ended it: its own code, also of a thread beside it."""
+    life = member.life
+    stacks = (life.fatal, *life.beside) if life and life.fatal else ()
+    own = (one for frames in stacks for one in frames if not LIBRARY.search(one.file))
+    first = next(own, None)
+    return f"`{first.function}`, {first.place}" if first else ""
 
 
 def _name(number: int) -> str:

@@ -54,6 +54,7 @@ def diagnose(case: Case) -> Cause | None:
         _rank_absent,
         _ended_early,
         _clashed,
+        _named_by_others,
         _all_wait,
         _lost_a_peer,
         _not_scored,
@@ -359,6 +360,19 @@ def _clashed(case: Case) -> Cause | None:
         certainty="unknown",
         evidence=seen_of(member),
     )
+
+
+def _named_by_others(case: Case) -> Cause | None:
+    """Find the rank of which PyTorch itself has said that it did not come."""
+    named = graph_of(case).named()
+    if not named:
+        return None
+    member = case.member(named[0])
+    error, call = member.error, str(member.call) if member.call else ""
+    if not call and error and error.place:
+        call = f"`{error.call}`, {error.place}" if error.call else error.place
+    what = f"did not come to where the others waited for it; it was at {call or 'nothing known'}"
+    return of_rank(case, member, "collective mismatch", what, call, certainty="likely")
 
 
 def _all_wait(case: Case) -> Cause | None:

@@ -42,12 +42,19 @@ class Graph:
             new = {one.rank for one in self.edges if one.awaited in new and one.rank not in found}
         return len(found) - 1
 
+    def named(self) -> list[int]:
+        """List the ranks of which others themselves say that they have not come."""
+        said = [one for one in self.edges if one.evidence == SAID]
+        say = {one.rank for one in said}
+        return sorted({one.awaited for one in said if one.awaited is not None} - say)
+
     def shown(self, rank: int) -> bool:
         """Tell whether it is shown, and not only assumed, that somebody waits for a rank."""
         return any(one.awaited == rank and one.evidence != ASSUMED for one in self.edges)
 
 
 #: The evidence of a wait where nothing tells for whom of the others it is.
+SAID = "it says so itself"
 ASSUMED = "it waits for others, and this one is not there"
 
 
@@ -71,8 +78,7 @@ def _edges(case: Case, member: Member) -> list[WaitFor]:
     call = _call(member)
     others = [one for one in case.members if one is not member]
     if named := _named(member):
-        told = "it says so itself"
-        return [_edge(member, one, call, told) for one in others if one.rank in named]
+        return [_edge(member, one, call, SAID) for one in others if one.rank in named]
     if peers := _peers(member):
         told = "the call's own arguments"
         return [_edge(member, one, call, told) for one in others if one.rank in peers]
@@ -82,8 +88,8 @@ def _edges(case: Case, member: Member) -> list[WaitFor]:
         if absent:
             evidence = f"recorded: it has entered number {last.number} of group {last.group}"
             return [_edge(member, one, call, evidence) for one in absent]
-    place = _place(member)
-    absent = [one for one in others if not waits(case, one) or _place(one) != place]
+    place = place_of(member)
+    absent = [one for one in others if not waits(case, one) or place_of(one) != place]
     if absent:
         return [_edge(member, one, call, ASSUMED) for one in absent]
     return [WaitFor(rank=member.rank, awaited=None, call=call, evidence="nobody is elsewhere")]
@@ -116,7 +122,8 @@ def _call(member: Member) -> str:
     )
 
 
-def _place(member: Member) -> tuple[str, str]:
+def place_of(member: Member) -> tuple[str, str]:
+    """Name the call in which a rank waits, or did, and the line."""
     if member.call is not None:
         return member.call.name, member.call.place
     error = member.error

@@ -125,21 +125,23 @@ def _add(told: dict[str, Any], entry: dict[str, Any]) -> None:
 
 def _add_stacks(told: dict[str, Any], changed: float) -> None:
     """Add the stack that the interpreter wrote as a signal ended it."""
-    frames: list[dict[str, Any]] = []
-    signal, current = "", False
+    threads: list[list[dict[str, Any]]] = []
+    signal, current = "", None
     for line in told.pop("printed", ()):
         if match := _FATAL.match(line):
             signal = match[1]
         elif _CURRENT.match(line):
-            # The last thread is the main one; the one that was hit is called the current one.
-            if current and frames:
-                break
-            current, frames = line.startswith("Current"), []
-        elif match := _CALL.match(line):
+            threads.append([])
+            if line.startswith("Current") and current is None:
+                current = threads[-1]
+        elif threads and (match := _CALL.match(line)):
             number = int(match[2]) if match[2].isdigit() else 0
-            frames.append({"file": match[1], "line": number, "function": match[3]})
+            threads[-1].append({"file": match[1], "line": number, "function": match[3]})
+    # The one that was hit is called the current one; the main one is the last.
+    frames = current or (threads[-1] if threads else [])
     if not frames:
         return
     told["fatal" if signal else "terminated"] = frames
+    told["beside"] = [each for each in threads if each and each is not frames]
     told["fatal_signal"] = signal
     told.setdefault("ended", changed)

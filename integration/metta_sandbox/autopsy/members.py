@@ -14,10 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from metta_sandbox.autopsy.calls import Call, of_frames
-from metta_sandbox.autopsy.seen import Life, NodeLook, Process, Recorded
+from metta_sandbox.autopsy.calls import Call
+from metta_sandbox.autopsy.seen import Life, NodeLook, Process, Recorded, Thread
 from metta_sandbox.autopsy.waits import Family, resolve
-from metta_sandbox.autopsy.words import Exc, of_raised
+from metta_sandbox.autopsy.words import LIBRARY, Exc, of_raised
 
 _LAUNCHER = re.compile(
     r"(^|/)(torchrun|accelerate|deepspeed|horovodrun|mpirun|mpiexec|srun|composer)$"
@@ -253,8 +253,18 @@ def member_of(tree: Tree, base: Member, pid: int, *, alone: bool) -> Member:
 
 
 def _last_call(life: Life | None) -> Call | None:
-    """Tell what a process was at when it was told to end."""
-    return of_frames(life.terminated) if life and life.terminated else None
+    """Tell what a process was at when it was told to end, if nothing had ended it before."""
+    if life is None or life.exception is not None or life.threads:
+        return None
+    if all(LIBRARY.search(one.file) for one in life.terminated):
+        return None
+    stacks = (life.terminated, *life.beside)
+    threads = tuple(
+        Thread(name="" if number else "MainThread", id=life.pid + number, frames=frames)
+        for number, frames in enumerate(stacks)
+    )
+    process = Process(pid=life.pid, command=("python",), threads=threads)
+    return resolve(Family(process, {}, {life.pid: life}))
 
 
 def _children_ended(tree: Tree, pid: int) -> tuple[Life, ...]:

@@ -235,7 +235,8 @@ class Life(_Seen):
     thread. ``exits`` is the status that ``sys.exit`` asked for, at ``exit_at``. ``threads`` are
     those that an exception ended. ``fatal`` is the stack at a fatal signal, innermost call first,
     and ``fatal_signal`` what the interpreter called that; ``terminated`` is the stack where SIGTERM
-    ended it. ``message`` is what ``sys.exit`` was given in place of a status. ``reaped`` are
+    ended it, ``beside`` are those of its other threads then. ``message`` is what ``sys.exit`` was
+    given in place of a status. ``reaped`` are
     children waited for, ``recorded`` the collectives that were entered by its end.
     """
 
@@ -253,6 +254,7 @@ class Life(_Seen):
     fatal: tuple[Frame, ...] = ()
     fatal_signal: str = ""
     terminated: tuple[Frame, ...] = ()
+    beside: tuple[tuple[Frame, ...], ...] = ()
     message: str = ""
     reaped: tuple[Reaped, ...] = ()
     groups: tuple[Group, ...] = ()

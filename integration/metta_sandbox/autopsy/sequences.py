@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from metta_sandbox.autopsy.calls import Call, call_of
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause, Certainty
-from metta_sandbox.autopsy.deaths import clashed
+from metta_sandbox.autopsy.deaths import clashed, death_of
 from metta_sandbox.autopsy.members import Member
 from metta_sandbox.autopsy.seen import Recorded
 from metta_sandbox.autopsy.sentences import cause_of, of_rank
@@ -300,7 +300,17 @@ def _strayed(case: Case, known: Mapping[int, Sequence[Entered]]) -> Cause | None
         for one in entered[: -_LATE - 1 : -1]:
             if _gave_something_else(entered, one):
                 return _gave_it_alone(case, case.member(rank), entered, one)
+    if len(died) == 1 and any(_came_before(entered) for entered in known.values()):
+        # The others are where they were due, with what they gave there before.
+        _, what, call = death_of(case, died[0])
+        return of_rank(case, died[0], "collective mismatch", what, call, certainty="likely")
     return None
+
+
+def _came_before(entered: Sequence[Entered]) -> bool:
+    """Tell whether a rank is in a collective that it has been in before, with the same tensors."""
+    last = entered[-1]
+    return any(one.site == last.site and one.content == last.content for one in entered[:-1])
 
 
 #: How many collectives later another rank may find out what it got.

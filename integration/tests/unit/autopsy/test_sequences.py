@@ -182,8 +182,13 @@ def test_where_the_other_side_died_of_it_the_one_that_is_left_tells() -> None:
     assert "has left out `all_reduce`, train.py:32" in cause.sentence
 
     good = recorded(*TURN, *TURN, "backward", "mean")
-    # Whom the backend aborts may be innocent, as may be the one that is left.
+    # One that is where it was due, with what it gave there before, has not strayed.
     cause = named(seen([None, good], more=[Event(3.0, end)], errors={0: said}))
+    assert (cause.kind, cause.rank, cause.certainty) == ("collective mismatch", 0, "likely")
+
+    # Where nothing was before, whom the backend aborts may be innocent.
+    first = recorded("mean")
+    cause = named(seen([None, first], more=[Event(3.0, end)], errors={0: said}))
     assert (cause.kind, cause.rank, cause.certainty) == ("collective mismatch", None, "unknown")
 
 
