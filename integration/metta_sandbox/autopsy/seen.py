@@ -93,8 +93,10 @@ class Collective(_Seen):
     ``sizes`` and ``dtypes`` are those of the tensors that went in, ``out_sizes`` of those that come
     out; ``stack`` is an index of ``Recorded.stacks``. One rank's send to or receipt from another is
     ``p2p``, numbered apart; ``peer`` is the other's number in the group, where the name tells it.
-    ``state`` is the recorder's own word, and ``over`` tells whether it has ended, well or not;
-    ``group_ranks`` are the group's members by their numbers in the world.
+    ``root`` is where it goes to or comes from, as the group numbers it, and ``op`` its reduction
+    (``SUM``); both are known where Python asked for it. ``state`` is the recorder's own word, and
+    ``over`` tells whether it has ended, well or not; ``group_ranks`` are the group's members by
+    their numbers in the world.
     """
 
     group: str
@@ -106,6 +108,8 @@ class Collective(_Seen):
     out_sizes: tuple[tuple[int, ...], ...] = ()
     p2p: bool = False
     peer: int | None = None
+    root: int | None = None
+    op: str = ""
     state: str = ""
     over: bool = False
     group_ranks: tuple[int, ...] = ()

@@ -65,17 +65,33 @@ def recorded(most: int = _TOLD) -> Dict[str, Any]:
     # Written by torch in this very process.
     told = pickle.loads(_dumped())["entries"][-most:]  # noqa: S301
     members = _members()
-    stacks: List[List[Dict[str, Any]]] = []
-    entries = []
-    for entry in told:
-        stack = [
-            {"function": each["name"], "file": each["filename"], "line": each["line"]}
-            for each in entry.get("frames", ())[:_DEEP]
+    found = [
+        {
+            **_collective(entry, members),
+            "time": entry.get("time_created_ns", 0),
+            "stack": [
+                {"function": each["name"], "file": each["filename"], "line": each["line"]}
+                for each in entry.get("frames", ())[:_DEEP]
+            ],
+        }
+        for entry in told
+    ]
+    if OPERATIONS and not any(one["p2p"] for one in found):
+        sent = [
+            {**one, "p2p": True, "group_ranks": members.get(one["group"], [])}
+            for one in OPERATIONS[0].sent()
         ]
-        if stack not in stacks:
-            stacks.append(stack)
-        entries.append({**_collective(entry, members), "stack": stacks.index(stack)})
-    return {"entries": entries, "stacks": stacks}
+        found = sorted([*found, *sent], key=lambda one: int(one["time"]))[-most:]
+    stacks: List[List[Dict[str, Any]]] = []
+    for one in found:
+        if one["stack"] not in stacks:
+            stacks.append(one["stack"])
+        one["stack"] = stacks.index(one["stack"])
+    return {"entries": found, "stacks": stacks}
+
+
+#: Knows what torch's own recorder leaves out, if anybody does; see ``operations``.
+OPERATIONS: List[Any] = []
 
 
 def _collective(entry: Dict[str, Any], members: Dict[str, List[int]]) -> Dict[str, Any]:
@@ -86,9 +102,12 @@ def _collective(entry: Dict[str, Any], members: Dict[str, List[int]]) -> Dict[st
     # NCCL's are called ``send 0->1`` and ``recv 0<-1``.
     name, _, pair = name.partition(" ") if p2p else (name, "", "")
     peer = pair.replace("<-", "->").rpartition("->")[2]
+    number = int(entry["p2p_seq_id" if p2p else "collective_seq_id"])
+    more = OPERATIONS[0].about(group, number) if OPERATIONS and not p2p else {}
     return {
+        **more,
         "group": group,
-        "number": int(entry["p2p_seq_id" if p2p else "collective_seq_id"]),
+        "number": number,
         "name": name,
         "sizes": [list(size) for size in entry.get("input_sizes", ())],
         "dtypes": [str(each) for each in entry.get("input_dtypes", ())],

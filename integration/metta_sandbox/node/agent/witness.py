@@ -21,7 +21,7 @@ import sys
 import time
 
 from metta_sandbox.node.agent.after_import import after_import
-from metta_sandbox.node.agent.flight import recorded
+from metta_sandbox.node.agent.flight import OPERATIONS, recorded
 from metta_sandbox.node.agent.told import FOLDER, TOLD, TRIAL
 
 try:
@@ -52,14 +52,19 @@ _WORDS, _LONGEST = 64, 160
 _LIVES: List[Life] = []
 
 
-def enter() -> None:
-    """Begin to keep what happens, in a process that belongs to a node's job."""
+def enter(command: Optional[List[str]] = None) -> None:
+    """Begin to keep what happens, in a process that belongs to a node's job.
+
+    Args:
+        command: What it stands for, if that is not what it was started as.
+
+    """
     if _RUN_FOLDER not in os.environ or _NODE not in os.environ or _LIVES:
         return
     try:
         if any(_HELPER in word for word in _command()):
             return
-        life = Life(os.path.join(os.environ[_RUN_FOLDER], FOLDER, os.environ[_NODE]))
+        life = Life(os.path.join(os.environ[_RUN_FOLDER], FOLDER, os.environ[_NODE]), command)
         if life.begin():
             _LIVES.append(life)
             life.listen()
@@ -127,11 +132,13 @@ class Life:
 
     Args:
         folder: Where its file goes.
+        command: What it stands for, if that is not what it was started as.
 
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, command: Optional[List[str]]) -> None:
         self._folder = folder
+        self._command = command
         self._descriptor = -1
         self._identity = (0, 0)
         self._exit: Dict[str, Any] = {}
@@ -150,7 +157,7 @@ class Life:
         if len(os.listdir(self._folder)) >= most:
             return False
         self.environ = environment()
-        about = {"pid": self._pid, "parent": os.getppid(), "argv": _command()}
+        about = {"pid": self._pid, "parent": os.getppid(), "argv": self._command or _command()}
         self.note("start", {**about, "environ": self.environ})
         quietly(self._watch_signals)()
         return True
@@ -298,6 +305,7 @@ class Life:
 
     def _wrap_groups(self) -> None:
         ours("groups").wrap(self.note, environment, self.environ)
+        OPERATIONS.append(ours("operations").Operations(sys.modules[_DISTRIBUTED]))
 
     def _watch_signals(self) -> None:
         """Have stacks written at a fatal signal, and where this process was told to end."""

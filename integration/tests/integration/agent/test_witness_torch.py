@@ -1,0 +1,128 @@
+"""What ranks that a launcher of the user's own starts tell of their lives, with a real torch."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+from metta_sandbox.autopsy.lives import read_lives
+from metta_sandbox.autopsy.seen import Life
+from metta_sandbox.node.agent.hook import exported
+from metta_sandbox.stack.agent_app import install
+
+#: Seconds for imports of torch on a machine that has much else to do.
+_PATIENCE = 240.0
+
+_TORCHRUN = """\
+import torch, torch.distributed as dist
+
+def trains():
+    x = torch.ones(3)
+    dist.all_reduce(x, op=dist.ReduceOp.MAX)
+    if dist.get_rank() == 0:
+        dist.send(x, 1)
+    else:
+        dist.recv(x, 0)
+        raise KeyError("DATASET")
+    group = dist.new_group([0])
+    dist.broadcast(x, 0)
+
+dist.init_process_group("gloo")
+trains()
+"""
+_SPAWN = """\
+import os, sys, torch, torch.distributed as dist, torch.multiprocessing as mp
+
+def trains(rank, port):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    dist.all_reduce(torch.ones(rank + 1))
+    raise ValueError(f"of rank {rank}")
+
+if __name__ == "__main__":
+    mp.spawn(trains, args=(sys.argv[1],), nprocs=2)
+"""
+_LOADER = """\
+import torch.utils.data as data
+
+class Broken(data.Dataset):
+    def __len__(self): return 4
+    def __getitem__(self, number): return 1 // (2 - number)
+
+for batch in data.DataLoader(Broken(), num_workers=1):
+    pass
+"""
+
+
+def lives_of(folder: Path, command: str, script: str) -> tuple[Life, ...]:
+    """Run a script as a task's own bash does, and give what its processes told."""
+    app, run_folder = install(folder / "app"), folder / "run"
+    run_folder.mkdir()
+    (folder / "train.py").write_text(script)
+    dropped = ("PYTHONPATH", "RANK", "WORLD_SIZE")
+    environ = {key: os.environ[key] for key in os.environ if key not in dropped}
+    node = {"METTA_AGENT": str(app), "METTA_NODE": "n", "METTA_RUN_FOLDER": str(run_folder)}
+    subprocess.run(
+        ["bash", "-c", f"{exported()}{command}"],
+        env={**environ, **node, "METTA_EVENTS": "x"},
+        cwd=folder,
+        check=False,
+        capture_output=True,
+        timeout=_PATIENCE,
+    )
+    return read_lives(run_folder, "n")
+
+
+def kinds(life: Life) -> list[str]:
+    return [one.kind for one in life.exception.chain] if life.exception else []
+
+
+def test_ranks_of_torchrun(tmp_path: Path) -> None:
+    command = "torchrun --nproc-per-node=2 --master-port=0 --rdzv-endpoint=localhost:0 train.py"
+    lives = lives_of(tmp_path, command, _TORCHRUN)
+    ranks = {one.environ["RANK"]: one for one in lives if "RANK" in one.environ}
+    launcher = next(one for one in lives if "RANK" not in one.environ)
+    assert kinds(ranks["1"]) == ["KeyError"]
+    assert ranks["1"].exception is not None
+    assert ranks["1"].exception.chain[0].frames[0].place == "train.py:10"
+    assert (ranks["1"].pid, 1) in [(one.pid, one.status) for one in launcher.reaped]
+    (world,) = ranks["1"].groups
+    assert (world.size, world.rank, world.backend) == (2, 1, "gloo")
+    assert world.port == ranks["1"].environ["MASTER_PORT"]
+    assert world.done_time is not None
+    told = ranks["1"].recorded
+    assert told is not None
+    assert [(one.name, one.op, one.p2p, one.peer) for one in told.entries] == [
+        ("all_reduce", "MAX", False, None),
+        ("recv", "", True, 0),
+    ]
+    assert (told.entries[0].dtypes, told.entries[0].group_ranks) == (("Float",), (0, 1))
+    assert told.stacks[told.entries[1].stack][-1].function == "<module>"
+    # Ended by torchrun, or by the connection that broke.
+    assert ranks["0"].terminated or kinds(ranks["0"])
+
+
+def test_ranks_of_spawn(tmp_path: Path) -> None:
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+    lives = lives_of(tmp_path, f"python train.py {port}", _SPAWN)
+    ranks = [one for one in lives if "MASTER_PORT" in one.changed]
+    assert {one.groups[0].rank for one in ranks} == {0, 1}
+    for one in ranks:
+        assert one.groups[0].size == 2
+        assert kinds(one) in (["ValueError"], ["RuntimeError"], [])
+    assert any(kinds(one) for one in ranks)
+
+
+def test_a_workers_own_error_is_in_what_its_rank_raised(tmp_path: Path) -> None:
+    lives = lives_of(tmp_path, "python train.py", _LOADER)
+    trainer = next(one for one in lives if one.argv[-1] == "train.py" and one.exception)
+    assert trainer.exception is not None
+    message = trainer.exception.chain[-1].message
+    assert message.startswith("Caught ZeroDivisionError in DataLoader worker process 0.")
+    assert "ZeroDivisionError: integer division or modulo by zero" in message
+    workers = [one for one in lives if one.parent == trainer.pid]
+    assert workers
+    assert {one.pid for one in trainer.reaped} <= {one.pid for one in workers}
