@@ -1,6 +1,7 @@
 """Notes what torch's own recorder leaves out: roots, reduce operations, and Gloo's point-to-point.
 
-Each call notes itself as it is entered, and returns what it would; nobody waits in a call of ours.
+Each call notes itself and returns what it would, as soon as it would: it only begins what is then
+waited for.
 """
 
 from __future__ import annotations
@@ -84,12 +85,21 @@ class Operations:
 
 def _noted(name: str, whole: Any, note: Callable[..., None]) -> Any:
     def operation(group: Any, *args: Any, **kwargs: Any) -> Any:
-        work = whole(group, *args, **kwargs)
         try:
-            note(name, group, args, kwargs)
+            return whole(group, *args, **kwargs)
+        except BaseException as error:
+            # This call is none of the program's.
+            trace = error.__traceback__
+            error.__traceback__ = trace.tb_next if trace is not None else None
+            raise
+        finally:
+            quiet(name, group, args, kwargs)
+
+    def quiet(*told: Any) -> None:
+        try:
+            note(*told)
         except Exception:  # noqa: BLE001 - what is asked for counts
-            return work
-        return work
+            return
 
     operation.__name__, operation.__doc__ = name, whole.__doc__
     return operation
@@ -98,7 +108,7 @@ def _noted(name: str, whole: Any, note: Callable[..., None]) -> Any:
 def _stack() -> List[Dict[str, Any]]:
     """Give the calls below ours, the innermost first."""
     found: List[Dict[str, Any]] = []
-    frame: Any = sys._getframe(3)  # noqa: SLF001 - documented
+    frame: Any = sys._getframe(4)  # noqa: SLF001 - documented
     while frame is not None and len(found) < _DEEP:
         code = frame.f_code
         found.append({"function": code.co_name, "file": code.co_filename, "line": frame.f_lineno})

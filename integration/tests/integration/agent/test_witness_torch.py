@@ -38,7 +38,7 @@ import os, sys, torch, torch.distributed as dist, torch.multiprocessing as mp
 def trains(rank, port):
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
     dist.init_process_group("gloo", rank=rank, world_size=2)
-    dist.all_reduce(torch.ones(rank + 1))
+    dist.all_reduce(torch.ones(3))
     raise ValueError(f"of rank {rank}")
 
 if __name__ == "__main__":
@@ -80,7 +80,7 @@ def kinds(life: Life) -> list[str]:
 
 
 def test_ranks_of_torchrun(tmp_path: Path) -> None:
-    command = "torchrun --nproc-per-node=2 --master-port=0 --rdzv-endpoint=localhost:0 train.py"
+    command = "torchrun --standalone --nproc-per-node=2 train.py"
     lives = lives_of(tmp_path, command, _TORCHRUN)
     ranks = {one.environ["RANK"]: one for one in lives if "RANK" in one.environ}
     launcher = next(one for one in lives if "RANK" not in one.environ)
