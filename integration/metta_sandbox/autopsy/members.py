@@ -123,6 +123,12 @@ class Tree:
             one.pid: (one.status, one.time) for life in self.lives.values() for one in life.reaped
         }
 
+    def is_gone(self, pid: int) -> bool:
+        """Tell whether a process that has told of itself is not there any more."""
+        life = self.lives.get(pid)
+        seen = bool(self.look.processes) and pid not in self.processes
+        return life is not None and (life.ended is not None or seen)
+
     def parent(self, pid: int) -> int:
         """Give the parent of a process, as it was when it started."""
         life, process = self.lives.get(pid), self.processes.get(pid)
@@ -247,7 +253,7 @@ def member_of(tree: Tree, base: Member, pid: int, *, alone: bool) -> Member:
         life=life,
         recorded=recorded or (life.recorded if life else None) or base.recorded,
         generation=_generation(tree.environ(pid)),
-        gone=process is None and (status is not None or life is not None),
+        gone=process is None and (status is not None or tree.is_gone(pid)),
         children_ended=_children_ended(tree, pid),
     )
 

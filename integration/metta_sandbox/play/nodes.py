@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from metta_sandbox.errors import StackError
+from metta_sandbox.node.agent.load import slowed
 from metta_sandbox.play.beside import Beside, Executed
 from metta_sandbox.play.heard import LastHeard, is_sign_of_life
 from metta_sandbox.play.job import Job, job_command
@@ -241,7 +242,7 @@ class Nodes:
                 waited = time.monotonic() - began
                 if not all(reply.empty() for reply in asked.values()):
                     slowest = waited
-                limit = max(soon if others_done else GRACE, _SLOWER * slowest)
+                limit = max(slowed(soon if others_done else GRACE), _SLOWER * slowest)
                 self._note_begun(beside, asked, waited, limit)
             for host in beside.missing:
                 with suppress(StackError):
