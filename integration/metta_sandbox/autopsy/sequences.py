@@ -20,6 +20,7 @@ from metta_sandbox.autopsy.deaths import clashed, death_of
 from metta_sandbox.autopsy.members import Member
 from metta_sandbox.autopsy.seen import Recorded
 from metta_sandbox.autopsy.sentences import cause_of, of_rank
+from metta_sandbox.words import many
 
 #: Collectives whose tensors have the same size on all ranks.
 _ALIKE = frozenset({"all_reduce", "broadcast", "reduce"})
@@ -34,24 +35,34 @@ class Entered:
     sizes: tuple[tuple[int, ...], ...]
     call: Call
     dtypes: tuple[str, ...] = ()
+    root: int | None = None
+    op: str = ""
 
     def fits(self, other: Entered) -> bool:
         """Tell whether both may be the same one, on two ranks."""
-        alike = self.name not in _ALIKE or self.content == other.content
+        alike = self.content == other.content if self.name in _ALIKE else self.how == other.how
         return self.name == other.name and alike
 
     @property
-    def content(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        """How many elements go in, and of which type."""
-        return tuple(math.prod(size) for size in self.sizes), self.dtypes
+    def content(self) -> tuple[object, ...]:
+        """How many elements go in, of which type, and what is to become of them."""
+        return tuple(math.prod(size) for size in self.sizes), self.dtypes, self.how
+
+    @property
+    def how(self) -> tuple[object, ...]:
+        """From or to which rank of the group, and by which reduction, where that is known."""
+        return self.root, self.op
 
     @property
     def gives(self) -> str:
         """Say what goes in."""
-        (counts, dtypes), shapes = self.content, [list(size) for size in self.sizes]
+        shapes = [list(size) for size in self.sizes]
         shape = f" {shapes[0]}" if shapes and len(shapes[0]) > 1 else ""
-        types = f" of {', '.join(sorted(set(dtypes)))}" if dtypes else ""
-        return f"{sum(counts)} elements{shape}{types}"
+        types = f" of {', '.join(sorted(set(self.dtypes)))}" if self.dtypes else ""
+        root = "" if self.root is None else f", root {self.root}"
+        op = f", {self.op}" if self.op else ""
+        count = many(sum(map(math.prod, self.sizes)), "element")
+        return f"{count}{shape}{types}{root}{op}"
 
     @property
     def site(self) -> tuple[str, str, str]:
@@ -97,7 +108,7 @@ def entered_in(recorded: Recorded, group: str) -> tuple[Entered, ...]:
     """List the collectives of one process group, the oldest first."""
     calls = [call_of(frames) for frames in recorded.stacks]
     return tuple(
-        Entered(one.number, one.name, one.sizes, calls[one.stack], one.dtypes)
+        Entered(one.number, one.name, one.sizes, calls[one.stack], one.dtypes, one.root, one.op)
         for one in recorded.entries
         if one.group == group and one.stack < len(calls) and not one.p2p
     )
@@ -280,7 +291,7 @@ def strayed(recorded: Recorded) -> bool:
     """
     calls = [call_of(frames) for frames in recorded.stacks]
     entered = [
-        Entered(one.number, one.name, one.sizes, calls[one.stack])
+        Entered(one.number, one.name, one.sizes, calls[one.stack], one.dtypes, one.root, one.op)
         for one in recorded.entries
         if one.stack < len(calls)
     ]

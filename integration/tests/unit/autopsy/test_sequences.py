@@ -213,3 +213,19 @@ def test_sizes_may_differ_where_a_collective_lets_them() -> None:
     sized = other.entries[0].model_copy(update={"sizes": ((9,),)})
     cause = diagnose(seen([one, other.model_copy(update={"entries": (sized,)})]))
     assert cause is None or "collective number" not in cause.sentence
+
+
+@pytest.mark.parametrize("changed", [{"root": 1}, {"op": "MAX"}, {"dtypes": ("Double",)}])
+def test_what_is_to_become_of_what_goes_in_is_compared_too(changed: dict[str, object]) -> None:
+    alike = recorded(*TURN, *TURN)
+    last = alike.entries[-1].model_copy(update=changed)
+    other = alike.model_copy(update={"entries": (*alike.entries[:-1], last)})
+    cause = named(seen([alike, other]))
+    assert (cause.kind, cause.rank, cause.certainty) == ("collective mismatch", 1, "certain")
+    assert "(number 4)" in cause.sentence
+    assert "rank 0 (node-0) gave 1 element" in cause.sentence
+
+    of_two = [alike.model_copy(update={"entries": each.entries[-1:]}) for each in (alike, other)]
+    cause = named(seen(of_two))
+    assert (cause.rank, cause.certainty) == (None, "unknown")
+    assert "which one is right is not known" in cause.sentence
