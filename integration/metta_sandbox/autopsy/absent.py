@@ -1,0 +1,130 @@
+"""Ranks for which others wait, and that wait for none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from metta_sandbox.autopsy.calls import AT_WORK, Doing
+from metta_sandbox.autopsy.case import Case
+from metta_sandbox.autopsy.cause import Cause, Certainty
+from metta_sandbox.autopsy.deaths import clashed, left_alone
+from metta_sandbox.autopsy.graph import graph_of, order, waits
+from metta_sandbox.autopsy.kinds import what_holds
+from metta_sandbox.autopsy.members import Member
+from metta_sandbox.autopsy.sentences import cause_of, of_rank
+
+
+def rank_absent(case: Case) -> Cause | None:
+    """Find the rank that waits for nobody, and for which the others wait."""
+    alive = [one for one in case.members if one.alive]
+    # What one was at that was told to end is known as well.
+    stopped = [one for one in case.members if not one.alive and one.call and left_alone(case, one)]
+    absent = [
+        one
+        for one in (*alive, *stopped)
+        if one.call is not None and not waits(case, one) and one.call.doing is not Doing.STORE
+    ]
+    waiting = [one for one in case.members if waits(case, one)]
+    if absent and len(absent) == len(alive) + len(stopped) and all(_gets_on(one) for one in absent):
+        return _all_at_work(case, absent)
+    graph = graph_of(case)
+    # One whose stack can't be read may wait like the others, unless it is seen to be behind them.
+    absent = [one for one in absent if _is_read(one) or graph.shown(one.rank)]
+    if absent:
+        first = order(graph, absent)[0]
+        assert first.call is not None
+        kind, what = what_holds(first.call)
+        what += "" if first.alive else " until it was told to end"
+        sure: Certainty = "certain" if graph.shown(first.rank) or len(absent) == 1 else "likely"
+        return of_rank(case, first, kind, what, str(first.call), certainty=sure)
+    if (early := ended_early(case)) is not None:
+        return early
+    missing = [
+        one for one in alive if one.process is None and (one.node in case.looks or not one.started)
+    ]
+    missing.sort(key=lambda one: (one.started, one.rank))
+    if missing and waiting:
+        return missing_rank(case, missing[0])
+    return _at_the_store(case, alive) or _unread(case, alive)
+
+
+def _unread(case: Case, alive: Sequence[Member]) -> Cause | None:
+    """Say whose stack is missing, where that might be the one that the others wait for."""
+    unread = [one for one in alive if one.call is not None and not _is_read(one)]
+    if not unread:
+        return None
+    why = next((one.call.place for one in unread if one.call and one.call.place), "no reason told")
+    names = ", ".join(f"rank {one.rank} ({one.node})" for one in unread)
+    what = f"the stack of {names} can't be read ({why}), so who is to blame is not known"
+    return cause_of(
+        case, "straggler", what, node=unread[0].node, certainty="unknown", evidence=("processes",)
+    )
+
+
+def _is_read(member: Member) -> bool:
+    return member.call is not None and member.call.doing is not Doing.UNKNOWN
+
+
+def _gets_on(member: Member) -> bool:
+    return member.call is not None and member.call.doing in AT_WORK
+
+
+def _all_at_work(case: Case, members: Sequence[Member]) -> Cause:
+    """Say that nobody is to blame where all ranks get on and none waits."""
+    told = ", ".join(f"rank {one.rank} at {one.call}" for one in members)
+    load = max((look.load or 0.0 for look in case.looks.values()), default=0.0)
+    busy = f"; the machine's load was {load:.0f}" if load else ""
+    return cause_of(
+        case,
+        "straggler",
+        f"all ranks are still at work: {told}{busy}",
+        node=members[0].node,
+        certainty="unknown",
+        evidence=("stack",),
+    )
+
+
+def missing_rank(case: Case, member: Member) -> Cause:
+    """Say of a rank that it is not there."""
+    met = any(one.recorded and one.recorded.entries for one in case.members)
+    what = "is not there" if member.started or met else "never came to the rendezvous"
+    return of_rank(
+        case,
+        member,
+        "rank missing at rendezvous",
+        what,
+        certainty="likely",
+        evidence=("processes",),
+    )
+
+
+def _at_the_store(case: Case, alive: Sequence[Member]) -> Cause | None:
+    """Find a rank that waits for a key of the store that nobody has set."""
+    found = [one for one in alive if one.call is not None and one.call.doing is Doing.STORE]
+    if not found or (len(found) == len(alive) and len(alive) > 1):
+        return None
+    call = found[0].call
+    assert call is not None
+    kind, what = what_holds(call)
+    return of_rank(case, found[0], kind, what, str(call), certainty="likely")
+
+
+def ended_early(case: Case) -> Cause | None:
+    """Find who ended well while others still waited for it, or who went on when all had ended."""
+    left = [one for one in case.members if waits(case, one) or clashed(one)]
+    ended = [one for one in case.members if one.status == 0]
+    if not left or not ended:
+        return None
+    if len(ended) > len(left):
+        return _went_on(case, left[0], len(ended))
+    what = "ended with status 0 while others still needed it"
+    sure: Certainty = "certain" if len(left) > len(ended) else "likely"
+    return of_rank(case, ended[0], "collective mismatch", what, certainty=sure)
+
+
+def _went_on(case: Case, member: Member, ended: int) -> Cause:
+    """Say of a rank that it needed others once more, of which most had come to their end."""
+    error = member.error
+    call = str(member.call) if member.call else f"`{error.call}`, {error.place}" if error else ""
+    what = f"went on to {call} when {ended} other ranks had ended with status 0"
+    return of_rank(case, member, "collective mismatch", what, call, certainty="likely")
