@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -201,10 +200,8 @@ def test_a_million_events_become_a_few_megabytes(tmp_path: Path) -> None:
         for number in range(1_000_000):
             entry = trained(number // 250_000 + 1, number % 2, number / 1000, step=number, loss=1.0)
             file.write(json.dumps(entry) + "\n")
-    began = time.perf_counter()
     text = json.dumps(tell(tmp_path, Limits()))
     assert len(text) < 4_000_000
-    assert time.perf_counter() - began < 120
 
 
 def test_the_room_for_each_of_many_scenarios_is_smaller_and_never_nothing() -> None:
