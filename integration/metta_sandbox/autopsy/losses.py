@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from metta_sandbox.autopsy.words import end_of
+
 #: A metric whose value is no number: ``loss=nan``, ``train/loss: NaN``, ``"loss": NaN``.
 _LOST = re.compile(
     r"(?P<name>[\w./-]*(?:loss|score|reward|grad_norm)\w*)[\"']?\s*(?:=|:|is|\s)\s*[+-]?nan\b",
@@ -14,8 +16,6 @@ _LOST = re.compile(
 _STEP = re.compile(
     r"\b(?:step|iter(?:ation)?|batch|epoch|update)\w*[\"']?\s*[=:#]?\s*(?P<step>\d+)", re.IGNORECASE
 )
-#: How much of a log's end is read, in bytes.
-_READ = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,8 @@ class Lost:
 
 def first_lost(path: Path) -> Lost | None:
     """Find the first line of a log with a metric that is no number; None if there is none."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - _READ))
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return None
-    return lost_in(text)
+    text = end_of(path)
+    return None if text is None else lost_in(text)
 
 
 def lost_in(text: str) -> Lost | None:

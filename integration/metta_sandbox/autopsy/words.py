@@ -14,7 +14,7 @@ from metta_sandbox.autopsy.seen import Frame, Raised, RaisedOne
 from metta_sandbox.stack.ends import is_worth_telling, last_words
 
 #: How much of a log's end is read, in bytes.
-_READ = 1 << 18
+_READ = 1 << 20
 _HEAD = "Traceback (most recent call last):"
 _AT = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>.+)$')
 _LAST = re.compile(r"^(?P<kind>[A-Za-z_][\w.]*)(: ?(?P<message>.*))?$")
@@ -134,13 +134,18 @@ def _of_one(one: RaisedOne) -> Exc:
 
 def last_error(path: Path) -> Exc | None:
     """Read the last traceback of a log, or else its last words; None if there is neither."""
+    text = end_of(path)
+    return None if text is None else last_said(text.splitlines())
+
+
+def end_of(path: Path) -> str | None:
+    """Read the end of a log; None if there is none."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - _READ))
-            text = file.read().decode(errors="replace")
+            return file.read().decode(errors="replace")
     except OSError:
         return None
-    return last_said(text.splitlines())
 
 
 def last_said(lines: Sequence[str]) -> Exc | None:
