@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from metta_sandbox.autopsy.calls import Doing
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause
+from metta_sandbox.autopsy.deaths import left_alone
 from metta_sandbox.autopsy.kinds import (
     AT_RENDEZVOUS,
     LEFT_ALONE,
@@ -19,7 +20,6 @@ from metta_sandbox.autopsy.kinds import (
 )
 from metta_sandbox.autopsy.members import Member, Tree
 from metta_sandbox.autopsy.sentences import cause_of
-from metta_sandbox.autopsy.words import Exc
 
 #: How torch's own lines in a log begin: ``[W1123 08:26:04.020 socket.cpp:764] [c10d] ``.
 _WHO_LOGS = re.compile(r"^(\[[^\]]*\]\s*)+")
@@ -46,7 +46,7 @@ def launcher_failed(case: Case) -> Cause | None:
 def cannot_reach(case: Case) -> Cause | None:
     """Find a rank that still tries to reach another one whose name or network it doesn't know."""
     for member in case.members:
-        if not member.alive or not (said := _complaint(case, member)):
+        if not (member.alive or left_alone(case, member)) or not (said := _complaint(case, member)):
             continue
         what = f"rank {member.rank} ({member.node}) can't reach another one: {said}"
         call = str(member.call) if member.call else ""
@@ -229,8 +229,8 @@ def _complaint(case: Case, member: Member) -> str:
     """Quote what a rank, or the launcher that has not started it yet, says of its peers."""
     told = case.errors.get(member.rank)
     if not member.started:
-        told = case.launcher_errors.get(member.node)
-    said = str(told or Exc(""))
+        told = case.launcher_errors.get(member.node) or case.rollout_errors.get(member.node)
+    said = told.unreached or str(told) if told else ""
     return _WHO_LOGS.sub("", said).rstrip(".") if UNREACHABLE.search(said) else ""
 
 

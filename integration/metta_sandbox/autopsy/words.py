@@ -23,6 +23,11 @@ _JOINED = (
     "The above exception was the direct cause of the following exception:",
     "During handling of the above exception, another exception occurred:",
 )
+#: PyTorch's own line about a peer that it can't find, or reach no way to.
+_UNREACHED = re.compile(
+    r"\[c10d\] .*(cannot be retrieved|gai error|Name or service not known|No route to host"
+    r"|Network is unreachable)"
+)
 #: How much of what an exception says is told, in characters and in further lines.
 _LONGEST = 200
 _LINES = 6
@@ -78,6 +83,7 @@ class Exc:
         where: Who else it was raised in, such as a data loader's worker.
         exact: Whether the program's own record says so, and not its log alone.
         said: The program's last words beside it.
+        unreached: What PyTorch's own lines say of a peer whose name or network is not known.
 
     """
 
@@ -92,6 +98,7 @@ class Exc:
     where: str = ""
     exact: bool = False
     said: str = ""
+    unreached: str = ""
 
     def __str__(self) -> str:
         words = " / ".join(line.strip() for line in self.message.splitlines() if line.strip())
@@ -156,6 +163,14 @@ def last_said(lines: Sequence[str]) -> Exc | None:
     bare = [_PREFIX.sub("", line) for line in lines]
     report = next((number for number, line in enumerate(bare) if _REPORT.search(line)), None)
     bare = bare[:report]
+    unreached = next((line for line in reversed(bare) if _UNREACHED.search(line)), "")
+    told = _last_said(bare)
+    if unreached and (told is None or not told.kind):
+        return replace(told or Exc(""), unreached=unreached)
+    return told and replace(told, unreached=unreached)
+
+
+def _last_said(bare: Sequence[str]) -> Exc | None:
     found, behind = _last_chain(bare)
     said = last_words(line for line in bare if not _PARTING.search(line))
     if found is not None and not any(map(_goes_on, behind)):

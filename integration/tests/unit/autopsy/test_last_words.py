@@ -139,3 +139,13 @@ def test_a_place_is_never_in_what_the_sandbox_put_into_a_rank() -> None:
         found = parse(f'{head}  File "{file}", line 216, in emit\n    wait()\nValueError: x\n')
         assert found is not None
         assert (found.place, found.call) == ("train.py:7", "emit")
+
+
+def test_a_peer_that_pytorch_can_not_find_is_kept_beside_what_was_said() -> None:
+    line = (
+        "[W1128 23:50:01.1 socket.cpp:764] [c10d] The IPv4 network addresses of (sweep-worker, "
+        "37001) cannot be retrieved (gai error: -2 - Name or service not known)."
+    )
+    found = last_said(["meeting at 10.0.0.2", line, "still here"])
+    assert found is not None
+    assert (str(found), found.unreached) == ("still here", line)
