@@ -20,7 +20,7 @@ from metta_sandbox.image.node_image import Image, ImageSpec, ensure_image
 NAMES = [
     *("access", "engine", "architecture", "compose", "buildkit", "disk", "engine memory"),
     *("cgroup", "shared memory", "networks", "netem", "nfqueue", "tbf", "clock", "base image"),
-    *("node image", "packages", "python", "memory"),
+    *("node image", "packages", "python", "stacks", "memory"),
 ]
 
 
