@@ -12,6 +12,7 @@ from metta_sandbox.autopsy.members import Member
 from metta_sandbox.autopsy.words import LIBRARY, Exc, of_raised
 from metta_sandbox.stack.ends import describe_end
 
+_TORCH = "torch/distributed/"
 #: What PyTorch's own threads say as they abort a process whose peer is gone.
 _ABORTED = (-signal.SIGABRT, 128 + signal.SIGABRT)
 
@@ -41,7 +42,7 @@ def clashed(member: Member) -> bool:
 def left_alone(case: Case, member: Member) -> bool:
     """Tell whether a rank ended as another one had left it, did not come, or as it was told to."""
     if member.status in TOLD_TO_END and not _has_own_error(member):
-        return True
+        return _after_another(case, member)
     if member.status == -signal.SIGKILL and not member.out_of_memory:
         _, ended = case.commands.get(member.node, (0, math.inf))
         return (member.ended or 0.0) >= ended
@@ -49,6 +50,19 @@ def left_alone(case: Case, member: Member) -> bool:
     if error is None:
         return member.status in _ABORTED and _fatal_in_torch(member)
     return waited_in_vain(error)
+
+
+def _after_another(case: Case, member: Member) -> bool:
+    """Tell whether anything had ended before a rank was told to end; else that came by itself."""
+    ends = [one.ended for one in case.members if one is not member and not one.alive]
+    ends += [ended for _, ended in case.commands.values()]
+    known = [each for each in ends if each is not None]
+    # Where no time is known, launchers are taken to have done it.
+    return (
+        member.ended is None
+        or len(known) < len(ends)
+        or any(each <= member.ended for each in known)
+    )
 
 
 def _has_own_error(member: Member) -> bool:
@@ -69,7 +83,7 @@ def _of_torch(error: Exc) -> bool:
 
 def _fatal_in_torch(member: Member) -> bool:
     frames = member.life.fatal if member.life else ()
-    return any("torch/distributed" in one.file for one in frames)
+    return any(_TORCH in one.file for one in frames)
 
 
 def death_of(case: Case, member: Member) -> tuple[Kind, str, str]:
@@ -128,7 +142,9 @@ def _fatal_place(member: Member) -> str:
     """Say where a rank was when a signal ended it: its own code, also of a thread beside it."""
     life = member.life
     stacks = (life.fatal, *life.beside) if life and life.fatal else ()
-    own = (one for frames in stacks for one in frames if not LIBRARY.search(one.file))
+    # Who aborts a rank is often a thread of Gloo's, and another one waits for it.
+    told = sorted(stacks, key=lambda frames: not any(_TORCH in one.file for one in frames))
+    own = (one for frames in told for one in frames if not LIBRARY.search(one.file))
     first = next(own, None)
     return f"`{first.function}`, {first.place}" if first else ""
 

@@ -50,7 +50,7 @@ WRAPPERS = frozenset({"wrapper", "inner"})
 #: Files that are nobody's own code: installed, frozen, or of the sandbox inside of a rank.
 LIBRARY = re.compile(
     r"/(site|dist)-packages/|/lib/python3\.\d+/|^<|^frozen|\.pyz/"
-    r"|metta_sandbox/node/(agent|launchers)/|/bin/(torchrun|accelerate)$"
+    r"|^__main__\.py$|metta_sandbox/node/(agent|launchers)/|/bin/(torchrun|accelerate)$"
 )
 #: What launchers raise about a process that they have started; that process has said why itself.
 ABOUT_OTHERS = re.compile(

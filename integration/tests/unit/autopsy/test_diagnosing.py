@@ -535,3 +535,10 @@ def test_a_thread_that_a_main_thread_joins_and_that_waits_for_an_ended_one_is_fo
     alone = named(case(started(), seen))
     assert (alone.kind, alone.rank) == ("waiting for a lock", 1)
     assert "waits at train.py:71 in `fit`: value = ready.get(), for nobody" in alone.sentence
+
+
+def test_one_that_ended_first_by_sigterm_was_not_told_to_end_by_its_launcher() -> None:
+    ends = [*started(), exited(1, -15, 8.0), exited(0, 1, 9.0)]
+    cause = named(case(ends, errors={0: LEFT}))
+    assert (cause.kind, cause.rank) == ("process died", 1)
+    assert "signal 15 (SIGTERM)" in cause.sentence
