@@ -111,7 +111,11 @@ def _at_the_store(case: Case, alive: Sequence[Member]) -> Cause | None:
 
 def ended_early(case: Case) -> Cause | None:
     """Find who ended well while others still waited for it, or who went on when all had ended."""
-    left = [one for one in case.members if waits(case, one) or clashed(one)]
+    left = [
+        one
+        for one in case.members
+        if waits(case, one) or clashed(one) or (one.call and one.call.doing is Doing.STORE)
+    ]
     ended = [one for one in case.members if one.status == 0]
     if not left or not ended:
         return None

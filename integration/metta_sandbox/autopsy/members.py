@@ -189,24 +189,28 @@ class Tree:
         above = self.environ(self.parent(pid))
         own = self.environ(pid)
         return bool(above) and any(
-            own.get(name) != above.get(name) for name in ("RANK", "LOCAL_RANK")
+            own.get(name) not in (None, above.get(name)) for name in ("RANK", "LOCAL_RANK")
         )
 
     def is_rank(self, pid: int) -> bool:
         """Tell whether a process shows that it is a rank."""
         if self.is_launcher(pid) or not self.is_python(pid):
             return False
+        return self.has_met(pid) or _ELASTIC in self.environ(pid) or self._differs(pid)
+
+    def has_met(self, pid: int) -> bool:
+        """Tell whether a process has asked for a process group, or entered a collective."""
         life, process = self.lives.get(pid), self.processes.get(pid)
         if life and (life.groups or life.recorded):
             return True
-        if process and process.recorded and process.recorded.entries:
-            return True
-        return _ELASTIC in self.environ(pid) or self._differs(pid)
+        return bool(process and process.recorded and process.recorded.entries)
 
     def ranks(self, pids: Sequence[int]) -> list[int]:
         """Find the ranks among processes: those that show it, and those started like them."""
-        shown = [pid for pid in pids if self.is_rank(pid)]
-        tops = [pid for pid in shown if not any(above in shown for above in self.ancestors(pid))]
+        met = {pid for pid in pids if self.has_met(pid)}
+        above = {each for pid in met for each in self.ancestors(pid)}
+        shown = [pid for pid in pids if self.is_rank(pid) and (pid in met or pid not in above)]
+        tops = [pid for pid in shown if not any(one in shown for one in self.ancestors(pid))]
         if tops:
             parents = {self.parent(pid) for pid in tops}
             tops += [

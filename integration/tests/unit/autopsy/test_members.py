@@ -1,0 +1,79 @@
+"""Which processes are ranks, whoever started them."""
+
+from __future__ import annotations
+
+from metta_sandbox.autopsy.case import Case
+from metta_sandbox.autopsy.seen import Frame, Group, Life, NodeLook, Process, Reaped, Thread
+
+HOSTS = ("sweep-master", "sweep-worker")
+WAITS = (Frame(function="main", file="/work/train.py", line=9, source="time.sleep(9)"),)
+
+
+def process(pid: int, parent: int, *command: str, **environ: str) -> Process:
+    thread = Thread(name="MainThread", id=pid, frames=WAITS) if "python" in command[0] else Thread()
+    return Process(
+        pid=pid, parent=parent, command=command, environ=environ, threads=(thread,), state="S"
+    )
+
+
+def run(*processes: Process, lives: tuple[Life, ...] = ()) -> Case:
+    looks = {HOSTS[0]: NodeLook(processes=processes)}
+    return Case(HOSTS, 1, (), looks=looks, lives={HOSTS[0]: lives}, script=True)
+
+
+def on_master(case: Case) -> list[tuple[int, int | None]]:
+    found = [one for one in case.members if one.node == HOSTS[0]]
+    return [(one.rank, one.process.pid if one.process else None) for one in found]
+
+
+def test_ranks_of_torchrun_are_below_it() -> None:
+    node = {"RANK": "0", "LOCAL_RANK": "0"}
+    elastic = {"TORCHELASTIC_RUN_ID": "x"}
+    case = run(
+        process(1, 0, "bash", "-c", "torchrun train.py", **node),
+        process(2, 1, "/usr/bin/python3", "/usr/bin/torchrun", "train.py", **node),
+        process(3, 2, "python", "train.py", **elastic, RANK="0", LOCAL_RANK="0"),
+        process(4, 2, "python", "train.py", **elastic, RANK="1", LOCAL_RANK="1"),
+        process(5, 4, "python", "train.py", **elastic, RANK="1", LOCAL_RANK="1"),
+    )
+    assert on_master(case) == [(0, 3), (1, 4)]
+
+
+def test_a_shell_hides_its_python() -> None:
+    case = run(process(1, 0, "bash", "train.sh"), process(2, 1, "python", "train.py"))
+    assert on_master(case) == [(0, 2)]
+
+
+def test_a_parent_that_only_spawns_is_no_rank_also_when_its_children_are_gone() -> None:
+    lives = (
+        Life(pid=2, argv=("train.py",), reaped=(Reaped(pid=3, status=-6), Reaped(pid=4, status=1))),
+        *(Life(pid=pid, parent=2, groups=(Group(rank=pid - 3, size=2),)) for pid in (3, 4)),
+    )
+    parent = process(2, 1, "python", "train.py", LOCAL_RANK="0", RANK="0")
+    case = run(process(1, 0, "bash", LOCAL_RANK="0", RANK="0"), parent, lives=lives)
+    assert on_master(case) == [(0, None), (1, None)]
+    assert [one.status for one in case.members if one.node == HOSTS[0]] == [-6, 1]
+
+
+def test_processes_of_a_shells_loop_are_told_apart_by_what_it_gave_them() -> None:
+    case = run(
+        process(1, 0, "bash", "train.sh", RANK="0", LOCAL_RANK="0"),
+        *(process(2 + n, 1, "python", "train.py", RANK=str(n), LOCAL_RANK=str(n)) for n in (1, 2)),
+    )
+    assert on_master(case) == [(1, 3), (2, 4)]
+
+
+def test_what_a_launcher_started_again_counts_for_itself() -> None:
+    first = {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "TORCHELASTIC_RESTART_COUNT": "0"}
+    again = {**first, "TORCHELASTIC_RESTART_COUNT": "1"}
+    lives = (
+        Life(pid=2, argv=("/usr/bin/torchrun",), reaped=(Reaped(pid=3, status=1, time=5.0),)),
+        Life(pid=3, parent=2, environ=first),
+    )
+    case = run(
+        process(2, 1, "python", "/usr/bin/torchrun", "train.py"),
+        process(4, 2, "python", "train.py", **again),
+        lives=lives,
+    )
+    (failed,) = [one for one in case.members if one.node == HOSTS[0]]
+    assert (failed.generation, failed.status, failed.process) == (0, 1, None)
