@@ -338,6 +338,8 @@ def _error(life: Life | None, base: Member, status: int | None) -> Exc | None:
     if status in (None, 0):
         return None
     said = base.error
+    if life is not None and life.fatal and said is not None and said.aborted:
+        return Exc("", said.aborted)
     if life is not None and life.ended is not None and said is not None and said.kind:
         # It has told of its end, and no exception was it: what its log holds was survived.
         return Exc("", said.said) if said.said else None

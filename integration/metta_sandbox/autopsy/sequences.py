@@ -9,7 +9,6 @@ loop, it is the one that is further on in the program, and has come there withou
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -40,18 +39,22 @@ class Entered:
 
     def fits(self, other: Entered) -> bool:
         """Tell whether both may be the same one, on two ranks."""
-        alike = self.content == other.content if self.name in _ALIKE else self.how == other.how
-        return self.name == other.name and alike
+        alike = self.name not in _ALIKE or self.content == other.content
+        return self.name == other.name and alike and self.goes_as(other)
+
+    def goes_as(self, other: Entered) -> bool:
+        """Tell whether roots and reductions are the same, as far as both are known."""
+        roots = {self.root, other.root} - {None}
+        return len(roots) <= 1 and len({self.op, other.op} - {""}) <= 1
+
+    def gives_as(self, other: Entered) -> bool:
+        """Tell whether two ranks give the same, or one rank at two times."""
+        return self.content == other.content and self.goes_as(other)
 
     @property
     def content(self) -> tuple[object, ...]:
-        """How many elements go in, of which type, and what is to become of them."""
-        return tuple(math.prod(size) for size in self.sizes), self.dtypes, self.how
-
-    @property
-    def how(self) -> tuple[object, ...]:
-        """From or to which rank of the group, and by which reduction, where that is known."""
-        return self.root, self.op
+        """How many elements go in, and of which type."""
+        return tuple(math.prod(size) for size in self.sizes), self.dtypes
 
     @property
     def gives(self) -> str:
@@ -127,7 +130,7 @@ def _content_differs(case: Case, recorded: Mapping[int, Recorded]) -> Cause | No
             }
             if len({one.site for one in now.values()}) != 1:
                 continue
-            if len({one.content for one in now.values()}) > 1 and not _all_fit(now):
+            if not _all_fit(now):
                 return _of_content(case, found, now)
     return None
 
@@ -141,13 +144,13 @@ def _of_content(
     case: Case, found: Mapping[int, Sequence[Entered]], now: Mapping[int, Entered]
 ) -> Cause:
     """Say what each side gave; and which one is odd, if a majority or what came before shows it."""
-    counts = Counter(one.content for one in now.values())
-    rare = [rank for rank, one in now.items() if counts[one.content] < max(counts.values())]
+    alike = {rank: sum(map(one.gives_as, now.values())) for rank, one in now.items()}
+    rare = [rank for rank in now if alike[rank] < max(alike.values())]
     changed = [rank for rank, one in now.items() if _gave_something_else(found[rank], one)]
     odd = rare or (changed if len(changed) < len(now) else [])
     told = odd[0] if odd else max(now)
     own = now[told]
-    other, its = next((rank, one) for rank, one in now.items() if one.content != own.content)
+    other, its = next((rank, one) for rank, one in now.items() if not one.gives_as(own))
     member = case.member(told)
     what = (
         f"rank {told} ({member.node}) gave {own.gives} to {own.call} "
@@ -169,7 +172,7 @@ def _of_content(
 def _gave_something_else(entered: Sequence[Entered], now: Entered) -> bool:
     """Tell whether a rank has given other tensors at the same place before."""
     before = [one for one in entered if one.number < now.number and one.site == now.site]
-    return bool(before) and all(one.content != now.content for one in before)
+    return bool(before) and not any(map(now.gives_as, before))
 
 
 def parting_of(known: Mapping[int, Sequence[Entered]]) -> Parting | None:
@@ -321,7 +324,7 @@ def _strayed(case: Case, known: Mapping[int, Sequence[Entered]]) -> Cause | None
 def _came_before(entered: Sequence[Entered]) -> bool:
     """Tell whether a rank is in a collective that it has been in before, with the same tensors."""
     last = entered[-1]
-    return any(one.site == last.site and one.content == last.content for one in entered[:-1])
+    return any(one.site == last.site and one.gives_as(last) for one in entered[:-1])
 
 
 #: How many collectives later another rank may find out what it got.

@@ -83,6 +83,7 @@ class Exc:
         where: Who else it was raised in, such as a data loader's worker.
         exact: Whether the program's own record says so, and not its log alone.
         said: The program's last words beside it.
+        aborted: What an exception of C++ said that nobody caught, if there was one.
         unreached: What PyTorch's own lines say of a peer whose name or network is not known.
 
     """
@@ -98,6 +99,7 @@ class Exc:
     where: str = ""
     exact: bool = False
     said: str = ""
+    aborted: str = ""
     unreached: str = ""
 
     def __str__(self) -> str:
@@ -164,10 +166,10 @@ def last_said(lines: Sequence[str]) -> Exc | None:
     report = next((number for number, line in enumerate(bare) if _REPORT.search(line)), None)
     bare = bare[:report]
     unreached = next((line for line in reversed(bare) if _UNREACHED.search(line)), "")
-    told = _last_said(bare)
-    if unreached and (told is None or not told.kind):
-        return replace(told or Exc(""), unreached=unreached)
-    return told and replace(told, unreached=unreached)
+    told, aborted = _last_said(bare), _aborted(bare)
+    if told is None and not unreached:
+        return None
+    return replace(told or Exc(""), unreached=unreached, aborted=aborted)
 
 
 def _last_said(bare: Sequence[str]) -> Exc | None:
@@ -175,17 +177,17 @@ def _last_said(bare: Sequence[str]) -> Exc | None:
     said = last_words(line for line in bare if not _PARTING.search(line))
     if found is not None and not any(map(_goes_on, behind)):
         return replace(found, said=said)
-    if (aborted := _aborted(bare)) is not None:
-        return aborted
+    if aborted := _aborted(bare):
+        return Exc("", aborted)
     if (refused := _shell_error(bare)) is not None:
         return refused
     return Exc("", said, said=said) if said else found
 
 
-def _aborted(lines: Sequence[str]) -> Exc | None:
+def _aborted(lines: Sequence[str]) -> str:
     """Find what an exception of C++ said that nobody caught, and that has aborted the program."""
     said = [line.strip() for line in lines if line.strip().startswith("what():")]
-    return Exc("", said[-1]) if said else None
+    return said[-1] if said else ""
 
 
 def _goes_on(line: str) -> bool:

@@ -217,7 +217,11 @@ def test_sizes_may_differ_where_a_collective_lets_them() -> None:
 
 @pytest.mark.parametrize("changed", [{"root": 1}, {"op": "MAX"}, {"dtypes": ("Double",)}])
 def test_what_is_to_become_of_what_goes_in_is_compared_too(changed: dict[str, object]) -> None:
-    alike = recorded(*TURN, *TURN)
+    plain = recorded(*TURN, *TURN)
+    known = {"root": 0, "op": "SUM", "dtypes": ("Float",)}
+    alike = plain.model_copy(
+        update={"entries": tuple(one.model_copy(update=known) for one in plain.entries)}
+    )
     last = alike.entries[-1].model_copy(update=changed)
     other = alike.model_copy(update={"entries": (*alike.entries[:-1], last)})
     cause = named(seen([alike, other]))
@@ -229,3 +233,11 @@ def test_what_is_to_become_of_what_goes_in_is_compared_too(changed: dict[str, ob
     cause = named(seen(of_two))
     assert (cause.rank, cause.certainty) == (None, "unknown")
     assert "which one is right is not known" in cause.sentence
+
+
+def test_what_only_one_rank_could_tell_is_no_difference() -> None:
+    alike = recorded(*TURN, *TURN)
+    last = alike.entries[-1].model_copy(update={"op": "SUM", "root": 0})
+    other = alike.model_copy(update={"entries": (*alike.entries[:-1], last)})
+    cause = diagnose(seen([alike, other]))
+    assert cause is None or "gave" not in cause.sentence
