@@ -34,6 +34,9 @@ def _when(member: Member) -> float:
 def clashed(member: Member) -> bool:
     """Tell whether a rank ended of what another one gave, or did, in the same collective."""
     error, status = member.error, member.status or 0
+    if status in _ABORTED and _fatal_in_torch(member) and not (error and error.exact):
+        # Gloo aborts whom it can't serve, whatever else the log holds.
+        return True
     if error is None or (status < 0 and status not in _ABORTED):
         return False
     return bool(MISMATCH.search(str(error))) and _of_torch(error)

@@ -542,3 +542,12 @@ def test_one_that_ended_first_by_sigterm_was_not_told_to_end_by_its_launcher() -
     cause = named(case(ends, errors={0: LEFT}))
     assert (cause.kind, cause.rank) == ("process died", 1)
     assert "signal 15 (SIGTERM)" in cause.sentence
+
+
+def test_whom_the_backend_aborts_in_a_collective_is_not_accused_whatever_its_log_says() -> None:
+    life = Life(pid=101, environ={"METTA_TRIAL": "2", "RANK": "1"}, fatal=waits(), ended=8.0)
+    ends = [*started(), exited(1, -6, 8.0), exited(0, 1, 9.0)]
+    survived = Exc("EOFError", "", "t.py:3", "read", files=("/work/t.py",))
+    seen = {"errors": {0: LEFT, 1: survived}, "lives": {HOSTS[1]: (life,)}}
+    cause = named(case(ends, **seen))
+    assert (cause.kind, cause.rank, cause.certainty) == ("collective mismatch", None, "unknown")
