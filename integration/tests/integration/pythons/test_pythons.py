@@ -64,13 +64,16 @@ def python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def run(*command: str, cwd: Path = ROOT) -> str:
+    # With CI set nothing falls back to local processes, and no engine may be here.
+    env = {name: value for name, value in os.environ.items() if name != "CI"}
     done = subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=500, check=False
+        command, cwd=cwd, env=env, capture_output=True, text=True, timeout=500, check=False
     )
     assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_new_project_begins_and_all_scenarios_are_valid(python: Path, tmp_path: Path) -> None:
     run(str(python), "-W", "error::SyntaxWarning", "-c", IMPORT_ALL, *PACKAGES)
     sandbox = str(python.with_name("metta-sandbox"))
@@ -79,12 +82,10 @@ def test_a_new_project_begins_and_all_scenarios_are_valid(python: Path, tmp_path
     first = run(sandbox, "validate", cwd=tmp_path)
     assert first == "scenarios/first.yaml: first is valid\n"
     assert "cookbook" in run(sandbox, "validate", "scenarios")
-    planned = run(
-        sandbox, "launch", "--dry-run", "--", "sweep", "run=test", "trainer.total_timesteps=50"
-    )
-    assert "sweep" in planned
+    assert "sweep" in run(sandbox, "launch", "--dry-run", "--", "sweep", "run=test")
 
 
+@pytest.mark.slow
 def test_units_of_the_host_pass(python: Path) -> None:
     tests = "integration/tests/unit"
     units = [f"{tests}/{name}" for name in ("checks", "init", "test_verdict.py", "test_words.py")]
