@@ -25,7 +25,12 @@ def rank_absent(case: Case) -> Cause | None:
         if one.call is not None and not waits(case, one) and one.call.doing is not Doing.STORE
     ]
     waiting = [one for one in case.members if waits(case, one)]
-    if absent and len(absent) == len(alive) + len(stopped) and all(_gets_on(one) for one in absent):
+    if (
+        absent
+        and not waiting
+        and len(absent) == len(alive) + len(stopped)
+        and all(_gets_on(one) for one in absent)
+    ):
         return _all_at_work(case, absent)
     graph = graph_of(case)
     # One whose stack can't be read may wait like the others, unless it is seen to be behind them.
@@ -35,7 +40,8 @@ def rank_absent(case: Case) -> Cause | None:
         assert first.call is not None
         kind, what = what_holds(first.call)
         what += "" if first.alive else " until it was told to end"
-        sure: Certainty = "certain" if graph.shown(first.rank) or len(absent) == 1 else "likely"
+        shown = graph.shown(first.rank) or len(absent) == 1
+        sure: Certainty = "certain" if shown and first.alive else "likely"
         return of_rank(case, first, kind, what, str(first.call), certainty=sure)
     if (early := ended_early(case)) is not None:
         return early
