@@ -20,6 +20,9 @@ _NAME = "workspace"
 def place(scenario: Scenario, file: Path, plan: StackPlan) -> None:
     """Copy a scenario's folder to where its nodes will see it, once or once for each."""
     workload = scenario.workload
+    if plan.source and not workload.folder:
+        # The user's own copy is what all work in.
+        return
     for name in sorted({_folder_name(scenario, host) for host in plan.hosts} - {""}):
         target = plan.run_folder / name
         if workload.folder and not plan.source:
@@ -52,7 +55,9 @@ def working_folder(scenario: Scenario, plan: StackPlan, base: str, host: str) ->
         host: The node.
 
     """
-    name = "" if plan.source else _folder_name(scenario, host)
+    # A standing stack may have a source that this launch has not named.
+    shared = Path(base) in (plan.run_folder, Path("/mnt/s3/train_dir"))
+    name = _folder_name(scenario, host) if shared and not plan.source else ""
     return f"{base}/{name}" if name else base
 
 
