@@ -49,7 +49,10 @@ def test_all_nodes_share_one_copy_without_what_belongs_to_this_machine(
     place(one, file, plan)
 
     assert files(plan.run_folder) == {"workspace/train.py", "workspace/lib/util.py"}
-    assert working_folder(one, plan, "/mnt", "sweep-worker") == "/mnt/workspace"
+    assert (
+        working_folder(one, plan, "/mnt/s3/train_dir", "sweep-worker")
+        == "/mnt/s3/train_dir/workspace"
+    )
 
 
 def test_artifacts_that_lie_in_the_folder_under_any_name_are_left_behind(
@@ -74,7 +77,10 @@ def test_each_node_has_its_own_copy(plan: StackPlan, file: Path) -> None:
     place(one, file, plan)
 
     for host in HOSTS:
-        assert working_folder(one, plan, "/mnt", host) == f"/mnt/workspace-{host}"
+        assert (
+            working_folder(one, plan, "/mnt/s3/train_dir", host)
+            == f"/mnt/s3/train_dir/workspace-{host}"
+        )
         assert "train.py" in files(plan.run_folder / f"workspace-{host}")
 
 
@@ -82,7 +88,9 @@ def test_without_a_folder_nodes_work_where_they_did(plan: StackPlan, file: Path)
     place(scenario(), file, plan)
 
     assert list(plan.run_folder.iterdir()) == []
-    assert working_folder(scenario(), plan, "/mnt", "sweep-worker") == "/mnt"
+    assert (
+        working_folder(scenario(), plan, "/mnt/s3/train_dir", "sweep-worker") == "/mnt/s3/train_dir"
+    )
 
 
 def test_a_live_working_copy_goes_over_it(plan: StackPlan, file: Path) -> None:
