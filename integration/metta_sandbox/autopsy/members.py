@@ -82,11 +82,6 @@ class Member:
         life = {**self.life.environ, **self.life.changed} if self.life else {}
         return {**seen, **life}
 
-    @property
-    def told_size(self) -> int | None:
-        """The size of its first process group, as it has asked for it."""
-        return self.life.groups[0].size if self.life and self.life.groups else None
-
 
 @dataclass(frozen=True)
 class Tree:

@@ -6,7 +6,7 @@ A program's own record (``Life``) is exact. A log is read where there is none.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -192,11 +192,6 @@ def _aborted(lines: Sequence[str]) -> str:
 
 def _goes_on(line: str) -> bool:
     return is_worth_telling(line) and not _PARTING.search(line)
-
-
-def shell_error(lines: Iterable[str]) -> Exc | None:
-    """Find the last command that a shell could not run."""
-    return _shell_error([_PREFIX.sub("", line) for line in lines])
 
 
 def _shell_error(lines: Sequence[str]) -> Exc | None:

@@ -58,6 +58,7 @@ def job_of(course: Course, scenario: Scenario, setting: Setting) -> Job:
     assert course.stack is not None
     assert course.nodes is not None
     base = course.stack.working_folder()
+    live = workspace.is_live(course.plan, base)
     return Job(
         python=course.stack.python,
         run=scenario.sweep.name,
@@ -67,7 +68,7 @@ def job_of(course: Course, scenario: Scenario, setting: Setting) -> Job:
             **course.stack.service_environment(course.nodes.api),
             **({NATIVE_STACKS: "1"} if setting.native_stacks else {}),
             # What is shown live is the user's own.
-            **({FRESH: "1"} if scenario.workload.fresh_trials and not setting.source else {}),
+            **({FRESH: "1"} if scenario.workload.fresh_trials and not live else {}),
         },
         num_gpus=course.plan.num_gpus,
         folders={

@@ -11,6 +11,7 @@ from metta_sandbox.image.image_context import NodeUser
 from metta_sandbox.play.brought import beside
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.base import StackPlan
+from metta_sandbox.stack.request import RUN_FOLDER
 
 #: What stays behind: large, of this machine, or of an earlier run.
 LEFT_BEHIND = (".git", ".venv", "venv", "__pycache__", ".mypy_cache", "artifacts", "wandb")
@@ -45,6 +46,17 @@ def _ignoring(artifacts: Path) -> Callable[[str, list[str]], set[str]]:
     return ignore
 
 
+def is_live(plan: StackPlan, base: str) -> bool:
+    """Tell whether nodes work in the user's own copy; a standing stack's may be another launch's.
+
+    Args:
+        plan: Where.
+        base: The stack's working folder.
+
+    """
+    return plan.source is not None or base not in {str(plan.run_folder), RUN_FOLDER}
+
+
 def working_folder(scenario: Scenario, plan: StackPlan, base: str, host: str) -> str:
     """Name the folder in which a host's commands start, as the host sees it.
 
@@ -55,9 +67,7 @@ def working_folder(scenario: Scenario, plan: StackPlan, base: str, host: str) ->
         host: The node.
 
     """
-    # A standing stack may have a source that this launch has not named.
-    shared = Path(base) in (plan.run_folder, Path("/mnt/s3/train_dir"))
-    name = _folder_name(scenario, host) if shared and not plan.source else ""
+    name = "" if is_live(plan, base) else _folder_name(scenario, host)
     return f"{base}/{name}" if name else base
 
 
