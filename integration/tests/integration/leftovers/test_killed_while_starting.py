@@ -37,7 +37,8 @@ def test_containers_that_come_into_being_once_the_harness_is_dead(docker_ground:
             os.kill(pid, signal.SIGCONT)
         said = cleaning.communicate()[0]
 
-    assert said == f"removed what the run {command.run} left behind\n"
+    # Of other stacks on this engine it may say more.
+    assert f"removed what the run {command.run} left behind\n" in said
     assert _clients(command.run) == []
     assert ground.left(command.run) == []
 

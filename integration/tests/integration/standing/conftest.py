@@ -64,6 +64,8 @@ class User:
     engine: str
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    #: Credentials of standing stacks that are not this user's.
+    others: frozenset[Path] = field(default_factory=lambda: frozenset(_staged()))
 
     def __post_init__(self) -> None:
         for name in ("home", "work", "cache"):
@@ -159,6 +161,10 @@ class User:
         runs = (each for each in (self.folder / "artifacts").glob("2*") if not each.is_symlink())
         return max(runs, key=lambda each: each.stat().st_mtime)
 
+    def stages(self) -> list[Path]:
+        """Return where the credentials of this user's stack are."""
+        return sorted(_staged() - self.others)
+
     def left(self) -> list[str]:
         """List what is left of the standing stack."""
         marks = [b"METTA_STACK=standing-", os.fsencode(self.state)]
@@ -172,11 +178,15 @@ class User:
                 found.append(entry.name)
         if self.stack.exists():
             found.append(str(self.stack))
-        found += map(str, Path("/dev/shm").glob("metta-credentials-*/standing-*"))
+        found += map(str, self.stages())
         if self.engine == "compose":
             found += containers("-a", "--filter", "label=com.docker.compose.project=metta")
             found += docker("network", "ls", "-q", "--filter", "name=metta_stack").split()
         return found
+
+
+def _staged() -> set[Path]:
+    return set(Path("/dev/shm").glob("metta-credentials-*/standing-*"))
 
 
 def docker(*words: str) -> str:
