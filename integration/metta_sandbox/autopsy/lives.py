@@ -17,7 +17,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from metta_sandbox.autopsy.seen import Life
+from metta_sandbox.autopsy.seen import Life, Recorded
+from metta_sandbox.node.agent.last_calls import SLOT, SLOTS, SUFFIX
 from metta_sandbox.node.agent.told import FOLDER
 
 #: At most so many files of a node are read, and so many bytes of one and of all.
@@ -44,7 +45,13 @@ def read_lives(run_folder: Path, host: str) -> tuple[Life, ...]:
     for name in _names(folder)[:_FILES]:
         text, changed = _read(folder / name, min(left, _BYTES))
         left -= len(text)
-        found += _lives(text, changed)
+        lives = _lives(text, changed)
+        if lives and lives[-1].recorded is None:
+            # A number's later process has taken the earlier one's place there.
+            calls, _ = _read(folder / f"{lives[-1].pid}{SUFFIX}", min(left, SLOT * SLOTS))
+            left -= len(calls)
+            lives[-1] = lives[-1].model_copy(update={"recorded": _last_calls(calls)})
+        found += lives
     return tuple(sorted(found, key=lambda one: one.started))
 
 
@@ -91,6 +98,27 @@ def _lives(text: str, changed: float) -> list[Life]:
         with suppress(ValidationError):
             found.append(Life.model_validate(each))
     return found
+
+
+def _last_calls(text: str) -> Recorded | None:
+    """Read what a process kept of its last collectives; None if it kept none."""
+    found: list[tuple[int, Recorded]] = []
+    for line in text.splitlines():
+        with suppress(ValueError, TypeError, KeyError, RecursionError):
+            call = json.loads(line)
+            one = {"entries": [{**call, "stack": 0}], "stacks": [call["stack"]]}
+            found.append((int(call["time"]), Recorded.model_validate(one)))
+    found.sort(key=lambda one: one[0])
+    if not found:
+        return None
+    return Recorded(
+        partial=True,
+        entries=tuple(
+            one.entries[0].model_copy(update={"stack": number})
+            for number, (_, one) in enumerate(found)
+        ),
+        stacks=tuple(one.stacks[0] for _, one in found),
+    )
 
 
 def _entry(line: str) -> dict[str, Any]:

@@ -116,8 +116,13 @@ class Collective(_Seen):
 
 
 class Recorded(_Seen):
-    """The last collectives that a rank has entered, the oldest first; see ``node.agent.flight``."""
+    """The last collectives that a rank has entered, the oldest first; see ``node.agent.flight``.
 
+    ``partial`` tells that only those are there that Python asked for (``node.agent.last_calls``),
+    and none that C++ did, as in ``backward``.
+    """
+
+    partial: bool = False
     entries: tuple[Collective, ...] = ()
     stacks: tuple[tuple[Frame, ...], ...] = ()
 

@@ -303,10 +303,15 @@ def strayed(recorded: Recorded) -> bool:
 
 def _strayed(case: Case, known: Mapping[int, Sequence[Entered]]) -> Cause | None:
     """Find one that went another way, where the other side died of it and can't tell any more."""
-    died = [one for one in case.members if one.rank not in known and clashed(one)]
+    died = [
+        one
+        for one in case.members
+        if clashed(one) and (one.rank not in known or (one.recorded and one.recorded.partial))
+    ]
     if not died:
         return None
-    for rank, entered in known.items():
+    told = {rank: entered for rank, entered in known.items() if case.member(rank) not in died}
+    for rank, entered in told.items():
         *before, last = entered
         if (due := _due(before, last)) is not None:
             return _of(case, case.member(rank), before, last, due)
@@ -314,7 +319,7 @@ def _strayed(case: Case, known: Mapping[int, Sequence[Entered]]) -> Cause | None
         for one in entered[: -_LATE - 1 : -1]:
             if _gave_something_else(entered, one):
                 return _gave_it_alone(case, case.member(rank), entered, one)
-    if len(died) == 1 and any(_came_before(entered) for entered in known.values()):
+    if len(died) == 1 and any(_came_before(entered) for entered in told.values()):
         # The others are where they were due, with what they gave there before.
         _, what, call = death_of(case, died[0])
         return of_rank(case, died[0], "collective mismatch", what, call, certainty="likely")

@@ -1,7 +1,8 @@
 """Notes what torch's own recorder leaves out: roots, reduce operations, and Gloo's point-to-point.
 
 Each call notes itself and returns what it would, as soon as it would: it only begins what is then
-waited for.
+waited for. The last ones are kept in a file as well (``last_calls``): torch's recorder is gone with
+its process where a signal ends that.
 """
 
 from __future__ import annotations
@@ -16,8 +17,35 @@ if TYPE_CHECKING:  # ``typing`` takes long to import, and this is in every inter
 #: What a process group is asked for with a root, with an operation, or with both.
 _COLLECTIVES = (
     *("allreduce", "allreduce_coalesced", "broadcast", "reduce", "gather", "scatter"),
-    *("reduce_scatter", "_reduce_scatter_base"),
+    *("reduce_scatter", "_reduce_scatter_base", "reduce_scatter_single"),
+    *("allgather", "_allgather_base", "all_gather_single"),
+    *("alltoall", "alltoall_base", "all_to_all_single", "barrier"),
 )
+#: What torch's recorder calls them, and which argument is what goes in. A ``reduce_scatter`` of
+#: Gloo's is not among them: it records the collectives that it is made of.
+_RECORDED = {
+    **dict.fromkeys(("allreduce", "allreduce_coalesced"), ("all_reduce", 0)),
+    "broadcast": ("broadcast", 0),
+    "reduce": ("reduce", 0),
+    **dict.fromkeys(("allgather", "_allgather_base", "all_gather_single"), ("all_gather", 1)),
+    "gather": ("gather", 1),
+    "scatter": ("scatter", 1),
+    "barrier": ("barrier", -1),
+    **dict.fromkeys(("alltoall", "alltoall_base", "all_to_all_single"), ("all_to_all", 1)),
+}
+#: What it calls their types.
+_TYPES = {
+    "float32": "Float",
+    "float64": "Double",
+    "float16": "Half",
+    "bfloat16": "BFloat16",
+    "int64": "Long",
+    "int32": "Int",
+    "int16": "Short",
+    "int8": "Char",
+    "uint8": "Byte",
+    "bool": "Bool",
+}
 _SENDS = ("send", "recv", "recv_anysource")
 #: At most so many are kept, the last ones, and so many frames of each.
 _MOST, _DEEP = 400, 40
@@ -28,10 +56,13 @@ class Operations:
 
     Args:
         module: ``torch.distributed.distributed_c10d``.
+        keep: Keeps a call where it outlives this process.
 
     """
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Any, keep: Callable[[Dict[str, Any]], None]) -> None:
+        self._world = module._world  # noqa: SLF001 - no public name gives it
+        self._keep = keep
         self._about: Dict[Tuple[str, int], Dict[str, Any]] = {}
         self._sent: List[Dict[str, Any]] = []
         self._counts: Dict[str, int] = {}
@@ -52,7 +83,7 @@ class Operations:
         """Give what was sent and received, or is being, the oldest first."""
         return list(self._sent)
 
-    def _note_options(self, _name: str, group: Any, args: Any, kwargs: Any) -> None:
+    def _note_options(self, name: str, group: Any, args: Any, kwargs: Any) -> None:
         options = kwargs.get("opts", args[-1] if args else None)
         found: Dict[str, Any] = {}
         if hasattr(options, "rootRank"):
@@ -60,26 +91,48 @@ class Operations:
         if hasattr(options, "reduceOp"):
             found["op"] = self._names.get(int(options.reduceOp.op), "")
         key = (str(group.group_name), int(group._get_sequence_number_for_group()))  # noqa: SLF001
-        self._about[key] = found
+        if found:
+            self._about[key] = found
         if len(self._about) > _MOST:
             del self._about[next(iter(self._about))]
+        if name in _RECORDED:
+            known, position = _RECORDED[name]
+            tensors = _tensors(args[position]) if 0 <= position < len(args) else []
+            self._keep(
+                {
+                    **found,
+                    **self._entry(*key, known, tensors),
+                    "sizes": _sizes(known, tensors),
+                    "group_ranks": list(self._world.pg_group_ranks.get(group, ())),
+                }
+            )
+
+    @staticmethod
+    def _entry(group: str, number: int, name: str, tensors: List[Any]) -> Dict[str, Any]:
+        types = [str(each.dtype).rpartition(".")[2] for each in tensors]
+        if name == "scatter":
+            del types[1:]
+        return {
+            "time": time.time_ns(),
+            "group": group,
+            "number": number,
+            "name": name,
+            "sizes": [list(each.shape) for each in tensors],
+            "dtypes": [
+                _TYPES.get(each, each) for each in types[: 1 if name == "scatter" else None]
+            ],
+            "stack": _stack(),
+        }
 
     def _note_sent(self, name: str, group: Any, args: Any, _kwargs: Any) -> None:
         tensors, peer = args[0], args[1] if name != "recv_anysource" else None
         known = str(group.group_name)
         self._counts[known] = self._counts.get(known, 0) + 1
-        self._sent.append(
-            {
-                "time": time.time_ns(),
-                "group": known,
-                "number": self._counts[known],
-                "name": "recv" if name.startswith("recv") else name,
-                "sizes": [list(each.shape) for each in tensors],
-                "dtypes": [str(each.dtype).rpartition(".")[2] for each in tensors],
-                "peer": peer,
-                "stack": _stack(),
-            }
+        entry = self._entry(
+            known, self._counts[known], "recv" if name.startswith("recv") else name, list(tensors)
         )
+        self._sent.append({**entry, "peer": peer})
+        self._keep({**entry, "peer": peer, "p2p": True})
         del self._sent[:-_MOST]
 
 
@@ -105,10 +158,23 @@ def _noted(name: str, whole: Any, note: Callable[..., None]) -> Any:
     return operation
 
 
+def _tensors(given: Any) -> List[Any]:
+    """List the tensors of an argument that is one, or a list of some, or of lists of some."""
+    if hasattr(given, "dtype"):
+        return [given]
+    return [one for each in given for one in _tensors(each)]
+
+
+def _sizes(name: str, tensors: List[Any]) -> List[List[int]]:
+    sizes = [list(each.shape) for each in tensors]
+    # The root's are one tensor to torch's recorder.
+    return [[len(sizes), *sizes[0]]] if name == "scatter" and sizes else sizes
+
+
 def _stack() -> List[Dict[str, Any]]:
     """Give the calls below ours, the innermost first."""
     found: List[Dict[str, Any]] = []
-    frame: Any = sys._getframe(4)  # noqa: SLF001 - documented
+    frame: Any = sys._getframe(5)  # noqa: SLF001 - documented
     while frame is not None and len(found) < _DEEP:
         code = frame.f_code
         found.append({"function": code.co_name, "file": code.co_filename, "line": frame.f_lineno})

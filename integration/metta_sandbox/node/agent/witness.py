@@ -305,7 +305,8 @@ class Life:
 
     def _wrap_groups(self) -> None:
         ours("groups").wrap(self.note, environment, self.environ)
-        OPERATIONS.append(ours("operations").Operations(sys.modules[_DISTRIBUTED]))
+        calls = ours("last_calls").LastCalls(self._folder)
+        OPERATIONS.append(ours("operations").Operations(sys.modules[_DISTRIBUTED], calls.keep))
 
     def _watch_signals(self) -> None:
         """Have stacks written at a fatal signal, and where this process was told to end."""
