@@ -38,6 +38,7 @@ class Case:
         lives: By host: what its processes told of themselves.
         lost: By rank: where its log first has a loss that is no number.
         script: Whether a command of the user's runs in the place of our rollout.
+        cut_short: Whether the deadline has ended it, while it was not silent.
 
     """
 
@@ -54,6 +55,7 @@ class Case:
     lives: Mapping[str, Sequence[Life]] = field(default_factory=dict)
     lost: Mapping[int, Lost] = field(default_factory=dict)
     script: bool = False
+    cut_short: bool = False
 
     @property
     def group(self) -> str:
@@ -98,7 +100,12 @@ class Case:
         }
         lives = {host: [one.model_dump() for one in each] for host, each in self.lives.items()}
         lost = {str(rank): asdict(each) for rank, each in self.lost.items()}
-        known = {"trial": self.trial, "fallen": dict(self.fallen), "lost": lost}
+        known = {
+            "trial": self.trial,
+            "cut_short": self.cut_short,
+            "fallen": dict(self.fallen),
+            "lost": lost,
+        }
         return {**known, **told, "lives": lives}
 
     def member(self, rank: int) -> Member:

@@ -56,7 +56,16 @@ def diagnose(case: Case) -> Cause | None:
         rollout_hangs,
     )
     cause = next((cause for look in looks if (cause := look(case)) is not None), None)
-    return cause and cause.model_copy(update={"waits": graph_of(case).edges})
+    if cause is None:
+        return None
+    if case.cut_short and cause.kind in _MIGHT_HAVE_COME and cause.certainty == "certain":
+        cause = cause.model_copy(update={"certainty": "likely"})
+    return cause.model_copy(update={"waits": graph_of(case).edges})
+
+
+#: Kinds of who is late. Where the deadline has ended a sweep that was not silent, it only may be
+#: the cause: one that is as slow as all others looks alike.
+_MIGHT_HAVE_COME = frozenset({"straggler", "tracker failed", "API slow"})
 
 
 def _rank_failed(case: Case) -> Cause | None:

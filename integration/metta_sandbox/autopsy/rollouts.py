@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Sequence
 
-from metta_sandbox.autopsy.calls import AT_WORK
+from metta_sandbox.autopsy.calls import AT_WORK, Doing, own_frame
 from metta_sandbox.autopsy.case import Case
-from metta_sandbox.autopsy.cause import Cause, Kind, Waiting
+from metta_sandbox.autopsy.cause import Cause, Certainty, Kind, Waiting
 from metta_sandbox.autopsy.kinds import (
     API,
     LEFT_ALONE,
@@ -19,6 +20,9 @@ from metta_sandbox.autopsy.kinds import (
 )
 from metta_sandbox.autopsy.sentences import cause_of
 from metta_sandbox.stack.ends import describe_end
+
+#: Where our own rollout trains.
+_TRAINS = re.compile(r"metta_sandbox/node/trial\.py$")
 
 
 def rollout_died(case: Case) -> Cause | None:
@@ -108,19 +112,30 @@ def rollout_hangs(case: Case) -> Cause | None:
         for other, at in case.rollouts.items()
         if at.waits_for_others
     )
-    sentence = f"the rollout of rank {rank} ({host}) {what}"
-    gets_on = call.doing in AT_WORK
+    if _waits_for_its_ranks(case, host):
+        what = f"waits for its ranks, of which nothing was seen, at {call.place}"
+        sure: Certainty = "unknown"
+    elif call.doing in AT_WORK or call.doing is Doing.UNKNOWN:
+        sure = "likely" if waiting and len(guilty) == 1 else "unknown"
+    else:
+        sure = "certain"
     return cause_of(
         case,
         kind,
-        sentence,
+        f"the rollout of rank {rank} ({host}) {what}",
         node=host,
-        rank=rank if waiting or not gets_on else None,
+        rank=None if sure == "unknown" else rank,
         call=str(call),
         waiting=waiting,
-        certainty="likely" if gets_on and waiting else "unknown" if gets_on else "certain",
+        certainty=sure,
         evidence=("stack",),
     )
+
+
+def _waits_for_its_ranks(case: Case, host: str) -> bool:
+    """Tell whether our own rollout waits for the ranks that it has started."""
+    frame = own_frame(case.rollout_processes[host].main)
+    return frame is not None and bool(_TRAINS.search(frame.file))
 
 
 def _program_gone(case: Case, hosts: Sequence[str]) -> Cause | None:

@@ -10,7 +10,7 @@ import traceback
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,11 +120,12 @@ class Examiner:
             return None
         return self._fresh[1]
 
-    def sweep_broke(self, gone: Mapping[str, str]) -> None:
+    def sweep_broke(self, gone: Mapping[str, str], *, cut_short: bool = False) -> None:
         """See every node as it is now, and name what the sweep ended of, or hangs on.
 
         Args:
             gone: Nodes that can't be asked any more, and how they ended.
+            cut_short: Whether the deadline has ended it, while it was not silent.
 
         """
         with self._aside():
@@ -135,7 +136,8 @@ class Examiner:
             self._tell_of_native(nodes)
             self._looks.append(Look(trial, nodes))
             if trial not in _failed(events):
-                self._note(self._case(trial, events, nodes, gone))
+                case = self._case(trial, events, nodes, gone)
+                self._note(replace(case, cut_short=cut_short))
 
     def keep(self, folder: Path) -> None:
         """Write what was seen, and what was made of it, into the scenario's artifacts."""

@@ -166,7 +166,8 @@ def _examine(course: Course) -> None:
     assert course.stack is not None
     lost, how = course.ending.lost, course.ending.how
     gone = {lost: how or course.stack.fallen().get(lost, "is lost")} if lost else {}
-    course.examiner.sweep_broke(gone)
+    cut_short = course.ending.end is End.OVERDUE
+    course.examiner.sweep_broke(gone, cut_short=cut_short)
 
 
 def _execute(course: Course) -> Execute:

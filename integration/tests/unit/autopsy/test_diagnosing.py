@@ -106,6 +106,34 @@ def test_a_rank_that_stands_still_is_named_and_who_waits_for_it() -> None:
     )
 
 
+def test_a_rank_at_work_at_the_deadline_of_a_loud_sweep_is_likely_at_most() -> None:
+    seen = looks(process(100, waits()), process(101, at(9, "x = x + 1"), active=True))
+    assert named(case(started(), seen)).certainty == "certain"
+    cause = named(case(started(), seen, cut_short=True))
+    assert (cause.rank, cause.certainty) == (1, "likely")
+
+
+def test_a_rollout_that_waits_for_ranks_that_nobody_saw_is_not_to_blame() -> None:
+    trial = "/work/metta_sandbox/node/trial.py"
+    stack = frames(
+        ("wait", "/usr/lib/python3.11/threading.py", 1, "waiter.acquire()"),
+        ("train", trial, 195, "message = workers.next(time.monotonic() + _LOOK)"),
+    )
+    events = [event("rollout.started", 0.5, node=HOSTS[0], pid=90)]
+    cause = named(case(events, looks(process(90, stack))))
+    assert (cause.rank, cause.certainty) == (None, "unknown")
+    assert "waits for its ranks, of which nothing was seen, at trial.py:195" in cause.sentence
+
+
+def test_a_rollout_whose_stack_cannot_be_read_is_likely_at_most() -> None:
+    events = [
+        event("rollout.started", 0.5, node=host, pid=90 + rank) for rank, host in enumerate(HOSTS)
+    ]
+    blind = Process(pid=91, command=("python", "run.py"), threads_problem="py-spy took too long")
+    cause = named(case(events, looks(process(90, waits()), blind)))
+    assert (cause.rank, cause.certainty) == (1, "likely")
+
+
 @pytest.mark.parametrize(
     ("guilty", "kind"),
     [
