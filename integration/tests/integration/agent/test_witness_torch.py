@@ -7,6 +7,9 @@ import socket
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from metta_sandbox.autopsy.calls import call_of
 from metta_sandbox.autopsy.lives import read_lives
 from metta_sandbox.autopsy.seen import Life
 from metta_sandbox.node.agent.hook import exported
@@ -31,6 +34,25 @@ def trains():
 
 dist.init_process_group("gloo")
 trains()
+"""
+_CALLS = """\
+import os, signal, torch, torch.distributed as dist
+
+dist.init_process_group("gloo")
+rank, x = dist.get_rank(), torch.ones(2, 3)
+two = lambda *shape: [torch.ones(*shape) for _ in range(2)]
+dist.all_reduce(x.double(), op=dist.ReduceOp.MAX)
+dist.broadcast(x, 0)
+dist.reduce(x, 1)
+dist.all_gather(two(2, 3), x)
+dist.all_gather_into_tensor(torch.empty(4, 3), x)
+dist.gather(x, two(2, 3) if rank == 0 else None, 0)
+dist.scatter(x, two(2, 3) if rank == 1 else None, 1)
+dist.all_to_all(two(3), two(3))
+dist.all_to_all_single(torch.empty(4), torch.ones(4))
+dist.barrier()
+if rank == 1:
+    END
 """
 _SPAWN = """\
 import os, sys, torch, torch.distributed as dist, torch.multiprocessing as mp
@@ -126,3 +148,31 @@ def test_a_workers_own_error_is_in_what_its_rank_raised(tmp_path: Path) -> None:
     workers = [one for one in lives if one.parent == trainer.pid]
     assert workers
     assert {one.pid for one in trainer.reaped} <= {one.pid for one in workers}
+
+
+@pytest.mark.parametrize("end", ["raise SystemExit(0)", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_the_last_collectives_are_known_whatever_ended_a_rank(tmp_path: Path, end: str) -> None:
+    lives = lives_of(
+        tmp_path, "torchrun --standalone --nproc-per-node=2 train.py", _CALLS.replace("END", end)
+    )
+    recorded = next(one.recorded for one in lives if one.environ.get("RANK") == "1")
+    assert recorded is not None
+    assert recorded.partial is ("SIGKILL" in end)
+    told = [
+        (one.number, one.name, one.sizes, one.dtypes, one.root, one.op, one.group_ranks)
+        for one in recorded.entries
+        if not one.p2p
+    ]
+    assert told == [
+        (1, "all_reduce", ((2, 3),), ("Double",), None, "MAX", (0, 1)),
+        (2, "broadcast", ((2, 3),), ("Float",), 0, "", (0, 1)),
+        (3, "reduce", ((2, 3),), ("Float",), 1, "SUM", (0, 1)),
+        (4, "all_gather", ((2, 3),), ("Float",), None, "", (0, 1)),
+        (5, "all_gather", ((2, 3),), ("Float",), None, "", (0, 1)),
+        (6, "gather", ((2, 3),), ("Float",), 0, "", (0, 1)),
+        (7, "scatter", ((2, 2, 3),), ("Float",), 1, "", (0, 1)),
+        (8, "all_to_all", ((3,), (3,)), ("Float", "Float"), None, "", (0, 1)),
+        (9, "all_to_all", ((4,),), ("Float",), None, "", (0, 1)),
+        (10, "barrier", (), (), None, "", (0, 1)),
+    ]
+    assert {str(call_of(one)).partition(", ")[2] for one in recorded.stacks} >= {"train.py:6"}
