@@ -194,7 +194,8 @@ def _local(thread: Thread, own: Frame | None) -> tuple[Doing, str]:
     if _outermost(frames, _HTTP) is not None:
         return Doing.API, inner.function
     waits = _outermost(called, _LOCK_MODULES)
-    if waits is not None or (own is not None and _LOCK_SOURCE.search(own.source)):
+    sleeps = thread.waits is not None and thread.waits.kind == "sleep"
+    if waits is not None or (own and not sleeps and _LOCK_SOURCE.search(own.source)):
         return Doing.LOCK, waits.function if waits else ""
     return Doing.IDLE, "" if inner is own else inner.function
 

@@ -195,6 +195,9 @@ class Waiting:
             about.update(self._opened(self._watched(given[0])))
         elif kind.endswith("*"):
             about.update(self._opened([given[0]]))
+        elif call in {"poll", "select"} and not given[0 if call == "select" else 1]:
+            # So Python sleeps before 3.11: it waits for none.
+            about.update(kind="sleep", call="sleep")
         elif call in {"poll", "select"}:
             about.update(self._opened(self._polled(call, given)))
         else:

@@ -66,6 +66,14 @@ def test_a_socket_that_may_time_out_is_polled(started: list[subprocess.Popen[str
     assert (wait.kind, wait.targets) == ("poll", (opened(pid, wait.fd),))
 
 
+@pytest.mark.parametrize("script", ["time.sleep(60)", "select.select([], [], [], 60)"])
+def test_who_waits_for_no_descriptor_sleeps(
+    started: list[subprocess.Popen[str]], script: str
+) -> None:
+    _, wait = waiting(started, script, "sleep")
+    assert (wait.kind, wait.targets) == ("sleep", ())
+
+
 def test_selected_descriptors_are_all_told(started: list[subprocess.Popen[str]]) -> None:
     pid, wait = waiting(started, "r, w = os.pipe(); select.select([0, r], [], [])", "select")
     assert wait.fd == 0
@@ -119,7 +127,11 @@ def test_only_what_launchers_tell_is_taken_of_an_environment(
         ["sleep", "60"], env={"RANK": "3", "SECRET": "x", "MASTER_PORT": "1=2"}, text=True
     )
     started.append(process)
-    assert kernel.environ(process.pid) == {"RANK": "3", "MASTER_PORT": "1=2"}
+    # The kernel shows none for a moment, between a program's start and its first line.
+    deadline = time.monotonic() + _PATIENCE
+    while not (told := kernel.environ(process.pid)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert told == {"RANK": "3", "MASTER_PORT": "1=2"}
     assert 0 <= kernel.age(kernel.fields(f"/proc/{process.pid}/stat")) < _PATIENCE
 
 

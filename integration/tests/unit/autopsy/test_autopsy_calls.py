@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from metta_sandbox.autopsy.calls import Call, Doing, reading
-from metta_sandbox.autopsy.seen import Frame, Process, Thread
+from metta_sandbox.autopsy.seen import Frame, Process, Thread, Wait
 
 SITE = "/usr/lib/python3.11/site-packages"
 C10D = f"{SITE}/torch/distributed/distributed_c10d.py"
@@ -130,3 +130,11 @@ def test_without_a_stack_nothing_is_made_up() -> None:
 def test_only_collectives_and_the_rendezvous_wait_for_others() -> None:
     waits = {doing for doing in Doing if Call(doing).waits_for_others}
     assert waits == {Doing.COLLECTIVE, Doing.RENDEZVOUS}
+
+
+def test_one_that_sleeps_waits_for_no_lock_whatever_its_line_says() -> None:
+    mine = frame("main", "/work/train.py", 11, 'time.sleep(float(os.environ.get("LATE")))')
+    seen = process(mine)
+    thread = seen.threads[0].model_copy(update={"waits": Wait(kind="sleep", call="sleep")})
+    assert reading(seen).doing is Doing.LOCK
+    assert reading(seen.model_copy(update={"threads": (thread,)})).doing is Doing.IDLE
