@@ -327,8 +327,8 @@ def _fatal(life: Life) -> int:
 def _error(life: Life | None, base: Member, status: int | None) -> Exc | None:
     if life is not None and life.exception is not None:
         return of_raised(life.exception)
-    if life is not None and life.threads and status not in (None, 0):
-        # Its main thread has ended as this one had.
+    if life is not None and life.threads and status not in (None, 0) and not life.fatal:
+        # Its main thread has ended as this one had; of no fatal signal was that the reason.
         return of_raised(life.threads[0].exception)
     if status in (None, 0):
         return None

@@ -22,7 +22,7 @@ from metta_sandbox.autopsy.sentences import cause_of, of_rank
 from metta_sandbox.words import many
 
 #: Collectives whose tensors have the same size on all ranks.
-_ALIKE = frozenset({"all_reduce", "broadcast", "reduce"})
+_ALIKE = frozenset({"all_reduce", "broadcast", "reduce", "all_gather", "gather"})
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,12 @@ class Entered:
 
     def fits(self, other: Entered) -> bool:
         """Tell whether both may be the same one, on two ranks."""
-        alike = self.name not in _ALIKE or self.content == other.content
+        if self.name in _ALIKE:
+            alike = self.content == other.content
+        else:
+            # Who only receives gives nothing of any type.
+            types = {frozenset(one.dtypes) for one in (self, other) if one.dtypes}
+            alike = len(types) <= 1
         return self.name == other.name and alike and self.goes_as(other)
 
     def goes_as(self, other: Entered) -> bool:
@@ -170,7 +175,12 @@ def _of_content(
 
 
 def _gave_something_else(entered: Sequence[Entered], now: Entered) -> bool:
-    """Tell whether a rank has given other tensors at the same place before."""
+    """Tell whether a rank has given other tensors at the same place before.
+
+    What else enters collectives on its own, as the wrapper of DDP does, gives many kinds.
+    """
+    if now.call.name != now.name:
+        return False
     before = [one for one in entered if one.number < now.number and one.site == now.site]
     return bool(before) and not any(map(now.gives_as, before))
 

@@ -1,8 +1,8 @@
 """Notes what torch's own recorder leaves out: roots, reduce operations, and Gloo's point-to-point.
 
 Each call notes itself and returns what it would, as soon as it would: it only begins what is then
-waited for. The last ones are kept in a file as well (``last_calls``): torch's recorder is gone with
-its process where a signal ends that.
+waited for. The last ones are kept in a file as well (``last_calls``), before they begin, as Gloo's
+own thread may abort the process at once, and torch's recorder is gone with it.
 """
 
 from __future__ import annotations
@@ -90,19 +90,20 @@ class Operations:
             found["root"] = int(options.rootRank)
         if hasattr(options, "reduceOp"):
             found["op"] = self._names.get(int(options.reduceOp.op), "")
-        key = (str(group.group_name), int(group._get_sequence_number_for_group()))  # noqa: SLF001
+        # The next one's number.
+        key = (str(group.group_name), 1 + int(group._get_sequence_number_for_group()))  # noqa: SLF001
         if found:
             self._about[key] = found
         if len(self._about) > _MOST:
             del self._about[next(iter(self._about))]
         if name in _RECORDED:
-            known, position = _RECORDED[name]
+            recorded, position = _RECORDED[name]
             tensors = _tensors(args[position]) if 0 <= position < len(args) else []
             self._keep(
                 {
                     **found,
-                    **self._entry(*key, known, tensors),
-                    "sizes": _sizes(known, tensors),
+                    **self._entry(*key, recorded, tensors),
+                    "sizes": _sizes(recorded, tensors),
                     "group_ranks": list(self._world.pg_group_ranks.get(group, ())),
                 }
             )
@@ -138,6 +139,7 @@ class Operations:
 
 def _noted(name: str, whole: Any, note: Callable[..., None]) -> Any:
     def operation(group: Any, *args: Any, **kwargs: Any) -> Any:
+        quiet(name, group, args, kwargs)
         try:
             return whole(group, *args, **kwargs)
         except BaseException as error:
@@ -145,8 +147,6 @@ def _noted(name: str, whole: Any, note: Callable[..., None]) -> Any:
             trace = error.__traceback__
             error.__traceback__ = trace.tb_next if trace is not None else None
             raise
-        finally:
-            quiet(name, group, args, kwargs)
 
     def quiet(*told: Any) -> None:
         try:
