@@ -36,7 +36,7 @@ def scenario(program: Program, *, slower: float = 1) -> dict[str, Any]:
         "name": program.name,
         "nodes": program.nodes,
         "longest_silence": f"{program.silence * slower:g}s",
-        "deadline": f"{(30 + 2 * program.silence) * slower:g}s",
+        "deadline": f"{(60 + 4 * program.silence) * slower:g}s",
         "sweep": {"trials": 1, "strategy": "random", "metric": "loss"},
         "workload": {"folder": program.name} | _how(program),
     }

@@ -47,8 +47,9 @@ def left_alone(case: Case, member: Member) -> bool:
     if member.status in TOLD_TO_END and not _has_own_error(member):
         return _after_another(case, member)
     if member.status == -signal.SIGKILL and not member.out_of_memory:
+        # What outlives a node's command is killed; a rank may be that command itself.
         _, ended = case.commands.get(member.node, (0, math.inf))
-        return (member.ended or 0.0) >= ended
+        return (member.ended or 0.0) > ended
     error = member.error
     if error is None:
         return member.status in _ABORTED and _fatal_in_torch(member)

@@ -106,6 +106,22 @@ def test_a_rank_that_stands_still_is_named_and_who_waits_for_it() -> None:
     )
 
 
+def test_a_command_that_a_kill_ended_is_what_died_and_not_what_was_left_over() -> None:
+    ended = event("command.exited", 29.7, node=HOSTS[1], group="sweep", status=137)
+    start = {"RANK": "1", "WORLD_SIZE": "2"}
+    life = Life(pid=101, parent=91, argv=("python", "train.py"), environ=start, started=1.0)
+    one = Case(
+        HOSTS,
+        1,
+        (ended,),
+        looks=looks(process(100, waits())),
+        script=True,
+        lives={HOSTS[1]: (life,)},
+    )
+    cause = named(one)
+    assert (cause.rank, cause.kind) == (1, "process died")
+
+
 def test_a_rank_at_work_at_the_deadline_of_a_loud_sweep_is_likely_at_most() -> None:
     seen = looks(process(100, waits()), process(101, at(9, "x = x + 1"), active=True))
     assert named(case(started(), seen)).certainty == "certain"
