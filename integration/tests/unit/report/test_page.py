@@ -86,6 +86,14 @@ def test_scenarios_that_did_not_pass_are_open(mixed: RunResult, tmp_path: Path) 
     assert opened == [False, True, True, True, False]
 
 
+def test_a_warning_of_a_check_stands_above_the_checks(mixed: RunResult, tmp_path: Path) -> None:
+    one = mixed.scenarios[0]
+    check = one.checks[0].model_copy(update={"warning": "ranks never met <here>"})
+    warned = one.model_copy(update={"checks": (check,)})
+    text = render(mixed.model_copy(update={"scenarios": (warned,)}), tmp_path)
+    assert "Warning:</strong> ranks never met &lt;here&gt;" in text.partition("<h3>Checks")[0]
+
+
 def test_a_score_that_is_no_number_leaves_the_page_readable(
     mixed: RunResult, tmp_path: Path
 ) -> None:
