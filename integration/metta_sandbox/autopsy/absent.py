@@ -46,7 +46,11 @@ def rank_absent(case: Case) -> Cause | None:
     if (early := ended_early(case)) is not None:
         return early
     missing = [
-        one for one in alive if one.process is None and (one.node in case.looks or not one.started)
+        one
+        for one in alive
+        if one.process is None
+        and (one.node in case.looks or not one.started)
+        and not _began_later(case, one)
     ]
     missing.sort(key=lambda one: (one.started, one.rank))
     if missing and waiting:
@@ -65,6 +69,12 @@ def _unread(case: Case, alive: Sequence[Member]) -> Cause | None:
     return cause_of(
         case, "straggler", what, node=unread[0].node, certainty="unknown", evidence=("processes",)
     )
+
+
+def _began_later(case: Case, member: Member) -> bool:
+    """Tell whether a rank began only after its node was looked at."""
+    look = case.looks.get(member.node)
+    return bool(look and look.time and member.life and member.life.started >= look.time)
 
 
 def _is_read(member: Member) -> bool:

@@ -117,8 +117,13 @@ def reading(process: Process) -> Call:
     if call.doing in {Doing.IDLE, Doing.LOCK}:
         holder = next((one for one in process.threads if one.owns_gil and one is not main), None)
         if holder is not None:
-            return _call(Doing.GIL, holder.name, own_frame(holder))
+            doing = Doing.STARTING if _imports(holder) else Doing.GIL
+            return _call(doing, holder.name, own_frame(holder))
     return call
+
+
+def _imports(thread: Thread) -> bool:
+    return bool(thread.frames) and _of_stack(thread).doing is Doing.STARTING
 
 
 def of_thread(process: Process, thread: Thread) -> Call:

@@ -19,6 +19,7 @@ from metta_sandbox.autopsy.kinds import (
     what_holds,
 )
 from metta_sandbox.autopsy.sentences import cause_of
+from metta_sandbox.autopsy.words import Exc
 from metta_sandbox.stack.ends import describe_end
 
 #: Where our own rollout trains.
@@ -37,6 +38,8 @@ def rollout_died(case: Case) -> Cause | None:
     _, host, status = failed[0]
     error = case.rollout_errors.get(host)
     rank = case.hosts.index(host)
+    if error is not None and error.kind and _rollout_left_alone(case, host, status):
+        return rollout_hangs(case) or _gave_up(case, host, error)
     if error is None or status < 0 or not str(error):
         look = case.looks.get(host)
         if status == -signal.SIGKILL and look is not None and look.oom_kills:
@@ -60,6 +63,22 @@ def rollout_died(case: Case) -> Cause | None:
     what = f"raised {error}" if error.kind else describe_end(status, str(error))
     sentence = f"the command of rank {rank} ({host}) {what}{place}"
     return cause_of(case, kind, sentence, node=host, rank=rank, call=error.place)
+
+
+def _gave_up(case: Case, host: str, error: Exc) -> Cause:
+    """Say of a command that it waited in vain, where nothing tells for whom."""
+    rank = case.hosts.index(host)
+    what = f"the command of rank {rank} ({host}) gave up waiting for others: {error}"
+    sentence = f"{what} in `{error.function}`, {error.place}" if error.place else what
+    return cause_of(
+        case,
+        kind_of(error),
+        sentence,
+        node=host,
+        call=error.place,
+        certainty="unknown",
+        evidence=("exit status",),
+    )
 
 
 def _about_to_end(case: Case) -> list[tuple[float, str, int]]:
@@ -111,6 +130,12 @@ def rollout_hangs(case: Case) -> Cause | None:
         Waiting(rank=case.hosts.index(other), call=str(at))
         for other, at in case.rollouts.items()
         if at.waits_for_others
+    ) + tuple(
+        Waiting(rank=case.hosts.index(other), call=f"`{error.function}`, {error.place}", left=True)
+        for other, (status, _) in case.commands.items()
+        if (error := case.rollout_errors.get(other))
+        and error.place
+        and _rollout_left_alone(case, other, status)
     )
     if _waits_for_its_ranks(case, host):
         what = f"waits for its ranks, of which nothing was seen, at {call.place}"

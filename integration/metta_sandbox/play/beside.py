@@ -58,6 +58,10 @@ class Beside:
         """The nodes on which it has not ended."""
         return [host for host in self._lines if host not in self._ends]
 
+    def is_of(self, message: Message) -> bool:
+        """Tell whether a message is of this process group, and not of what runs beside it."""
+        return self._group in (message.get("source"), message.get("group"))
+
     def take(self, message: Message) -> None:
         """Take in a message of any node's."""
         kind, node = message["type"], message.get("node", "")

@@ -98,6 +98,8 @@ class Nodes:
         self._gone = False
         self._beside: Beside | None = None
         self._heard = LastHeard()
+        #: When there was a sign of life last, also while something ran beside the sweep.
+        self._alive = 0.0
         self._last_words: dict[str, str] = {}
         #: How nodes that are taken away with notice were told to end, and did, in words.
         self._notices: dict[str, str] = {}
@@ -319,13 +321,18 @@ class Nodes:
                     but = ", but that PyTorch tries to connect again,"
             elif due < until or until == self._absentees.deadline:
                 continue
-            elif until == silent_at and (working := gets_on(patience)):
-                self._timeline.step(f"silent for {limits.longest_silence:g} s: {working}")
-                heard, patience = time.monotonic(), patience + 1
             elif until == silent_at:
-                left = (host for host in self._hosts if host not in self._statuses)
-                silence = f"no event and no log line{but} for {limits.longest_silence:g} s"
-                self._ending = Ending(End.SILENT, f"{silence}{self._heard.describe(left)}")
+                asked = time.monotonic()
+                if working := gets_on(patience):
+                    self._timeline.step(f"silent for {limits.longest_silence:g} s: {working}")
+                    heard, patience = time.monotonic(), patience + 1
+                elif self._alive >= asked:
+                    # Somebody was heard of while all were looked at, which may take long.
+                    heard, but, patience = self._alive, "", 0
+                else:
+                    left = (host for host in self._hosts if host not in self._statuses)
+                    silence = f"no event and no log line{but} for {limits.longest_silence:g} s"
+                    self._ending = Ending(End.SILENT, f"{silence}{self._heard.describe(left)}")
             else:
                 reason = f"the sweep was not over after its deadline of {limits.deadline:g} s"
                 self._ending = Ending(End.OVERDUE, reason)
@@ -377,6 +384,9 @@ class Nodes:
         return {**self._fallen(), **self._notices}
 
     def _take(self, message: Message) -> None:
+        own = self._beside is not None and self._beside.is_of(message)
+        if is_sign_of_life(message) and not own:
+            self._alive = time.monotonic()
         if self._beside:
             self._beside.take(message)
         kind = message["type"]

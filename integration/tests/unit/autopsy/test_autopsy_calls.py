@@ -138,3 +138,12 @@ def test_one_that_sleeps_waits_for_no_lock_whatever_its_line_says() -> None:
     thread = seen.threads[0].model_copy(update={"waits": Wait(kind="sleep", call="sleep")})
     assert reading(seen).doing is Doing.LOCK
     assert reading(seen.model_copy(update={"threads": (thread,)})).doing is Doing.IDLE
+
+
+def test_one_whose_other_thread_imports_with_the_interpreters_lock_is_starting() -> None:
+    bootstrap = frame("_find_and_load", "<frozen importlib._bootstrap>")
+    ahead = Thread(name="ahead", id=9, owns_gil=True, frames=(bootstrap, MINE))
+    mine = frame("main", "/work/train.py", 11, "import wandb")
+    assert reading(process(mine, ahead=ahead)).doing is Doing.STARTING
+    computes = Thread(name="ahead", id=9, owns_gil=True, frames=(MINE,))
+    assert reading(process(mine, ahead=computes)).doing is Doing.GIL

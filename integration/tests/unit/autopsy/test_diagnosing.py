@@ -466,7 +466,33 @@ def test_a_command_that_is_about_to_end_of_its_own_error_comes_before_one_that_i
 
     cause = named(case([ended], rollout_errors={HOSTS[0]: refused, HOSTS[1]: left}))
     assert (cause.kind, cause.rank) == ("API refused", 0)
-    assert named(case([ended], rollout_errors={HOSTS[1]: left})).rank == 1
+    alone = named(case([ended], rollout_errors={HOSTS[1]: left}))
+    assert (alone.rank, alone.certainty) == (None, "unknown")
+
+
+def test_a_rollout_that_gave_up_on_a_slow_one_is_not_to_blame() -> None:
+    ended = event("command.exited", 9.0, node=HOSTS[1], status=1)
+    said = "wait timeout after 55000ms, keys: /trial-1/0//cpu//0/0"
+    gave_up = Exc("torch.distributed.DistStoreError", said, "handoff.py:128", "_broadcast")
+    stack = frames(
+        ("_find_and_load", "<frozen importlib._bootstrap>", 1, ""),
+        ("start", "/work/run.py", 47, "import wandb"),
+    )
+    events = [event("rollout.started", 0.5, node=HOSTS[0], pid=90), ended]
+    cause = named(case(events, looks(process(90, stack)), rollout_errors={HOSTS[1]: gave_up}))
+    assert (cause.kind, cause.rank, cause.certainty) == ("straggler", 0, "likely")
+    assert cause.waiting == (Waiting(rank=1, call="`_broadcast`, handoff.py:128", left=True),)
+
+
+def test_a_rank_that_began_after_its_node_was_looked_at_is_not_missing() -> None:
+    environ = {"METTA_TRIAL": "2", "RANK": "1"}
+    life = Life(pid=101, argv=("python", "train.py"), environ=environ, started=50.0)
+    seen = looks(process(100, waits()))
+    seen[HOSTS[1]] = NodeLook(time=49.0)
+    late = case([*started()], seen, lives={HOSTS[1]: (life,)})
+    assert (found := diagnose(late)) is None or found.rank is None
+    seen[HOSTS[1]] = NodeLook(time=51.0)
+    assert named(case([*started()], seen, lives={HOSTS[1]: (life,)})).rank == 1
 
 
 def test_a_command_that_broke_comes_before_a_rank_that_waits_for_the_one_it_would_start() -> None:

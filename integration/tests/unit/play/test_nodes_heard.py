@@ -200,6 +200,23 @@ def test_silence_says_when_each_node_was_last_heard(tmp_path: Path) -> None:
     assert "sweep-master: train.step 7 at 0.0 s, sweep-worker: nothing" in ending.reason
 
 
+def test_who_is_heard_of_while_all_are_looked_at_is_not_silent(tmp_path: Path) -> None:
+    nodes = nodes_of(tmp_path, *READY)
+    asked = []
+
+    def looks(times: int) -> str:
+        asked.append(times)
+        if len(asked) == 1:
+            nodes._take(told("sweep-master", "suggestion.made"))
+        else:
+            nodes._take(printed("sweep-master", "[W1123 08:26:04.020 socket.cpp:764] [c10d] …"))
+        return ""
+
+    ending = nodes.follow(Limits(60, 0.01), looks)
+
+    assert (ending.end, asked) == (End.SILENT, [0, 0])
+
+
 def test_ranks_that_only_say_that_they_wait_in_vain_are_silent(tmp_path: Path) -> None:
     again = (
         "[W1123 09:26:33.080 socket.cpp:764] [c10d] The IPv6 network addresses of "
