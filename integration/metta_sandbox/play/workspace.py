@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def place(scenario: Scenario, file: Path, plan: StackPlan) -> None:
         if workload.folder and not plan.source:
             source = beside(file, workload.folder)
             shutil.copytree(source, target, symlinks=True, ignore=_ignoring(plan.folder))
+            _make_writable(target)
         else:
             target.mkdir()
         give(target)
@@ -75,6 +77,13 @@ def _folder_name(scenario: Scenario, host: str) -> str:
     if scenario.workload.working_folder == "private":
         return f"{_NAME}-{host}"
     return _NAME if scenario.workload.folder or scenario.workload.fresh_trials else ""
+
+
+def _make_writable(folder: Path) -> None:
+    """Let the copy of a read-only folder be written to: programs work in it."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | stat.S_IWUSR)
 
 
 def give(folder: Path) -> None:

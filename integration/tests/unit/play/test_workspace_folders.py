@@ -72,6 +72,20 @@ def test_artifacts_that_lie_in_the_folder_under_any_name_are_left_behind(
     }
 
 
+def test_the_copy_of_a_folder_that_is_read_only_can_be_written_to(
+    plan: StackPlan, file: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine"
+    for path in (mine / "lib" / "util.py", mine / "lib", mine):
+        path.chmod(path.stat().st_mode & ~0o222)
+    place(scenario(folder="mine"), file, plan)
+    mine.chmod(0o755)
+
+    copy = plan.run_folder / "workspace"
+    for path in (copy, copy / "lib", copy / "lib" / "util.py"):
+        assert path.stat().st_mode & 0o200, path
+
+
 def test_each_node_has_its_own_copy(plan: StackPlan, file: Path) -> None:
     one = scenario(folder="mine", working_folder="private")
     place(one, file, plan)
