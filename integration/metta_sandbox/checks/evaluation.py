@@ -54,8 +54,6 @@ from metta_sandbox.scenario.expect import (
     Trials,
     Wandb,
 )
-from metta_sandbox.scenario.faults.base import FaultKind
-from metta_sandbox.scenario.faults.processes import SignalFault
 from metta_sandbox.scenario.model import Scenario
 
 Check = Callable[[Evidence], Judgement]
@@ -157,16 +155,9 @@ def _not_asked_for(scenario: Scenario) -> Iterator[str]:
         # A control plane that answers otherwise is a fault, too.
         yield "trials"
     for fault in scenario.faults:
-        yield from _voided_by(fault.said)
-
-
-def _voided_by(fault: FaultKind) -> Iterator[str]:
-    if not fault.harmless:
-        yield "trials"
-    if isinstance(fault, SignalFault) and fault.rollout is not None:
-        # How a command ends that a signal has struck is for the file to expect.
-        yield "commands"
-    yield from fault.voids
+        if not fault.said.harmless:
+            yield "trials"
+        yield from fault.said.voids
 
 
 def _expects_none(said: Kind) -> bool:

@@ -90,14 +90,3 @@ def test_of_a_sweep_that_breaks_off_no_trial_need_complete(played: Played, check
     for ending, verdict in (("finished", "failed"), ("silent", "skipped")):
         evidence = replace(played.evidence(), ending=ending)
         assert STANDING[check].check(evidence).verdict == verdict
-
-
-@pytest.mark.parametrize(
-    ("target", "judged"), [("rollout: sweep-worker", False), ("rank: 1", True)]
-)
-def test_how_a_command_ends_that_a_signal_struck_is_for_the_file_to_expect(
-    target: str, judged: bool
-) -> None:
-    struck = f"{{signal: {{{target}, number: TERM}}, when: {{after: 1s}}}}"
-    checks = standing(read(f"workload: {{run: x}}\nfaults: [{struck}]"))
-    assert ("commands" in checks) is judged
