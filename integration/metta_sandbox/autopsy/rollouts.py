@@ -22,6 +22,8 @@ from metta_sandbox.autopsy.sentences import cause_of
 from metta_sandbox.autopsy.words import Exc
 from metta_sandbox.stack.ends import describe_end
 
+#: What torchrun raises of a signal that was meant for it.
+_SIGNALLED = re.compile(r"\bSignalException: Process \d+ got signal: ([12]\d|[1-9])\b")
 #: Where our own rollout trains.
 _TRAINS = re.compile(r"metta_sandbox/node/trial\.py$")
 
@@ -51,6 +53,10 @@ def rollout_died(case: Case) -> Cause | None:
                 rank=rank,
             )
         sentence = f"the command of rank {rank} ({host}) {describe_end(status)}"
+        return cause_of(case, "process died", sentence, node=host, rank=rank)
+    if signalled := _SIGNALLED.search(str(error)):
+        told = signal.Signals(int(signalled[1])).name
+        sentence = f"the command of rank {rank} ({host}) was told to end by {told}, and did so"
         return cause_of(case, "process died", sentence, node=host, rank=rank)
     kind = kind_of(error)
     if kind == "exception" and TRACKER.search(str(error)):

@@ -122,6 +122,15 @@ def test_a_command_that_a_kill_ended_is_what_died_and_not_what_was_left_over() -
     assert (cause.rank, cause.kind) == (1, "process died")
 
 
+def test_a_launcher_that_was_told_to_end_says_by_which_signal() -> None:
+    ended = event("command.exited", 9.0, node=HOSTS[1], status=1)
+    kind = "torch.distributed.elastic.multiprocessing.api.SignalException"
+    error = Exc("", f"{kind}: Process 7 got signal: 15")
+    cause = named(case([ended], rollout_errors={HOSTS[1]: error}))
+    assert (cause.kind, cause.rank) == ("process died", 1)
+    assert "was told to end by SIGTERM, and did so" in cause.sentence
+
+
 def test_a_rank_at_work_at_the_deadline_of_a_loud_sweep_is_likely_at_most() -> None:
     seen = looks(process(100, waits()), process(101, at(9, "x = x + 1"), active=True))
     assert named(case(started(), seen)).certainty == "certain"
