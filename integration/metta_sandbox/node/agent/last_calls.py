@@ -12,7 +12,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # ``typing`` takes long to import, and this is in every rank
-    from typing import Any, Dict, Tuple
+    from typing import Any, Dict, List, Tuple
 
 #: What the file's name ends with.
 SUFFIX = ".calls"
@@ -20,6 +20,8 @@ SUFFIX = ".calls"
 #: short enough.
 SLOTS, SLOT = 24, 4096
 _FRAMES = (12, 4)
+#: Of so many stacks the JSON is remembered.
+_STACKS = 200
 #: Where file descriptors begin that nobody else comes to use.
 _HIGH = 700
 
@@ -37,6 +39,7 @@ class LastCalls:
         self._pid = self._file = -1
         self._identity = (0, 0)
         self._kept = 0
+        self._stacks: Dict[int, Tuple[List[Dict[str, Any]], List[str]]] = {}
 
     def keep(self, call: Dict[str, Any]) -> None:
         """Keep a call; the oldest one goes.
@@ -50,12 +53,24 @@ class LastCalls:
         if _identity(self._file) != self._identity:
             # The program has closed whatever was open, and this number is another file's now.
             return
-        for most in _FRAMES:
-            line = json.dumps({**call, "stack": call["stack"][:most]}).encode()
+        stack = call["stack"]
+        about = json.dumps({key: value for key, value in call.items() if key != "stack"})
+        for frames in self._encoded(stack):
+            line = f'{about[:-1]}, "stack": {frames}}}'.encode()
             if len(line) < SLOT:
                 os.pwrite(self._file, line.ljust(SLOT - 1) + b"\n", self._kept % SLOTS * SLOT)
                 self._kept += 1
                 return
+
+    def _encoded(self, stack: List[Dict[str, Any]]) -> List[str]:
+        """Write a stack's innermost frames as JSON, once for each that comes again."""
+        known = self._stacks.get(id(stack))
+        if known is None or known[0] is not stack:
+            if len(self._stacks) >= _STACKS:
+                self._stacks.clear()
+            known = stack, [json.dumps(stack[:most]) for most in _FRAMES]
+            self._stacks[id(stack)] = known
+        return known[1]
 
     def _open(self) -> None:
         """Open a file of this process's own, also in a child that has its parent's."""

@@ -172,11 +172,21 @@ def _sizes(name: str, tensors: List[Any]) -> List[List[int]]:
 
 
 def _stack() -> List[Dict[str, Any]]:
-    """Give the calls below ours, the innermost first."""
-    found: List[Dict[str, Any]] = []
+    """Give the calls below ours, the innermost first; loops have the same ones again and again."""
+    places: List[Tuple[Any, int]] = []
     frame: Any = sys._getframe(5)  # noqa: SLF001 - documented
-    while frame is not None and len(found) < _DEEP:
-        code = frame.f_code
-        found.append({"function": code.co_name, "file": code.co_filename, "line": frame.f_lineno})
+    while frame is not None and len(places) < _DEEP:
+        places.append((frame.f_code, frame.f_lineno))
         frame = frame.f_back
-    return found
+    key = tuple(places)
+    if key not in _STACKS:
+        if len(_STACKS) >= _MOST:
+            _STACKS.clear()
+        _STACKS[key] = [
+            {"function": code.co_name, "file": code.co_filename, "line": line}
+            for code, line in places
+        ]
+    return _STACKS[key]
+
+
+_STACKS: Dict[Tuple[Any, ...], List[Dict[str, Any]]] = {}
