@@ -104,7 +104,7 @@ def _last_calls(text: str) -> Recorded | None:
     """Read what a process kept of its last collectives; None if it kept none."""
     found: list[tuple[int, Recorded]] = []
     for line in text.splitlines():
-        with suppress(ValueError, TypeError, KeyError, RecursionError):
+        with suppress(ValueError, TypeError, KeyError, RecursionError, OverflowError):
             call = json.loads(line)
             one = {"entries": [{**call, "stack": 0}], "stacks": [call["stack"]]}
             found.append((int(call["time"]), Recorded.model_validate(one)))
