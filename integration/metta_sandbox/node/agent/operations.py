@@ -103,25 +103,24 @@ class Operations:
                 {
                     **found,
                     **self._entry(*key, recorded, tensors),
-                    "sizes": _sizes(recorded, tensors),
                     "group_ranks": list(self._world.pg_group_ranks.get(group, ())),
                 }
             )
 
     @staticmethod
     def _entry(group: str, number: int, name: str, tensors: List[Any]) -> Dict[str, Any]:
+        sizes = [list(each.shape) for each in tensors]
         types = [str(each.dtype).rpartition(".")[2] for each in tensors]
-        if name == "scatter":
-            del types[1:]
+        if name == "scatter" and sizes:
+            # The root's are one tensor to torch's recorder.
+            sizes, types = [[len(sizes), *sizes[0]]], types[:1]
         return {
             "time": time.time_ns(),
             "group": group,
             "number": number,
             "name": name,
-            "sizes": [list(each.shape) for each in tensors],
-            "dtypes": [
-                _TYPES.get(each, each) for each in types[: 1 if name == "scatter" else None]
-            ],
+            "sizes": sizes,
+            "dtypes": [_TYPES.get(each, each) for each in types],
             "stack": _stack(),
         }
 
@@ -163,12 +162,6 @@ def _tensors(given: Any) -> List[Any]:
     if hasattr(given, "dtype"):
         return [given]
     return [one for each in given for one in _tensors(each)]
-
-
-def _sizes(name: str, tensors: List[Any]) -> List[List[int]]:
-    sizes = [list(each.shape) for each in tensors]
-    # The root's are one tensor to torch's recorder.
-    return [[len(sizes), *sizes[0]]] if name == "scatter" and sizes else sizes
 
 
 def _stack() -> List[Dict[str, Any]]:
