@@ -31,12 +31,15 @@ def stage(program: Program, folder: Path, *, slower: float = 1) -> Path:
 
 def scenario(program: Program, *, slower: float = 1) -> dict[str, Any]:
     """Make the scenario that plays a program once."""
+    deadline = f"{(60 + 4 * program.silence) * slower:g}s"
     return {
         "version": 1,
         "name": program.name,
         "nodes": program.nodes,
         "longest_silence": f"{program.silence * slower:g}s",
-        "deadline": f"{(60 + 4 * program.silence) * slower:g}s",
+        "deadline": deadline,
+        # What is planted comes after the hand-off.
+        "handoff_timeout": deadline,
         "sweep": {"trials": 1, "strategy": "random", "metric": "loss"},
         "workload": {"folder": program.name} | _how(program),
     }

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from metta_sandbox.autopsy.calls import Call
+from metta_sandbox.autopsy.calls import Call, bare, own_frame
 from metta_sandbox.autopsy.seen import Life, NodeLook, Process, Recorded, Thread
 from metta_sandbox.autopsy.waits import Family, resolve
 from metta_sandbox.autopsy.words import LIBRARY, Exc, of_raised
@@ -269,7 +269,21 @@ def _last_call(life: Life | None) -> Call | None:
         for number, frames in enumerate(stacks)
     )
     process = Process(pid=life.pid, command=("python",), threads=threads)
-    return resolve(Family(process, {}, {life.pid: life}))
+    call = resolve(Family(process, {}, {life.pid: life}))
+    return call if call.thread or call.waits_for_others else _with_others(call, life)
+
+
+def _with_others(call: Call, life: Life) -> Call:
+    """Add where other threads were: without the line's text, a lock looks like any call."""
+    own = (own_frame(Thread(frames=each)) for each in life.beside)
+    told = [
+        f"{one.place} in `{bare(one.function)}`"
+        for one in own
+        if one is not None and not LIBRARY.search(one.file)
+    ]
+    if not told:
+        return call
+    return replace(call, why=f"beside a thread at {', and one at '.join(told)}")
 
 
 def _children_ended(tree: Tree, pid: int) -> tuple[Life, ...]:

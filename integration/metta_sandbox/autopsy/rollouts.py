@@ -148,6 +148,9 @@ def rollout_hangs(case: Case) -> Cause | None:
         sure: Certainty = "unknown"
     elif call.doing in AT_WORK or call.doing is Doing.UNKNOWN:
         sure = "likely" if waiting and len(guilty) == 1 else "unknown"
+    elif any(one.left for one in waiting):
+        # Who gave up may have waited for somebody who has come meanwhile.
+        sure = "likely"
     else:
         sure = "certain"
     return cause_of(

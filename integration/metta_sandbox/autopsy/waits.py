@@ -121,7 +121,9 @@ def _other_thread(family: Family, main: Thread, call: Call, *, joins: bool) -> C
     """Go on to the thread for which the main one waits."""
     ended = _ended_thread(family)
     others = [one for one in family.process.threads if one is not main and _is_own(one)]
-    if ended is not None and not (joins and others):
+    # A thread that has ended holds no lock that it took by `with`.
+    may_live = joins or call.source.startswith("with ")
+    if ended is not None and not (may_live and others):
         return _of_ended(call, ended)
     calls = [(one, of_thread(family.process, one)) for one in others]
     # One that waits for other ranks keeps the main thread from nothing by itself.

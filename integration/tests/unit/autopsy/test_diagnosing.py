@@ -73,6 +73,10 @@ def at(line: int, source: str) -> tuple[Frame, ...]:
     return frames(("main", "/work/train.py", line, source))
 
 
+def raised(kind: str, message: str, *calls: Frame) -> Raised:
+    return Raised(chain=(RaisedOne(kind=kind, message=message, frames=calls),))
+
+
 def process(pid: int, stack: tuple[Frame, ...], **fields: Any) -> Process:
     active = bool(fields.pop("active", False))
     thread = Thread(name="MainThread", id=pid, active=active, frames=stack)
@@ -492,6 +496,13 @@ def test_a_rollout_that_gave_up_on_a_slow_one_is_not_to_blame() -> None:
     assert (cause.kind, cause.rank, cause.certainty) == ("straggler", 0, "likely")
     assert cause.waiting == (Waiting(rank=1, call="`_broadcast`, handoff.py:128", left=True),)
 
+    held = frames(
+        ("WandbInit.init", "/v/lib/site-packages/wandb/sdk/wandb_init.py", 9, "result.wait()"),
+        ("start", "/work/run.py", 48, "wandb.init()"),
+    )
+    cause = named(case(events, looks(process(90, held)), rollout_errors={HOSTS[1]: gave_up}))
+    assert (cause.kind, cause.rank, cause.certainty) == ("tracker failed", 0, "likely")
+
 
 def test_a_rank_that_began_after_its_node_was_looked_at_is_not_missing() -> None:
     environ = {"METTA_TRIAL": "2", "RANK": "1"}
@@ -602,10 +613,8 @@ def test_a_thread_that_a_main_thread_joins_and_that_waits_for_an_ended_one_is_fo
         ("fit", "/work/train.py", 71, "value = ready.get()"),
     )
     one = Process(pid=101, threads=(joins, gets))
-    root = RaisedOne(
-        kind="TypeError", message="no", frames=(Frame(function="read", file="/w/r.py", line=6),)
-    )
-    life = Life(pid=101, threads=(ThreadEnd(name="reader", exception=Raised(chain=(root,))),))
+    ended = raised("TypeError", "no", Frame(function="read", file="/w/r.py", line=6))
+    life = Life(pid=101, threads=(ThreadEnd(name="reader", exception=ended),))
     seen = looks(process(100, waits()), one)
     cause = named(case(started(), seen, lives={HOSTS[1]: (life,)}))
     assert (cause.kind, cause.rank) == ("exception", 1)
@@ -614,6 +623,35 @@ def test_a_thread_that_a_main_thread_joins_and_that_waits_for_an_ended_one_is_fo
     alone = named(case(started(), seen))
     assert (alone.kind, alone.rank) == ("waiting for a lock", 1)
     assert "waits at train.py:71 in `fit`: value = ready.get(), for nobody" in alone.sentence
+
+
+def test_one_told_to_end_at_a_line_without_its_text_is_shown_with_its_other_threads() -> None:
+    told = Exc("RuntimeError", "Timed out waiting 5000ms for recv", "t.py:9", call="all_reduce")
+    life = Life(
+        pid=100,
+        environ={"METTA_TRIAL": "2", "RANK": "0"},
+        terminated=at(44, ""),
+        beside=(frames(("flush", "/work/train.py", 79, ""), ("run", "/work/train.py", 60, "")),),
+        ended=9.0,
+    )
+    ends = [*started(), exited(0, -15, 9.1), exited(1, 1, 9.0)]
+    cause = named(case(ends, errors={1: told}, lives={HOSTS[0]: (life,)}))
+    assert (cause.kind, cause.rank) == ("straggler", 0)
+    assert "at train.py:44 in `main` beside a thread at train.py:79 in `flush`" in cause.sentence
+
+
+def test_a_lock_taken_by_with_is_held_by_a_live_thread_and_not_by_one_that_ended() -> None:
+    main = frames(("add", "/work/train.py", 72, "with self.lock:"))
+    holds = frames(("flush", "/work/train.py", 66, "time.sleep(4)"))
+    threads = (
+        Thread(name="MainThread", id=101, frames=main),
+        Thread(name="io-1", id=102, frames=holds),
+    )
+    life = Life(pid=101, threads=(ThreadEnd(name="beat", exception=raised("ValueError", "no")),))
+    seen = looks(process(100, waits()), Process(pid=101, threads=threads))
+    cause = named(case(started(), seen, lives={HOSTS[1]: (life,)}))
+    assert (cause.kind, cause.rank) == ("straggler", 1)
+    assert "thread `io-1`, which stands still at train.py:66" in cause.sentence
 
 
 def test_one_that_ended_first_by_sigterm_was_not_told_to_end_by_its_launcher() -> None:
