@@ -116,6 +116,9 @@ STANDING: dict[str, Standing] = {
     ),
 }
 _COMMANDS = Standing(commands.check, "the command exits with status 0 on every node")
+_MET = Standing(
+    world_size.check_commands, "the command's ranks on all nodes form one process group, if any"
+)
 _FOLDER = Standing(folders.check, "no trial reads what an earlier one wrote")
 _ANSWERS = Standing(answers.check, "every answer that the scenario prescribes is given")
 
@@ -123,7 +126,7 @@ _ANSWERS = Standing(answers.check, "every answer that the scenario prescribes is
 def standing(scenario: Scenario) -> dict[str, Standing]:
     """Give the checks that no scenario of this kind need ask for."""
     own = scenario.workload.run is not None
-    checks = {"commands": _COMMANDS} if own else dict(STANDING)
+    checks = {"commands": _COMMANDS, "world size": _MET} if own else dict(STANDING)
     trainer = scenario.workload.trainer
     if not trainer.bundled and (trainer.score is None or trainer.score.source != "evaluate"):
         # Only the bundled trainer, and one that is scored by its checkpoint, must leave one.

@@ -7,6 +7,7 @@ known. Of a process that nobody could listen to nothing stands there, and nothin
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
@@ -22,12 +23,13 @@ FILE_NAME = "groups.json"
 class Rank(BaseModel):
     """A rank's process, and the process groups that it formed, each as its number and their size.
 
-    ``rank`` is the number that its launcher gave it, or else that which it got in its first group.
+    ``trial`` is None below a command that takes the rollout's place. ``rank`` is the number that
+    its launcher gave it, or else that which it got in its first group.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    trial: int
+    trial: int | None = None
     node: str
     pid: int
     rank: int | None = None
@@ -38,7 +40,7 @@ _RANKS = TypeAdapter(tuple[Rank, ...])
 
 
 def ranks_of(lives: Mapping[str, Sequence[Life]]) -> tuple[Rank, ...]:
-    """Pick from what processes told, by node, those that were ranks of a trial."""
+    """Pick from what processes told, by node, those that were ranks of a trial or formed groups."""
     found = []
     for node, each in lives.items():
         for life in each:
@@ -48,7 +50,7 @@ def ranks_of(lives: Mapping[str, Sequence[Life]]) -> tuple[Rank, ...]:
                 if one.done_time is not None and one.size and one.rank is not None and one.rank >= 0
             )
             told = {**life.environ, **life.changed}.get("RANK", "")
-            if life.trial is not None and (formed or told):
+            if formed or (told and life.trial is not None):
                 rank = int(told) if told.isdigit() else formed[0][0] if formed else None
                 who = {"trial": life.trial, "node": node, "pid": life.pid, "rank": rank}
                 found.append(Rank.model_validate({**who, "groups": formed}))
@@ -70,8 +72,8 @@ def check(evidence: Evidence) -> Judgement:
     # Who starts the ranks itself decides how many there are on a node.
     counted = said if isinstance(said, int) else evidence.scenario.ranks
     wanted = None if trainer.launcher == "own" and said is None else counted
-    path = evidence.folder / FILE_NAME
-    ranks = _RANKS.validate_json(path.read_bytes()) if path.exists() else ()
+    path, ranks = _told(evidence)
+    ranks = tuple(rank for rank in ranks if rank.trial is not None)
     problems: list[Finding] = []
     never: list[TrialRecord] = []
     for trial in evidence.completed:
@@ -99,6 +101,37 @@ def check(evidence: Evidence) -> Judgement:
     return judgement.warning(f"{alone}{asked}; {hint}")
 
 
+def check_commands(evidence: Evidence) -> Judgement:
+    """Warn of a ``run`` whose nodes each formed process groups without the others.
+
+    How many ranks the command meant to start nobody can tell, so it passes all the same.
+    """
+    path, ranks = _told(evidence)
+    formed = [rank for rank in ranks if rank.groups]
+    apart = [] if _spans(formed) else list(_worlds(formed))
+    seen = f"{many(len(formed), 'rank')} formed process groups"
+    judgement = judge([], seen, [evidence.where(path)] if formed else [])
+    told = (
+        f"{' and '.join(nodes)} each formed a process group of {many(size, 'rank')} of their own"
+        for size, nodes in apart
+    )
+    return judgement.warning("; ".join(told)) if apart else judgement
+
+
+def _spans(formed: Sequence[Rank]) -> bool:
+    """Tell whether some group needed the ranks of several nodes to be whole."""
+    there: dict[tuple[str, int], set[int]] = {}
+    for rank in formed:
+        number, size = rank.groups[0]
+        there.setdefault((rank.node, size), set()).add(number)
+    return any(numbers != set(range(size)) for (_, size), numbers in there.items())
+
+
+def _told(evidence: Evidence) -> tuple[Path, tuple[Rank, ...]]:
+    path = evidence.folder / FILE_NAME
+    return path, _RANKS.validate_json(path.read_bytes()) if path.exists() else ()
+
+
 def _other_sizes(
     trial: TrialRecord, formed: Sequence[Rank], wanted: int, where: str
 ) -> Iterator[Finding]:
@@ -111,13 +144,18 @@ def _other_sizes(
 
 
 def _apart(trial: TrialRecord, formed: Sequence[Rank], where: str) -> Iterator[Finding]:
-    """Tell the nodes whose first groups have a number twice, so that they are not the same one."""
-    nodes: dict[tuple[int, int], set[str]] = {}
+    for size, nodes in _worlds(formed):
+        about = f"{title(trial)}: process groups of {many(size, 'rank')}"
+        yield unlike(about, "one on all nodes", f"one each on {', '.join(nodes)}", where)
+
+
+def _worlds(formed: Sequence[Rank]) -> Iterator[tuple[int, list[str]]]:
+    """Give the nodes whose first groups have a number 0 each, so that they are not the same one."""
+    nodes: dict[int, set[str]] = {}
     for rank in formed:
-        nodes.setdefault(rank.groups[0], set()).add(rank.node)
-    for (number, size), places in sorted(nodes.items()):
-        if number == 0 and len(places) > 1:
-            about = f"{title(trial)}: process groups of {many(size, 'rank')}"
-            yield unlike(
-                about, "one on all nodes", f"one each on {', '.join(sorted(places))}", where
-            )
+        number, size = rank.groups[0]
+        if number == 0:
+            nodes.setdefault(size, set()).add(rank.node)
+    for size, places in sorted(nodes.items()):
+        if len(places) > 1:
+            yield size, sorted(places)

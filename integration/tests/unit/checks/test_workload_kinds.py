@@ -53,13 +53,13 @@ def test_digests_that_it_tells_are_compared(played: Played) -> None:
     assert played.judged("digests")[0] == "failed"
 
 
-def test_under_a_command_of_ones_own_only_its_status_counts(unplayed: Played) -> None:
+def test_under_a_command_of_ones_own_its_status_counts(unplayed: Played) -> None:
     unplayed.scenario["workload"] = {"run": "true"}
     unplayed.emit("command.exited", 0, status=0)
 
     results = evaluate(unplayed.evidence())
 
-    assert [result.name for result in results] == ["commands"]
+    assert [result.name for result in results] == ["commands", "world size"]
     assert results[0].verdict.value == "failed"
     assert "sweep-worker: expected exit status 0, saw no end" in results[0].detail
     unplayed.emit("command.exited", 1, status=0)

@@ -71,6 +71,29 @@ def test_ranks_that_never_met_are_warned_of_and_pass(played: Played) -> None:
     assert "no rank of trial 1 (basic.r.1) formed" in judged(played).warning
 
 
+def below_run(*formed: tuple[str, list[int]]) -> list[dict[str, Any]]:
+    return [{"trial": None, "rank": group[0], "groups": [group], "node": n} for n, group in formed]
+
+
+def test_nodes_that_each_met_alone_below_a_command_are_warned_of(played: Played) -> None:
+    played.scenario["workload"] = {"run": "torchrun train.py"}
+
+    def warning(*formed: tuple[str, list[int]]) -> str:
+        played.met(*below_run(*formed))
+        found = next(each for each in evaluate(played.evidence()) if each.name == NAME)
+        assert found.verdict is Verdict.PASSED
+        return found.warning
+
+    alone = warning(("sweep-0", [0, 1]), ("sweep-1", [0, 1]))
+    assert alone == "sweep-0 and sweep-1 each formed a process group of 1 rank of their own"
+    assert not warning(("sweep-0", [0, 2]), ("sweep-1", [1, 2]))
+    # After a restart the ranks may have other numbers.
+    again = (("sweep-1", [0, 3]), ("sweep-0", [1, 3]), ("sweep-2", [2, 3]))
+    assert not warning(("sweep-0", [0, 3]), ("sweep-1", [1, 3]), ("sweep-2", [2, 3]), *again)
+    both = warning(*((f"sweep-{node}", [rank, 2]) for node in (0, 1) for rank in (0, 1)))
+    assert both == "sweep-0 and sweep-1 each formed a process group of 2 ranks of their own"
+
+
 def test_one_rank_alone_need_not_meet_anybody(played: Played) -> None:
     played.scenario["nodes"] = 1
     played.met(*NEVER[::2])
@@ -131,6 +154,7 @@ def test_what_processes_told_is_picked_apart() -> None:
         }
     )
     assert [(one.pid, one.trial, one.rank, one.groups) for one in found] == [
+        (1, None, 0, ((1, 2),)),
         (3, 3, 0, ()),
         (4, 3, 1, ((1, 2),)),
         (5, 3, 1, ((1, 2),)),
