@@ -32,6 +32,8 @@ def rank_absent(case: Case) -> Cause | None:
         and all(_gets_on(one) for one in absent)
     ):
         return _all_at_work(case, absent)
+    if not waiting and (early := _left_all(case, absent)) is not None:
+        return early
     graph = graph_of(case)
     # One whose stack can't be read may wait like the others, unless it is seen to be behind them.
     absent = [one for one in absent if _is_read(one) or graph.shown(one.rank)]
@@ -140,6 +142,20 @@ def ended_early(case: Case) -> Cause | None:
     what = "ended with status 0 while others still needed it"
     sure: Certainty = "certain" if len(left) > len(ended) else "likely"
     return of_rank(case, ended[0], "collective mismatch", what, certainty=sure)
+
+
+def _left_all(case: Case, still: Sequence[Member]) -> Cause | None:
+    """Find who ended well while more others stand at one and the same line, as if for it."""
+    ended = [one for one in case.members if one.status == 0]
+    places = {(one.call.place, one.call.doing) for one in still if one.call is not None}
+    if not ended or len(ended) >= len(still) or len(places) != 1:
+        return None
+    call = still[0].call
+    assert call is not None
+    _, holds = what_holds(call)
+    others = ", ".join(f"rank {one.rank}" for one in still)
+    what = f"ended with status 0, while each of {others} {holds}"
+    return of_rank(case, ended[0], "collective mismatch", what, certainty="likely")
 
 
 def _went_on(case: Case, member: Member, ended: int) -> Cause:

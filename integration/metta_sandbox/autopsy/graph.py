@@ -48,6 +48,13 @@ class Graph:
         say = {one.rank for one in said}
         return sorted({one.awaited for one in said if one.awaited is not None} - say)
 
+    def apart(self) -> tuple[list[int], list[int]]:
+        """List the ranks that are shown to wait, and those for which they do and that are not."""
+        shown = [one for one in self.edges if one.evidence != ASSUMED and one.awaited is not None]
+        ahead = {one.rank for one in shown}
+        awaited = {one.awaited for one in shown if one.awaited is not None}
+        return sorted(ahead), sorted(awaited - ahead)
+
     def shown(self, rank: int) -> bool:
         """Tell whether it is shown, and not only assumed, that somebody waits for a rank."""
         return any(one.awaited == rank and one.evidence != ASSUMED for one in self.edges)

@@ -257,6 +257,10 @@ def member_of(tree: Tree, base: Member, pid: int, *, alone: bool) -> Member:
     )
 
 
+#: What a process runs of ours as it tells of an exception.
+_RAISES = re.compile(r"metta_sandbox/node/agent/(witness|raised)\.py$")
+
+
 def _last_call(life: Life | None) -> Call | None:
     """Tell what a process was at when it was told to end, if nothing had ended it before."""
     if life is None or life.exception is not None or life.threads:
@@ -264,6 +268,9 @@ def _last_call(life: Life | None) -> Call | None:
     if all(LIBRARY.search(one.file) for one in life.terminated):
         return None
     stacks = (life.terminated, *life.beside)
+    if any(_RAISES.search(one.file) for frames in stacks for one in frames):
+        # It was telling of an exception just then, and nobody knows of which.
+        return None
     threads = tuple(
         Thread(name="" if number else "MainThread", id=life.pid + number, frames=frames)
         for number, frames in enumerate(stacks)

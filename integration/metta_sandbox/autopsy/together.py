@@ -37,16 +37,30 @@ def one_clashed(case: Case) -> Cause | None:
 
 
 def named_by_others(case: Case) -> Cause | None:
-    """Find the rank of which PyTorch itself has said that it did not come."""
-    named = graph_of(case).named()
+    """Find the rank of which PyTorch, or its record, says that it did not come."""
+    graph = graph_of(case)
+    # What those are at that still wait is known better.
+    waiting = any(one.alive and one.call is not None for one in case.members)
+    ahead, behind = ([], []) if waiting else graph.apart()
+    named = graph.named() or (behind if len(behind) == 1 else [])
+    if not named and len(ahead) == 1 and behind:
+        member = case.member(ahead[0])
+        call = _was_at(member)
+        what = f"went on to {call} when the others had not come there"
+        return of_rank(case, member, "collective mismatch", what, call, certainty="likely")
     if not named:
         return None
     member = case.member(named[0])
+    call = _was_at(member)
+    what = f"did not come to where the others waited for it; it was at {call or 'nothing known'}"
+    return of_rank(case, member, "collective mismatch", what, call, certainty="likely")
+
+
+def _was_at(member: Member) -> str:
     error, call = member.error, str(member.call) if member.call else ""
     if not call and error and error.place:
         call = f"`{error.call}`, {error.place}" if error.call else error.place
-    what = f"did not come to where the others waited for it; it was at {call or 'nothing known'}"
-    return of_rank(case, member, "collective mismatch", what, call, certainty="likely")
+    return call
 
 
 def all_wait(case: Case) -> Cause | None:

@@ -14,12 +14,14 @@ from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause, Kind, Waiting
 from metta_sandbox.autopsy.diagnose import diagnose
 from metta_sandbox.autopsy.seen import (
+    Collective,
     Frame,
     Life,
     NodeLook,
     Process,
     Raised,
     RaisedOne,
+    Recorded,
     Socket,
     Thread,
     ThreadEnd,
@@ -638,6 +640,66 @@ def test_one_told_to_end_at_a_line_without_its_text_is_shown_with_its_other_thre
     cause = named(case(ends, errors={1: told}, lives={HOSTS[0]: (life,)}))
     assert (cause.kind, cause.rank) == ("straggler", 0)
     assert "at train.py:44 in `main` beside a thread at train.py:79 in `flush`" in cause.sentence
+
+
+def _started_third(node: str) -> Event:
+    return event("rank.started", 1.0, group="trial-2", rank=2, node=node, process=102)
+
+
+def test_one_that_was_raising_when_it_was_told_to_end_was_at_nothing_that_is_known() -> None:
+    said = Exc("RuntimeError", "Timed out waiting 5000ms for send", "t.py:39", call="all_gather")
+    entered = Collective(group="1", number=4, name="all_gather", group_ranks=(0, 1, 2))
+    told = frames(("note", "metta_sandbox/node/agent/witness.py", 168, ""))
+    joins = frames(
+        ("join", "/usr/lib/python3.11/threading.py", 9, ""), ("train", "/w/t.py", 104, "")
+    )
+    hosts = (*HOSTS, "sweep-worker-2")
+    lives: dict[str, tuple[Life, ...]] = {}
+    events = [*started(), _started_third(hosts[2])]
+    for rank, status in ((0, -15), (1, 1), (2, -15)):
+        environ = {"METTA_TRIAL": "2", "RANK": str(rank)}
+        stacks: dict[str, Any] = {"terminated": joins, "beside": (told,)} if status < 0 else {}
+        done = () if status < 0 else (entered,)
+        record = Recorded(entries=(entered.model_copy(update={"number": 3}), *done))
+        life = Life(pid=100 + rank, environ=environ, recorded=record, **stacks)
+        lives[hosts[rank]] = (life,)
+        end: dict[str, Any] = {
+            "group": "trial-2",
+            "rank": rank,
+            "node": hosts[rank],
+            "status": status,
+        }
+        events.append(event("rank.exited", 9.0, **end))
+    cause = named(Case(hosts, 1, tuple(events), trial=2, errors={1: said}, lives=lives))
+    assert (cause.kind, cause.rank, cause.certainty) == ("collective mismatch", 1, "likely")
+    assert "went on to `all_gather`, t.py:39 when the others had not come there" in cause.sentence
+
+
+def test_one_whose_call_of_the_store_broke_is_what_another_one_waited_for() -> None:
+    ddp = Exc("RuntimeError", "Timed out waiting 5000ms for send", "s.py:34", call="forward")
+    lost = Exc("torch.distributed.DistNetworkError", "Connection was likely closed", "t.py:63")
+    lives: dict[str, tuple[Life, ...]] = {}
+    for rank, number in ((0, 5), (1, 4)):
+        entered = Collective(group="1", number=number, name="broadcast", group_ranks=(0, 1))
+        environ = {"METTA_TRIAL": "2", "RANK": str(rank)}
+        record = Recorded(entries=(entered,))
+        lives[HOSTS[rank]] = (Life(pid=100 + rank, environ=environ, recorded=record),)
+    ends = [*started(), exited(0, 1, 9.0), exited(1, 1, 9.1)]
+    cause = named(case(ends, errors={0: ddp, 1: lost}, lives=lives))
+    assert (cause.rank, cause.certainty) == (1, "likely")
+    assert "did not come to where the others waited for it; it was at t.py:63" in cause.sentence
+
+
+def test_ranks_that_all_stand_at_one_line_may_wait_for_the_one_that_ended_well() -> None:
+    hosts = (*HOSTS, "sweep-worker-2")
+    begun = [*started(), _started_third(hosts[2])]
+    polls = at(49, "time.sleep(0.02)")
+    seen = looks(process(101, polls), process(102, polls))
+    events = (*begun, exited(0, 0))
+    looked = {hosts[1]: seen[HOSTS[0]], hosts[2]: seen[HOSTS[1]]}
+    cause = named(Case(hosts, 1, events, trial=2, looks=looked))
+    assert (cause.kind, cause.rank, cause.certainty) == ("collective mismatch", 0, "likely")
+    assert "ended with status 0, while each of rank 1, rank 2 stands still at" in cause.sentence
 
 
 def test_a_lock_taken_by_with_is_held_by_a_live_thread_and_not_by_one_that_ended() -> None:
