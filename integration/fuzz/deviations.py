@@ -162,11 +162,33 @@ def _takes_another_root(draw: Random, draft: Draft) -> Change | None:
     """Take another rank for the source or destination; nobody else can see which."""
     spot = draw.choice(draft.spots("root"))
     one = next(one for one in draft.loop if one.mark == spot.owner)
-    other = draw.choice([rank for rank in range(draft.world) if rank != one.root])
+    assert one.root is not None
+    others = [rank for rank in range(draft.world) if rank != one.root]
+    if one.kind == "broadcast":
+        own = _partners(draft.world, draft.rank, one.root)
+        others = [root for root in others if _partners(draft.world, draft.rank, root) != own]
+    if not others:
+        return None
+    other = draw.choice(others)
     fills = {spot.key: draft.when(draw, spot, (f"root = {other}",))}
     if draft.world == 2:
         return fills, _truth(draft, (one.mark,), ranks=(0, 1), both=(0, 1), is_open=True)
     return fills, _truth(draft, (one.mark,), is_open=True)
+
+
+def _partners(world: int, rank: int, root: int) -> tuple[frozenset[int], frozenset[int]]:
+    """Give from whom a rank receives in Gloo's broadcast, a binomial tree, and to whom it sends.
+
+    With two roots that make no difference to it, a broadcast passes as it should.
+    """
+    own = (rank - root) % world
+    sources, sends = set(), set()
+    for bit in (1 << number for number in range(world.bit_length())):
+        if own < bit and own + bit < world:
+            sends.add((own + bit + root) % world)
+        elif bit <= own < 2 * bit:
+            sources.add((own - bit + root) % world)
+    return frozenset(sources), frozenset(sends)
 
 
 def _fewer(draw: Random, draft: Draft) -> Change | None:

@@ -129,7 +129,7 @@ def _other_thread(family: Family, main: Thread, call: Call, *, joins: bool) -> C
     # One that waits for other ranks keeps the main thread from nothing by itself.
     free = [(one, each) for one, each in calls if each.doing is not Doing.LOCK]
     if free:
-        thread, found = min(free, key=lambda one: one[1].waits_for_others is not joins)
+        thread, found = min(free, key=lambda one: _needs_others(one[1]) is not joins)
         return replace(found, thread=thread.name, at=call.place)
     if not calls:
         return replace(call, why="for nobody: it has no other thread")
@@ -143,6 +143,10 @@ def _other_thread(family: Family, main: Thread, call: Call, *, joins: bool) -> C
     else:
         found = replace(found, why="for nobody")
     return replace(found, thread=thread.name, at=call.place)
+
+
+def _needs_others(call: Call) -> bool:
+    return call.waits_for_others or call.doing is Doing.STORE
 
 
 def _deadlock(call: Call, waiting: Sequence[tuple[Thread, Call]]) -> Call:

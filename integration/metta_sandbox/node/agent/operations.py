@@ -66,14 +66,20 @@ class Operations:
         self._about: Dict[Tuple[str, int], Dict[str, Any]] = {}
         self._sent: List[Dict[str, Any]] = []
         self._counts: Dict[str, int] = {}
+        # A group counts what is sent and received with its collectives, torch's recorder apart.
+        self._before: Dict[str, int] = {}
+        self._apart: Dict[str, int] = {}
         self._names = {
             int(value): name for name, value in module.ReduceOp.RedOpType.__members__.items()
         }
         group: Any = module.ProcessGroup
-        for names, note in ((_COLLECTIVES, self._note_options), (_SENDS, self._note_sent)):
-            for name in names:
-                if hasattr(group, name):
-                    setattr(group, name, _noted(name, getattr(group, name), note))
+        for name in _COLLECTIVES:
+            if hasattr(group, name):
+                setattr(group, name, _noted(name, getattr(group, name), self._note_options))
+        for name in _SENDS:
+            if hasattr(group, name):
+                whole = _noted(name, getattr(group, name), self._note_sent, self._note_begun)
+                setattr(group, name, whole)
 
     def about(self, group: str, number: int) -> Dict[str, Any]:
         """Give the root, as the group numbers it, and the reduce operation of a collective."""
@@ -90,8 +96,9 @@ class Operations:
             found["root"] = int(options.rootRank)
         if hasattr(options, "reduceOp"):
             found["op"] = self._names.get(int(options.reduceOp.op), "")
-        # The next one's number.
-        key = (str(group.group_name), 1 + int(group._get_sequence_number_for_group()))  # noqa: SLF001
+        # The next one's number, as torch's recorder counts.
+        known = str(group.group_name)
+        key = (known, 1 + _sequence(group) - self._apart.get(known, 0))
         if found:
             self._about[key] = found
         if len(self._about) > _MOST:
@@ -127,6 +134,7 @@ class Operations:
     def _note_sent(self, name: str, group: Any, args: Any, _kwargs: Any) -> None:
         tensors, peer = args[0], args[1] if name != "recv_anysource" else None
         known = str(group.group_name)
+        self._before[known] = _sequence(group)
         self._counts[known] = self._counts.get(known, 0) + 1
         entry = self._entry(
             known, self._counts[known], "recv" if name.startswith("recv") else name, list(tensors)
@@ -135,21 +143,35 @@ class Operations:
         self._keep({**entry, "peer": peer, "p2p": True})
         del self._sent[:-_MOST]
 
+    def _note_begun(self, _name: str, group: Any, *_told: Any) -> None:
+        known = str(group.group_name)
+        more = _sequence(group) - self._before[known]
+        self._apart[known] = self._apart.get(known, 0) + more
 
-def _noted(name: str, whole: Any, note: Callable[..., None]) -> Any:
+
+def _sequence(group: Any) -> int:
+    return int(group._get_sequence_number_for_group())  # noqa: SLF001 - no public name gives it
+
+
+def _noted(
+    name: str, whole: Any, note: Callable[..., None], after: Callable[..., None] | None = None
+) -> Any:
     def operation(group: Any, *args: Any, **kwargs: Any) -> Any:
-        quiet(name, group, args, kwargs)
+        quiet(note, name, group, args, kwargs)
         try:
-            return whole(group, *args, **kwargs)
+            begun = whole(group, *args, **kwargs)
         except BaseException as error:
             # This call is none of the program's.
             trace = error.__traceback__
             error.__traceback__ = trace.tb_next if trace is not None else None
             raise
+        if after is not None:
+            quiet(after, name, group)
+        return begun
 
-    def quiet(*told: Any) -> None:
+    def quiet(noting: Callable[..., None], *told: Any) -> None:
         try:
-            note(*told)
+            noting(*told)
         except Exception:  # noqa: BLE001 - what is asked for counts
             return
 

@@ -642,6 +642,25 @@ def test_one_told_to_end_at_a_line_without_its_text_is_shown_with_its_other_thre
     assert "at train.py:44 in `main` beside a thread at train.py:79 in `flush`" in cause.sentence
 
 
+def test_a_thread_at_the_store_is_joined_rather_than_one_that_sleeps_beside_it() -> None:
+    def rank(pid: int, *threads: tuple[Frame, ...]) -> Process:
+        joins = frames(
+            ("Thread.join", "/usr/lib/python3.11/threading.py", 9, "x"),
+            ("main", "/work/train.py", 110, "trainer.join()"),
+        )
+        names = ("MainThread", "reader", "fit")
+        told = zip(names, (joins, *threads), strict=True)
+        each = (Thread(name=n, id=pid + k, frames=stack) for k, (n, stack) in enumerate(told))
+        return Process(pid=pid, threads=tuple(each))
+
+    idles, sleeps = at(53, "time.sleep(0.005)"), at(57, "select.select([], [], [])")
+    stores, locks = at(57, "run.store.wait(everyone)"), at(63, "with self.lock:")
+    seen = looks(rank(100, idles, stores), rank(101, sleeps, locks))
+    cause = named(case(started(), seen))
+    assert (cause.kind, cause.rank) == ("straggler", 1)
+    assert "thread `reader`, which stands still at train.py:57" in cause.sentence
+
+
 def _started_third(node: str) -> Event:
     return event("rank.started", 1.0, group="trial-2", rank=2, node=node, process=102)
 
