@@ -1,0 +1,181 @@
+"""Secrets, known by their values, are hidden wherever text of anybody's is written.
+
+What is hidden is a process's own: what one of several scenarios gives its nodes is hidden in all.
+Without secrets nothing is looked for, and nothing costs anything.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+#: What stands where a secret stood.
+MASK = "***"
+#: Characters. A shorter text stands in too many places by chance.
+SHORTEST = 8
+#: Lines of a secret of several lines, such as a key, that are looked for.
+_MOST_LINES = 200
+
+
+class Masker:
+    """Finds values in any form that programs write them in, and hides them.
+
+    A value of several lines is looked for line by line.
+
+    Args:
+        values: What to hide; those that are too short are left alone.
+
+    """
+
+    def __init__(self, values: Iterable[str] = ()) -> None:
+        self.values = frozenset(values)
+        parts = {part for value in self.values for part in _parts(value)}
+        forms = {form for part in parts for form in _forms(part)}
+        self._forms = tuple(sorted(forms, key=lambda form: (-len(form), form)))
+        self._compiled = re.compile(b"|".join(map(re.escape, self._forms)))
+        self.longest = len(self._forms[0]) if self._forms else 0
+        self._prefixes = {form[:end] for form in self._forms for end in range(1, len(form))}
+
+    def __bool__(self) -> bool:
+        return bool(self._forms)
+
+    def finds(self, data: bytes) -> bool:
+        """Tell whether a value stands there."""
+        # A substring is found many times faster than the automaton runs.
+        return any(form in data for form in self._forms)
+
+    def mask(self, data: bytes) -> bytes:
+        """Hide all values."""
+        return self._compiled.sub(MASK.encode(), data) if self.finds(data) else data
+
+    def mask_text(self, text: str) -> str:
+        """Hide all values in a text."""
+        if not self._forms:
+            return text
+        data = text.encode(errors="surrogatepass")
+        hidden = self.mask(data)
+        return text if hidden is data else hidden.decode(errors="surrogatepass")
+
+    def split(self, data: bytes) -> tuple[bytes, bytes]:
+        """Hide all values in the first part of something longer.
+
+        Returns:
+            What can be written, and what has to wait, since a value may begin there.
+
+        """
+        line = data.rfind(b"\n") + 1
+        first = max(line, len(data) - self.longest + 1)
+        # No form has a line's end in it.
+        edge = next(
+            (at for at in range(first, len(data)) if data[at:] in self._prefixes), len(data)
+        )
+        if not self.finds(data):
+            return data[:edge], data[edge:]
+        written, last = [], 0
+        for match in self._compiled.finditer(data):
+            if match.start() >= edge:
+                break
+            written += [data[last : match.start()], MASK.encode()]
+            last = match.end()
+        edge = max(edge, last)
+        return b"".join([*written, data[last:edge]]), data[edge:]
+
+
+class Stream:
+    """Hides values in what comes in pieces, also across their borders.
+
+    Args:
+        masker: Knows the values.
+
+    """
+
+    def __init__(self, masker: Masker) -> None:
+        self._masker = masker
+        self._held = b""
+
+    def feed(self, piece: bytes) -> bytes:
+        """Take a piece, and give what can be written so far."""
+        written, self._held = self._masker.split(self._held + piece)
+        return written
+
+    def finish(self) -> bytes:
+        """Give the rest."""
+        rest, self._held = self._held, b""
+        return self._masker.mask(rest)
+
+
+_lock = threading.Lock()
+_masker = Masker()
+
+
+def hide(values: Iterable[str]) -> None:
+    """Hide some values from now on."""
+    global _masker  # noqa: PLW0603 - the one thing that a process knows of its secrets
+    with _lock:
+        if new := set(values) - _masker.values:
+            _masker = Masker(_masker.values | new)
+
+
+def masker() -> Masker:
+    """Return what hides the secrets that are known by now."""
+    return _masker
+
+
+def masked(text: str) -> str:
+    """Hide the secrets that are known by now."""
+    return _masker.mask_text(text)
+
+
+def masked_data(value: Any) -> Any:
+    """Hide the secrets that are known by now in all texts of plain data."""
+    if not _masker:
+        return value
+    if isinstance(value, str):
+        return masked(value)
+    if isinstance(value, Mapping):
+        return {masked_data(key): masked_data(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(masked_data(inner) for inner in value)
+    return value
+
+
+def _parts(value: str) -> Iterator[str]:
+    """Give the lines that are looked for; what begins and ends a key is no secret."""
+    lines = [line.strip() for line in value.splitlines()]
+    kept = [line for line in lines if len(line) >= SHORTEST and not line.startswith("-----")]
+    yield from kept[:_MOST_LINES]
+
+
+def _forms(value: str) -> Iterator[bytes]:
+    texts = {
+        value,
+        json.dumps(value)[1:-1],
+        json.dumps(value, ensure_ascii=False)[1:-1],
+        repr(value)[1:-1],
+        html.escape(value),
+        # As a shell, and YAML, write a quote within quotes.
+        value.replace("'", "'\"'\"'"),
+        value.replace("'", "''"),
+        *(
+            form
+            for each in (quote(value, safe=""), quote(value), quote_plus(value))
+            for form in (each, _in_small_hex(each))
+        ),
+    }
+    yield from (text.encode(errors="surrogatepass") for text in texts)
+    data = value.encode(errors="surrogatepass")
+    for before in range(3):
+        # Of the first and last letters some bits are those of what stands beside it.
+        whole = base64.b64encode(bytes(before) + data)
+        kept = whole[(0, 2, 3)[before] : (before + len(data)) * 8 // 6]
+        yield from {kept, kept.translate(bytes.maketrans(b"+/", b"-_"))}
+
+
+def _in_small_hex(quoted: str) -> str:
+    return re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), quoted)

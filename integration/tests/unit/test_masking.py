@@ -1,0 +1,136 @@
+"""Secrets are found in every form that programs write them in, and across borders."""
+
+import base64
+import html
+import json
+import os
+import random
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote, quote_plus
+
+import pytest
+
+from metta_sandbox import masking
+from metta_sandbox.masking import Masker, Stream
+from metta_sandbox.report.hiding import hide_in
+
+TOKEN = "gh/p+\"s'ecrét & <0123>\\x"
+PLAIN = "hunter2-hunter2"
+BOTH = Masker([TOKEN, PLAIN])
+
+
+@pytest.mark.parametrize("value", [TOKEN, PLAIN])
+@pytest.mark.parametrize(
+    "write",
+    [
+        str,
+        json.dumps,
+        lambda value: json.dumps(value, ensure_ascii=False),
+        repr,
+        html.escape,
+        quote,
+        quote_plus,
+        lambda value: quote(value, safe=""),
+        lambda value: quote(value, safe="").lower().replace(value.lower(), value),
+    ],
+)
+def test_every_way_to_write_it_is_hidden(value: str, write: object) -> None:
+    assert callable(write)
+    told = f"a {write(value)} z"
+    shown = BOTH.mask_text(told)
+    assert shown.startswith("a ")
+    assert shown.endswith(" z")
+    assert "***" in shown or write is not str
+    assert "cr" not in shown.lower()
+    assert "hunter" not in shown
+
+
+@pytest.mark.parametrize("before", range(4))
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_base64_is_hidden_wherever_it_begins(before: int, encode: object) -> None:
+    assert callable(encode)
+    told = encode(b"x" * before + PLAIN.encode() + b" and more").decode()
+    shown = BOTH.mask_text(told)
+    assert "***" in shown
+    first, last = -(-before * 8 // 6), (before + len(PLAIN)) * 8 // 6
+    assert not any(told[at : at + 6] in shown for at in range(first, last - 6))
+
+
+def test_a_key_of_several_lines_is_hidden_line_by_line() -> None:
+    key = "-----BEGIN KEY-----\nabcdefghijkl\nmnopqrstuvwx\n-----END KEY-----\n"
+    shown = Masker([key]).mask_text(f"1 mnopqrstuvwx 2 {json.dumps(key)}")
+    assert shown == '1 *** 2 "-----BEGIN KEY-----\\n***\\n***\\n-----END KEY-----\\n"'
+
+
+def test_what_is_short_is_left_alone() -> None:
+    assert not Masker(["short", ""])
+    assert Masker(["short"]).mask_text("short") == "short"
+
+
+def test_the_longest_of_values_that_begin_alike_is_hidden() -> None:
+    known = Masker(["12345678", "12345678-abcdefgh"])
+    stream = Stream(known)
+    told = stream.feed(b"x 12345678") + stream.feed(b"-abcdefgh 12345678") + stream.finish()
+    assert told == b"x *** ***"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_borders_of_pieces_change_nothing(seed: int) -> None:
+    choose = random.Random(seed)
+    words = [PLAIN, TOKEN, quote(TOKEN), PLAIN[:-1], "hunter2-", "\n", "plain", "12"]
+    data = "".join(choose.choice(words) for _ in range(60)).encode()
+    stream, told, at = Stream(BOTH), b"", 0
+    while at < len(data):
+        size = choose.randint(1, 12)
+        told += stream.feed(data[at : at + size])
+        at += size
+    assert told + stream.finish() == BOTH.mask(data)
+
+
+def test_a_line_is_written_as_soon_as_it_is_whole() -> None:
+    stream = Stream(BOTH)
+    assert stream.feed(b"a hunter2-\n") == b"a hunter2-\n"
+    assert stream.feed(b"a hunter2-") == b"a "
+    assert stream.feed(b"x") == b"hunter2-x"
+
+
+def test_plain_data_is_hidden_text_by_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masking, "_masker", Masker())
+    data = {"a": [PLAIN, 1.5, None], PLAIN: (f"x{PLAIN}",)}
+    assert masking.masked_data(data) is data
+    masking.hide([PLAIN, "few"])
+    assert masking.masked_data(data) == {"a": ["***", 1.5, None], "***": ("x***",)}
+
+
+def test_text_is_masked_and_what_is_no_text_is_left_out(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    (folder / "deep" / PLAIN).mkdir(parents=True)
+    outside = tmp_path / "outside.log"
+    outside.write_text(PLAIN)
+    (folder / "link.log").symlink_to(outside)
+    os.mkfifo(folder / "fifo.log")
+    log = folder / "deep" / "rank-0.log"
+    log.write_text("x" * (2**20 - 4) + PLAIN + "\n\0end\n")
+    log.chmod(0o440)
+    (folder / "deep" / PLAIN / f"{PLAIN}.txt").write_text("nothing")
+    (folder / "run.wandb").write_bytes(b"\0" + PLAIN.encode())
+    (folder / "clean.pt").write_bytes(b"\0 clean")
+    with sqlite3.connect(folder / "state.sqlite3") as base:
+        base.execute("create table t (v)")
+        base.execute("insert into t values (?)", (PLAIN,))
+    base.close()
+    hidden = hide_in(folder, BOTH)
+    assert hidden.masked == ("deep/rank-0.log",)
+    assert hidden.left_out == ("run.wandb", "state.sqlite3")
+    assert log.read_text() == "x" * (2**20 - 4) + "***\n\0end\n"
+    assert log.stat().st_mode & 0o777 == 0o440
+    assert outside.read_text() == PLAIN
+    assert (folder / "deep" / "***" / "***.txt").read_text() == "nothing"
+    assert sorted(each.name for each in folder.iterdir()) == [
+        "clean.pt", "deep", "fifo.log", "link.log"
+    ]  # fmt: skip
+
+
+def test_without_secrets_nothing_is_read(tmp_path: Path) -> None:
+    assert hide_in(tmp_path / "not there", Masker()) == hide_in(tmp_path, Masker())
