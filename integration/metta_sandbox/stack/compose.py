@@ -33,6 +33,7 @@ from metta_sandbox.stack.credentials import (
     memory_folder,
     remove_copies,
     stage_credentials,
+    watch_copies,
 )
 from metta_sandbox.stack.ends import container_status, describe_end, last_words
 from metta_sandbox.stack.lease import LABEL, Owner
@@ -225,6 +226,8 @@ class ComposeStack:
         if not plan.credentials or os.geteuid() != 0:
             return plan.credentials
         owner = (self._spec.user.uid, self._spec.user.gid)
+        if not plan.standing:
+            watch_copies(plan.run)
         folder = memory_folder(plan.run, plan.scenario)
         return stage_credentials(plan.credentials, folder, owner)
 

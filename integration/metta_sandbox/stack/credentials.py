@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from metta_sandbox.errors import MachineError
+from metta_sandbox.stack import watch_copies as watch_copies_program
+from metta_sandbox.stack.watch_copies import remove
 
 #: What is offered to nodes, of the caller's home.
 NAMES = (".netrc", ".metta", ".config", ".ssh", ".aws")
@@ -19,6 +24,9 @@ NAMES = (".netrc", ".metta", ".config", ".ssh", ".aws")
 TOKENS = "observatory_tokens.yaml"
 #: A copy lies in memory, so it must be small.
 _LARGEST = 64 * 1024 * 1024
+#: By run: what removes the copies when this process is gone.
+_watchers: dict[str, subprocess.Popen[bytes]] = {}
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -102,11 +110,47 @@ def memory_root(run: str) -> Path:
 
 def remove_copies(run: str, scenario: str | None = None) -> None:
     """Remove all copies of a run's credentials, or those of one of its scenarios."""
-    root = memory_folder(run, scenario) if scenario else memory_root(run)
-    for path in (root, *root.rglob("*")):
-        if path.is_dir() and not path.is_symlink():
-            path.chmod(0o700)
-    shutil.rmtree(root, ignore_errors=True)
+    if scenario:
+        remove(memory_folder(run, scenario))
+        return
+    remove(memory_root(run))
+    with _lock:
+        watcher = _watchers.pop(run, None)
+    if watcher and watcher.stdin:
+        watcher.stdin.close()
+        watcher.wait()
+
+
+def watch_copies(run: str) -> None:
+    """Have all copies of a run's credentials removed once this process is gone, even if killed.
+
+    Raises:
+        MachineError: What removes them does not start.
+
+    """
+    with _lock:
+        if run in _watchers:
+            return
+        # Not to be found as the run's own: it ends by itself, with this process.
+        watcher = subprocess.Popen(
+            [sys.executable, "-IS", watch_copies_program.__file__, str(memory_root(run))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd="/",
+            env={name: value for name, value in os.environ.items() if not _marks(name)},
+        )
+        _watchers[run] = watcher
+    assert watcher.stdout is not None
+    with watcher.stdout as said:
+        if not said.readline():
+            raise MachineError("what removes copies of credentials does not start")
+
+
+def _marks(name: str) -> bool:
+    """Tell whether a variable of the environment says whose a process is."""
+    return name.startswith("METTA_") or name == "TMPDIR"
 
 
 def _check_size(credential: Credential) -> None:

@@ -31,6 +31,7 @@ from metta_sandbox.stack.credentials import (
     remove_copies,
     stage_credentials,
     tokens_of,
+    watch_copies,
 )
 from metta_sandbox.stack.ends import describe_end, last_words
 from metta_sandbox.stack.link import HubLink
@@ -213,6 +214,8 @@ class ProcessStack:
         plan = self._plan
         if not plan.credentials:
             return ()
+        if not plan.standing:
+            watch_copies(plan.run)
         return stage_credentials(plan.credentials, memory_folder(plan.run, plan.scenario), None)
 
     def _give(self, credentials: tuple[Credential, ...], host: str) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from metta_sandbox.errors import MachineError
+from metta_sandbox.node.agent.load import slowed
 from metta_sandbox.stack import credentials
 from metta_sandbox.stack.credentials import Credential, find_credentials, tokens_of
 
@@ -83,3 +87,49 @@ def test_a_folder_that_somebody_else_has_made_is_not_used(home: Path, tmp_path: 
     with pytest.raises(MachineError, match="belongs to somebody else"):
         credentials.stage_credentials(find_credentials(home), tmp_path / "memory/run/one", None)
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+_STAGES = """
+import sys, time
+from pathlib import Path
+from metta_sandbox.stack import credentials
+run, home = sys.argv[1:]
+credentials.watch_copies(run)
+credentials.watch_copies(run)
+copies = credentials.find_credentials(Path(home))
+credentials.stage_credentials(copies, credentials.memory_folder(run, "one"), None)
+print("staged", flush=True)
+time.sleep(600)
+"""
+
+
+def test_copies_go_with_the_process_that_made_them(home: Path) -> None:
+    run = f"test-killed-{os.getpid()}"
+    root = credentials.memory_root(run)
+    command = [sys.executable, "-c", _STAGES, run, str(home)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as maker:
+        try:
+            assert maker.stdout
+            assert maker.stdout.readline() == b"staged\n"
+            assert (root / "one" / ".netrc").read_text() == "secret"
+            maker.kill()
+            deadline = time.monotonic() + slowed(5)
+            while root.exists() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            assert not root.exists()
+        finally:
+            maker.kill()
+            credentials.remove_copies(run)
+
+
+def test_whoever_removes_copies_at_the_end_ends_with_them(home: Path) -> None:
+    run = f"test-watched-{os.getpid()}"
+    credentials.watch_copies(run)
+    watcher = credentials._watchers[run]
+    folder = credentials.memory_folder(run, "one")
+    credentials.stage_credentials(find_credentials(home), folder, None)
+    credentials.remove_copies(run, "one")
+    assert watcher.poll() is None
+    credentials.remove_copies(run)
+    assert watcher.poll() == 0
+    assert not credentials.memory_root(run).exists()
