@@ -30,9 +30,20 @@ app = typer.Typer(
 Paths = Annotated[list[Path] | None, typer.Argument(help="Scenario files or folders.")]
 Engine = Annotated[str, typer.Option(help="auto, compose or process (local processes, no Docker).")]
 Artifacts = Annotated[Path, typer.Option(help="Where artifacts go.")]
+
+
+def _is_no_home(folder: Path | None) -> Path | None:
+    from metta_sandbox.scenario.keys import WAY_OUT, holds_keys  # noqa: PLC0415 - see below
+
+    if folder and holds_keys(folder):
+        raise InputError(f"--source {folder}: may hold keys", WAY_OUT)
+    return folder
+
+
 Source = Annotated[
     Path | None,
     typer.Option(
+        callback=_is_no_home,
         exists=True,
         file_okay=False,
         resolve_path=True,

@@ -2,6 +2,7 @@
 
 See https://pip.pypa.io/en/stable/reference/requirements-file-format/. Where packages come from is
 the business of pip's own configuration, which nodes never see, so options for that are refused.
+No message quotes the file: whatever a scenario names may be read, a file of passwords, too.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from packaging.utils import canonicalize_name
 from metta_sandbox.errors import InputError, Problem
 from metta_sandbox.image.node_platform import NodePlatform
 from metta_sandbox.image.wheel_metadata import applicable
+from metta_sandbox.scenario.keys import WAY_OUT, holds_keys
 
 _MOST_FILES = 8
 _COMMENT = re.compile(r"(^|\s)#.*$")
@@ -73,13 +75,18 @@ def _read(path: Path, trail: tuple[Path, ...], problems: list[Problem]) -> Itera
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        problems.append(Problem(path, 0, 0, f"can't be read: {error}"))
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        problems.append(Problem(path, 0, 0, f"can't be read: {reason}"))
         return
     for number, line in _joined(text):
         if include := _INCLUDE.fullmatch(line):
             named = path.parent / include[1]
             if named in trail or len(trail) == _MOST_FILES:
-                problems.append(Problem(path, number, 1, f"{line}: files include each other"))
+                problems.append(Problem(path, number, 1, "files include each other"))
+            elif holds_keys(named):
+                problems.append(Problem(path, number, 1, f"includes what may hold keys; {WAY_OUT}"))
+            elif not named.is_file():
+                problems.append(Problem(path, number, 1, "includes a file that can't be read"))
             else:
                 yield from _read(named, (*trail, named), problems)
         elif message := _misfit(line):
@@ -105,15 +112,15 @@ def _joined(text: str) -> Iterator[tuple[int, str]]:
 
 def _misfit(line: str) -> str:
     if line.startswith(("-e", "--editable", ".", "/", "file:")):
-        return f"{line}: a package of yours goes into workload.folder, not among requirements"
+        return "a package of yours goes into workload.folder, not among requirements"
     if line.startswith("-"):
-        return f"{line}: an option; say it to pip itself: pip config set global.…, or PIP_…"
+        return "an option; say it to pip itself: pip config set global.…, or PIP_…"
     if "--hash" in line:
         return "hashes can't be checked here; leave them out: pip-compile --no-generate-hashes"
     try:
         Requirement(line)
     except InvalidRequirement:
-        return f"expected a requirement such as einops>=0.8, got {line[:60]!r}"
+        return "expected a requirement such as einops>=0.8"
     return ""
 
 

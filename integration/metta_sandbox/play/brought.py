@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from metta_sandbox.errors import InputError, Problem
 from metta_sandbox.image.build import Build
 from metta_sandbox.image.requirements import Required, read_requirements
+from metta_sandbox.scenario.keys import WAY_OUT, holds_keys
 from metta_sandbox.scenario.loading import find_place
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.problems import Location, dotted
 from metta_sandbox.scenario.search import LATEST
 from metta_sandbox.stack.provision import MountSpec, Provision
+
+#: Why a folder, or a file, is refused that nodes or artifacts would get a copy of.
+KEYS = f"may hold keys; {WAY_OUT}"
 
 
 def require_folders(scenarios: Iterable[tuple[Path, Scenario]]) -> None:
@@ -46,22 +51,37 @@ def _problem(scenario: Scenario, file: Path, keys: Location, message: str) -> Pr
 
 
 def _missing(scenario: Scenario, file: Path) -> Iterator[tuple[Location, Path, str]]:
-    workload, earlier = scenario.workload, scenario.sweep.resume
-    if earlier and earlier != LATEST and not earlier_folder(scenario, file):
-        yield ("sweep", "resume"), Path(earlier), f"has no scenario {scenario.name} that was played"
-    if workload.folder and not _is(Path.is_dir, path := beside(file, workload.folder)):
-        yield ("workload", "folder"), path, "is no folder"
+    for keys, path, is_there, lack in _named(scenario, file):
+        if not _is(is_there, path):
+            yield keys, path, lack
+        elif "mounts" not in keys and holds_keys(path):
+            yield keys, path, KEYS
+    earlier = scenario.sweep.resume
+    if earlier and earlier != LATEST:
+        found = earlier_folder(scenario, file)
+        if found is None or holds_keys(found):
+            lack = KEYS if found else f"has no scenario {scenario.name} that was played"
+            yield ("sweep", "resume"), Path(earlier), lack
+
+
+def _named(
+    scenario: Scenario, file: Path
+) -> Iterator[tuple[Location, Path, Callable[[Path], bool], str]]:
+    """List what a workload names, each with what it must be, and what to say where it is not."""
+    workload = scenario.workload
+    if workload.folder:
+        yield ("workload", "folder"), beside(file, workload.folder), Path.is_dir, "is no folder"
     if isinstance(workload.requirements, str):
         path = beside(file, workload.requirements)
-        if not _is(Path.is_file, path):
-            yield ("workload", "requirements"), path, "is no file"
+        yield ("workload", "requirements"), path, Path.is_file, "is no file"
     if workload.build:
-        path = beside(file, workload.build.context) / workload.build.dockerfile
-        if not _is(Path.is_file, path):
-            yield ("workload", "build"), path, "is no file"
+        context = beside(file, workload.build.context)
+        path = context / workload.build.dockerfile
+        yield ("workload", "build"), path, Path.is_file, "is no file"
+        yield ("workload", "build"), context, Path.is_dir, "is no folder"
     for index, mount in enumerate(workload.mounts):
-        if not _is(Path.exists, path := beside(file, mount.source)):
-            yield ("workload", "mounts", index, "source"), path, "is not there"
+        path = beside(file, mount.source)
+        yield ("workload", "mounts", index, "source"), path, Path.exists, "is not there"
 
 
 def _is(test: Callable[[Path], bool], path: Path) -> bool:

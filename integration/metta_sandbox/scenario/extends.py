@@ -11,6 +11,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from metta_sandbox.errors import InputError
 from metta_sandbox.scenario.files import read_text
+from metta_sandbox.scenario.keys import holds_keys
 from metta_sandbox.scenario.nodes import (
     Entry,
     bare,
@@ -91,6 +92,8 @@ def _read_base(named: Node, trail: list[Path]) -> tuple[MappingNode, tuple[Fault
         raise _fault(named, f"a file can't extend itself: {chain}")
     if len(trail) == MOST_FILES:
         raise _fault(named, f"more than {MOST_FILES} files, each of which extends the next")
+    if holds_keys(path):
+        raise _fault(named, f"{path} may hold keys, and is no scenario to extend")
     trail.append(path)
     try:
         document = read(read_text(path), str(path))

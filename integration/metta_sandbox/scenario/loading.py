@@ -18,6 +18,7 @@ from ruamel.yaml.nodes import MappingNode
 from metta_sandbox.errors import InputError, Problem
 from metta_sandbox.scenario.expansion import expand
 from metta_sandbox.scenario.files import find, read_text
+from metta_sandbox.scenario.keys import lies_beside
 from metta_sandbox.scenario.model import Cell, Scenario
 from metta_sandbox.scenario.names import suggest_key
 from metta_sandbox.scenario.overrides import nearest
@@ -273,7 +274,7 @@ def _unknown_parameters(document: Document) -> Iterator[tuple[Place, str]]:
 
 def _refusal(path: Path, found: Iterable[tuple[Place, str]]) -> InputError:
     ordered = sorted(
-        set(found),
+        set(_shown(path, found)),
         key=lambda pair: (
             pair[0].file != str(path),
             pair[0].file,
@@ -287,6 +288,23 @@ def _refusal(path: Path, found: Iterable[tuple[Place, str]]) -> InputError:
         for place, message in ordered
     ]
     return InputError(_count(problems), problems=tuple(problems))
+
+
+def _shown(path: Path, found: Iterable[tuple[Place, str]]) -> Iterator[tuple[Place, str]]:
+    """Say of a file that is not the scenario's own only that it is wrong, and where first."""
+    told: dict[str, Place] = {}
+    own: dict[str, bool] = {}
+    for place, message in found:
+        name = place.file or str(path)
+        if name not in own:
+            own[name] = lies_beside(Path(name), path)
+        if own[name]:
+            yield place, message
+        elif name not in told or (place.line, place.column) < (told[name].line, told[name].column):
+            told[name] = place
+    for place in told.values():
+        where = "outside the scenario's folder and repository"
+        yield place, f"no part of a scenario; what a file {where} says is not shown"
 
 
 def _count(problems: Sequence[Problem]) -> str:
