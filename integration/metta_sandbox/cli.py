@@ -14,6 +14,7 @@ import typer
 from metta_sandbox import __version__
 from metta_sandbox.errors import InputError, MachineError, SandboxError
 from metta_sandbox.interrupt import HEARD, INTERRUPTED
+from metta_sandbox.masking import hide, masked
 
 if TYPE_CHECKING:
     from metta_sandbox.stack.standing import Record
@@ -64,6 +65,14 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Give a scenario file's variable a value."),
 ]
+Secrets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--secret",
+        metavar="NAME[=VALUE]",
+        help="Give nodes a variable that is masked everywhere; its value is the environment's.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
@@ -77,6 +86,7 @@ def run(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Goes over every scenario's own.")] = None,
     settings: Settings = None,
+    secrets: Secrets = None,
     source: Source = None,
     credentials: Credentials = False,
     jobs: Annotated[
@@ -104,6 +114,7 @@ def run(
     """Play scenarios, write artifacts, print verdicts."""
     from metta_sandbox.play import run as playing  # noqa: PLC0415 - --help must not wait for it
     from metta_sandbox.play.options import Options  # noqa: PLC0415
+    from metta_sandbox.play.secrets import read_secrets  # noqa: PLC0415
     from metta_sandbox.report.live import make_reporter  # noqa: PLC0415
     from metta_sandbox.scenario.files import find_own  # noqa: PLC0415
     from metta_sandbox.scenario.loading import read_settings  # noqa: PLC0415
@@ -111,6 +122,7 @@ def run(
     options = Options(
         paths=tuple(paths or find_own(Path("scenarios"))),
         settings=read_settings(settings or ()),
+        secrets=read_secrets(secrets or ()),
         engine=_engine(engine),
         artifacts=artifacts,
         filter=tuple(filter or ()),
@@ -140,6 +152,7 @@ def launch(
     artifacts: Artifacts = Path("artifacts"),
     source: Source = None,
     credentials: Credentials = False,
+    secrets: Secrets = None,
     trainer: Annotated[
         str, typer.Option(help='Your own trainer in place of the bundled one: "python train.py".')
     ] = "",
@@ -154,6 +167,7 @@ def launch(
     from metta_sandbox.play.dry_run import dry_run as describe  # noqa: PLC0415
     from metta_sandbox.play.launch import read_launch  # noqa: PLC0415
     from metta_sandbox.play.options import Options  # noqa: PLC0415
+    from metta_sandbox.play.secrets import read_secrets  # noqa: PLC0415
     from metta_sandbox.report.live import make_reporter  # noqa: PLC0415
     from metta_sandbox.stack.standing import find_record  # noqa: PLC0415
 
@@ -176,6 +190,7 @@ def launch(
     options = Options(
         given=((Path("launch"), scenario),),
         words=tuple(words),
+        secrets=read_secrets(secrets or ()),
         standing=standing is not None,
         engine=_engine(engine),
         artifacts=artifacts,
@@ -184,7 +199,7 @@ def launch(
         ci=playing.in_ci(),
     )
     if dry_run:
-        typer.echo(describe(scenario, options, standing, reporter.warn))
+        typer.echo(masked(describe(scenario, options, standing, reporter.warn)))
         return
     with reporter:
         raise typer.Exit(playing.run(options, reporter))
@@ -262,9 +277,13 @@ def logs(
     """Print the standing stack's logs, all nodes in one order."""
     from metta_sandbox.report.console import plain_console  # noqa: PLC0415
     from metta_sandbox.report.status import LogPrinter  # noqa: PLC0415
+    from metta_sandbox.stack.credentials import find_credentials  # noqa: PLC0415
     from metta_sandbox.stack.look import all_hosts, host_named, read_logs  # noqa: PLC0415
+    from metta_sandbox.stack.tokens import tokens_in  # noqa: PLC0415
 
     there = _standing()
+    if there.credentials:
+        hide(tokens_in(find_credentials()))
     hosts = (host_named(there, service),) if service else all_hosts(there)
     printer = LogPrinter(all_hosts(there), plain_console())
     for line in read_logs(there, hosts, follow=follow):
@@ -410,7 +429,7 @@ def main() -> None:
         # One that came where nothing else was listening any more.
         sys.exit(INTERRUPTED)
     except SandboxError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{masked(str(error))}\n")
         sys.exit(error.exit_status)
     finally:
         # All is done and said: what comes while the interpreter ends must not change the status.

@@ -102,9 +102,13 @@ def _build(docker: DockerClient, build: Build, progress: Progress) -> None:
     with locked(folder / f"{name}.lock", progress, "image: another run is building it"):
         progress(f"image: building {build.context}")
         file = folder / f"{name}.json"
+        # Values of ARGs may be somebody's, though they are no place for secrets.
+        file.touch(mode=0o600)
+        file.chmod(0o600)
         file.write_text(json.dumps(build.compose_file()))
         try:
-            run_build(docker, file, build.tag, progress)
+            with build.giving_secrets():
+                run_build(docker, file, build.tag, progress)
         except StackError as error:
             path = build.context / build.dockerfile
             raise InputError(f"workload.build: {path}: {error.message}") from error

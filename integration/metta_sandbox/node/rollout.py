@@ -113,7 +113,8 @@ def roll_out(
     """
     emitter.emit("rollout.started", host=view.host, num_nodes=view.num_nodes)
     hardware = command.hardware or scenario.hardware
-    plan = TrialPlan(scenario.workload, scenario.seed, hardware, scenario.faults)
+    secrets = tuple(scenario.secrets)
+    plan = TrialPlan(scenario.workload, scenario.seed, hardware, scenario.faults, secrets)
     launcher = _launcher(plan, view)
     group = _meet(scenario, view)
     leader = _lead(scenario, command, view, emitter) if view.is_master else None
@@ -184,7 +185,7 @@ def _launcher(plan: TrialPlan, view: NodeView) -> Launcher:
         return torchrun
     preload = BUNDLED_MODULES if trainer.bundled else trainer.preload
     warm = WarmLauncher(client, view.agent, cold=torchrun, preload=preload, tell=_say)
-    warm.prepare(trainer.command or BUNDLED, plan.workload.env)
+    warm.prepare(trainer.command or BUNDLED, plan.env)
     return warm
 
 

@@ -63,6 +63,7 @@ class TrialPlan:
         seed: The scenario's seed.
         hardware: The profile, such as ``macbook``.
         faults: What is made to go wrong on purpose.
+        secrets: Variables of this process that the trainer sees, too, and no file tells.
 
     """
 
@@ -70,6 +71,13 @@ class TrialPlan:
     seed: int
     hardware: str
     faults: tuple[AnyFault, ...] = ()
+    secrets: tuple[str, ...] = ()
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The variables that the scenario gives to the trainer."""
+        known = {name: os.environ[name] for name in self.secrets if name in os.environ}
+        return {**self.workload.env, **known}
 
 
 def trial_folder(run_folder: Path, run: str) -> Path:
@@ -110,7 +118,7 @@ def trainer_environment(
     # What a trainer of somebody's tracks itself is kept with its trial.
     tracked = {} if trainer.bundled else {"WANDB_DIR": str(folder)}
     return {
-        **plan.workload.env,
+        **plan.env,
         **told,
         **tracked,
         **everything(handoff.overrides, folder / f"overrides-{node_rank}.json"),

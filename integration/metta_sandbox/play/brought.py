@@ -109,8 +109,15 @@ def beside(file: Path, path: str) -> Path:
     return Path(os.path.abspath(file.parent / os.path.expanduser(path)))  # noqa: PTH100, PTH111 - never raise
 
 
-def provision(scenario: Scenario, file: Path) -> Provision:
+def provision(
+    scenario: Scenario, file: Path, secrets: Mapping[str, str] = MappingProxyType({})
+) -> Provision:
     """Find all that a scenario brings along for its nodes.
+
+    Args:
+        scenario: Which one.
+        file: Where it was read from.
+        secrets: Values of its secrets, by name, of which a build may be given some.
 
     Raises:
         InputError: Its requirements file is wrong.
@@ -120,7 +127,9 @@ def provision(scenario: Scenario, file: Path) -> Provision:
     build = None
     if said := workload.build:
         args = tuple(said.args.items())
-        build = Build(beside(file, said.context), said.dockerfile, args, said.target)
+        hidden = tuple((name, secrets[name]) for name in said.secrets if name in secrets)
+        context = beside(file, said.context)
+        build = Build(context, said.dockerfile, args, said.target, hidden)
     return Provision(
         requirements=_requirements(scenario, file),
         image=workload.image,

@@ -44,6 +44,7 @@ class Setting:
         turn: Says when the scenario may work, of several that are played beside each other.
         place: The name of the scenario's folder; the scenario's, or one like it, if empty.
         lacks: What scenarios brought along, by name, that could not be had, and why.
+        secrets: Variables that the command line gives to all nodes and nobody else.
 
     """
 
@@ -59,6 +60,7 @@ class Setting:
     turn: Turn = field(default_factory=Alone)
     place: str = ""
     lacks: Mapping[str, SandboxError] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass

@@ -9,14 +9,19 @@ from functools import partial
 from metta_sandbox.checks import trials
 from metta_sandbox.checks.evaluation import evaluate
 from metta_sandbox.checks.evidence import Evidence
+from metta_sandbox.masking import masker
 from metta_sandbox.node.fresh import KEPT
 from metta_sandbox.play import steady
 from metta_sandbox.play.course import Course, Setting
 from metta_sandbox.play.outcome import End
+from metta_sandbox.report.hiding import Hidden, hide_in
 from metta_sandbox.report.results import CheckResult, TrialResult
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.verdict import Verdict, worst
+
+#: Files that are named of those that were left out.
+_MOST_NAMED = 10
 
 
 def collect(course: Course, setting: Setting) -> None:
@@ -66,6 +71,24 @@ def judge_evidence(
     )
     checks = evaluate(evidence) if course.ending else ()
     return trials.results(evidence), (*course.strikes.checks, *checks, *states)
+
+
+def hide_secrets(course: Course) -> tuple[CheckResult, ...]:
+    """Mask secrets in all that was collected; say what had to be left out, since it is no text."""
+    found = Hidden()
+
+    def hide() -> None:
+        nonlocal found
+        if course.plan:
+            found = hide_in(course.plan.folder, masker())
+
+    course.attempt(hide)
+    if not found.left_out:
+        return ()
+    more = len(found.left_out) - _MOST_NAMED
+    names = [*found.left_out[:_MOST_NAMED], *([f"{more} more"] if more > 0 else [])]
+    told = f"left out of the artifacts, since it holds a secret and is no text: {', '.join(names)}"
+    return (CheckResult(name="secrets", verdict=Verdict.PASSED, detail=told, warning=told),)
 
 
 def _move_evidence(plan: StackPlan) -> None:

@@ -28,6 +28,7 @@ class Options:
         filter: Words; a scenario is played if its name or a tag holds one of them.
         seed: Goes over every scenario's own, if given.
         settings: Values of the files' variables, by name.
+        secrets: Variables that all nodes are given, masked wherever anything is written.
         source: A working copy that every node sees, or None.
         jobs: How many scenarios may be played at once; None: as many as the cores allow.
         fresh: Whether each scenario's stack comes up when the one before has gone, and no sooner.
@@ -47,6 +48,7 @@ class Options:
     filter: tuple[str, ...] = ()
     seed: int | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     source: Path | None = None
     jobs: int | None = None
     fresh: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from metta_sandbox.masking import hide
 from metta_sandbox.node.agent.stacks import NATIVE_STACKS
 from metta_sandbox.node.fresh import FRESH
 from metta_sandbox.play import workspace
@@ -13,11 +14,13 @@ from metta_sandbox.play.brought import provision
 from metta_sandbox.play.course import Course, Setting
 from metta_sandbox.play.job import Job
 from metta_sandbox.play.resume import resume
+from metta_sandbox.play.secrets import secrets_of
 from metta_sandbox.scenario.loading import to_yaml
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.services import ANSWERS
 from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.credentials import find_credentials
+from metta_sandbox.stack.tokens import tokens_in
 
 
 def plan_of(scenario: Scenario, file: Path, folder: Path, setting: Setting) -> StackPlan:
@@ -30,7 +33,7 @@ def plan_of(scenario: Scenario, file: Path, folder: Path, setting: Setting) -> S
         hardware=scenario.hardware,
         source=setting.source,
         credentials=find_credentials() if scenario.credentials or setting.credentials else (),
-        provision=provision(scenario, file),
+        provision=provision(scenario, file, secrets_of(scenario, file, setting.secrets)),
         sides=sides(scenario),
         apart=why_apart(
             scenario, source=setting.source is not None, credentials=setting.credentials
@@ -39,9 +42,9 @@ def plan_of(scenario: Scenario, file: Path, folder: Path, setting: Setting) -> S
     for each in plan.credentials:
         setting.progress(f"nodes see ~/{each.name}, read-only")
     plan.run_folder.mkdir()
-    text = to_yaml(scenario)
-    (folder / "scenario.yaml").write_text(text)
-    plan.scenario_file.write_text(text)
+    hide(tokens_in(plan.credentials, plan.provision.mounts))
+    (folder / "scenario.yaml").write_text(to_yaml(scenario))
+    plan.scenario_file.write_text(to_yaml(scenario.for_nodes(setting.secrets)))
     workspace.place(scenario, file, plan)
     if scenario.sweep.resume:
         resume(scenario, file, plan, setting.progress)
@@ -52,7 +55,7 @@ def plan_of(scenario: Scenario, file: Path, folder: Path, setting: Setting) -> S
     return plan
 
 
-def job_of(course: Course, scenario: Scenario, setting: Setting) -> Job:
+def job_of(course: Course, scenario: Scenario, file: Path, setting: Setting) -> Job:
     """Say what every node is told to run, once the stack is up."""
     assert course.plan is not None
     assert course.stack is not None
@@ -75,7 +78,7 @@ def job_of(course: Course, scenario: Scenario, setting: Setting) -> Job:
             host: workspace.working_folder(scenario, course.plan, base, host)
             for host in scenario.hosts
         },
-        variables=scenario.workload.env,
+        variables={**scenario.workload.env, **secrets_of(scenario, file, setting.secrets)},
         script=scenario.workload.run,
         warm=scenario.workload.trainer.launcher == "warm" and scenario.hardware != "gpu",
     )

@@ -10,7 +10,7 @@ from metta_sandbox.checks.judgement import Judgement
 from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.play import steady
 from metta_sandbox.play.course import Course, Played, Setting
-from metta_sandbox.play.ending import collect, judge_evidence, verdict_on
+from metta_sandbox.play.ending import collect, hide_secrets, judge_evidence, verdict_on
 from metta_sandbox.play.examiner import Examiner
 from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.play.outcome import End, Limits
@@ -19,7 +19,7 @@ from metta_sandbox.play.proving import prove
 from metta_sandbox.play.steady import Execute
 from metta_sandbox.progress import Progress
 from metta_sandbox.report.artifacts import create_scenario_folder
-from metta_sandbox.report.results import ScenarioResult, Timings
+from metta_sandbox.report.results import ScenarioResult, Timings, hidden
 from metta_sandbox.scenario.expect import Ends
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.needs import lacking
@@ -55,7 +55,7 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
             raise lacks  # noqa: TRY301 - noted like all that goes wrong
         _bring_up(course, setting)
         course.waited = setting.turn.begin()
-        course.job = job_of(course, scenario, setting)
+        course.job = job_of(course, scenario, file, setting)
         course.examiner = _examiner(course, scenario, setting)
         if _is_steady(course, scenario, setting):
             _start(course, scenario, setting)
@@ -71,8 +71,9 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
             collect(course, setting)
             over, checks = judge_evidence(course, scenario, setting)
             _return(course, setting)
+            checks = (*checks, *hide_secrets(course))
             verdict, reason = verdict_on(course, checks)
-            result = ScenarioResult(
+            whole = ScenarioResult(
                 name=scenario.name,
                 file=str(file),
                 verdict=verdict,
@@ -86,6 +87,7 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
                 causes=course.examiner.causes if course.examiner else (),
                 timings=Timings(up=course.up, first_trial=course.first_trial, down=course.down),
             )
+            result = hidden(whole)
     except KeyboardInterrupt:
         course.interrupted = True
     description = course.stack.describe() if course.stack else {}

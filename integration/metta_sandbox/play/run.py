@@ -28,6 +28,7 @@ from metta_sandbox.play.schedule import (
     memory_of,
     shared_nodes,
 )
+from metta_sandbox.play.secrets import require_secrets, secrets_of
 from metta_sandbox.play.side_by_side import SideBySide
 from metta_sandbox.play.standing import standing_engine
 from metta_sandbox.play.turn import Turn
@@ -90,7 +91,7 @@ class Run:
         assert self.setting is not None
         lacks: dict[str, SandboxError] = {}
         for file, scenario in scenarios:
-            wanted = provision(scenario, file)
+            wanted = provision(scenario, file, secrets_of(scenario, file, self.setting.secrets))
             if wanted.takes_time and not lacking(scenario, self.engine.name):
                 gpu = scenario.hardware == "gpu"
                 try:
@@ -214,7 +215,7 @@ class Run:
         """Say how it came out."""
         verdicts = [one.verdict for one in self.results]
         reason = self.problem or ("interrupted" if self.interrupted else "")
-        return RunResult(
+        whole = RunResult(
             run=self.folder.name,
             verdict=worst([*verdicts, Verdict.ERROR] if reason else verdicts),
             reason=reason,
@@ -222,6 +223,7 @@ class Run:
             seconds=time.perf_counter() - self.began,
             scenarios=tuple(self.results),
         )
+        return results.hidden(whole)
 
 
 def run(options: Options, reporter: Reporter) -> int:
@@ -239,6 +241,7 @@ def run(options: Options, reporter: Reporter) -> int:
             loaded = options.given or load_all(options.paths, options.settings, reporter.warn)
             scenarios = chosen(loaded, options)
             require_folders(scenarios)
+            require_secrets(scenarios, options.secrets)
             with opened(options, reporter) as current:
                 current.prepare(scenarios)
                 _play_all(current, scenarios, options)
@@ -313,6 +316,7 @@ def _staged(current: Run, options: Options) -> Iterator[None]:
             words=options.words,
             credentials=options.credentials,
             native_stacks=options.native_stacks,
+            secrets=options.secrets,
         )
         whole = False
         try:

@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from metta_sandbox.errors import MachineError, SandboxError, StackError
 from metta_sandbox.interrupt import interruptible, uninterrupted
+from metta_sandbox.masking import hide
 from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.names import node_host
@@ -21,6 +22,7 @@ from metta_sandbox.stack.engines import Engine, choose, remove_everywhere
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.standing import Record, StandingEngine
 from metta_sandbox.stack.status import stack_status, strangers
+from metta_sandbox.stack.tokens import tokens_in
 from metta_sandbox.timeline.recording import Timeline
 
 _READY = 60.0
@@ -125,6 +127,8 @@ def standing_engine(sweep: str, words: tuple[str, ...]) -> StandingEngine | None
             f"the standing stack is not well: {'; '.join(status.ills)}",
             "metta-sandbox up   (starts it anew), or metta-sandbox stop",
         )
+    if there.credentials:
+        hide(tokens_in(find_credentials()))
     engine = choose(there.engine, ci=False, notice=_nothing)
     stack = engine.lease(there.plan(), _owner(), _nothing)
     return StandingEngine(there, stack, engine.versions, sweep, words)

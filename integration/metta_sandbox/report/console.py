@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import Self
 
+from metta_sandbox.masking import masked
 from metta_sandbox.report.results import CheckResult, RunResult, ScenarioResult, TrialResult
 from metta_sandbox.report.wording import explain
 from metta_sandbox.scenario.model import Scenario
@@ -74,7 +75,7 @@ class Reporter:
 
     def raw(self, text: str) -> None:
         """Print a line as it is, for programs."""
-        self._console.out(text, highlight=False)
+        self._console.out(masked(text), highlight=False)
 
     def step(self, text: str, of: str = "") -> None:
         """Print a line of progress, of one of several scenarios that are played at once."""
@@ -128,6 +129,8 @@ class Reporter:
         self._print(line)
 
     def _print(self, text: Text) -> None:
+        if (shown := masked(text.plain)) != text.plain:
+            text = Text(shown)
         with self._whole:
             self._console.print(text, soft_wrap=True)
 

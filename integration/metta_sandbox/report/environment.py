@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from metta_sandbox import __version__
+from metta_sandbox.masking import masked_data
 from metta_sandbox.report.results import write_text
 
 FILE_NAME = "environment.json"
@@ -93,7 +94,8 @@ def describe(
 
 def write(environment: Environment, folder: Path) -> Path:
     """Write ``environment.json`` into a folder; give its path."""
-    return write_text(folder / FILE_NAME, json.dumps(asdict(environment), indent=2) + "\n")
+    told = masked_data(asdict(environment))
+    return write_text(folder / FILE_NAME, json.dumps(told, indent=2) + "\n")
 
 
 def masked(command: Sequence[str]) -> tuple[str, ...]:

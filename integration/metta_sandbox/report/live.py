@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from typing_extensions import Self
 
+from metta_sandbox.masking import masked_data
 from metta_sandbox.report.console import Reporter, plain_console
 from metta_sandbox.report.results import RunResult, ScenarioResult
 from metta_sandbox.report.scene import Scene
@@ -59,7 +61,7 @@ class LiveReporter(Reporter):
         """Take note of something that a node says of itself."""
         with self._lock:
             if of in self._scenes:
-                self._scenes[of].take(event)
+                self._scenes[of].take(replace(event, fields=masked_data(event.fields)))
 
     def scenario(self, result: ScenarioResult, of: str = "") -> None:
         """Print how one scenario came out, in place of its view."""

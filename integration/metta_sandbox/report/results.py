@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from metta_sandbox.autopsy.cause import Cause
 from metta_sandbox.errors import InputError
+from metta_sandbox.masking import masked_data, masker
 from metta_sandbox.verdict import Verdict
 
 FILE_NAME = "results.json"
@@ -117,6 +118,16 @@ class RunResult(_Result):
     engine: str = Field(description="compose or process; empty if none was chosen yet.")
     seconds: float = Field(ge=0, description="How long it took, all in all.")
     scenarios: tuple[ScenarioResult, ...] = Field(default=(), description="As they were played.")
+
+
+Outcome = TypeVar("Outcome", bound=_Result)
+
+
+def hidden(result: Outcome) -> Outcome:
+    """Give the same result with every secret masked."""
+    if not masker():
+        return result
+    return type(result).model_validate(masked_data(result.model_dump()))
 
 
 def write(result: RunResult, folder: Path) -> Path:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
+from metta_sandbox.masking import masked
 from metta_sandbox.stack.look import LogLine
 from metta_sandbox.stack.status import Part, StackStatus
 
@@ -81,4 +82,4 @@ class LogPrinter:
         self._console.print(
             f"{line.host:<{self._width}} | ", style=self._colours[line.host], end="", markup=False
         )
-        self._console.print(line.text, soft_wrap=True, markup=False, highlight=False)
+        self._console.print(masked(line.text), soft_wrap=True, markup=False, highlight=False)

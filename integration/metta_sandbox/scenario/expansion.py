@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
@@ -14,7 +14,7 @@ from metta_sandbox.scenario.extends import inherit
 from metta_sandbox.scenario.matrix import Axis, Matrix, read_matrix
 from metta_sandbox.scenario.nodes import entry, without
 from metta_sandbox.scenario.tree import Document, Fault, document_of, place_of
-from metta_sandbox.scenario.variables import Scope, Substitution, declare, unused
+from metta_sandbox.scenario.variables import Scope, Substitution, declare, sensitive, unused
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Expansion:
         variables: The names of the file's variables.
         faults: What is wrong with how they are made.
         whole: Whether all files that it extends could be read.
+        secrets: Values of the variables that nobody may see, to which cells still refer.
 
     """
 
@@ -33,6 +34,7 @@ class Expansion:
     variables: tuple[str, ...]
     faults: tuple[Fault, ...]
     whole: bool = True
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
 
 def expand(
@@ -52,7 +54,7 @@ def expand(
     """
     lineage = inherit(root, path)
     said = _value(lineage.root, "variables")
-    scope = declare(said, given, environ)
+    scope = declare(said, given, environ, sensitive(lineage.root))
     faults = [*lineage.faults, *scope.faults, *unused(said, lineage.parts)]
     substitution = Substitution(scope)
     matrix = read_matrix(_value(lineage.root, "matrix"), scope.names, substitution.replace)
@@ -71,7 +73,7 @@ def expand(
         cells.append(_named(document, shown, name, matrix, combination))
     # Without a file it extends, nobody knows what this one may refer to.
     told = tuple(faults) if lineage.whole else lineage.faults
-    return Expansion(tuple(cells), scope.names, told, lineage.whole)
+    return Expansion(tuple(cells), scope.names, told, lineage.whole, scope.secrets)
 
 
 def _value(root: MappingNode, key: str) -> Node | None:
@@ -103,7 +105,7 @@ def _cell(
         else:
             root = new
     substitution = Substitution(scope)
-    document = document_of(substitution.replace(root, top=True))
+    document = document_of(substitution.replace(root, ()))
     return document, [*faults, *substitution.faults, *document.faults]
 
 

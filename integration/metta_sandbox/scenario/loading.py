@@ -105,7 +105,8 @@ def parse_file(text: str, path: Path, given: Mapping[str, str] = _NOTHING) -> Sc
     wrong: dict[tuple[Place, str], list[str]] = {}
     for cell in expansion.cells:
         try:
-            scenarios.append(Scenario.model_validate(cell.data))
+            scenario = Scenario.model_validate(cell.data)
+            scenarios.append(scenario.knowing(expansion.secrets) if expansion.secrets else scenario)
         except ValidationError as error:
             errors = error.errors(include_url=False)
             sure = [each for each in errors if expansion.whole or each["type"] in _BY_ITSELF]

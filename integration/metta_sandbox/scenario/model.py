@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
+from typing_extensions import Self
 
 from metta_sandbox.scenario.base import Fault, Part, misfit
 from metta_sandbox.scenario.expect import Expectation, Item
@@ -15,6 +16,7 @@ from metta_sandbox.scenario.names import API, node_host
 from metta_sandbox.scenario.overrides import split_key
 from metta_sandbox.scenario.possible import impossible, no_such_rank, unlikely
 from metta_sandbox.scenario.search import Choice, Range, Sweep
+from metta_sandbox.scenario.secrets import Secret, Secrets, referring
 from metta_sandbox.scenario.services import Services
 from metta_sandbox.scenario.steady_state import State
 from metta_sandbox.scenario.units import Duration
@@ -79,6 +81,11 @@ class Scenario(Part):
         description="Whether nodes see ~/.netrc, ~/.metta, ~/.config, ~/.ssh and ~/.aws, "
         "read-only, those that exist.",
     )
+    secrets: Secrets = Field(
+        default_factory=dict,
+        description="Variables that setup, run and trainers see, and nobody else: masked wherever "
+        "anything is written. Their values are in the environment, or in files.",
+    )
     workload: Workload = Field(default_factory=Workload, description="What runs on the nodes.")
     sweep: Sweep = Field(default_factory=Sweep, description="The search.")
     services: Services = Field(
@@ -98,6 +105,35 @@ class Scenario(Part):
     cell: Cell | None = Field(
         default=None, description="The matrix's cell it came from, in scenarios as played."
     )
+
+    #: Values of the file's secret variables, which no dump, comparison or message shows.
+    _values: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def knowing(self, values: Mapping[str, str]) -> Self:
+        """Give the same with the values of the secret variables that its workload refers to."""
+        copy = self.model_copy()
+        copy._values = dict(values)  # noqa: SLF001 - of this class
+        return copy
+
+    @property
+    def secret_env(self) -> dict[str, str]:
+        """The variables of ``workload.env`` that hold secrets, with their values."""
+        return dict(referring(self.workload.env, self._values))
+
+    def for_nodes(self, others: Iterable[str] = ()) -> Scenario:
+        """Give the same without variables that hold secrets, but for their names.
+
+        Args:
+            others: Names of further secrets, which the command line gives.
+
+        """
+        hidden = self.secret_env
+        if not (hidden or others):
+            return self
+        env = {name: text for name, text in self.workload.env.items() if name not in hidden}
+        workload = self.workload.model_copy(update={"env": env})
+        secrets = {**self.secrets, **{name: Secret() for name in (*hidden, *others)}}
+        return self.model_copy(update={"workload": workload, "secrets": secrets})
 
     @property
     def id(self) -> str:
@@ -187,6 +223,23 @@ class Scenario(Part):
         nodes = info.data.get("nodes")
         if nodes is not None and (message := no_such_rank(nodes, value)):
             raise misfit([(("trainer", "score", "rank"), message)])
+        return value
+
+    @field_validator("workload")
+    @classmethod
+    def _suits_the_secrets(cls, value: Workload, info: ValidationInfo) -> Workload:
+        faults: list[Fault] = [
+            (("env", name), "is one of the secrets, too")
+            for name in value.env
+            if name in info.data.get("secrets", {})
+        ]
+        faults += [
+            (("build", "secrets", index), f"{name} is none of the secrets")
+            for index, name in enumerate(value.build.secrets if value.build else ())
+            if name not in info.data.get("secrets", {})
+        ]
+        if faults:
+            raise misfit(faults)
         return value
 
     @field_validator("sweep")

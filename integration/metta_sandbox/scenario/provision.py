@@ -86,6 +86,10 @@ class Build(Part):
     target: str | None = Field(
         default=None, min_length=1, description="The stage to stop at. Default: the last."
     )
+    secrets: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        default=(),
+        description="Names among the scenario's secrets, for RUN --mount=type=secret,id=NAME.",
+    )
 
 
 def _as_build(given: Any) -> Any:

@@ -29,6 +29,7 @@ _VARIABLE_KEYS = {
     "default": "The value, if neither the command line nor the environment gives one.",
     "env": "The environment's variable that goes over the default.",
     "description": "What it is for.",
+    "secret": "Whether its value, from outside the file, is masked wherever anything is written.",
 }
 
 
@@ -72,6 +73,7 @@ def _file_keys(own: Mapping[str, Any]) -> dict[str, Any]:
         for key, text in _VARIABLE_KEYS.items()
     }
     told["default"] = {"description": _VARIABLE_KEYS["default"]}
+    told["secret"] = {"type": "boolean", "description": _VARIABLE_KEYS["secret"]}
     assert tuple(told) == KEYS
     variable = {
         "anyOf": [

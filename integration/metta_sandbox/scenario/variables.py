@@ -6,11 +6,12 @@ Nothing is evaluated: a reference is replaced by its value, once, and that is al
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from metta_sandbox.masking import SHORTEST
 from metta_sandbox.scenario.nodes import (
     Entry,
     entry,
@@ -21,16 +22,24 @@ from metta_sandbox.scenario.nodes import (
     with_entries,
 )
 from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.scenario.secrets import looks_secret
 from metta_sandbox.scenario.tree import Fault, UnreadableError, place_of
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 #: Keys of a variable that is more than its value.
-KEYS = ("default", "env", "description")
+KEYS = ("default", "env", "description", "secret")
 #: Characters that references may become in a file, all together.
 _LONGEST = 256 * 1024
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)\}")
 #: Below it stands what a shell or Hydra reads, which have references of their own.
 _FOREIGN = "workload"
+#: And in there, what may refer to secrets: variables of the environment.
+_ENV = "env"
+_SECRET_PLACE = 3
+_MISPLACED = (
+    "a secret has no place here; put it into a variable of workload.env, which setup, run and "
+    "trainers read"
+)
 
 
 @dataclass(frozen=True)
@@ -41,25 +50,37 @@ class Scope:
         values: What each of them is.
         names: All that are declared, also those without a value.
         faults: What is wrong with them.
+        secrets: The texts of those whose values nobody may see.
 
     """
 
     values: Mapping[str, Node] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
     def having(self, name: str, value: Node) -> Scope:
         """Give one of them another value."""
-        return replace(self, values={**self.values, name: value})
+        secrets = {each: text for each, text in self.secrets.items() if each != name}
+        return replace(self, values={**self.values, name: value}, secrets=secrets)
 
 
-def declare(node: Node | None, given: Mapping[str, str], environ: Mapping[str, str]) -> Scope:
+def declare(
+    node: Node | None,
+    given: Mapping[str, str],
+    environ: Mapping[str, str],
+    sensitive: Collection[str] = (),
+) -> Scope:
     """Read a file's ``variables``.
+
+    A value that is a credential by its names, or is declared ``secret``, is one unless it stands in
+    the file itself.
 
     Args:
         node: Their mapping, or None.
         given: What the command line sets; it goes over everything else.
         environ: The environment, which goes over defaults.
+        sensitive: Variables that are put where credentials are.
 
     """
     if node is None or is_null(node):
@@ -68,6 +89,7 @@ def declare(node: Node | None, given: Mapping[str, str], environ: Mapping[str, s
         message = "variables: expected a mapping of names to values"
         return Scope(faults=(Fault(place_of(node), message),))
     values: dict[str, Node] = {}
+    secrets: dict[str, str] = {}
     faults: list[Fault] = []
     for key, said in node.value:
         name = str(key.value)
@@ -77,13 +99,29 @@ def declare(node: Node | None, given: Mapping[str, str], environ: Mapping[str, s
         wrong = list(_faults_of(name, said))
         faults.extend(wrong)
         value = plain(given[name], key) if name in given else _value(said, environ)
+        outside = name in given or _from_environ(said, environ) is not None
+        if value is not None and outside and _is_secret(said, sensitive=name in sensitive):
+            secrets[name] = str(value.value)
+            if len(secrets[name]) < SHORTEST:
+                few = f"has a value of fewer than {SHORTEST} characters, too few to be masked"
+                faults.append(_fault(key, name, f"{few}; say secret: false if it is no secret"))
         if value is not None:
             values[name] = value
         elif not wrong:
             mend = f"give it a default, or --set {name}=VALUE"
             faults.append(_fault(key, name, f"has no value; {mend}"))
     names = tuple(str(key.value) for key, _ in node.value)
-    return Scope(values, names, tuple(faults))
+    return Scope(values, names, tuple(faults), secrets)
+
+
+def sensitive(root: MappingNode) -> set[str]:
+    """Name the variables that a file puts into variables of nodes that hold credentials."""
+    workload = entry(root, _FOREIGN)
+    env = entry(workload[1], _ENV) if workload else None
+    found = env[1].value if env and isinstance(env[1], MappingNode) else []
+    return {
+        name for key, value in found if looks_secret(str(key.value)) for name in _references(value)
+    }
 
 
 def unused(node: Node | None, parts: Iterable[Node]) -> list[Fault]:
@@ -109,47 +147,60 @@ class Substitution:
         self._left = _LONGEST
         self.faults: list[Fault] = []
 
-    def replace(self, node: Node, *, foreign: bool = False, top: bool = False) -> Node:
+    def replace(self, node: Node, at: tuple[str, ...] = ("",)) -> Node:
         """Replace all references below a node.
+
+        Those to secrets stay as they are, in the variables of a workload, and are wrong elsewhere.
 
         Args:
             node: What holds them.
-            foreign: Whether what isn't declared is left to a shell or to Hydra.
-            top: Whether the node is the whole file.
+            at: The keys that lead to it, of the whole file. Below ``workload``, what isn't declared
+                is left to a shell or to Hydra.
 
         Raises:
             UnreadableError: Their values are too long, all together.
 
         """
         if isinstance(node, ScalarNode):
-            return self._scalar(node, foreign)
+            return self._scalar(node, at)
         if isinstance(node, SequenceNode):
-            items = [self.replace(item, foreign=foreign) for item in node.value]
+            items = [self.replace(item, (*at, "")) for item in node.value]
             return SequenceNode(node.tag, items, node.start_mark, node.end_mark)
         assert isinstance(node, MappingNode)
         entries: list[Entry] = [
-            (key, self.replace(value, foreign=foreign or (top and key.value == _FOREIGN)))
-            for key, value in node.value
+            (key, self.replace(value, (*at, str(key.value)))) for key, value in node.value
         ]
         return with_entries(node, entries)
 
-    def _scalar(self, node: ScalarNode, foreign: bool) -> Node:
+    def _scalar(self, node: ScalarNode, at: tuple[str, ...]) -> Node:
         text = str(node.value)
         if "${" not in text:
             return node
+        foreign = at[0] == _FOREIGN
+        if any(name in self._scope.secrets for name in _references(node)):
+            if at[:2] != (_FOREIGN, _ENV) or len(at) != _SECRET_PLACE:
+                self.faults.append(Fault(place_of(node), _MISPLACED))
+                return node
+            text = _REFERENCE.sub(lambda found: self._text(found, node, foreign), text)
+            return scalar(text, node)
         whole = _REFERENCE.fullmatch(text)
         if whole and whole[1] is not None:
             value = self._look_up(whole[1], node, foreign)
             return node if value is None else self._spend(value)
-        return self._spend(
-            scalar(_REFERENCE.sub(lambda found: self._text(found, node, foreign), text), node)
-        )
+        text = _REFERENCE.sub(lambda found: self._text(found, node, foreign), text)
+        return self._spend(scalar(text, self._origin(node)))
+
+    def _origin(self, node: ScalarNode) -> Node:
+        """Say where a text with references stands: where what another file gave it does."""
+        given = (self._scope.values.get(found) for found in _references(node))
+        name = node.start_mark.name
+        return next((one for one in given if one and one.start_mark.name != name), node)
 
     def _text(self, found: re.Match[str], node: Node, foreign: bool) -> str:
         if found[1] is None:
             return "${"
         value = self._look_up(found[1], node, foreign)
-        if value is None:
+        if value is None or found[1] in self._scope.secrets:
             return found[0]
         if not isinstance(value, ScalarNode):
             self.faults.append(
@@ -178,11 +229,24 @@ class Substitution:
 def _value(said: Node, environ: Mapping[str, str]) -> Node | None:
     if not isinstance(said, MappingNode):
         return said
-    named = entry(said, "env")
-    if named and isinstance(named[1].value, str) and (text := environ.get(named[1].value)):
-        return plain(text, named[1])
+    if (value := _from_environ(said, environ)) is not None:
+        return value
     found = entry(said, "default")
     return found[1] if found else None
+
+
+def _from_environ(said: Node, environ: Mapping[str, str]) -> Node | None:
+    named = entry(said, "env")
+    text = environ.get(named[1].value) if named and isinstance(named[1].value, str) else None
+    return plain(text, named[1]) if named and text else None
+
+
+def _is_secret(said: Node, *, sensitive: bool) -> bool:
+    """Tell whether a value from outside is one: as the file says, or else by its names."""
+    if told := entry(said, "secret"):
+        return str(told[1].value).lower() == "true"
+    named = entry(said, "env")
+    return sensitive or bool(named and looks_secret(str(named[1].value)))
 
 
 def _faults_of(name: str, said: Node) -> Iterator[Fault]:
@@ -196,6 +260,9 @@ def _faults_of(name: str, said: Node) -> Iterator[Fault]:
             near = nearest(str(key.value), KEYS)
             mend = f"did you mean {near}?" if near else f"expected {', '.join(KEYS)}"
             yield _fault(key, f"{name}.{key.value}", f"unknown key; {mend}")
+        elif key.value == "secret":
+            if not isinstance(value, ScalarNode) or not str(value.tag).endswith(":bool"):
+                yield _fault(value, f"{name}.{key.value}", "expected true or false")
         elif key.value != "default" and (not isinstance(value, ScalarNode) or not value.value):
             yield _fault(value, f"{name}.{key.value}", "expected text")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from metta_sandbox.image import user_image
 from metta_sandbox.image.build import Build
 from metta_sandbox.image.user_image import UserImage
 
@@ -58,3 +60,32 @@ def test_a_build_is_asked_for_in_full() -> None:
     }
     others = [replace(build, target=None), replace(build, args=()), replace(build, dockerfile="E")]
     assert len({build.tag, *(other.tag for other in others)}) == 4
+
+
+def test_secrets_of_a_build_are_only_in_its_client_s_environment(tmp_path: Path) -> None:
+    build = Build(tmp_path, secrets=(("TOKEN", "hunter2-hunter2"),))
+    asked = build.compose_file()
+    assert asked["secrets"] == {"TOKEN": {"environment": "METTA_BUILD_SECRET_TOKEN"}}
+    assert "hunter2" not in f"{asked} {build}"
+    assert build.tag == replace(build, secrets=()).tag
+    with build.giving_secrets():
+        assert os.environ["METTA_BUILD_SECRET_TOKEN"] == "hunter2-hunter2"
+    assert "METTA_BUILD_SECRET_TOKEN" not in os.environ
+
+
+def test_what_is_kept_of_a_build_is_the_caller_s_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def build_it(_docker: object, file: Path, _tag: str, _progress: object) -> None:
+        assert file.stat().st_mode & 0o777 == 0o600
+        seen.append(os.environ["METTA_BUILD_SECRET_TOKEN"])
+
+    monkeypatch.setattr(user_image, "cache_folder", lambda *_: tmp_path)
+    monkeypatch.setattr(user_image, "run_build", build_it)
+    build = Build(tmp_path, secrets=(("TOKEN", "hunter2-hunter2"),))
+    for _ in range(2):
+        user_image._build(None, build, print)  # type: ignore[arg-type]
+    assert seen == ["hunter2-hunter2"] * 2
+    assert all("hunter2" not in file.read_text() for file in tmp_path.iterdir())

@@ -1,0 +1,108 @@
+"""The values of what a scenario keeps secret: from the environment, files and the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from metta_sandbox.errors import InputError, Problem
+from metta_sandbox.masking import SHORTEST, hide
+from metta_sandbox.play.brought import beside
+from metta_sandbox.scenario.loading import find_place
+from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.secrets import NAME, Secret
+
+#: Bytes of a file that holds a secret.
+_LARGEST = 64 * 1024
+
+
+def read_secrets(words: Iterable[str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Read what ``--secret`` says: ``NAME``, whose value the environment has, or ``NAME=VALUE``.
+
+    What they hold is hidden from now on, also in messages.
+
+    Raises:
+        InputError: One says something else, or has no value that can be masked; no message says it.
+
+    """
+    given: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not NAME.fullmatch(name):
+            raise InputError("--secret: expected NAME, or NAME=VALUE", "as in: --secret HF_TOKEN")
+        given[name] = value if equals else environ.get(name, "")
+        if lack := _lack(given[name]):
+            raise InputError(f"--secret {name}: {lack}", f"set it in the environment: {name}=…")
+    hide(given.values())
+    return given
+
+
+def require_secrets(scenarios: Iterable[tuple[Path, Scenario]], given: Mapping[str, str]) -> None:
+    """Make sure that all secrets of scenarios are to be had, and hide them from now on.
+
+    Raises:
+        InputError: Some are not; all are named, and none is told.
+
+    """
+    problems: list[Problem] = []
+    for file, scenario in scenarios:
+        hide(_values(scenario, file, given, problems).values())
+    if problems:
+        raise InputError("secrets are missing or wrong", problems=tuple(dict.fromkeys(problems)))
+
+
+def secrets_of(scenario: Scenario, file: Path, given: Mapping[str, str]) -> dict[str, str]:
+    """Give the variables that hold secrets, and hide those from now on.
+
+    Args:
+        scenario: What is played.
+        file: Where it was read from.
+        given: What the command line says, which goes over the file's, for all scenarios.
+
+    Raises:
+        InputError: Some are not to be had; all are named, and none is told.
+
+    """
+    require_secrets([(file, scenario)], given)
+    return _values(scenario, file, given, [])
+
+
+def _values(
+    scenario: Scenario, file: Path, given: Mapping[str, str], problems: list[Problem]
+) -> dict[str, str]:
+    values = {**scenario.secret_env, **given}
+    for name, secret in scenario.secrets.items():
+        if name in given:
+            continue
+        value, lack = _value(name, secret, file)
+        if lack := lack or _lack(value):
+            place = find_place(file, ("secrets", name), scenario.cell)
+            mend = f"set {secret.env or name} in the environment, or --secret {name}=VALUE"
+            message = f"secrets.{name}: {lack}; {mend}"
+            problems.append(Problem(Path(place.file), place.line, place.column, message))
+        else:
+            values[name] = value
+    return values
+
+
+def _value(name: str, secret: Secret, file: Path) -> tuple[str, str]:
+    """Find a value, or say why it is not to be had."""
+    if secret.file is None:
+        return os.environ.get(secret.env or name, ""), ""
+    path = beside(file, secret.file)
+    try:
+        with path.open("rb") as opened:
+            data = opened.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            return "", f"{path} is larger than {_LARGEST // 1024} KiB"
+        return data.decode().strip("\r\n"), ""
+    except (OSError, ValueError) as error:
+        return "", f"{path} can't be read: {getattr(error, 'strerror', None) or 'not UTF-8'}"
+
+
+def _lack(value: str) -> str:
+    if not value:
+        return "has no value"
+    few = f"its value has fewer than {SHORTEST} characters, too few to be masked"
+    return few if max(map(len, value.splitlines()), default=0) < SHORTEST else ""
