@@ -18,6 +18,8 @@ INTERRUPTED = 130
 
 #: Of a thread that works for a run: who tells it of Ctrl-C. Else nothing.
 _here = threading.local()
+#: What the main thread has heard in blocks that are uninterrupted, the outer ones first.
+_came: list[list[int]] = []
 
 
 class Interrupted(KeyboardInterrupt):
@@ -111,17 +113,27 @@ def uninterrupted() -> Iterator[None]:
     before = {
         number: signal.signal(number, lambda heard, _frame: came.append(heard)) for number in HEARD
     }
+    _came.append(came)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        _came.pop()
         if came:
             first = before[signal.Signals(came[0])]
             if callable(first):
                 first(came[0], None)
             else:
                 signal.raise_signal(came[0])
+
+
+def put_off() -> bool:
+    """Tell whether Ctrl-C has come for this thread, in a block that puts it off."""
+    if threading.current_thread() is threading.main_thread():
+        return any(_came)
+    ear: _Ear | None = getattr(_here, "ear", None)
+    return ear is not None and ear.shut > 0 and not ear.heard and ear.rung.is_set()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from metta_sandbox.checks import (
@@ -32,6 +33,8 @@ from metta_sandbox.checks import (
 )
 from metta_sandbox.checks.evidence import Evidence, EvidenceError
 from metta_sandbox.checks.judgement import Judgement, unclear
+from metta_sandbox.limits import Allowance, LimitError
+from metta_sandbox.matching import UnmatchedError
 from metta_sandbox.report.results import CheckResult
 from metta_sandbox.scenario.expect import (
     Api,
@@ -54,6 +57,7 @@ from metta_sandbox.scenario.expect import (
     Trials,
     Wandb,
 )
+from metta_sandbox.scenario.loading import find_place
 from metta_sandbox.scenario.model import Scenario
 
 Check = Callable[[Evidence], Judgement]
@@ -66,6 +70,23 @@ class Standing:
     check: Check
     expected: str
 
+
+@dataclass(frozen=True)
+class Seconds:
+    """How long judging may take.
+
+    Attributes:
+        each: Each check.
+        all: All of a scenario's together.
+
+    """
+
+    each: float = 120.0
+    all: float = 600.0
+
+
+#: Seconds that all checks have from Ctrl-C on.
+_HURRIED = 5.0
 
 #: What evaluates each kind of expectation, which it is given with the evidence.
 EXPECTED: Mapping[type[Kind], Callable[[Any, Evidence], Judgement]] = {
@@ -168,40 +189,73 @@ def _expects_none(said: Kind) -> bool:
     return isinstance(said, Trials) and said.completed is not None and said.completed.equals == 0
 
 
-def evaluate(evidence: Evidence) -> tuple[CheckResult, ...]:
+def evaluate(
+    evidence: Evidence, file: Path | None = None, seconds: Seconds = Seconds()
+) -> tuple[CheckResult, ...]:
     """Evaluate every check: the scenario's own in the order of its file, then the standing ones.
 
-    A check that breaks is inconclusive, and keeps no other from being evaluated.
+    A check that breaks, or is not done in time, is inconclusive, and keeps no other from being
+    evaluated.
+
+    Args:
+        evidence: What was left.
+        file: Where the scenario was read from.
+        seconds: How long that may take.
+
     """
+    judge = partial(judged, allowance=Allowance(seconds.all, _HURRIED), most=seconds.each)
     results = [
-        judged(
+        judge(
             partial(EXPECTED[type(item.said)], item.said, evidence),
             name=str(item.said),
             expected=item.said.wanted,
             asked_by=f"expect[{index}]",
+            place=partial(_place, evidence, file, index),
         )
         for index, item in enumerate(evidence.scenario.expect)
     ]
     results += [
-        judged(partial(each.check, evidence), name=name, expected=each.expected)
+        judge(partial(each.check, evidence), name=name, expected=each.expected)
         for name, each in standing(evidence.scenario).items()
     ]
     if evidence.of("folder.reread"):
         # Told where there is something to tell: it may be meant.
         check = partial(_FOLDER.check, evidence)
-        results.append(judged(check, name="trials apart", expected=_FOLDER.expected))
+        results.append(judge(check, name="trials apart", expected=_FOLDER.expected))
+    evidence.matcher.close()
     return tuple(results)
 
 
+def _place(evidence: Evidence, file: Path | None, index: int) -> str:
+    """Say where the scenario's file has an expectation."""
+    if file is None:
+        return f"expect[{index}]"
+    place = find_place(file, ["expect", index], evidence.scenario.cell)
+    return f"{place.file or file}:{place.line}"
+
+
 def judged(
-    check: Callable[[], Judgement], *, name: str, expected: str, asked_by: str = ""
+    check: Callable[[], Judgement],
+    *,
+    allowance: Allowance,
+    most: float,
+    name: str,
+    expected: str,
+    asked_by: str = "",
+    place: Callable[[], str] = str,
 ) -> CheckResult:
     """Judge one thing; what breaks meanwhile makes it inconclusive."""
     began = time.perf_counter()
     try:
-        judgement = check()
+        judgement = allowance.spend(check, most)
     except EvidenceError as error:
         judgement = unclear(str(error), error.where)
+    except UnmatchedError as error:
+        where = f"{error.where}: " if error.where else ""
+        told = f"{where}{error.message} ({place()})\n  -> {error.hint}"
+        judgement = unclear(told, error.where)
+    except LimitError as error:
+        judgement = unclear(f"the check was {error}")
     except Exception as error:  # noqa: BLE001 - a broken check says unknown, never passed
         judgement = unclear(f"the check itself broke: {type(error).__name__}: {error}")
     return CheckResult(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from metta_sandbox.matching import Matcher, UnmatchedError, blocks
+from metta_sandbox.matching_process import lines_of
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.timeline.recording import Event
 from metta_sandbox.wandb_file import WandbFileError, WandbRun, read_run, written_by_ranks
@@ -124,6 +126,7 @@ class Evidence:
         seconds: How long ``scenario``, ``up`` and ``sweep`` took, each if it came to its end.
         engine: What it was played on.
         ending: How the sweep ended, as ``expect`` spells it.
+        matcher: Matches the scenario's patterns.
 
     """
 
@@ -133,6 +136,7 @@ class Evidence:
     seconds: Mapping[str, float] = field(default_factory=dict)
     engine: str = "compose"
     ending: str = "finished"
+    matcher: Matcher = field(default_factory=Matcher, compare=False)
 
     @cached_property
     def trials(self) -> tuple[TrialRecord, ...]:
@@ -250,12 +254,40 @@ class Evidence:
 
     def lines(self, path: Path) -> Iterator[tuple[int, str]]:
         """Read a file's lines one by one, with their numbers from 1."""
+        number = 0
+        for block in self.blocks(path):
+            for line in lines_of(block):
+                number += 1
+                yield number, line
+
+    def blocks(self, path: Path) -> Iterator[bytes]:
+        """Read a file's lines, a batch at a time."""
         try:
-            with path.open(encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-                for number, line in enumerate(file, 1):
-                    yield number, line.rstrip("\n")
+            with path.open("rb") as file:
+                yield from blocks(file)
         except OSError as error:
             raise EvidenceError(self.where(path), f"{error.strerror}") from error
+
+    def matches(
+        self, patterns: Sequence[str], path: Path, batches: Iterable[bytes]
+    ) -> Iterator[tuple[int, str]]:
+        """Give the lines that match the first pattern, after its first match the next, and so on.
+
+        Args:
+            patterns: Regular expressions; the last one stays.
+            path: A file.
+            batches: Its lines, as ``blocks`` gives them.
+
+        Raises:
+            UnmatchedError: It can't be told; says where.
+
+        """
+        try:
+            for match in self.matcher.matches(patterns, batches):
+                yield match.index + 1, match.line
+        except UnmatchedError as error:
+            error.where = self.where(path, error.index + 1)
+            raise
 
     def where(self, path: Path, line: int | None = None) -> str:
         """Name a place in the artifacts."""

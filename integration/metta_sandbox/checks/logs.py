@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from metta_sandbox.checks.evidence import Evidence
 from metta_sandbox.checks.judgement import Finding, Judgement, judge, unclear
+from metta_sandbox.matching_process import lines_of
 from metta_sandbox.scenario.expect import Bounds, Log
 from metta_sandbox.verdict import Verdict
 from metta_sandbox.words import many
@@ -17,6 +18,7 @@ _LONGEST_QUOTE = 200
 _MOST_PLACES = 10
 #: How an agent marks what it did not forward into the log.
 _CUT = re.compile(r"\[\.\.\. \d+ (?:lines of \S+|bytes) not forwarded\]")
+_CUT_ENDS = b" not forwarded]"
 _WORD = re.compile(r"[A-Za-z]{3,}")
 
 
@@ -38,11 +40,42 @@ class _Place:
         return f"{self.where(evidence)}: {self.text}"
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Search:
-    found: _Place | None
-    nearest: _Place | None
-    lines: int
+    """What was seen of files while they were searched.
+
+    Args:
+        words: What the nearest line holds most of.
+
+    """
+
+    words: frozenset[str] = frozenset()
+    found: _Place | None = None
+    nearest: _Place | None = None
+    lines: int = 0
+    cut: _Place | None = None
+    _most: int = field(default=0, init=False)
+
+    def read(self, evidence: Evidence, path: Path) -> Iterator[bytes]:
+        """Read a file; what was read is looked at while it is matched."""
+        number = 0
+        for block in evidence.blocks(path):
+            yield block
+            if self._most < len(self.words):
+                for place, line in enumerate(lines_of(block), number + 1):
+                    self._compare(_Place(path, place, line))
+            if _CUT_ENDS in block:
+                for place, line in enumerate(lines_of(block), number + 1):
+                    if _CUT.search(line):
+                        self.cut = _Place(path, place, line)
+            number += block.count(b"\n") + 1
+        self.lines += number
+
+    def _compare(self, place: _Place) -> None:
+        lowered = place.line.lower()
+        shared = sum(word in lowered for word in self.words)
+        if shared > self._most:
+            self._most, self.nearest = shared, place
 
 
 def check(expected: Log, evidence: Evidence) -> Judgement:
@@ -65,7 +98,7 @@ def _once(expected: Log, evidence: Evidence, logs: list[Path], files: list[Path]
     """Look for one line."""
     pattern = expected.contains or expected.lacks or ""
     # Only what must be there has something nearest to it.
-    hints = {word.lower() for word in _WORD.findall(expected.contains or "")}
+    hints = frozenset(word.lower() for word in _WORD.findall(expected.contains or ""))
     result = _search(evidence, pattern, hints, files)
     if result.found is not None:
         seen, place = result.found.quote(evidence), result.found.where(evidence)
@@ -95,17 +128,15 @@ def _unsure(evidence: Evidence, what: str, logs: list[Path]) -> Judgement | None
 
 
 def _count(expected: Log, times: Bounds, evidence: Evidence, logs: list[Path]) -> Judgement:
-    compiled = re.compile(expected.contains or "")
     files = [log for log in logs if log.is_file()]
     found: list[str] = []
-    count, cut = 0, ""
+    count, result = 0, _Search()
     for path in files:
-        for number, line in evidence.lines(path):
-            if _CUT.search(line):
-                cut = evidence.where(path, number)
-            if compiled.search(line):
-                count += 1
-                found = [*found[: _MOST_PLACES - 1], evidence.where(path, number)]
+        read = result.read(evidence, path)
+        for number, _ in evidence.matches([expected.contains or ""], path, read):
+            count += 1
+            found = [*found[: _MOST_PLACES - 1], evidence.where(path, number)]
+    cut = result.cut.where(evidence) if result.cut else ""
     seen = many(count, "line")
     gaps = [gap for log in logs if (gap := _gap(evidence, log))]
     enough = times.equals is None and times.at_most is None and times.hold(count)
@@ -123,16 +154,14 @@ def _in_order(
     patterns: tuple[str, ...], evidence: Evidence, logs: list[Path], files: list[Path]
 ) -> Judgement:
     """Look for one file that has lines which match one after another."""
-    compiled = [re.compile(pattern) for pattern in patterns]
     longest: list[_Place] = []
     for path in files:
         places: list[_Place] = []
-        for number, line in evidence.lines(path):
-            if compiled[len(places)].search(line):
-                places.append(_Place(path, number, line))
-                if len(places) == len(patterns):
-                    seen = "; ".join(place.quote(evidence) for place in places)
-                    return judge([], seen, (place.where(evidence) for place in places))
+        for number, line in evidence.matches(patterns, path, evidence.blocks(path)):
+            places.append(_Place(path, number, line))
+            if len(places) == len(patterns):
+                seen = "; ".join(place.quote(evidence) for place in places)
+                return judge([], seen, (place.where(evidence) for place in places))
         longest = max(longest, places, key=len)
     missing = patterns[len(longest)]
     if unsure := _unsure(evidence, f"'{missing}' was", logs):
@@ -157,19 +186,11 @@ def _rank_logs(evidence: Evidence, hosts: tuple[str, ...]) -> Iterator[Path]:
                 yield from sorted(evidence.folder.glob(f"trials/*/rank-{rank}.log"))
 
 
-def _search(evidence: Evidence, pattern: str, words: set[str], files: list[Path]) -> _Search:
+def _search(evidence: Evidence, pattern: str, words: frozenset[str], files: list[Path]) -> _Search:
     """Find the first line that matches; else the first of those that hold most of the words."""
-    compiled = re.compile(pattern)
-    nearest: _Place | None = None
-    most = lines = 0
+    result = _Search(words)
     for path in files:
-        for number, line in evidence.lines(path):
-            lines += 1
-            if compiled.search(line):
-                return _Search(_Place(path, number, line), None, lines)
-            if most < len(words):
-                lowered = line.lower()
-                shared = sum(word in lowered for word in words)
-                if shared > most:
-                    most, nearest = shared, _Place(path, number, line)
-    return _Search(None, nearest, lines)
+        for number, line in evidence.matches([pattern], path, result.read(evidence, path)):
+            result.found = _Place(path, number, line)
+            return result
+    return result

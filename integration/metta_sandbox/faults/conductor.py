@@ -8,7 +8,6 @@ it is told how late the fault was.
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -19,6 +18,7 @@ from metta_sandbox.faults.executor import Telling
 from metta_sandbox.faults.executors import EXECUTORS
 from metta_sandbox.faults.ground import Ground
 from metta_sandbox.faults.nodes import StartLate
+from metta_sandbox.matching import Matcher, UnmatchedError
 from metta_sandbox.report.results import CheckResult, FaultResult
 from metta_sandbox.scenario.faults import LateStart, OtherOverrides, Trigger, names_of
 from metta_sandbox.scenario.names import API
@@ -31,6 +31,10 @@ _LOOK = 0.05
 _LAST_LOOK = 3.0
 #: More than any fault is late where clocks are the same; else they are not.
 _SAME_CLOCK = 3600.0
+#: Seconds that lines which come together get to be matched: whoever hears them must go on.
+_PATIENCE = 1.0
+
+_LONGEST_QUOTE = 200
 
 #: What reports show, also those that came when all was over.
 _BY_REPORTS = (MisguideApi, Telling)
@@ -58,6 +62,8 @@ class Conductor:
             for name, item in zip(names_of(faults), faults, strict=True)
         ]
         self._next_look = math.inf
+        self._matcher = Matcher(_PATIENCE)
+        self._given_up: set[str] = set()
 
     @property
     def late_nodes(self) -> list[str]:
@@ -79,6 +85,9 @@ class Conductor:
                 course.attempt(course.executor.inject)
             elif isinstance(course.item.said, OtherOverrides):
                 course.before = course.executor.before()
+        moments = [moment for one in self._courses for moment in (one.item.when, one.item.until)]
+        if any(moment is not None and moment.log is not None for moment in moments):
+            self._matcher.start()
         self._arm()
 
     def began(self) -> None:
@@ -153,11 +162,25 @@ class Conductor:
         for course, trigger, begins in list(self._awaited()):
             if trigger.log is None or message["node"] not in _hosts_of(trigger, self._ground):
                 continue
-            found = (line for line in message["lines"] if re.search(trigger.log, line))
-            if (line := next(found, None)) is not None:
+            line = self._find(course, begins, trigger.log, message)
+            if line is not None:
                 record = {"node": message["node"], "line": line}
                 self._come(course, trigger, begins, record, f"{trigger}, not held")
                 course.late = time.monotonic() - read if begins else course.late
+
+    def _find(self, course: Course, begins: bool, pattern: str, message: Message) -> str | None:
+        """Find the first line that matches; a pattern that can't be matched is given up."""
+        if _arm_of(course, begins) in self._given_up:
+            return None
+        try:
+            match = next(self._matcher.matches([pattern], [message["lines"]]), None)
+        except UnmatchedError as error:
+            self._given_up.add(_arm_of(course, begins))
+            line = message["lines"][error.index][:_LONGEST_QUOTE]
+            told = f"{error.message} ({message['node']}: {line!r}); {error.hint}"
+            course.problem = course.problem or told
+            return None
+        return match.line if match else None
 
     def _awaited(self) -> Iterator[tuple[Course, Trigger, bool]]:
         """Give each moment that is waited for, and whether the fault begins with it, or ends."""
@@ -282,6 +305,7 @@ class Conductor:
                 course.after = course.executor.after()
             if not course.proven:
                 self._record(course, "unproven" if course.fired else "never set off")
+        self._matcher.close()
         results = tuple(course.result() for course in self._courses)
         return results, tuple(_check(index, each) for index, each in enumerate(self._courses))
 

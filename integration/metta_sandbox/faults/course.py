@@ -124,7 +124,8 @@ class Course:
     def proof(self) -> str:
         """What was seen, in words."""
         if not self.fired:
-            return f"never set off: {self.item.when or 'its moment'} never came"
+            why = self.problem or f"{self.item.when or 'its moment'} never came"
+            return f"never set off: {why}"
         sights = {"before": self.before, "during": self.during, "after": self.after}
         told = [f"{when}: {sight.seen}" for when, sight in sights.items() if sight is not None]
         if self.problem:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from metta_sandbox.errors import SandboxError
+from metta_sandbox.matching import Matcher, UnmatchedError
 from metta_sandbox.scenario.workload import Score
 from metta_sandbox.wandb_file import WandbFileError, read_run, written_by_ranks
+
+#: Bytes of a log's lines that are matched at a time.
+_BATCH = 1 << 16
 
 
 class NoScoreError(SandboxError):
@@ -62,15 +66,18 @@ def find_score(score: Score, metric: str, left: Leavings) -> float:
 
 
 def _from_log(pattern: str, left: Leavings) -> float:
-    path, compiled = left.folder / "rank-0.log", re.compile(pattern)
-    found = ""
+    path, found = left.folder / "rank-0.log", ""
     try:
-        with path.open(encoding="utf-8", errors="backslashreplace") as lines:
-            for line in lines:
-                if match := compiled.search(line):
-                    found = match[1] or ""
+        with path.open(encoding="utf-8", errors="backslashreplace") as file:
+            lines = iter(partial(file.readlines, _BATCH), [])
+            for match in Matcher().matches([pattern], lines):
+                found = match.group or ""
     except OSError as error:
         raise NoScoreError(f"no score: {path.name}: {error.strerror}") from None
+    except UnmatchedError as error:
+        line = f"{path.name}:{error.index + 1}"
+        asked = "workload.trainer.score.pattern"
+        raise NoScoreError(f"no score: {line}: {error.message} ({asked}); {error.hint}") from None
     where = f"a line of {path.name} that matches '{pattern}'"
     if not found:
         raise NoScoreError(f"no score: expected {where}, saw none")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from metta_sandbox.checks import trials
 from metta_sandbox.checks.evaluation import evaluate
 from metta_sandbox.checks.evidence import Evidence
+from metta_sandbox.limits import Allowance, LimitError
 from metta_sandbox.masking import masker
 from metta_sandbox.node.fresh import KEPT
 from metta_sandbox.play import steady
@@ -23,32 +25,51 @@ from metta_sandbox.verdict import Verdict, worst
 #: Files that are named of those that were left out.
 _MOST_NAMED = 10
 
+#: Seconds for all steps of collecting together, for what trials came to, and from Ctrl-C on.
+_COLLECTING = 600.0
+_READING = 120.0
+_HURRIED = 30.0
+
 
 def collect(course: Course, setting: Setting) -> None:
     """Bring all evidence to where it is kept. Each step is tried, whatever became of the others."""
-    steps: list[Callable[[], object]] = []
+    steps: list[tuple[str, Callable[[], object]]] = []
     if course.nodes:
-        steps += [course.strikes.heal, course.nodes.stop, course.strikes.conclude]
-    steps.append(setting.turn.end)
+        steps += [
+            ("healing faults", course.strikes.heal),
+            ("stopping the sweep on every node", course.nodes.stop),
+            ("concluding faults", course.strikes.conclude),
+        ]
+    steps.append(("ending its turn", setting.turn.end))
     if course.stack and course.plan and course.plan.sides:
         # Agents end with the connection, and a node's network with its agent.
-        steps.append(course.stack.end_sides)
+        steps.append(("ending what is beside nodes", course.stack.end_sides))
     if course.link:
-        steps.append(course.link.close)
+        steps.append(("leaving the nodes", course.link.close))
     if course.stack:
-        steps.append(course.stack.collect)
+        steps.append(("collecting logs", course.stack.collect))
     if course.plan:
-        steps.append(partial(_move_evidence, course.plan))
+        steps.append(("moving trials", partial(_move_evidence, course.plan)))
     if course.plan and course.examiner:
-        steps.append(partial(course.examiner.keep, course.plan.folder))
+        steps.append(
+            ("keeping what was examined", partial(course.examiner.keep, course.plan.folder))
+        )
     if course.timeline:
-        steps.append(course.timeline.finish)
-    for step in steps:
-        course.attempt(step)
+        steps.append(("ordering the timeline", course.timeline.finish))
+    allowance = Allowance(_COLLECTING, _HURRIED)
+    for what, step in steps:
+        course.attempt(partial(_within, allowance, what, step))
+
+
+def _within(allowance: Allowance, what: str, step: Callable[[], object]) -> None:
+    try:
+        allowance.spend(step)
+    except LimitError as error:
+        raise LimitError(f"{what} was {error}") from None
 
 
 def judge_evidence(
-    course: Course, scenario: Scenario, setting: Setting
+    course: Course, scenario: Scenario, file: Path, setting: Setting
 ) -> tuple[tuple[TrialResult, ...], tuple[CheckResult, ...]]:
     """Judge what was left; of a sweep that we broke off ourselves, only its trials are told."""
     why_not = course.ending.reason if course.ending else ""
@@ -69,8 +90,11 @@ def judge_evidence(
         setting.engine.name,
         course.ending.end.key if course.ending else "",
     )
-    checks = evaluate(evidence) if course.ending else ()
-    return trials.results(evidence), (*course.strikes.checks, *checks, *states)
+    checks = evaluate(evidence, file) if course.ending else ()
+    over: list[TrialResult] = []
+    read = partial(_within, Allowance(_READING, _HURRIED), "reading trials")
+    course.attempt(lambda: read(lambda: over.extend(trials.results(evidence))))
+    return tuple(over), (*course.strikes.checks, *checks, *states)
 
 
 def hide_secrets(course: Course) -> tuple[CheckResult, ...]:

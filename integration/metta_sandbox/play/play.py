@@ -69,7 +69,7 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
     try:
         with uninterrupted():
             collect(course, setting)
-            over, checks = judge_evidence(course, scenario, setting)
+            over, checks = judge_evidence(course, scenario, file, setting)
             _return(course, setting)
             checks = (*checks, *hide_secrets(course))
             verdict, reason = verdict_on(course, checks)

@@ -5,12 +5,12 @@ The vocabulary is Chaos Toolkit's: https://chaostoolkit.org/reference/concepts/.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
 from metta_sandbox.checks.judgement import Finding, Judgement, judge, unclear, unlike
+from metta_sandbox.matching import Matcher, UnmatchedError
 from metta_sandbox.play.beside import Executed
 from metta_sandbox.probes import source
 from metta_sandbox.report.results import CheckResult
@@ -53,6 +53,8 @@ class Observer:
         """Judge one item of the steady state; what breaks meanwhile makes it inconclusive."""
         try:
             return self._judge(item.said)
+        except UnmatchedError as error:
+            return unclear(f"{error.where}: {error}")
         except Exception as error:  # noqa: BLE001 - a broken look says unknown, never passed
             return unclear(f"the look itself broke: {type(error).__name__}: {error}")
 
@@ -111,7 +113,7 @@ class Observer:
         for host, end in ends.items():
             if end.status != said.status:
                 problems.append(unlike(host, said.wanted, _told(end)))
-            elif said.prints and not any(re.search(said.prints, line) for line in end.lines):
+            elif said.prints and not _prints(said.prints, host, end):
                 problems.append(unlike(host, f"a line like '{said.prints}'", _told(end)))
         return judge(problems, "; ".join(f"{host}: {_told(end)}" for host, end in ends.items()))
 
@@ -159,6 +161,23 @@ def fault_of(scenario: Scenario, before: Sequence[Judgement]) -> tuple[Verdict, 
     verdict = worst(verdict for verdict, _ in bad)
     how = "did not hold" if verdict is Verdict.FAILED else "could not be told"
     return verdict, f"steady state {how}: {'; '.join(text for _, text in bad)}"
+
+
+def _prints(pattern: str, host: str, end: Executed) -> bool:
+    """Tell whether a line of a command's output matches.
+
+    Raises:
+        UnmatchedError: That can't be told.
+
+    """
+    matcher = Matcher()
+    try:
+        return any(matcher.matches([pattern], [list(end.lines)]))
+    except UnmatchedError as error:
+        error.where = f"line {error.index + 1} of the output on {host}"
+        raise
+    finally:
+        matcher.close()
 
 
 def _told(end: Executed) -> str:

@@ -6,10 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+from metta_sandbox.limits import Allowance, LimitError
 from metta_sandbox.report import junit, page, summary
 from metta_sandbox.report.console import Reporter
 from metta_sandbox.report.results import RunResult, write_text
 from metta_sandbox.report.workflow_commands import annotate
+
+#: Seconds that all reports get together, and from Ctrl-C on.
+_PATIENCE = 600.0
+_HURRIED = 10.0
 
 
 def publish(
@@ -27,9 +32,12 @@ def publish(
         reporter: Gets what went wrong, and annotations.
 
     """
+    allowance = Allowance(_PATIENCE, _HURRIED)
     for name, step in _steps(run, folder, shown, environ, reporter):
         try:
-            step()
+            allowance.spend(step)
+        except LimitError as error:
+            reporter.warn(f"{name} was {error}")
         except Exception as error:  # noqa: BLE001 - a broken report must not hide the run
             reporter.warn(f"{name} could not be written: {type(error).__name__}: {error}")
 

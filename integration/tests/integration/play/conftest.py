@@ -152,6 +152,11 @@ class Command:
         found: dict[str, Any] = eventually(look, f"{name} {fields} in\n{self.text}")
         return found
 
+    def mine(self, word: str) -> list[Process]:
+        """List the live processes of its own with this word in their command."""
+        own = processes(f"{_MARK}={self.mark}")
+        return [each for each in own if any(word in part for part in each.command)]
+
     def nodes(self, host: str, *words: str) -> list[Process]:
         """List the live processes of a node (process engine) with these words in their command."""
         return [

@@ -73,6 +73,29 @@ def test_ctrl_c_while_the_evidence_of_a_finished_sweep_is_collected(
     assert [each.status for each in command.results().scenarios[0].trials] == ["completed"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_pattern_is_matched_that_takes_for_ever(
+    cli: Start, tmp_path: Path, number: signal.Signals
+) -> None:
+    # Each of them would take its five seconds.
+    patterns = "".join(f", {{log: {{lacks: '^({'a' * more}+)+$'}}}}" for more in range(1, 101))
+    scenario = tmp_path / "redos.yaml"
+    scenario.write_text(
+        "version: 1\nname: redos\nworkload: {run: 'python3 -c \"print(chr(97)*40+chr(33))\"'}\n"
+        f"expect: [{{log: {{contains: a}}}}{patterns}]\n"
+    )
+    command = cli("run", scenario, *ENGINE)
+    command.eventually(lambda: command.mine("matching_process"), "a pattern that is matched")
+
+    command.interrupt(number)
+
+    interrupted(command)
+    first, *others, _ = command.results().scenarios[0].checks
+    assert first.verdict == "passed"
+    assert {each.verdict for each in others} == {"inconclusive"}
+    assert others[-1].detail == "the check was not done when the run was interrupted"
+
+
 def test_ctrl_c_through_nox(cli: Start, tiny: Write) -> None:
     noxfile = Path("noxfile.py").resolve()
     nox = (sys.executable, "-m", "nox", "-f", str(noxfile), "-s", "sandbox", "--no-venv")

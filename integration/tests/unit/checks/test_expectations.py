@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metta_sandbox.checks.evaluation import STANDING, evaluate
+from metta_sandbox.checks import evaluation
+from metta_sandbox.checks.evaluation import STANDING, Seconds, evaluate
+from metta_sandbox.matching import Matcher
+from metta_sandbox.scenario.expect import Log
 
 if TYPE_CHECKING:
     from conftest import Played
+
+    from metta_sandbox.checks.judgement import Judgement
 
 
 def first(played: Played, item: dict[str, Any]) -> tuple[str, str, str]:
@@ -138,3 +146,68 @@ def test_bytes_that_are_no_text_and_long_lines_are_searched_too(played: Played) 
 
     assert verdict == "passed"
     assert len(detail) < 300
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"log": {"lacks": "^(a+)+$"}},
+        {"log": {"contains": "^(a+)+$"}},
+        {"log": {"contains": "^(a+)+$", "times": 1}},
+        {"log": {"in_order": ["hello", "^(a+)+$"]}},
+    ],
+)
+def test_a_pattern_that_takes_for_ever_is_inconclusive_and_the_others_are_judged(
+    played: Played, said: dict[str, Any], tmp_path: Path
+) -> None:
+    played.write("logs/sweep-master.log", f"hello\n{'a' * 40}!\n")
+    file = tmp_path / "redos.yaml"
+    file.write_text("name: x\nexpect:\n  - log: {lacks: '^(a+)+$'}\n  - log: {contains: hello}\n")
+    evidence = replace(
+        played.evidence(said, {"log": {"contains": "hello"}}), matcher=Matcher(seconds=0.5)
+    )
+
+    first, second, *others = evaluate(evidence, file)
+
+    assert first.verdict.value == "inconclusive"
+    assert first.where == ("logs/sweep-master.log:2",)
+    expected = (
+        "logs/sweep-master.log:2: the pattern '^(a+)+$' could not be matched against this line "
+        f"within 0.5 s ({file}:3)\n  -> write it so that"
+    )
+    assert first.detail.startswith(expected)
+    assert {each.verdict.value for each in (second, *others)} == {"passed"}
+
+
+def test_so_is_one_for_run_names(played: Played) -> None:
+    name = "a" * 40 + "!"
+    for event in played.events_of("run.named", trial=2):
+        event["run"] = name
+    item = {"run_names": {"pattern": "(a+)+"}}
+    evidence = replace(played.evidence(item), matcher=Matcher(seconds=0.5))
+
+    first, *_ = evaluate(evidence)
+
+    assert first.verdict.value == "inconclusive"
+    assert "'(a+)+' could not be matched" in first.detail
+
+
+def test_a_check_that_takes_for_ever_is_inconclusive_and_the_others_are_judged(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(*_: object) -> Judgement:
+        while True:
+            time.sleep(0.01)
+
+    monkeypatch.setattr(evaluation, "EXPECTED", {**evaluation.EXPECTED, Log: hang})
+    evidence = played.evidence({"log": {"contains": "hello"}}, {"trials": {"completed": 2}})
+
+    first, second, *_ = evaluate(evidence, seconds=Seconds(each=0.3))
+
+    assert (first.verdict.value, first.detail) == (
+        "inconclusive",
+        "the check was not done within 0.3 s",
+    )
+    assert second.verdict.value == "passed"
+    late = evaluate(evidence, seconds=Seconds(all=0.0))
+    assert {each.verdict.value for each in late} == {"inconclusive"}

@@ -172,6 +172,27 @@ def test_a_line_of_a_node_sets_it_off_and_one_of_another_does_not() -> None:
     assert play.conductor.conclude()[0][0].late is not None
 
 
+@pytest.mark.parametrize(
+    ("moments", "ends"),
+    [
+        ("{log: '^(a+)+$'}", [(False, False)]),
+        ("{log: ready}, until: {log: '^(a+)+$'}", [(True, False)]),
+    ],
+)
+def test_a_line_that_takes_for_ever_to_match_proves_nothing_and_holds_nobody_up(
+    moments: str, ends: list[tuple[bool, bool]]
+) -> None:
+    play = Play(PAUSE % moments)
+    play.line("ready")
+    for _ in range(100):  # each would take a second
+        play.line("a" * 40 + "!")
+
+    assert play.end() == ends
+    (result,) = play.conductor.conclude()[0]
+    assert "the pattern '^(a+)+$' could not be matched against this line within 1 s" in result.proof
+    assert "(sweep-worker: 'aaaa" in result.proof
+
+
 def test_a_call_of_the_api_is_held() -> None:
     play = Play(PAUSE % "{call: 2, route: GET /whoami}")
     match = {"event": "api.request", "method": "GET", "route": "/whoami", "call": 2}

@@ -35,6 +35,20 @@ def test_the_last_line_that_matches_counts(tmp_path: Path) -> None:
     assert find_score(score, "loss", left(tmp_path)) == 0.01
 
 
+def test_a_pattern_that_takes_for_ever_finds_none(tmp_path: Path) -> None:
+    (tmp_path / "rank-0.log").write_text("aaa\n" + "a" * 40 + "!\n")
+    said = r"rank-0\.log:2: the pattern .* within 5 s \(workload\.trainer\.score\.pattern\)"
+
+    with pytest.raises(NoScoreError, match=said):
+        find_score(Score(source="log", pattern="^((a+)+)$"), "loss", left(tmp_path))
+
+
+def test_the_ends_of_lines_count_as_in_text(tmp_path: Path) -> None:
+    (tmp_path / "rank-0.log").write_bytes(b"loss=3\r\nloss=2\rloss=1")
+
+    assert find_score(Score(source="log", pattern=r"^loss=(\d)\n"), "loss", left(tmp_path)) == 2
+
+
 @pytest.mark.parametrize(
     ("text", "said"), [("", "saw none"), ("loss=low\n", "'low' is no number"), (None, "rank-0.log")]
 )

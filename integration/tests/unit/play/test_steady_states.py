@@ -98,6 +98,12 @@ MUTE = Executed(None, (), "sweep-worker is lost")
             "failed",
             "sweep-master: expected a line like '^z', saw status 0, saying: y",
         ),
+        (
+            {"command": {"run": "x", "prints": "^(a+)+$"}},
+            both(Executed(0, ("y", "a" * 40 + "!"))),
+            "inconclusive",
+            "line 2 of the output on sweep-master: the pattern '^(a+)+$' could not be matched",
+        ),
         ({"command": {"run": "x", "on": "sweep-worker"}}, {"sweep-worker": GOOD}, "passed", "{"),
     ],
 )
