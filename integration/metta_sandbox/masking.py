@@ -11,7 +11,7 @@ import html
 import json
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -38,7 +38,6 @@ class Masker:
         parts = {part for value in self.values for part in _parts(value)}
         forms = {form for part in parts for form in _forms(part)}
         self._forms = tuple(sorted(forms, key=lambda form: (-len(form), form)))
-        self._compiled = re.compile(b"|".join(map(re.escape, self._forms)))
         self.longest = len(self._forms[0]) if self._forms else 0
         self._prefixes = {form[:end] for form in self._forms for end in range(1, len(form))}
 
@@ -47,12 +46,12 @@ class Masker:
 
     def finds(self, data: bytes) -> bool:
         """Tell whether a value stands there."""
-        # A substring is found many times faster than the automaton runs.
+        # Many times faster than one automaton of Python's for all of them.
         return any(form in data for form in self._forms)
 
     def mask(self, data: bytes) -> bytes:
         """Hide all values."""
-        return self._compiled.sub(MASK.encode(), data) if self.finds(data) else data
+        return _without(data, self._spans(data))
 
     def mask_text(self, text: str) -> str:
         """Hide all values in a text."""
@@ -75,16 +74,26 @@ class Masker:
         edge = next(
             (at for at in range(first, len(data)) if data[at:] in self._prefixes), len(data)
         )
-        if not self.finds(data):
-            return data[:edge], data[edge:]
-        written, last = [], 0
-        for match in self._compiled.finditer(data):
-            if match.start() >= edge:
-                break
-            written += [data[last : match.start()], MASK.encode()]
-            last = match.end()
-        edge = max(edge, last)
-        return b"".join([*written, data[last:edge]]), data[edge:]
+        spans = self._spans(data)
+        # What is found may turn out to be the beginning of something longer.
+        edge = next((start for start, end in spans if start < edge < end), edge)
+        return _without(data[:edge], [span for span in spans if span[1] <= edge]), data[edge:]
+
+    def _spans(self, data: bytes) -> list[tuple[int, int]]:
+        """Find where values stand; where they overlap, as one."""
+        found = []
+        for form in self._forms:
+            at = data.find(form)
+            while at >= 0:
+                found.append((at, at + len(form)))
+                at = data.find(form, at + 1)
+        spans: list[tuple[int, int]] = []
+        for start, end in sorted(found):
+            if spans and start < spans[-1][1]:
+                spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
+            else:
+                spans.append((start, end))
+        return spans
 
 
 class Stream:
@@ -108,6 +117,14 @@ class Stream:
         """Give the rest."""
         rest, self._held = self._held, b""
         return self._masker.mask(rest)
+
+
+def _without(data: bytes, spans: Sequence[tuple[int, int]]) -> bytes:
+    if not spans:
+        return data
+    starts = [0, *(end for _, end in spans)]
+    ends = [*(start for start, _ in spans), len(data)]
+    return MASK.encode().join(data[start:end] for start, end in zip(starts, ends, strict=True))
 
 
 _lock = threading.Lock()

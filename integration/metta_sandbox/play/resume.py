@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,10 @@ def resume(scenario: Scenario, file: Path, plan: StackPlan, progress: Progress) 
             raise InputError(f"sweep.resume: {scenario.sweep.resume} is no longer there")
         progress(f"no earlier run has trials of {scenario.name}: the sweep begins anew")
         return
+    states = sorted((source / "api").glob(f"{_STATE}*"))
+    _require_own([source / "shared" / OBSERVATIONS, *states], source)
     lines = list(_whole_lines(source / "shared" / OBSERVATIONS))
     _require_more(scenario, [json.loads(line) for line in lines], source)
-    states = sorted((source / "api").glob(f"{_STATE}*"))
     if not states:
         raise InputError(
             f"sweep.resume: {source / 'api'} has no {_STATE}, and without it run names would begin "
@@ -56,6 +57,13 @@ def resume(scenario: Scenario, file: Path, plan: StackPlan, progress: Progress) 
         shutil.copyfile(state, plan.folder / "api" / state.name)
         give(plan.folder / "api" / state.name)
     progress(f"resuming after {many(len(lines), 'trial')}: {source}")
+
+
+def _require_own(files: Iterable[Path], source: Path) -> None:
+    """Make sure that what is copied is the earlier sweep's, and not what a link leads to."""
+    for file in files:
+        if source.resolve() not in file.resolve().parents:
+            raise InputError(f"sweep.resume: {file} is a link to elsewhere", "copy the file itself")
 
 
 def _require_more(scenario: Scenario, records: list[dict[str, Any]], source: Path) -> None:

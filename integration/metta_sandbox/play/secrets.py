@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from metta_sandbox.errors import InputError, Problem
@@ -15,6 +16,8 @@ from metta_sandbox.scenario.secrets import NAME, Secret
 
 #: Bytes of a file that holds a secret.
 _LARGEST = 64 * 1024
+#: What a variable of the environment is put in place of, in a trainer's command.
+_FILLED_IN = re.compile(r"(?<!\$)(?:\$\$)*\$\{?(?P<name>[A-Za-z_]\w*)")
 
 
 def read_secrets(words: Iterable[str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -72,6 +75,7 @@ def _values(
     scenario: Scenario, file: Path, given: Mapping[str, str], problems: list[Problem]
 ) -> dict[str, str]:
     values = {**scenario.secret_env, **given}
+    problems += _on_command_lines(scenario, file, {*values, *scenario.secrets})
     for name, secret in scenario.secrets.items():
         if name in given:
             continue
@@ -84,6 +88,20 @@ def _values(
         else:
             values[name] = value
     return values
+
+
+def _on_command_lines(scenario: Scenario, file: Path, names: set[str]) -> Iterator[Problem]:
+    """Find secrets in a trainer's command, where they would stand in lists of processes."""
+    for word in scenario.workload.trainer.command:
+        for found in _FILLED_IN.finditer(word):
+            if found["name"] in names:
+                keys = ("workload", "trainer", "command")
+                place = find_place(file, keys, scenario.cell)
+                message = (
+                    f"{'.'.join(keys)}: ${found['name']} is a secret, which anybody would see in a "
+                    "list of processes; let the trainer read it from its environment"
+                )
+                yield Problem(Path(place.file), place.line, place.column, message)
 
 
 def _value(name: str, secret: Secret, file: Path) -> tuple[str, str]:

@@ -75,6 +75,14 @@ def test_the_longest_of_values_that_begin_alike_is_hidden() -> None:
     assert told == b"x *** ***"
 
 
+def test_values_that_overlap_are_hidden_as_one() -> None:
+    known = Masker(["abcdefgh12", "12345678"])
+    stream = Stream(known)
+    assert known.mask(b"x abcdefgh12345678 y") == b"x *** y"
+    told = stream.feed(b"x abcdefgh12") + stream.feed(b"345678 y") + stream.finish()
+    assert told == b"x *** y"
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_borders_of_pieces_change_nothing(seed: int) -> None:
     choose = random.Random(seed)

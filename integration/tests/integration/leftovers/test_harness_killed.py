@@ -8,9 +8,13 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from metta_sandbox.node.agent.load import slowed
+from metta_sandbox.stack.credentials import memory_root
 
 if TYPE_CHECKING:
     from conftest import Ground
@@ -118,6 +122,11 @@ def _kill_at(ground: Ground, count: int) -> None:
             runs = ground.runs(command)
             figures.killed += 1
             figures.left.append(len(ground.left(*runs)))
+            copies = [memory_root(run) for run in runs]
+            gone = "copies of credentials are gone by themselves"
+            ground.eventually(
+                lambda roots=copies: not any(map(Path.exists, roots)), gone, slowed(5)
+            )
             stage = _stage(command)
             figures.stages[stage] = figures.stages.get(stage, 0) + 1
             dead += runs

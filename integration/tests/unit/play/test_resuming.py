@@ -91,3 +91,17 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     earlier(tmp_path / "c", "1", "nonsense\n")
     with pytest.raises(InputError, match=r"observations\.jsonl:1: no observation"):
         resumed(tmp_path / "c", "latest")
+
+
+def test_what_a_link_leads_to_is_neither_copied_nor_quoted(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text('{"observation": {"cost": "hunter2-hunter2"}}\n')
+    state = earlier(tmp_path, "1") / "api" / "state.sqlite3"
+    state.unlink()
+    state.symlink_to(secret)
+    with pytest.raises(InputError, match=r"state\.sqlite3 is a link to elsewhere"):
+        resumed(tmp_path, "latest")
+    earlier(tmp_path / "other", "1", secret.read_text())
+    with pytest.raises(InputError, match=r"observations\.jsonl:1: no observation") as caught:
+        resumed(tmp_path / "other", "latest")
+    assert "hunter2" not in str(caught.value)

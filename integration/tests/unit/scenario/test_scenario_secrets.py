@@ -68,6 +68,17 @@ def test_what_is_missing_or_short_is_named_with_its_place(
     assert "short12" not in str(caught.value)
 
 
+def test_no_secret_goes_onto_a_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A", VALUE)
+    for word in ("$A", "x${A}", "$$$A"):
+        scenario = read(f"secrets: {{A: }}\nworkload: {{trainer: {{command: [x, '{word}']}}}}")
+        with pytest.raises(InputError) as caught:
+            secrets_of(scenario, FILE, {})
+        assert "$A is a secret, which anybody would see" in str(caught.value.problems[0])
+    other = read("secrets: {A: }\nworkload: {trainer: {command: 'x $$A $AB'}}")
+    assert secrets_of(other, FILE, {}) == {"A": VALUE}
+
+
 def test_a_value_in_the_file_is_refused_and_not_repeated() -> None:
     said = told(f"secrets: {{A: {VALUE}}}")
     assert "a value in a file is no secret" in said
