@@ -23,7 +23,7 @@ class _Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    kind: Literal["watching", "lookup", "attempt", "no route", "blind", "end"]
+    kind: Literal["watching", "lookup", "attempt", "no route", "reached", "blind", "end"]
     mono: float
     reason: str = ""
     name: str = ""
@@ -46,7 +46,7 @@ class _Record(BaseModel):
         if self.kind == "attempt":
             port = "" if self.port is None else f":{self.port}"
             return f"{self.address}{port}/{self.protocol}"
-        return self.name or self.kind
+        return self.outsider or self.kind
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class _Watch:
         first: dict[str, tuple[str, _Record]] = {}
         times: dict[str, int] = {}
         for place, record in self.records:
-            if record.kind not in {"lookup", "attempt", "no route"}:
+            if record.kind not in {"lookup", "attempt", "no route", "reached"}:
                 continue
             if record.outsider and expected.allows(record.outsider):
                 continue
@@ -84,8 +84,8 @@ class _Watch:
             return f"it does not see: {blind.reason}"
         if began is None or end is None:
             return "it never watched" if began is None else "it died before the end"
-        proven = ({"lookup", "attempt"} <= record.proof.keys() for record in (began, end))
-        if not all(proven):
+        proofs = {"lookup", "attempt", "gateway"}
+        if not all(proofs <= record.proof.keys() for record in (began, end)):
             return "it did not prove that it sees"
         return f"it lost {many(end.lost, 'packet')}" if end.lost else self._short(evidence)
 
@@ -132,6 +132,8 @@ def _told(record: _Record, thing: str) -> str:
         return f"looked up {thing}"
     if record.kind == "attempt":
         return f"tried to reach {thing}"
+    if record.kind == "reached":
+        return f"saw somebody outside the stack at {thing}"
     return "tried to reach an address without a route (the kernel does not tell which)"
 
 

@@ -16,11 +16,13 @@ from metta_sandbox.probes import source
 from metta_sandbox.report.results import CheckResult
 from metta_sandbox.scenario.expect import Item, Kind
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.names import API
 from metta_sandbox.scenario.steady_state import (
     ApiState,
     CommandState,
     NodesState,
 )
+from metta_sandbox.stack.request import HUB
 from metta_sandbox.verdict import Verdict, worst
 from metta_sandbox.words import size, time
 
@@ -85,10 +87,31 @@ class Observer:
                     expected = f"{size(least)} of {what}"
                     seen = size(has) if answer[what] is not None else "nobody says"
                     problems.append(unlike(host, expected, seen))
+        closed = ""
+        if said.no_way_out:
+            outside, closed = self._outside()
+            problems += outside
         resolved = ", all names resolve" if names else ""
         if said.names and self.local:
             resolved = ", names left out: nodes are local processes"
-        return judge(problems, f"{len(ends)} ready{resolved}")
+        return judge(problems, f"{len(ends)} ready{resolved}{closed}")
+
+    def _outside(self) -> tuple[list[Finding], str]:
+        """See that nobody is where a way out would begin."""
+        command = [self.python, "-c", source("look_outside"), *self.hosts, API, HUB]
+        ends = self.execute("steady-state", dict.fromkeys(self.hosts, command), _PATIENCE)
+        problems = []
+        asked: set[str] = set()
+        for host, end in ends.items():
+            answer = next(iter(end.answers), None)
+            if answer is None:
+                problems.append(unlike(host, "it to look outside", _told(end)))
+            elif answer["answering"]:
+                seen = f"somebody answers at {', '.join(answer['answering'])}"
+                problems.append(unlike(host, "nobody to be outside", seen))
+            else:
+                asked.update(answer["asked"])
+        return problems, f", nobody answers at {', '.join(sorted(asked)) or 'any gateway'}"
 
     def _api(self, said: ApiState) -> Judgement:
         path = said.route.removeprefix("GET ")

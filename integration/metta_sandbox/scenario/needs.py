@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from metta_sandbox.scenario.expect import NothingOutside
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.steady_state import NodesState
 
 CONTAINERS = "containers"
 SIDE_CONTAINERS = "side containers"
@@ -53,6 +54,11 @@ def needs(scenario: Scenario) -> tuple[Need, ...]:
         Need(CONTAINERS, f"faults[{index}].{fault.key}")
         for index, fault in enumerate(scenario.faults)
         if fault.said.in_containers
+    ]
+    found += [
+        Need(CONTAINERS, f"steady_state[{index}].{item.key}.no_way_out")
+        for index, item in enumerate(scenario.steady_state)
+        if isinstance(item.said, NodesState) and item.said.no_way_out
     ]
     found += [
         Need(SIDE_CONTAINERS, f"expect[{index}].{item.key}", of_all=False)

@@ -27,6 +27,11 @@ class NodesState(Kind):
         default=None, description="Free at least in the working folder of every node."
     )
     memory: Size | None = Field(default=None, description="Available at least on every node.")
+    no_way_out: bool = Field(
+        default=False,
+        description="No node reaches the machine that it is on, or anything else outside the "
+        "stack. Local processes do, so it needs containers.",
+    )
 
     @property
     def wanted(self) -> str:
@@ -36,6 +41,7 @@ class NodesState(Kind):
             words.append(f"with {size(self.disk)} of disk free")
         if self.memory is not None:
             words.append(f"with {size(self.memory)} of memory available")
+        words += ["without a way out"] * self.no_way_out
         return ", ".join(words)
 
     def __str__(self) -> str:

@@ -35,7 +35,7 @@ class SideContainer:
 
 
 #: Sees what a node looks up and tries to reach outside the stack.
-WATCHER = SideContainer("watcher", ("watch",), "outside", ("NET_RAW",))
+WATCHER = SideContainer("watcher", ("watch",), "outside", ("NET_ADMIN", "NET_RAW"))
 
 
 def first_line(command: Sequence[str], patience: float) -> str:

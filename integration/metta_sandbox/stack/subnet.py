@@ -53,7 +53,8 @@ def offer_subnets(
 ) -> Iterator[IPv4Network]:
     """Propose networks as ``free_subnets`` does; ask what an engine has once one was refused.
 
-    An engine on this host routes to its networks, so that it is seldom worth the question.
+    Of so many networks the first one is seldom another stack's, so that it is not worth the
+    question: to networks on which it has no address, this host does not route.
 
     Args:
         key: Tells this stack from others.

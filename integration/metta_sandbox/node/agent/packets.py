@@ -6,7 +6,7 @@ IPv4 is RFC 791, IPv6 RFC 8200, TCP RFC 9293, UDP RFC 768, DNS RFC 1035.
 import ipaddress
 import struct
 from dataclasses import dataclass
-from typing import List, Optional, Tuple, Union
+from typing import Dict, List, Optional, Tuple, Union
 
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
@@ -153,6 +153,24 @@ def connected(route: str, ipv6_route: str) -> Tuple[Network, ...]:
         if bits and int(words[4], 16) == 0 and words[-1] != "lo":
             found.append(ipaddress.IPv6Network((bytes.fromhex(words[0]), bits)))
     return tuple(found)
+
+
+def gateways(route: str) -> Tuple[Tuple[str, str], ...]:
+    """List where a way out would begin: a network's device, and its gateway's address.
+
+    Args:
+        route: ``/proc/net/route``. Where no route leads to a gateway, it is the network's first
+            address, which engines give to theirs.
+
+    """
+    found: Dict[str, str] = {}
+    for line in route.splitlines()[1:]:
+        device, destination, gateway, _, _, _, _, mask = line.split()[:8]
+        if int(gateway, 16):
+            found[device] = str(_reversed_ipv4(gateway))
+        elif int(mask, 16):
+            found.setdefault(device, str(_reversed_ipv4(destination) + 1))
+    return tuple(found.items())
 
 
 def _reversed_ipv4(text: str) -> ipaddress.IPv4Address:

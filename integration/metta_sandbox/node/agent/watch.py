@@ -3,6 +3,8 @@
 It shares the node's network namespace, needs the capability NET_RAW, and tells what it sees as
 lines of JSON. It tries something itself when it begins and when it ends, which it must see.
 Where a network has no way out at all, the kernel refuses before there is a packet; it counts that.
+Where a route leads to a gateway that nobody is, it drops packets unseen: a false entry for that,
+which needs the capability NET_ADMIN, has them sent to nobody.
 """
 
 import contextlib
@@ -18,6 +20,7 @@ import time
 from collections import deque
 from typing import Any, Deque, Dict, Iterable, Iterator, Optional, Set, Tuple
 
+from metta_sandbox.node.agent.neighbours import settle, who_answers
 from metta_sandbox.node.agent.packets import (
     DNS_PORT,
     NEAR,
@@ -26,6 +29,7 @@ from metta_sandbox.node.agent.packets import (
     Packet,
     asked_name,
     connected,
+    gateways,
     is_within,
     packet_filter,
     query,
@@ -45,6 +49,8 @@ _LOOK = 0.5
 _PATIENCE = 5.0
 #: Where nobody is (RFC 5737), and the port that discards.
 _NOWHERE = ("198.51.100.1", 9)
+#: Who is there before any node, and is one of the stack.
+_NEIGHBOUR = "hub"
 #: How many lines one thing gets, how many things are told apart, and how many are remembered.
 _LINES, _THINGS, _REMEMBERED = 20, 1000, 1000
 _REST = "more"
@@ -184,7 +190,8 @@ class Watcher:
         return 0
 
     def _prove(self) -> Dict[str, str]:
-        """Look a name up and try to reach an address, and wait until both were seen."""
+        """See who is outside; look a name up and try to reach an address, and see both."""
+        outside = self._ask_outside()
         self._own, self._missing = {}, {"lookup", "attempt"}
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -202,7 +209,27 @@ class Watcher:
                     raise BlindError("its own {} was not seen".format(missing))
                 select.select([self._socket], [], [], min(left, _LOOK))
                 self._look()
-        return {"lookup": self._node, "attempt": how}
+        return {"lookup": self._node, "attempt": how, "gateway": outside}
+
+    def _ask_outside(self) -> str:
+        """Ask who is where a way out would begin; tell of each that is none of the stack's."""
+        found = gateways(_read("/proc/net/route"))
+        if not found:
+            return "no network"
+        try:
+            near = socket.gethostbyname(_NEIGHBOUR)
+            answering = who_answers(found, near, _PATIENCE)
+            if near not in answering:
+                raise BlindError("the {} does not say that it has its address".format(_NEIGHBOUR))
+            for device, address in found:
+                if address not in answering:
+                    settle(device, address)
+        except OSError as error:
+            raise BlindError("asking who is outside: {}".format(error)) from None
+        reached = [each for _, each in found if each in answering and not _is_member(each)]
+        for address in reached:
+            self._tell({"kind": "reached", "address": address})
+        return "{} answers".format(", ".join(reached) or "nobody")
 
     def _reach(self, reaching: socket.socket) -> str:
         try:
@@ -266,6 +293,13 @@ def resolving(text: str) -> Tuple[str, Tuple[str, ...]]:
     four = [server for server in servers if _is_ipv4(server)]
     search = [row[1:] for row in rows if row and row[0] in ("search", "domain")]
     return (four or [RESOLVER])[0], tuple(search[-1]) if search else ()
+
+
+def _is_member(address: str) -> bool:
+    """Tell whether the engine has given an address to one of the stack, which has a name then."""
+    with contextlib.suppress(OSError):
+        return bool(socket.gethostbyaddr(address))
+    return False
 
 
 def _is_ipv4(text: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from metta_sandbox.node.agent import packets
+from metta_sandbox.node.agent import neighbours, packets
 from metta_sandbox.node.agent.watch import Sieve, Tally, resolving
 
 STACK = (ipaddress.ip_network("10.9.8.0/27"),)
@@ -170,6 +170,24 @@ def test_routes_without_a_gateway_are_the_stack() -> None:
         f"{nothing} 00 {nothing} 00 {nothing} ffffffff 00000001 {zeros} 00200200 lo\n"
     )
     assert [str(each) for each in packets.connected(route, ipv6)] == ["172.18.0.0/16", "fd00::/64"]
+
+
+def test_a_way_out_begins_at_a_gateway_or_where_engines_have_theirs() -> None:
+    head = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+    near = "eth0\t104DD50A\t00000000\t0001\t0\t0\t0\tF0FFFFFF\t0\t0\t0\n"
+    default = "eth0\t00000000\t1E4DD50A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+    assert packets.gateways(head) == ()
+    assert packets.gateways(head + near) == (("eth0", "10.213.77.17"),)
+    for routes in (default + near, near + default):
+        assert packets.gateways(head + routes) == (("eth0", "10.213.77.30"),)
+
+
+def test_who_has_an_address_is_asked_and_heard() -> None:
+    asked = neighbours.request(b"\2" + bytes(5), "10.9.8.2", "10.9.8.1")
+    assert asked.hex() == "00010800060400010200000000000a0908020000000000000a090801"
+    assert neighbours.replier(asked) is None
+    assert neighbours.replier(asked[:7] + b"\2" + asked[8:]) == "10.9.8.2"
+    assert neighbours.replier(asked[:27]) is None
 
 
 def test_the_kernels_counters_are_added() -> None:

@@ -19,7 +19,9 @@ from metta_sandbox.stack.side import WATCHER
 if TYPE_CHECKING:
     from conftest import Played
 
-PROOF = {"lookup": "sweep-master", "attempt": "packet"}
+#: Nobody asked who is outside.
+BLIND = {"lookup": "sweep-master", "attempt": "packet"}
+PROOF = {**BLIND, "gateway": "nobody answers"}
 Record = dict[str, Any]
 BEGAN: Record = {"kind": "watching", "mono": 1.0, "proof": PROOF}
 LOOKUP: Record = {"kind": "lookup", "mono": 5.0, "name": "example.com"}
@@ -30,6 +32,7 @@ ATTEMPT: Record = {
     "protocol": "tcp",
     "port": 80,
 }
+REACHED: Record = {"kind": "reached", "mono": 1.0, "address": "10.9.8.1"}
 NO_ROUTE: Record = {"kind": "no route", "mono": 7.0, "count": 3}
 END: Record = {"kind": "end", "mono": 99.0, "proof": PROOF, "lost": 0, "counts": {}}
 #: A line for each of the first few alone, and all counted.
@@ -75,6 +78,7 @@ def test_who_asked_for_nothing_passes(played: Played) -> None:
         ((LOOKUP, LOOKUP, END), "looked up example.com 2 times"),
         ((LOOKUP, FLOOD), "sweep-worker looked up example.com 4000 times"),
         ((LOOKUP, ATTEMPT, END), "jsonl:3: sweep-worker tried to reach 192.0.2.1:80/tcp 1 time"),
+        ((REACHED, END), "sweep-worker saw somebody outside the stack at 10.9.8.1 1 time"),
         ((NO_ROUTE, END), "without a route (the kernel does not tell which) 3 times"),
         # What was seen was seen, though more may have been missed.
         ((LOOKUP,), "it died before the end"),
@@ -112,7 +116,10 @@ def test_an_attempt_that_nobody_knows_the_aim_of_is_never_allowed(played: Played
         ((BEGAN,), "the watcher of sweep-worker: it died before the end"),
         ((END,), "it never watched"),
         ((BEGAN, {"kind": "blind", "mono": 2.0, "reason": "no lookup"}), "does not see: no lookup"),
-        (({**BEGAN, "proof": {"lookup": "x"}}, END), "it did not prove that it sees"),
+        (
+            ({**BEGAN, "proof": {"lookup": "x", "attempt": "x"}}, END),
+            "it did not prove that it sees",
+        ),
         ((BEGAN, {**END, "proof": {}}), "it did not prove that it sees"),
         ((BEGAN, {**END, "lost": 7}), "it lost 7 packets"),
         (

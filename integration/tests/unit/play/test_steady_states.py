@@ -15,8 +15,9 @@ from metta_sandbox.checks.judgement import Judgement
 from metta_sandbox.play.beside import Beside, Executed
 from metta_sandbox.play.proving import prove, read, wanted
 from metta_sandbox.play.steady import Observer, fault_of, results
-from metta_sandbox.probes import source
+from metta_sandbox.probes import look_outside, source
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.needs import lacking
 
 HOSTS = ("sweep-master", "sweep-worker")
 RESOLVED = ('{"unresolved": [], "disk": 2000000000, "memory": null}',)
@@ -51,6 +52,8 @@ def both(end: Executed) -> dict[str, Executed]:
 
 GOOD = Executed(0, RESOLVED)
 ANSWER = Executed(0, ('{"status": 200, "seconds": 0.25}',))
+ALONE = Executed(0, (RESOLVED[0][:-1] + ', "asked": ["10.9.8.1"], "answering": []}',))
+REACHED = Executed(0, (RESOLVED[0][:-1] + ', "asked": ["10.9.8.1"], "answering": ["10.9.8.1"]}',))
 MUTE = Executed(None, (), "sweep-worker is lost")
 
 
@@ -78,6 +81,18 @@ MUTE = Executed(None, (), "sweep-worker is lost")
             "sweep-worker: expected 2.1 GB of disk, saw 2 GB",
         ),
         ({"nodes": {"memory": 1}}, both(GOOD), "failed", "of memory, saw nobody says"),
+        (
+            {"nodes": {"no_way_out": True}},
+            both(ALONE),
+            "passed",
+            "2 ready, all names resolve, nobody answers at 10.9.8.1",
+        ),
+        (
+            {"nodes": {"no_way_out": True}},
+            {**both(ALONE), "sweep-worker": REACHED},
+            "failed",
+            "sweep-worker: expected nobody to be outside, saw somebody answers at 10.9.8.1",
+        ),
         ({"api": {}}, both(ANSWER), "passed", "200 in 250 ms"),
         ({"api": {"status": 401}}, both(ANSWER), "failed", "expected 401 within 5 s, saw 200 in"),
         (
@@ -124,6 +139,28 @@ def test_names_are_asked_for_where_nodes_have_some(tmp_path: Path) -> None:
 
     _, asked = look({"nodes": {}}, both(GOOD))
     assert tuple(asked["sweep-worker"][-2:]) == HOSTS
+
+
+def test_local_processes_have_a_way_out() -> None:
+    closed = scenario({"nodes": {}}, {"nodes": {"no_way_out": True}})
+    assert lacking(closed, "compose") == ""
+    assert lacking(closed, "process") == (
+        "the engine process lacks containers (steady_state[1].nodes.no_way_out)"
+    )
+    assert lacking(scenario({"nodes": {}}), "process") == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only nodes are asked, which have Linux")
+def test_who_answers_is_told_from_who_does_not() -> None:
+    # No connection goes to everybody.
+    asked = ["127.0.0.1", "255.255.255.255"]
+    assert look_outside.answering(asked) == ["127.0.0.1"]
+    route = (
+        "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+        "eth0\t00000000\t1E4DD50A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+        "eth0\t104DD50A\t00000000\t0001\t0\t0\t0\tF0FFFFFF\t0\t0\t0\n"
+    )
+    assert look_outside.gateways(route, {"10.213.77.17"}) == ["10.213.77.30"]
 
 
 def test_a_look_that_breaks_is_inconclusive() -> None:

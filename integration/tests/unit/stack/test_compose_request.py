@@ -81,7 +81,6 @@ def test_sixty_four_nodes_are_named_as_designed_and_have_room() -> None:
     ]
     (config,) = asked["networks"]["stack"]["ipam"]["config"]
     assert IPv4Network(config["subnet"]).num_addresses >= 64 + 5
-    assert asked["networks"]["stack"]["internal"] is True
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 3, 11, 27, 64])
@@ -100,6 +99,16 @@ def test_the_hub_has_an_address_that_agents_know_and_the_engine_gives_to_nobody(
     for name in set(services) - {"hub"}:
         assert f"--hub=tcp:{address}:7077" in services[name]["command"]
         assert services[name]["depends_on"] == ["hub"]
+
+
+def test_the_network_has_no_way_out_to_the_machine_neither() -> None:
+    asked = request(3)
+    network = asked["networks"]["stack"]
+    assert (network["internal"], network["enable_ipv6"]) == (True, False)
+    # Engines take the words for a boolean, and an unknown option for none.
+    assert network["driver_opts"] == {"com.docker.network.bridge.inhibit_ipv4": "true"}
+    for service in asked["services"].values():
+        assert (service["networks"], service["dns"]) == (["stack"], ["127.0.0.1"])
 
 
 def test_nobody_is_root_or_has_capabilities_or_ports() -> None:
@@ -132,7 +141,7 @@ def test_beside_each_node_is_what_the_plan_asks_for_with_the_rights_it_needs() -
         },
         "user": "0:0",
         "cap_drop": ["ALL"],
-        "cap_add": ["NET_RAW"],
+        "cap_add": ["NET_ADMIN", "NET_RAW"],
         "security_opt": ["no-new-privileges:true"],
         "read_only": True,
         "labels": place.labels,
