@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastapi import FastAPI
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 
 from metta_sandbox.api.announcer import Announcer
 from metta_sandbox.api.faults import FaultRules
@@ -74,6 +78,7 @@ def create_app(settings: Settings, announcer: Announcer | None = None) -> FastAP
         docs_url=None,  # its page would be fetched from the network
         redoc_url=None,
     )
+    app.add_exception_handler(RequestValidationError, _refuse)
     add_routes(app, store, settings.tokens)
     app.add_middleware(Guard, tokens=settings.tokens)
     # Added last, so outermost: what the guard refuses is recorded too.
@@ -87,3 +92,11 @@ def create_app(settings: Settings, announcer: Announcer | None = None) -> FastAP
         faults=FaultRules(settings.data),
     )
     return app
+
+
+async def _refuse(_: Request, error: Exception) -> JSONResponse:
+    """Answer 422 to what is no request, as FastAPI does, also to one that is no text."""
+    assert isinstance(error, RequestValidationError)
+    as_text = {bytes: lambda body: body.decode(errors="replace")}
+    detail = jsonable_encoder(error.errors(), custom_encoder=as_text)
+    return JSONResponse({"detail": detail}, status_code=422)

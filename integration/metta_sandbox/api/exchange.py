@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import traceback
 from dataclasses import dataclass, field
@@ -76,20 +77,31 @@ def route_of(scope: Scope) -> str | None:
 
 
 def strict_json(body: bytes) -> Any:
-    """Read JSON as the standard has it, without the NaN that Python would let pass.
+    """Read JSON of which the same can be written, as Python lets NaN and half a surrogate pass.
 
     Raises:
         ValueError: It is none, or nested too deeply.
 
     """
     try:
-        return json.loads(body, parse_constant=_refuse_constant)
+        value = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair is no text") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    return value
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:40]} is too large")
+    return number
 
 
 async def read_body(receive: Receive) -> bytes | None:

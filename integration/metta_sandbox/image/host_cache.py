@@ -9,14 +9,18 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
+from metta_sandbox.homes import own_folder
 from metta_sandbox.progress import Progress
 
 
 def cache_folder(*parts: str) -> Path:
-    """Return a folder of the user's cache, made if need be."""
-    folder = user_cache_path("metta-sandbox").joinpath(*parts)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    """Return a folder of the user's cache, made if need be.
+
+    Raises:
+        MachineError: Nothing can be written there.
+
+    """
+    return own_folder(user_cache_path("metta-sandbox").joinpath(*parts))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ No message quotes the file: whatever a scenario names may be read, a file of pas
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,9 +19,12 @@ from packaging.utils import canonicalize_name
 from metta_sandbox.errors import InputError, Problem
 from metta_sandbox.image.node_platform import NodePlatform
 from metta_sandbox.image.wheel_metadata import applicable
+from metta_sandbox.scenario.files import open_file
 from metta_sandbox.scenario.keys import WAY_OUT, holds_keys
 
 _MOST_FILES = 8
+#: Bytes. Those that pip-compile writes for hundreds of packages have a tenth of it.
+_LARGEST_FILE = 1024 * 1024
 _COMMENT = re.compile(r"(^|\s)#.*$")
 _INCLUDE = re.compile(r"(?:-r|--requirement)[ =]?\s*(\S+)")
 
@@ -73,8 +77,12 @@ def on_node(required: tuple[Required, ...], platform: NodePlatform) -> Mapping[s
 
 def _read(path: Path, trail: tuple[Path, ...], problems: list[Problem]) -> Iterator[Required]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        with open_file(path) as file:
+            content = file.read(_LARGEST_FILE + 1)
+        if len(content) > _LARGEST_FILE:
+            raise OSError(errno.EFBIG, f"larger than {_LARGEST_FILE // 1024} KiB")  # noqa: TRY301
+        text = content.decode("utf-8-sig")
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         problems.append(Problem(path, 0, 0, f"can't be read: {reason}"))
         return

@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from metta_sandbox.errors import MachineError, SandboxError, StackError
+from metta_sandbox.homes import own_folder
 from metta_sandbox.interrupt import interruptible, uninterrupted
 from metta_sandbox.masking import hide
 from metta_sandbox.play.nodes import Nodes
@@ -207,7 +208,7 @@ def _require_room(engine: Engine) -> None:
 def _alone(progress: Progress) -> Iterator[None]:
     """Keep two from starting or stopping the standing stack at once."""
     path = standing.standing_folder().with_suffix(".lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    own_folder(path.parent)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)

@@ -37,15 +37,22 @@ def place(scenario: Scenario, file: Path, plan: StackPlan) -> None:
 
 
 def _ignoring(artifacts: Path) -> Callable[[str, list[str]], set[str]]:
-    """Leave behind what is listed, and the artifacts, wherever they are: they hold the copy."""
+    """Leave behind what is listed, what is no file, and the artifacts: they hold the copy."""
     listed = shutil.ignore_patterns(*LEFT_BEHIND)
     ours = {artifacts.resolve(), *artifacts.resolve().parents}
 
     def ignore(folder: str, names: list[str]) -> set[str]:
         here = Path(folder).resolve()
-        return {*listed(folder, names), *(name for name in names if here / name in ours)}
+        left = (name for name in names if here / name in ours or _is_special(here / name))
+        return {*listed(folder, names), *left}
 
     return ignore
+
+
+def _is_special(path: Path) -> bool:
+    """Tell whether a path is a pipe, a socket or a device: none of which can be copied."""
+    mode = path.lstat().st_mode
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
 
 
 def is_live(plan: StackPlan, base: str) -> bool:

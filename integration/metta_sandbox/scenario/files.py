@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from metta_sandbox.errors import InputError, Problem
 
 #: Bytes. Scenarios are a page long; parsing is slow enough that more is surely a mistake.
 LARGEST_FILE = 256 * 1024
 SUFFIXES = (".yaml", ".yml")
+#: How names begin of what is there to be extended only.
+_EXTENDED = ("_", ".")
+#: Files and folders below one that is searched for scenarios; more are no repository's.
+_MOST_ENTRIES = 100_000
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
 
 
 def find_own(folder: Path) -> list[Path]:
@@ -17,7 +32,11 @@ def find_own(folder: Path) -> list[Path]:
 
     A folder without any stands for itself, so that ``find`` says what is missing.
     """
-    own = sorted(file for file in folder.glob("*") if _is_played(file, folder))
+    own = sorted(
+        file
+        for file in folder.glob("*")
+        if file.suffix in SUFFIXES and not file.name.startswith(_EXTENDED)
+    )
     return own or [folder]
 
 
@@ -27,14 +46,15 @@ def find(paths: Iterable[Path]) -> list[Path]:
     In folders, names that begin with ``_`` or ``.`` are passed over: they are there to be extended.
 
     Raises:
-        InputError: A path doesn't exist, isn't YAML by its name, or a folder holds no scenario.
+        InputError: A path doesn't exist, isn't YAML by its name, or a folder holds no scenario, or
+            far too much to be searched.
 
     """
     found: list[Path] = []
     wrong: list[str] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if _is_played(file, path))
+            inside = sorted(file for file in _below(path) if file.suffix in SUFFIXES)
             found.extend(inside)
             if not inside:
                 wrong.append(f"{path}: no scenario files (*.yaml, *.yml) in this folder")
@@ -57,7 +77,7 @@ def read_text(path: Path) -> str:
 
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             content = file.read(LARGEST_FILE + 1)
     except (OSError, ValueError) as error:  # a path with a zero byte is a ValueError
         reason = getattr(error, "strerror", None) or error
@@ -74,9 +94,37 @@ def read_text(path: Path) -> str:
         raise _refusal(Problem(path, line, column, message)) from error
 
 
-def _is_played(file: Path, folder: Path) -> bool:
-    inside = file.relative_to(folder).parts
-    return file.suffix in SUFFIXES and not any(part.startswith(("_", ".")) for part in inside)
+def open_file(path: Path) -> BinaryIO:
+    """Open a file of the user's: a pipe would keep its reader waiting, a device might never end.
+
+    Raises:
+        OSError: It can't be opened, or is no file.
+        ValueError: The path can be none.
+
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+    if kind != stat.S_IFREG:
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, f"{_KINDS.get(kind, 'something else')}, not a file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """List the files in a folder and below it, but for those that are there to be extended.
+
+    Raises:
+        InputError: There are far too many.
+
+    """
+    entries = 0
+    for root, folders, files in os.walk(folder):
+        entries += len(folders) + len(files)
+        if entries > _MOST_ENTRIES:
+            message = f"{folder}: more than {_MOST_ENTRIES} files and folders, no repository"
+            raise InputError(message, "name scenario files, or the folders that hold some")
+        folders[:] = [name for name in folders if not name.startswith(_EXTENDED)]
+        yield from (Path(root, name) for name in files if not name.startswith(_EXTENDED))
 
 
 def _refusal(problem: Problem) -> InputError:

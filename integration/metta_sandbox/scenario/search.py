@@ -164,6 +164,7 @@ class Sweep(Part):
     name: str = Field(
         default="",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=128,
         description="What the control plane knows the sweep as. Default: the scenario's name.",
     )
     strategy: Literal["protein", "random", "grid"] = Field(

@@ -170,7 +170,7 @@ class _Builder:
             if not isinstance(key_node, ScalarNode):
                 self._refuse(key_node, "expected a plain word as a key")
                 continue
-            key = str(key_node.value)
+            key = self._text(key_node)
             if key in data:
                 self._refuse(key_node, f"{key} is given twice")
             data[key] = self.build(value_node, depth + 1)
@@ -186,11 +186,21 @@ class _Builder:
             return self._number(node, text, kind)
         if kind not in {"str", "timestamp", "merge", "value"}:
             self._refuse(node, f"expected no tag, not {str(node.tag).replace(_YAML, '!!')}")
-        return text
+        return self._text(node)
+
+    def _text(self, node: ScalarNode) -> str:
+        """Take a text, unless it could be no path, no variable and no word of a command."""
+        text = str(node.value)
+        if "\0" in text:
+            self._refuse(node, "expected text without a zero byte (\\0)")
+        return text.replace("\0", "")
 
     def _number(self, node: ScalarNode, text: str, kind: str) -> int | float:
         try:
             number = _to_number(text, kind) if len(text) <= _LONGEST_NUMBER else math.inf
+            float(number)
+        except OverflowError:  # a whole one of which nobody could make anything else
+            number = math.inf
         except ValueError:  # an explicit tag on a word: `!!int two`
             number = math.nan
         if isinstance(number, float) and not math.isfinite(number):

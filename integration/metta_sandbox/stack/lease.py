@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from platformdirs import user_state_path
 
+from metta_sandbox.homes import own_folder
 from metta_sandbox.stack.owners import Fate, Place, fate, here, start_time
 
 #: Labels on everything an engine makes for us.
@@ -107,12 +108,12 @@ def lease(
             stays for whoever comes next.
 
     Raises:
+        MachineError: Nothing can be written there.
         BlockingIOError: A live process holds a lease of the same run, or is removing what a dead
             one left behind.
 
     """
-    folder = folder or leases_folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = own_folder(folder or leases_folder())
     path = folder / f"{owner.run}.json"
     with ExitStack() as held:
         with _alone(folder):
@@ -155,11 +156,11 @@ def reap(remove: Callable[[str], None], folder: Path | None = None) -> list[str]
         The ids of those runs.
 
     Raises:
+        MachineError: Nothing can be written there.
         Exception: The first that ``remove`` raised, once all were tried.
 
     """
-    folder = folder or leases_folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = own_folder(folder or leases_folder())
     reaped = []
     failed: Exception | None = None
     with ExitStack() as held:

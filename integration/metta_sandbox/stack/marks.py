@@ -13,13 +13,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from metta_sandbox.errors import StackError
+from metta_sandbox.homes import own_folder
 from metta_sandbox.stack.credentials import remove_copies
 from metta_sandbox.stack.lease import Owner
 
 #: Carried by the processes of a stack: ``RUN/SCENARIO``.
 RUN_MARK = "METTA_STACK"
-#: Where runs have their folders. Found once, since a run's own temporary files lie in its folder.
-_TEMP = Path(tempfile.gettempdir())
+#: Characters of a temporary folder's path that leave room for those of sockets below a run's, of
+#: which the kernel takes 107: the agents', and those of a trainer's own workers.
+_LONGEST_TEMP = 16
+_SHORT_TEMP = Path("/tmp")  # noqa: S108 - what is made in there is the user's own
 #: Carried by what a run's own process starts, so that it is found when that one was killed.
 _CLIENT_MARK = "METTA_SANDBOX_RUN"
 #: Where a run's folder tells whose it is.
@@ -27,6 +30,16 @@ _OWNER = "owner.json"
 #: Seconds that processes get to end, at each step from patience to force.
 _END = 10.0
 _LOOK = 0.02
+
+
+def short_temp(temp: Path) -> Path:
+    """Choose where runs have their folders: a temporary folder, or ``/tmp`` if its path is long."""
+    usable = os.access(_SHORT_TEMP, os.W_OK | os.X_OK)
+    return _SHORT_TEMP if len(os.fsencode(temp)) > _LONGEST_TEMP and usable else temp
+
+
+#: Found once, since a run's own temporary files lie in its folder.
+_TEMP = short_temp(Path(tempfile.gettempdir()))
 
 
 def run_folder(run: str) -> Path:
@@ -39,9 +52,13 @@ def belonging_to(run: str) -> Iterator[None]:
     """Let what this process starts meanwhile, and all temporary files, be found as the run's.
 
     It starts clients of an engine, and pip; and W&B makes temporary folders when it is imported.
+
+    Raises:
+        MachineError: There can be no temporary files.
+
     """
     temp = run_folder(run) / "tmp"
-    temp.mkdir(parents=True, exist_ok=True)
+    own_folder(temp, "let TMPDIR be a folder that you can write to")
     owner = temp.with_name(_OWNER)
     owner.write_text(json.dumps(Owner(run).told()))
     before = {name: os.environ.get(name) for name in (_CLIENT_MARK, "TMPDIR")}

@@ -14,6 +14,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from metta_sandbox.errors import MachineError
+from metta_sandbox.homes import own_folder
 from metta_sandbox.image import overlay, wheelhouse
 from metta_sandbox.image.node_platform import NodePlatform
 from metta_sandbox.image.wheel_metadata import own_requirements
@@ -38,7 +39,7 @@ def find_python(progress: Progress) -> str:
     python, version = suitable_python()
     wheels, folder = _environment(version)
     ready = folder / "ready"
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    own_folder(folder.parent)
     with FileLock(f"{folder}.lock"):
         if not ready.exists():
             progress(f"making the nodes' environment, once: {folder}")

@@ -14,6 +14,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from metta_sandbox.errors import MachineError
+from metta_sandbox.homes import own_folder
 from metta_sandbox.image import overlay
 from metta_sandbox.image.node_platform import NodePlatform
 from metta_sandbox.image.pip_client import find_pip
@@ -80,7 +81,7 @@ def _environment(python: str, asked: list[str], contents: str, progress: Progres
     key = hashlib.sha256(parts.encode()).hexdigest()[:16]
     folder = Path(user_cache_path("metta-sandbox")) / "trainers" / key
     ready = folder / "ready"
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    own_folder(folder.parent)
     with FileLock(f"{folder}.lock"):
         if not ready.exists():
             progress(f"making the trainer's environment, once: {folder}")

@@ -17,7 +17,7 @@ from typing import Any, Coroutine, Dict, List, Optional, Set
 from metta_sandbox.node.agent.address import Address
 from metta_sandbox.node.agent.emitters import Channel, Emitters
 from metta_sandbox.node.agent.forward import Forwarder, Tail
-from metta_sandbox.node.agent.group import Group
+from metta_sandbox.node.agent.group import Group, findable
 from metta_sandbox.node.agent.injectors import Injectors
 from metta_sandbox.node.agent.memory import oom_kills
 from metta_sandbox.node.agent.notice import give_notice
@@ -316,7 +316,7 @@ class Agent:
         if name in self._groups and not self._groups[name].over.is_set():
             raise ValueError(f"group {name} is running")
         environ = {**os.environ, **args["env"], "METTA_EVENTS": self._local, "METTA_GROUP": name}
-        command, seed = args["command"], args.get("seed")
+        command, seed = findable(args["command"], environ), args.get("seed")
         if seed is not None:
             command = self._nursery.standing_for(command, environ, grow=seed == "own")
         group = Group(

@@ -13,6 +13,20 @@ from metta_sandbox.node.agent.processes import carrying, dying_with_this, kill_a
 _PATIENCE = 2.0
 
 
+def findable(command: List[str], environ: Mapping[str, str]) -> List[str]:
+    """Name a program by its path that the node's own PATH has, and that of its environment hasn't.
+
+    A scenario may set a PATH for its commands alone; what starts them is still found.
+    """
+    if os.sep in command[0] or environ.get("PATH") == os.environ.get("PATH"):
+        return command
+    import shutil  # noqa: PLC0415 - rarely needed, and an agent is to start soon
+
+    if shutil.which(command[0], path=environ.get("PATH")):
+        return command
+    return [shutil.which(command[0]) or command[0], *command[1:]]
+
+
 class Group:
     """A command running in a session of its own, with all that it starts.
 

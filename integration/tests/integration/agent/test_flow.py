@@ -254,3 +254,16 @@ def test_a_standing_stack_goes_from_one_harness_to_the_next(stack: SmallStack) -
     third.link.request("a", "stop", group="main", grace=5.0)
     assert third.wait("exit", node="a")["status"] == -signal.SIGTERM
     third.wait("lost", node="a")
+
+
+def test_what_starts_a_command_is_found_whatever_its_own_path(stack: SmallStack) -> None:
+    stack.hub()
+    stack.agent("a")
+    harness = stack.harness()
+    harness.wait("registered", node="a")
+    harness.start("a", "run", ["bash", "-c", "echo $PATH; ls"], PATH="/nowhere")
+    ended = harness.wait("exit", group="run")
+    assert ended["status"] == 127
+    said = harness.lines("run")
+    assert said[0] == "/nowhere"
+    assert "ls: " in said[1]

@@ -227,6 +227,27 @@ def test_what_does_not_exist_is_said_in_json(client: Client) -> None:
     assert client.request("DELETE", "/sweeps/s").json() == {"detail": "Method Not Allowed"}
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"name": "\\ud800"}',
+        b'{"name": "\xed\xa0\x80"}',
+        b'{"name": "x", "y": 1e999}',
+        b'{"name": "x", "y": -1e999}',
+        b'{"name": ' + b"9" * 5000 + b"}",
+        b"\xff\xfe\xff",
+        b"[" * 100_000,
+    ],
+)
+def test_what_cannot_be_given_back_is_refused(plane: Plane, body: bytes) -> None:
+    for kind in ("application/json", "text/plain", ""):
+        answer = plane.client.post("/stats/policies", content=body, headers={"Content-Type": kind})
+        assert answer.status_code == 422
+        assert answer.json()["detail"]
+    assert plane.client.get("/stats/policies").json() == []
+    assert [line["status"] for line in plane.transcript()] == [422, 422, 422, 200]
+
+
 def test_what_breaks_inside_is_a_recorded_500(
     plane: Plane, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

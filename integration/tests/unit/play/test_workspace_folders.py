@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,16 @@ def test_all_nodes_share_one_copy_without_what_belongs_to_this_machine(
         working_folder(one, plan, "/mnt/s3/train_dir", "sweep-worker")
         == "/mnt/s3/train_dir/workspace"
     )
+
+
+def test_what_is_no_file_is_left_behind(plan: StackPlan, file: Path) -> None:
+    os.mkfifo(file.parent / "mine" / "pipe")
+    place(scenario(folder="mine"), file, plan)
+
+    assert sorted(path.name for path in (plan.run_folder / "workspace").iterdir()) == [
+        "lib",
+        "train.py",
+    ]
 
 
 def test_artifacts_that_lie_in_the_folder_under_any_name_are_left_behind(

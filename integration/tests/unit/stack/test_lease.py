@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from metta_sandbox.errors import MachineError
 from metta_sandbox.stack.lease import LABEL, Owner, lease, leases_folder, reap
 
 Hold = Callable[[str], "subprocess.Popen[str]"]
@@ -71,6 +72,15 @@ def test_a_lease_tells_its_owner_and_goes_with_it(tmp_path: Path) -> None:
             "leases": owner.leases,
         }
     assert _names(tmp_path) == []
+
+
+def test_a_home_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    leases = tmp_path / "file" / "leases"
+    with pytest.raises(MachineError, match=r"nothing can be kept in .*: Not a directory"):
+        reap(_must_not, leases)
+    with pytest.raises(MachineError, match="HOME"), lease(Owner("run-1"), leases):
+        pass
 
 
 def test_labels_carry_run_kind_boot_pid_and_start_time() -> None:
