@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, field_validator
 
 from metta_sandbox.scenario.base import Fault, Part, misfit
+from metta_sandbox.scenario.units import Size
 
 #: What a container needs where it is. Nothing may be put over it, or over what it lies in.
 NEEDED = (
@@ -114,6 +115,23 @@ class Mount(Part):
         if message := misfit_of_target(value):
             raise ValueError(message)
         return value
+
+
+class Limits(Part):
+    """What one node may take of the machine it runs on."""
+
+    processes: int = Field(
+        default=4096, ge=64, le=2**22, description="Processes and threads. Containers only."
+    )
+    memory: Size | None = Field(
+        default=None,
+        ge=64 * 2**20,
+        description="Memory; what takes more is killed. Default: four fifths of the machine's. "
+        "Containers only.",
+    )
+    files: int = Field(
+        default=65536, ge=256, le=2**20, description="Open files of each of its processes."
+    )
 
 
 def misfit_of_target(target: str) -> str | None:

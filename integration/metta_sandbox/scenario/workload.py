@@ -16,6 +16,7 @@ from metta_sandbox.scenario.overrides import flatten, nearest, split_key
 from metta_sandbox.scenario.provision import (
     BuildOrFolder,
     Environment,
+    Limits,
     Mount,
     Requirements,
     doubled_targets,
@@ -267,6 +268,10 @@ class Workload(Part):
         default=2 * 2**30,
         ge=2**20,
         description="The size of a container's /dev/shm, through which data-loader workers talk.",
+    )
+    limits: Limits = Field(
+        default_factory=Limits,
+        description="What one node may take of the machine, so that it alone ends of it.",
     )
     setup: str = Field(
         default="",

@@ -19,6 +19,7 @@ from python_on_whales.exceptions import DockerException
 from ruamel.yaml import YAML
 
 from metta_sandbox.errors import StackError
+from metta_sandbox.homes import own_folder
 from metta_sandbox.image.image_context import REPOSITORY
 from metta_sandbox.image.node_image import Images, ImageSpec
 from metta_sandbox.interrupt import uninterrupted
@@ -39,6 +40,7 @@ from metta_sandbox.stack.ends import container_status, describe_end, last_words
 from metta_sandbox.stack.lease import LABEL, Owner
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.node_of import node_image
+from metta_sandbox.stack.provision import node_memory
 from metta_sandbox.stack.request import (
     AGENT,
     HUB,
@@ -205,9 +207,10 @@ class ComposeStack:
             project=self._project,
             image=image,
             user=f"{self._spec.user.uid}:{self._spec.user.gid}",
-            agent=install(self._agents),
+            agent=install(own_folder(self._agents)),
             labels=self._owner.labels(),
             credentials=credentials,
+            memory=node_memory(),
             keepers=None if seeded is None else Keepers(seeded, _PYTHON),
         )
 

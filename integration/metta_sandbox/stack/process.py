@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -274,6 +275,8 @@ class ProcessStack:
                 start_new_session=True,
                 pass_fds=descriptors,
             )
+        if host in self._plan.hosts:
+            _bound_files(self._processes[host].pid, self._plan.provision.limits.files)
 
     def _environment(self, host: str, env: Mapping[str, str]) -> dict[str, str]:
         home = self.folder / host
@@ -328,6 +331,15 @@ def seeded(run: str, python: str, nodes: int) -> Iterator[None]:
     finally:
         with uninterrupted():
             seeds.stop()
+
+
+def _bound_files(pid: int, most: int) -> None:
+    """Bound the open files of a process that has just begun, and of all that it starts."""
+    if sys.platform == "linux":
+        with suppress(ProcessLookupError):  # which its end will tell
+            own = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            most = most if own == resource.RLIM_INFINITY else min(most, own)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))
 
 
 def _short(name: str) -> str:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from metta_sandbox.image.build import Build
 from metta_sandbox.image.requirements import Required
+from metta_sandbox.scenario.provision import Limits
+
+#: Of a machine's memory, what one node may take.
+_SHARE = 0.8
+
+
+def node_memory() -> int:
+    """Say how many bytes a node may take of this machine where its scenario does not."""
+    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * _SHARE)
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,7 @@ class Provision:
         build: What the user's image is built from, or None.
         bundled_rollout: Whether our rollout must run on the nodes.
         mounts: What of this machine nodes see.
+        limits: What one node may take of the machine.
         shared_memory: The size of ``/dev/shm``, in bytes, where nodes are containers.
 
     """
@@ -38,6 +49,7 @@ class Provision:
     bundled_rollout: bool = True
     mounts: tuple[MountSpec, ...] = ()
     shared_memory: int = 2 * 2**30
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def takes_time(self) -> bool:

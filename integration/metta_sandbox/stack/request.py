@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metta_sandbox.scenario.names import API, WORKER
+from metta_sandbox.scenario.provision import Limits
 from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.credentials import Credential, tokens_of
 from metta_sandbox.stack.node_environment import NodeSpec, node_environment
@@ -76,6 +77,7 @@ class Placement:
         labels: Labels of everything that is made.
         subnet: The network's subnet, or None for one of the engine's choice.
         credentials: What nodes see under their home; copies, when the caller is root.
+        memory: Bytes that a node may take where a scenario does not say; None for no limit.
         nodes: What nodes are made of, if not of the image that hub and control plane are.
         keepers: What keeps the containers, if they are for several scenarios.
 
@@ -88,6 +90,7 @@ class Placement:
     labels: Mapping[str, str] = field(default_factory=dict)
     subnet: str | None = None
     credentials: tuple[Credential, ...] = ()
+    memory: int | None = None
     nodes: NodeImage | None = None
     keepers: Keepers | None = None
 
@@ -127,6 +130,7 @@ def compose_request(base: Mapping[str, Any], plan: StackPlan, place: Placement) 
             service["command"] = [program, "--standing", *rest]
     for rank, host in enumerate(plan.hosts):
         _make_node(services[host], rank, plan)
+        services[host] |= _limits(plan.provision.limits, place.memory)
         if place.nodes:
             _make_of(services[host], place.nodes, place.user)
         services[host]["volumes"] += [
@@ -220,6 +224,13 @@ def _make_node(service: dict[str, Any], rank: int, plan: StackPlan) -> None:
     if plan.hardware == "gpu":
         devices = [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]
         service["deploy"] = {"resources": {"reservations": {"devices": devices}}}
+
+
+def _limits(limits: Limits, memory: int | None) -> dict[str, Any]:
+    most = limits.memory or memory
+    # What would go on in swap space is to end as well.
+    bounded = {"mem_limit": most, "memswap_limit": most} if most else {}
+    return {"pids_limit": limits.processes, "ulimits": {"nofile": limits.files}, **bounded}
 
 
 def _make_side(

@@ -147,7 +147,8 @@ def needs_of(plan: StackPlan) -> Hashable:
     """Say what must be the same for two scenarios to take turns on nodes."""
     env = tuple(sorted(plan.env.items()))
     provision = plan.provision
-    return plan.hosts, plan.hardware, provision.shared_memory, provision.bundled_rollout, env
+    given = (provision.shared_memory, provision.limits, provision.bundled_rollout)
+    return plan.hosts, plan.hardware, given, env
 
 
 def folder_of(plan: StackPlan, number: int) -> Path:

@@ -12,6 +12,7 @@ else is in the way, nobody is served, and servers are started.
 
 import gc
 import os
+import resource
 import select
 import selectors
 import signal
@@ -267,6 +268,7 @@ class _Seed:
             for one in (self._listener, self._wake, self._woken, *others):
                 one.close()
             os.setsid()
+            resource.setrlimit(resource.RLIMIT_NOFILE, asked.message["files"])
             for number, stream in enumerate(asked.streams, 1):
                 os.dup2(stream, number)
                 os.close(stream)

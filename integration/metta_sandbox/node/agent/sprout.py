@@ -10,7 +10,7 @@ import sys
 from typing import Any, Dict, List, Mapping, NoReturn, Optional, Sequence, Tuple
 
 from metta_sandbox.node.agent.warm_client import about, send_with_output
-from metta_sandbox.node.agent.wire import own_environ, receive_one
+from metta_sandbox.node.agent.wire import own_bounds, own_environ, receive_one
 
 #: What trainers mostly import, and what torch imports on the first step of an optimizer.
 USUAL = (
@@ -160,6 +160,7 @@ def _have_forked(seed: str, listen: str, preload: List[str], interpreter: str) -
     request = {
         "type": "serve",
         "env": own_environ(),
+        "files": own_bounds(),
         "cwd": os.getcwd(),
         "listen": listen,
         "preload": preload,

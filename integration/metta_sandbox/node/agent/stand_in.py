@@ -28,7 +28,7 @@ from metta_sandbox.node.agent.sprout import (
     start_by_itself,
 )
 from metta_sandbox.node.agent.warm_client import send_with_output
-from metta_sandbox.node.agent.wire import encode, own_environ, receive_each
+from metta_sandbox.node.agent.wire import encode, own_bounds, own_environ, receive_each
 
 #: Seconds within which a seed that was started listens; it imports only then.
 _PATIENCE = 20.0
@@ -113,6 +113,7 @@ def stand_for(seed: str, command: List[str]) -> NoReturn:
     request = {
         "type": "run",
         "env": own_environ(),
+        "files": own_bounds(),
         "cwd": os.getcwd(),
         "interpreter": command[0],
         "program": program,

@@ -25,6 +25,13 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+def own_bounds() -> List[int]:
+    """Read how many files this process may have open: soft and hard."""
+    import resource  # noqa: PLC0415 - of those who speak over the wire, few ask
+
+    return list(resource.getrlimit(resource.RLIMIT_NOFILE))
+
+
 def own_environ() -> Dict[str, str]:
     """Give this process's environment so that ``native`` makes the same bytes of it anywhere.
 

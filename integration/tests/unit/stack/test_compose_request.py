@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from metta_sandbox.resources import compose_folder
 from metta_sandbox.scenario.names import node_host
+from metta_sandbox.scenario.provision import Limits
 from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.credentials import Credential
 from metta_sandbox.stack.provision import MountSpec, Provision
@@ -200,6 +201,23 @@ def test_what_a_scenario_mounts_is_seen_by_nodes_alone() -> None:
     for host in ("hub", "dummy-api"):
         assert "/data" not in targets(asked["services"][host])
     assert request()["services"]["sweep-master"]["shm_size"] == 2**31
+
+
+def test_what_a_node_may_take_is_bounded() -> None:
+    place = Placement("p", "image:tag", "7:8", Path("/agent.pyz"), memory=2**33)
+    given = Limits(processes=100, memory=2**30, files=1000)
+    for limits, processes, memory, files in (
+        (Limits(), 4096, 2**33, 65536),
+        (given, 100, 2**30, 1000),
+    ):
+        services = request(place=place, provision=Provision(limits=limits))["services"]
+        for host in ("sweep-master", "sweep-worker"):
+            assert services[host]["pids_limit"] == processes
+            assert services[host]["mem_limit"] == services[host]["memswap_limit"] == memory
+            assert services[host]["ulimits"] == {"nofile": files}
+        for host in ("hub", "dummy-api"):
+            assert services[host]["pids_limit"] == 512
+            assert "mem_limit" not in services[host]
 
 
 def test_only_nodes_are_made_of_an_image_of_the_users() -> None:
