@@ -18,6 +18,7 @@ from metta_sandbox.api.tokens import Tokens
 
 IdempotencyKey = Annotated[str | None, Header()]
 Named = Annotated[str, Field(min_length=1)]
+_MAY_BE_MISSING: dict[int | str, dict[str, Any]] = {404: {"description": "There is none."}}
 
 
 class SweepIn(BaseModel):
@@ -123,7 +124,7 @@ def _add_sweeps(app: FastAPI, store: Store) -> None:
         created, sweep_id = store.create_sweep(name, **sweep.model_dump())
         return {"created": created, "sweep_id": sweep_id}
 
-    @app.post("/sweeps/{name}/runs/next")
+    @app.post("/sweeps/{name}/runs/next", responses=_MAY_BE_MISSING)
     async def next_run(name: str, idempotency_key: IdempotencyKey = None) -> dict[str, str]:
         run = store.next_run(name, idempotency_key)
         if run is None:
@@ -143,25 +144,25 @@ def _add_stats(app: FastAPI, store: Store, kind: str, model: type[_Stats]) -> No
     async def listing() -> list[dict[str, Any]]:
         return store.records(kind)
 
-    @app.get(f"/stats/{kind}/{{record_id}}")
+    @app.get(f"/stats/{kind}/{{record_id}}", responses=_MAY_BE_MISSING)
     async def one(record_id: str) -> dict[str, Any]:
         return _found(store.record(kind, record_id), kind, record_id)
 
 
 def _add_epochs(app: FastAPI, store: Store) -> None:
-    @app.post("/stats/training-runs/{run_id}/epochs")
+    @app.post("/stats/training-runs/{run_id}/epochs", responses=_MAY_BE_MISSING)
     async def add(
         run_id: str, body: EpochIn, idempotency_key: IdempotencyKey = None
     ) -> dict[str, str]:
         _found(store.record("training-runs", run_id), "training-runs", run_id)
         return {"id": store.add("epochs", _json(body), run_id, idempotency_key)}
 
-    @app.get("/stats/training-runs/{run_id}/epochs")
+    @app.get("/stats/training-runs/{run_id}/epochs", responses=_MAY_BE_MISSING)
     async def listing(run_id: str) -> list[dict[str, Any]]:
         _found(store.record("training-runs", run_id), "training-runs", run_id)
         return store.records("epochs", run_id)
 
-    @app.get("/stats/training-runs/{run_id}/epochs/{epoch_id}")
+    @app.get("/stats/training-runs/{run_id}/epochs/{epoch_id}", responses=_MAY_BE_MISSING)
     async def one(run_id: str, epoch_id: str) -> dict[str, Any]:
         return _found(store.record("epochs", epoch_id, run_id), "epochs", epoch_id)
 
