@@ -172,7 +172,7 @@ def nightly(session: nox.Session) -> None:
     failed = []
     for words in commands:
         try:
-            session.run(*words, env={"WANDB_MODE": "offline"})
+            session.run(*words, env={"WANDB_MODE": "offline", "MUTANTS_SEED": seed})
         except CommandFailed:
             failed.append(" ".join(words))
     if failed:

@@ -17,6 +17,7 @@ from metta_sandbox.interrupt import HEARD, INTERRUPTED
 from metta_sandbox.masking import hide, masked
 
 if TYPE_CHECKING:
+    from metta_sandbox.scenario.untrusted import Untrusted as Bounds
     from metta_sandbox.stack.standing import Record
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+
 Paths = Annotated[list[Path] | None, typer.Argument(help="Scenario files or folders.")]
 Engine = Annotated[str, typer.Option(help="auto, compose or process (local processes, no Docker).")]
 Artifacts = Annotated[Path, typer.Option(help="Where artifacts go.")]
@@ -36,6 +38,8 @@ Artifacts = Annotated[Path, typer.Option(help="Where artifacts go.")]
 def _is_no_home(folder: Path | None) -> Path | None:
     from metta_sandbox.scenario.keys import WAY_OUT, holds_keys  # noqa: PLC0415 - see below
 
+    if folder and not folder.is_dir():  # Click lets a named pipe pass
+        raise InputError(f"--source {folder}: is no folder")
     if folder and holds_keys(folder):
         raise InputError(f"--source {folder}: may hold keys", WAY_OUT)
     return folder
@@ -73,6 +77,16 @@ Secrets = Annotated[
         help="Give nodes a variable that is masked everywhere; its value is the environment's.",
     ),
 ]
+Untrusted = Annotated[
+    bool,
+    typer.Option(
+        "--untrusted", help="Refuse what a stranger's scenario files may not ask of this machine."
+    ),
+]
+AllowEnv = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="A variable whose value files may have with --untrusted."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
@@ -108,6 +122,8 @@ def run(
     native_stacks: Annotated[
         bool, typer.Option("--native-stacks", help="Let autopsies read calls of C and C++, too.")
     ] = False,
+    untrusted: Untrusted = False,
+    allow_env: AllowEnv = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -119,6 +135,9 @@ def run(
     from metta_sandbox.scenario.files import find_own  # noqa: PLC0415
     from metta_sandbox.scenario.loading import read_settings  # noqa: PLC0415
 
+    bounds = _bounds(untrusted=untrusted, allow_env=allow_env)
+    if bounds and (credentials or source):
+        raise InputError("--untrusted: expected no --credentials and no --source beside it")
     options = Options(
         paths=tuple(paths or find_own(Path("scenarios"))),
         settings=read_settings(settings or ()),
@@ -133,6 +152,7 @@ def run(
         fresh=fresh,
         keep_nodes=keep_nodes,
         native_stacks=native_stacks,
+        untrusted=bounds,
         ci=playing.in_ci(),
     )
     with make_reporter(quiet=quiet, verbose=verbose) as reporter:
@@ -318,15 +338,24 @@ def init(
 
 
 @app.command()
-def validate(paths: Paths = None, settings: Settings = None) -> None:
+def validate(
+    paths: Paths = None,
+    settings: Settings = None,
+    untrusted: Untrusted = False,
+    allow_env: AllowEnv = None,
+) -> None:
     """Check scenario files without starting anything."""
-    from metta_sandbox.play.brought import require_folders  # noqa: PLC0415
+    from metta_sandbox.play.brought import require_folders, require_known  # noqa: PLC0415
     from metta_sandbox.scenario.loading import load_files, read_settings  # noqa: PLC0415
     from metta_sandbox.scenario.needs import needs  # noqa: PLC0415
 
     given = read_settings(settings or ())
-    files = load_files(paths or [Path("scenarios")], given, typer.echo)
-    require_folders((file.path, scenario) for file in files for scenario in file.scenarios)
+    bounds = _bounds(untrusted=untrusted, allow_env=allow_env)
+    files = load_files(paths or [Path("scenarios")], given, typer.echo, bounds)
+    scenarios = [(file.path, scenario) for file in files for scenario in file.scenarios]
+    require_folders(scenarios)
+    if bounds:
+        require_known(scenarios, bounds)
     for file in files:
         ids = [scenario.id for scenario in file.scenarios]
         if file.scenarios[0].cell is None:
@@ -388,6 +417,16 @@ def _standing() -> Record:
     if there is None:
         raise InputError("no standing stack is up", "metta-sandbox up   (or: nox -s up)")
     return there
+
+
+def _bounds(*, untrusted: bool, allow_env: list[str] | None) -> Bounds | None:
+    """Say what files may ask for, if they are a stranger's."""
+    from metta_sandbox.scenario.untrusted import Untrusted as Bounds  # noqa: PLC0415
+    from metta_sandbox.stack.provision import node_memory  # noqa: PLC0415
+
+    if allow_env and not untrusted:
+        raise InputError("--allow-env: expected --untrusted beside it; without it, all may be read")
+    return Bounds.here(node_memory(), allow_env or ()) if untrusted else None
 
 
 def _engine(name: str) -> str:

@@ -15,6 +15,7 @@ from metta_sandbox.scenario.loading import find_place
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.problems import Location, dotted
 from metta_sandbox.scenario.search import LATEST
+from metta_sandbox.scenario.untrusted import Untrusted, misfit_of_package
 from metta_sandbox.stack.provision import MountSpec, Provision
 
 #: Why a folder, or a file, is refused that nodes or artifacts would get a copy of.
@@ -43,6 +44,26 @@ def require_folders(scenarios: Iterable[tuple[Path, Scenario]]) -> None:
     if problems:
         hint = "paths are from the file that names them"
         raise InputError("files are missing or wrong", hint, tuple(dict.fromkeys(problems)))
+
+
+def require_known(scenarios: Iterable[tuple[Path, Scenario]], untrusted: Untrusted) -> None:
+    """Make sure that what a stranger's scenarios require comes from an index, as they tell it.
+
+    Raises:
+        InputError: Something does not; all of it is named.
+
+    """
+    problems: list[Problem] = []
+    for file, scenario in scenarios:
+        for each in provision(scenario, file).requirements:
+            reason = misfit_of_package(each.text)
+            if not untrusted.admits(each.file):
+                reason = f"is not in {untrusted.repository}"
+            if reason:
+                said = f"--untrusted: {reason}"
+                problems.append(Problem(each.file, each.line, each.column, said))
+    if problems:
+        raise InputError("packages are refused", problems=tuple(dict.fromkeys(problems)))
 
 
 def _problem(scenario: Scenario, file: Path, keys: Location, message: str) -> Problem:
@@ -140,6 +161,7 @@ def provision(
             for mount in workload.mounts
         ),
         shared_memory=workload.shared_memory,
+        limits=workload.limits,
     )
 
 

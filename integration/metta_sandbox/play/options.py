@@ -11,6 +11,7 @@ from metta_sandbox.play.schedule import Room, cores, fitting_jobs, free_memory
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.scenario.untrusted import Untrusted
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Options:
         fresh: Whether each scenario's stack comes up when the one before has gone, and no sooner.
         keep_nodes: Whether containers stay for scenarios of the same needs, but with ``fresh``.
         native_stacks: Whether autopsies read calls of C and C++, too.
+        untrusted: What the files may say, if they are a stranger's, whose nodes are containers.
         ci: Whether this is a CI job.
 
     """
@@ -54,6 +56,7 @@ class Options:
     fresh: bool = False
     keep_nodes: bool = True
     native_stacks: bool = False
+    untrusted: Untrusted | None = None
     ci: bool = False
 
 

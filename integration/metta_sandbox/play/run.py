@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from metta_sandbox.errors import SandboxError, StackError
+from metta_sandbox.errors import MachineError, SandboxError, StackError
 from metta_sandbox.interrupt import INTERRUPTED, Interrupted, interruptible, uninterrupted
 from metta_sandbox.play.apart import why_apart
-from metta_sandbox.play.brought import provision, require_folders
+from metta_sandbox.play.brought import provision, require_folders, require_known
 from metta_sandbox.play.cleaning import clean
 from metta_sandbox.play.course import Played, Setting
 from metta_sandbox.play.options import Options, chosen, room_of
@@ -238,9 +238,13 @@ def run(options: Options, reporter: Reporter) -> int:
     """
     try:
         with interruptible():
-            loaded = options.given or load_all(options.paths, options.settings, reporter.warn)
+            loaded = options.given or load_all(
+                options.paths, options.settings, reporter.warn, options.untrusted
+            )
             scenarios = chosen(loaded, options)
             require_folders(scenarios)
+            if options.untrusted:
+                require_known(scenarios, options.untrusted)
             require_secrets(scenarios, options.secrets)
             with opened(options, reporter) as current:
                 current.prepare(scenarios)
@@ -300,6 +304,9 @@ def _staged(current: Run, options: Options) -> Iterator[None]:
     if engine is None:
         engine = choose(options.engine, ci=options.ci, notice=reporter.warn)
     current.engine = engine
+    if options.untrusted and engine.name != "compose":
+        message = f"--untrusted needs containers, not the engine {engine.name}"
+        raise MachineError(message, "metta-sandbox doctor says what Docker lacks here")
     try:
         clean(engine, reporter.step)
     except StackError as error:

@@ -14,6 +14,7 @@ from metta_sandbox.scenario.extends import inherit
 from metta_sandbox.scenario.matrix import Axis, Matrix, read_matrix
 from metta_sandbox.scenario.nodes import entry, without
 from metta_sandbox.scenario.tree import Document, Fault, document_of, place_of
+from metta_sandbox.scenario.untrusted import Untrusted
 from metta_sandbox.scenario.variables import Scope, Substitution, declare, sensitive, unused
 
 
@@ -38,7 +39,11 @@ class Expansion:
 
 
 def expand(
-    root: MappingNode, path: Path, given: Mapping[str, str], environ: Mapping[str, str]
+    root: MappingNode,
+    path: Path,
+    given: Mapping[str, str],
+    environ: Mapping[str, str],
+    untrusted: Untrusted | None = None,
 ) -> Expansion:
     """Work in what a file extends, its matrix and its variables.
 
@@ -47,15 +52,18 @@ def expand(
         path: Where it is; what it extends is looked for from there.
         given: Variables that the command line sets.
         environ: Where variables may have their values from.
+        untrusted: What the files may say, if they are a stranger's.
 
     Raises:
         UnreadableError: It becomes too large.
 
     """
-    lineage = inherit(root, path)
+    lineage = inherit(root, path, untrusted)
     said = _value(lineage.root, "variables")
-    scope = declare(said, given, environ, sensitive(lineage.root))
+    variables = untrusted.environ(environ) if untrusted else environ
+    scope = declare(said, given, variables, sensitive(lineage.root))
     faults = [*lineage.faults, *scope.faults, *unused(said, lineage.parts)]
+    refused = [fault for part in lineage.parts if untrusted for fault in untrusted.refused(part)]
     substitution = Substitution(scope)
     matrix = read_matrix(_value(lineage.root, "matrix"), scope.names, substitution.replace)
     faults += [*substitution.faults, *matrix.faults]
@@ -72,7 +80,7 @@ def expand(
         faults += wrong
         cells.append(_named(document, shown, name, matrix, combination))
     # Without a file it extends, nobody knows what this one may refer to.
-    told = tuple(faults) if lineage.whole else lineage.faults
+    told = (*(faults if lineage.whole else lineage.faults), *refused)
     return Expansion(tuple(cells), scope.names, told, lineage.whole, scope.secrets)
 
 

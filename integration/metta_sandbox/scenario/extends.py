@@ -25,6 +25,7 @@ from metta_sandbox.scenario.nodes import (
 )
 from metta_sandbox.scenario.search import LATEST, LEAF
 from metta_sandbox.scenario.tree import Fault, Place, UnreadableError, place_of, read
+from metta_sandbox.scenario.untrusted import Untrusted
 
 #: Files in a row, each of which extends the next.
 MOST_FILES = 8
@@ -61,16 +62,17 @@ class Lineage:
     whole: bool = True
 
 
-def inherit(root: MappingNode, path: Path) -> Lineage:
+def inherit(root: MappingNode, path: Path, untrusted: Untrusted | None = None) -> Lineage:
     """Join a file with those it extends, whose paths are relative to the file that names them.
 
-    Mappings are merged, lists and all else replace; ``null`` takes away what was said before.
+    Mappings are merged, lists and all else replace; ``null`` takes away what was said before. What
+    a stranger may not name is not read.
     """
     parts, faults, trail = [root], [], [path]
     complete = True
     while found := entry(parts[-1], "extends"):
         try:
-            base, wrong = _read_base(found[1], trail)
+            base, wrong = _read_base(found[1], trail, untrusted)
         except UnreadableError as error:
             faults.append(error.fault)
             complete = False
@@ -83,7 +85,9 @@ def inherit(root: MappingNode, path: Path) -> Lineage:
     return Lineage(whole, tuple(parts), tuple(faults), complete)
 
 
-def _read_base(named: Node, trail: list[Path]) -> tuple[MappingNode, tuple[Fault, ...]]:
+def _read_base(
+    named: Node, trail: list[Path], untrusted: Untrusted | None
+) -> tuple[MappingNode, tuple[Fault, ...]]:
     if not isinstance(named.value, str) or not named.value or is_null(named):
         raise _fault(named, "expected the path of a scenario file")
     path = trail[-1].parent / named.value
@@ -92,6 +96,8 @@ def _read_base(named: Node, trail: list[Path]) -> tuple[MappingNode, tuple[Fault
         raise _fault(named, f"a file can't extend itself: {chain}")
     if len(trail) == MOST_FILES:
         raise _fault(named, f"more than {MOST_FILES} files, each of which extends the next")
+    if untrusted and not untrusted.admits(path):
+        raise _fault(named, untrusted.outside(named.value))
     if holds_keys(path):
         raise _fault(named, f"{path} may hold keys, and is no scenario to extend")
     trail.append(path)

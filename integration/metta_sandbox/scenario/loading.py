@@ -26,6 +26,7 @@ from metta_sandbox.scenario.problems import describe
 from metta_sandbox.scenario.search import flatten_parameters
 from metta_sandbox.scenario.shape import is_meant
 from metta_sandbox.scenario.tree import Document, Place, UnreadableError, read
+from metta_sandbox.scenario.untrusted import Untrusted
 from metta_sandbox.scenario.workload import command_key
 from metta_sandbox.words import many
 
@@ -77,13 +78,19 @@ def parse(text: str, path: Path) -> Scenario:
     return scenarios[0]
 
 
-def parse_file(text: str, path: Path, given: Mapping[str, str] = _NOTHING) -> ScenarioFile:
+def parse_file(
+    text: str,
+    path: Path,
+    given: Mapping[str, str] = _NOTHING,
+    untrusted: Untrusted | None = None,
+) -> ScenarioFile:
     """Read all scenarios of a text.
 
     Args:
         text: The content of a file.
         path: Where it came from, for the messages, and for what it extends.
         given: Variables that the command line sets; those of other files are passed over.
+        untrusted: What the files may say, if they are a stranger's.
 
     Raises:
         InputError: It says something wrong; every problem is listed.
@@ -96,7 +103,7 @@ def parse_file(text: str, path: Path, given: Mapping[str, str] = _NOTHING) -> Sc
             nothing = "the file is empty; a scenario has a name"
             said = nothing if document.data is None else "expected a mapping, as in `name: basic`"
             raise _refusal(path, [*found, (Place(1, 1), said)])
-        expansion = expand(document.root, path, given, os.environ)
+        expansion = expand(document.root, path, given, os.environ, untrusted)
     except UnreadableError as error:
         raise _refusal(path, [(error.fault.place, error.fault.message)]) from error
     found.extend((fault.place, fault.message) for fault in expansion.faults)
@@ -113,11 +120,20 @@ def parse_file(text: str, path: Path, given: Mapping[str, str] = _NOTHING) -> Sc
             kept = [each for each in describe(Scenario, sure, cell) if each[0] not in told]
             parameters = _unknown_parameters(cell) if expansion.whole else ()
             for each in {*kept, *parameters}:
-                wrong.setdefault(each, []).append(str(cell.data.get("cell", {}).get("id", "")))
+                wrong.setdefault(each, []).append(_cell_id(cell))
+        if untrusted:
+            for each in untrusted.refusals(cell, path):
+                wrong.setdefault(each, []).append(_cell_id(cell))
     found.extend(_with_cells(wrong, len(expansion.cells)))
     if found:
         raise _refusal(path, found)
     return ScenarioFile(path, tuple(scenarios), expansion.variables)
+
+
+def _cell_id(document: Document) -> str:
+    """Say which cell of a matrix a document is; in its place, a file may say anything."""
+    cell = document.data.get("cell")
+    return str(cell.get("id", "")) if isinstance(cell, dict) else ""
 
 
 def _with_cells(
@@ -144,7 +160,7 @@ def find_place(path: Path, keys: Sequence[str | int], cell: Cell | None = None) 
         cells = expand(root, path, {}, os.environ).cells if isinstance(root, MappingNode) else ()
     except (InputError, UnreadableError):
         cells = ()
-    told = [one for one in cells if cell and one.data.get("cell", {}).get("id") == cell.id]
+    told = [one for one in cells if cell and _cell_id(one) == cell.id]
     found = [*told, *cells]
     return found[0].locate(keys) if found else Place(0, 0, str(path))
 
@@ -157,6 +173,7 @@ def load_files(
     paths: Iterable[Path],
     given: Mapping[str, str] = _NOTHING,
     tell: Callable[[str], None] = _silently,
+    untrusted: Untrusted | None = None,
 ) -> tuple[ScenarioFile, ...]:
     """Read all scenario files among files and folders.
 
@@ -165,6 +182,7 @@ def load_files(
             out; a file that is named must be one.
         given: Variables that the command line sets, each one of at least one file.
         tell: Gets a line for each file that is left out.
+        untrusted: What the files may say, if they are a stranger's.
 
     Raises:
         InputError: Any of them is wrong (every problem of every file is listed), two scenarios
@@ -178,8 +196,8 @@ def load_files(
     for path in find(paths):
         text = ""
         try:
-            text = read_text(path)
-            files.append(parse_file(text, path, given))
+            text = _text(path, untrusted)
+            files.append(parse_file(text, path, given, untrusted))
         except InputError as error:
             if text and path not in paths and not is_meant(text):
                 left_out.append(path)
@@ -204,13 +222,20 @@ def load_files(
     return tuple(files)
 
 
+def _text(path: Path, untrusted: Untrusted | None) -> str:
+    if untrusted:
+        untrusted.require(path)
+    return read_text(path)
+
+
 def load_all(
     paths: Iterable[Path],
     given: Mapping[str, str] = _NOTHING,
     tell: Callable[[str], None] = _silently,
+    untrusted: Untrusted | None = None,
 ) -> list[tuple[Path, Scenario]]:
     """Read the scenarios of all files, each with its file; see ``load_files``."""
-    files = load_files(paths, given, tell)
+    files = load_files(paths, given, tell, untrusted)
     return [(file.path, scenario) for file in files for scenario in file.scenarios]
 
 

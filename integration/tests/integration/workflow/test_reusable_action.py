@@ -46,7 +46,9 @@ class Job:
     workspace: Path
     temp: Path
 
-    def execute(self, name: str, given: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    def execute(
+        self, name: str, given: Mapping[str, str], event: str = "push", head: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         """Execute a step with bash, with the environment and the options that GitHub gives it."""
         step = steps()[name]
         assert step["shell"] == "bash"
@@ -54,6 +56,7 @@ class Job:
         assert set(given) <= set(known)
         values = {f"inputs.{key}": value for key, value in {**known, **given}.items()}
         values["github.action_path"] = str(ACTION.parent)
+        values["github.event.pull_request.head.repo.full_name"] = head
 
         def evaluate(text: str) -> str:
             return re.sub(r"\$\{\{ (.+?) \}\}", lambda found: values[found[1]], text)
@@ -68,6 +71,8 @@ class Job:
                 **{key: evaluate(text) for key, text in step["env"].items()},
                 "CI": "true",
                 "GITHUB_ACTIONS": "true",
+                "GITHUB_EVENT_NAME": event,
+                "GITHUB_REPOSITORY": "we/ours",
                 "GITHUB_OUTPUT": str(self.temp / "output"),
                 "GITHUB_STEP_SUMMARY": str(self.temp / "summary"),
                 "GITHUB_WORKSPACE": str(self.workspace),
@@ -181,6 +186,32 @@ def test_what_is_given_is_never_taken_for_a_command(job: Job) -> None:
     assert evil in said.stdout
     assert not list(job.artifacts.iterdir()), "nothing is there to be uploaded"
     assert not list(job.workspace.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("event", "head", "untrusted", "status"),
+    [
+        ("pull_request", "they/ours", "auto", 3),
+        ("pull_request", "", "auto", 3),
+        ("push", "", "true", 3),
+        ("pull_request", "we/ours", "auto", 2),
+        ("pull_request", "they/ours", "false", 2),
+        ("pull_request_target", "we/ours", "false", 2),
+    ],
+)
+def test_files_of_a_fork_are_a_strangers(
+    job: Job, event: str, head: str, untrusted: str, status: int
+) -> None:
+    # Nothing is played: a stranger's needs containers, and another's is not there.
+    (job.workspace / "x.yaml").write_text("version: 1\nname: x\n")
+    scenarios = "x.yaml" if status == 3 else "none.yaml"
+    given = {"scenarios": scenarios, "engine": "process", "untrusted": untrusted}
+
+    said = job.execute("Play", given, event, head)
+
+    assert said.returncode == status, said.stdout
+    assert ("--untrusted needs containers" in said.stdout) == (status == 3)
+    assert ("hands this repository's secrets" in said.stdout) == (event == "pull_request_target")
 
 
 def test_inputs_reach_commands_by_their_environment_alone() -> None:

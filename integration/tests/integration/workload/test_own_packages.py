@@ -1,4 +1,4 @@
-"""Requirements, images, builds and mounts of people's own, on real nodes."""
+"""Requirements, images, builds, mounts and limits of people's own, on real nodes."""
 
 from __future__ import annotations
 
@@ -237,3 +237,44 @@ def test_requirements_reach_containers_through_an_image_that_is_built_once(
     assert (first.status, second.status) == (0, 0), first.text + second.text
     assert "from my own package" in second.read("trials/x.r.1/rank-0.log")
     assert "image: building" not in second.text
+
+
+def test_a_local_process_has_a_path_and_a_bound_of_its_own_wherever_temporary_files_are(
+    play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ("long" * 20)).mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / ("long" * 20)))
+
+    workload = {
+        "env": {"PATH": "/nowhere"},
+        "limits": {"files": 1000},
+        "setup": "exit 0",
+        "run": "ulimit -n -H; echo $PATH; ls || true",
+    }
+    done = play("process", workload=workload)
+
+    assert done.status == 0, done.text
+    log = done.read("logs/sweep-master.log")
+    assert "1000\n/nowhere\n" in log
+    assert "ls: " in log
+
+
+@pytest.mark.slow
+def test_what_takes_too_much_ends_its_own_node_alone(base: str, play: Play) -> None:
+    assert base
+    # Children that sleep: what a fork bomb is, but for the work.
+    bomb = "import os, time\nwhile True:\n    os.fork() or time.sleep(600)"
+    run = (
+        "ulimit -n -H\n"
+        "python3 -c 'b\"x\" * 2**30' || echo memory: $?\n"
+        f'python3 -c "{bomb}" || echo processes: $?\n'
+    )
+    limits = {"processes": 100, "memory": "300MiB", "files": 1000}
+
+    done = play("compose", nodes=2, workload={"limits": limits, "run": run})
+
+    assert done.status == 0, done.text
+    for host in ("sweep-master", "sweep-worker"):
+        log = done.read(f"logs/{host}.log")
+        for line in ("1000", "memory: 137", "Resource temporarily unavailable", "processes: 1"):
+            assert line in log

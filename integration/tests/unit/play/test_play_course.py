@@ -18,6 +18,7 @@ from metta_sandbox.report.artifacts import create_run_folder
 from metta_sandbox.report.console import Reporter
 from metta_sandbox.scenario.loading import load, parse
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.untrusted import Untrusted
 from metta_sandbox.stack.lease import Owner
 
 FILE = Path("scenarios/basic.yaml")
@@ -157,6 +158,22 @@ def test_results_are_written_also_when_nothing_could_start(
     assert (written.verdict, written.reason, written.scenarios) == ("error", str(error), ())
     assert (tmp_path / "latest" / "environment.json").exists()
     assert not list((tmp_path / "latest").glob(".*"))
+
+
+def test_a_strangers_scenarios_are_played_in_containers_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine()
+    engine.name = "process"
+    monkeypatch.setattr(running, "choose", lambda *_, **__: engine)
+    stranger = Untrusted(Path("/"), memory=2**33)
+    options = running.Options(paths=(FILE,), artifacts=tmp_path, untrusted=stranger)
+
+    with pytest.raises(MachineError, match="needs containers") as caught:
+        running.run(options, Reporter(quiet=True))
+
+    assert caught.value.exit_status == 3
+    assert engine.log == []
 
 
 def test_what_an_unfinished_run_left_is_removed(

@@ -146,7 +146,7 @@ def test_everything_that_is_missing_or_wrong_is_told_at_once(file: Path, tmp_pat
     assert [str(problem).removeprefix(f"{tmp_path}/") for problem in caught.value.problems] == [
         f"x.yaml: workload.requirements: {tmp_path}/none.txt is no file",
         f"x.yaml: workload.mounts[0].source: {tmp_path}/gone is not there",
-        "r.txt:2:1: -e .: a package of yours goes into workload.folder, not among requirements",
+        "r.txt:2:1: a package of yours goes into workload.folder, not among requirements",
         f"x.yaml: workload.build: {tmp_path}/image/Dockerfile is no file",
     ]
 
