@@ -12,6 +12,7 @@ from typing import Protocol
 from metta_sandbox.errors import StackError
 from metta_sandbox.stack.base import Stack, StackPlan
 from metta_sandbox.stack.ends import container_status, describe_end
+from metta_sandbox.stack.marks import variables
 from metta_sandbox.stack.request import container_name
 
 #: What a node does, in words.
@@ -137,7 +138,7 @@ class ProcessPower:
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                if wanted <= set((entry / "environ").read_bytes().split(b"\0")):
+                if wanted <= set(variables(entry)):
                     started = int((entry / "stat").read_bytes().rpartition(b")")[2].split()[19])
                     found.append((started, int(entry.name)))
         return [pid for _, pid in sorted(found)]

@@ -14,7 +14,9 @@ from typing import IO, Any
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.interrupt import heed
+from metta_sandbox.node.agent.guests import HARNESS
 from metta_sandbox.node.agent.wire import LineReader, decode, encode
+from metta_sandbox.stack.pulse import HUB, RELAY, Pulse
 
 Message = dict[str, Any]
 
@@ -38,10 +40,11 @@ class HubLink:
 
     Args:
         command: Starts the relay, for instance ``docker exec -i … relay``.
+        key: Proves to the hub that this is the harness, where addresses don't.
 
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], key: str = "") -> None:
         # In a session of its own, so that Ctrl-C at the terminal does not cut the line under us.
         self._relay = subprocess.Popen(
             list(command),
@@ -61,6 +64,11 @@ class HubLink:
         self._closing = False
         self._gone = False
         self._refusal = ""
+        self._pulse = Pulse()
+        # Kept from reading by whoever does not take in what was read.
+        self._blocked = False
+        with contextlib.suppress(OSError):  # it has ended, which the reader sees
+            self._send(encode({"type": HARNESS, "key": key}))
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -68,12 +76,14 @@ class HubLink:
         """Return the next message of a node, or None when none came for ``timeout`` seconds.
 
         The message has a ``type``: ``registered``, ``lost``, ``event``, ``lines``, ``exit``,
-        ``rank-started``, ``rank-exited``; or ``gone`` when the hub is no longer there.
+        ``rank-started``, ``rank-exited``, ``turned-away``, ``still``; or ``gone`` when the hub is
+        no longer there.
         """
         deadline = time.monotonic() + timeout
         with self._changed:
             while not self._messages:
                 heed()
+                self._feel()
                 left = deadline - time.monotonic()
                 if left <= 0:
                     break
@@ -125,10 +135,12 @@ class HubLink:
 
         """
         try:
-            answer = _get(reply, patience)
+            answer = self._get(reply, patience)
         except queue.Empty:
             self._forget(reply)
             raise StackError(f"{node} did not answer {verb!r} within {patience:g} s") from None
+        if answer.get("lost"):
+            raise StackError(answer["error"])
         if not answer["ok"] and (answer.get("gone") or answer["error"] == _GONE):
             raise StackError(f"{node} is gone: nothing answers on it any more")
         if not answer["ok"]:
@@ -149,6 +161,38 @@ class HubLink:
         self._reader.join(timeout=5)
         for pipe in (self._relay.stdout, self._relay.stderr):
             self._pipe(pipe).close()
+
+    def _get(self, reply: queue.Queue[Message], patience: float) -> Message:
+        """Wait for an answer, and for Ctrl-C.
+
+        Raises:
+            queue.Empty: None came in time.
+
+        """
+        deadline = time.monotonic() + patience
+        while True:
+            heed()
+            with self._changed:
+                self._feel()
+            left = deadline - time.monotonic()
+            try:
+                return reply.get(timeout=max(0.0, min(left, _HEED)))
+            except queue.Empty:
+                if left <= _HEED:
+                    raise
+
+    def _feel(self) -> None:
+        """End a connection of which a part stands still."""
+        if not (self._gone or self._closing or self._blocked) and (reason := self._pulse.look()):
+            self._lose(reason, still=True)
+            # Its other end may be as still; whoever closes it does not wait for that.
+            self._relay.kill()
+
+    def _lose(self, reason: str, *, still: bool = False) -> None:
+        self._gone = True
+        self._fail(None, f"the connection to the stack is gone: {reason}", lost=True)
+        self._messages.append((0, {"type": "gone", "reason": reason, "still": still}))
+        self._changed.notify_all()
 
     @staticmethod
     def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
@@ -176,21 +220,27 @@ class HubLink:
             while data := stdout.read(_CHUNK):
                 for line in reader.feed(data):
                     self._take(decode(line), len(line))
-        except (LookupError, OSError, ValueError) as error:
+        except (LookupError, OSError, TypeError, ValueError) as error:
             reason = f"the hub speaks nonsense: {error!r}"
             self._relay.kill()
         reason = reason or self._refusal or self._last_words()
         with self._changed:
-            self._gone = True
-            self._fail(None, "the connection to the stack is gone")
-            self._messages.append((0, {"type": "gone", "reason": reason}))
-            self._changed.notify_all()
+            if not self._gone:
+                self._lose(reason)
 
     def _take(self, message: Message, size: int) -> None:
+        kind = message["type"]
+        if kind == "ping":
+            self._send(encode({"type": "pong"}))
         with self._changed:
-            if message["type"] == "reply":
-                _, reply = self._replies.pop(message["id"], ("", None))
-                if reply is not None:
+            self._pulse.hear(RELAY if kind == "relayed" else HUB)
+            if kind in {"beat", "ping", "relayed"}:
+                return
+            if kind == "reply":
+                asked, reply = self._replies.get(message["id"], ("", None))
+                # A node answers what it was asked itself.
+                if reply is not None and asked == message["node"]:
+                    del self._replies[message["id"]]
                     reply.put(message)
                 return
             if message["type"] == "refused":
@@ -200,38 +250,22 @@ class HubLink:
                 self._fail(message["node"], _GONE)
             # A slow harness slows the stack's reports, and not grows; a closing one takes no more.
             while self._size > _INBOX and not self._replies and not self._closing:
+                self._blocked = True
                 self._changed.wait()
+            self._blocked = False
             if not self._closing:
                 self._messages.append((size, message))
                 self._size += size
                 self._changed.notify_all()
 
-    def _fail(self, node: str | None, error: str) -> None:
+    def _fail(self, node: str | None, error: str, *, lost: bool = False) -> None:
         """Answer what a node (or any) was asked and will not answer."""
         for number, (asked, reply) in list(self._replies.items()):
             if node is None or node == asked:
                 del self._replies[number]
-                reply.put({"ok": False, "error": error})
+                reply.put({"ok": False, "error": error, "lost": lost})
 
     def _last_words(self) -> str:
         with contextlib.suppress(ValueError, OSError):
             return self._pipe(self._relay.stderr).read(4096).decode(errors="replace").strip()
         return ""
-
-
-def _get(reply: queue.Queue[Message], patience: float) -> Message:
-    """Wait for an answer, and for Ctrl-C.
-
-    Raises:
-        queue.Empty: None came in time.
-
-    """
-    deadline = time.monotonic() + patience
-    while True:
-        heed()
-        left = deadline - time.monotonic()
-        try:
-            return reply.get(timeout=max(0.0, min(left, _HEED)))
-        except queue.Empty:
-            if left <= _HEED:
-                raise

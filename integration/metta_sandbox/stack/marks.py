@@ -19,6 +19,7 @@ from metta_sandbox.stack.lease import Owner
 
 #: Carried by the processes of a stack: ``RUN/SCENARIO``.
 RUN_MARK = "METTA_STACK"
+_MARKED = b"--mark="
 #: Characters of a temporary folder's path that leave room for those of sockets below a run's, of
 #: which the kernel takes 107: the agents', and those of a trainer's own workers.
 _LONGEST_TEMP = 16
@@ -101,14 +102,15 @@ def marked_processes() -> Iterator[tuple[int, str, Owner]]:
     marks = {f"{RUN_MARK}=".encode(), f"{_CLIENT_MARK}=".encode()}
     for pid in _carrying(lambda one: any(map(one.startswith, marks))):
         with suppress(OSError):
-            told = (Path("/proc") / str(pid) / "environ").read_bytes().decode(errors="replace")
-            named = dict(one.partition("=")[::2] for one in told.split("\0"))
+            told = [one.decode(errors="replace") for one in variables(Path("/proc", str(pid)))]
+            named = dict(one.partition("=")[::2] for one in told)
             run = (named.get(RUN_MARK) or named.get(_CLIENT_MARK) or "").partition("/")[0]
             places = [Path(named.get(name, "/")) for name in ("HOME", "TMPDIR")]
             folders = [each for one in places for each in one.parents if each.name == run]
             # As it sees it, which may be in a container.
             root = Path("/proc") / str(pid) / "root"
-            yield pid, run, read_owner(root / (folders or [Path("/", run)])[0].relative_to("/"))
+            place = root if os.access(root, os.X_OK) else Path("/")
+            yield pid, run, read_owner(place / (folders or [Path("/", run)])[0].relative_to("/"))
 
 
 def remove_run(run: str) -> None:
@@ -179,6 +181,28 @@ def _carrying(ours: Callable[[bytes], bool]) -> set[int]:
     found = set()
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if any(map(ours, (entry / "environ").read_bytes().split(b"\0"))):
+            if any(map(ours, variables(entry))):
                 found.add(int(entry.name))
     return found - {os.getpid()}
+
+
+def variables(process: Path) -> list[bytes]:
+    """Read the variables that a process was started with, each as ``NAME=value``.
+
+    Agent and hub keep theirs to themselves (``keep_to_itself``), and bear some as words.
+
+    Args:
+        process: Its folder in ``/proc``.
+
+    Raises:
+        OSError: It is gone, or another user's.
+
+    """
+    try:
+        return (process / "environ").read_bytes().split(b"\0")
+    except PermissionError:
+        words = (process / "cmdline").read_bytes().split(b"\0")
+        marked = [word.removeprefix(_MARKED) for word in words if word.startswith(_MARKED)]
+        if not marked:
+            raise
+        return marked

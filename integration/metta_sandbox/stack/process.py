@@ -10,7 +10,9 @@ import hashlib
 import json
 import os
 import resource
+import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from metta_sandbox.interrupt import uninterrupted
+from metta_sandbox.node.agent.guests import HARNESS
 from metta_sandbox.node.agent.sprout import at_start
 from metta_sandbox.ports import HeldPort
 from metta_sandbox.progress import Progress
@@ -42,6 +45,10 @@ from metta_sandbox.words import many
 
 #: Variables of the caller's that a node keeps; everything else stays outside.
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+_HUB = "hub"
+_MARKS = (RUN_MARK, "METTA_NODE", "HOME")
+#: Where the harness's own secret of a stack that stands waits for the next command.
+_KEY = "harness.key"
 #: A node's variables that count when an interpreter starts are the same for all nodes.
 _ANY_NODE = NodeSpec(API, 0, 1, "", 0, "", "", "", "", "")
 
@@ -62,6 +69,7 @@ class ProcessStack:
         self._python = python
         self._bins = [str(Path(python).parent)]
         self.folder = run_folder(plan.run) / _short(plan.scenario)
+        self._keys: dict[str, str] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._started: dict[str, tuple[list[str], Mapping[str, str]]] = {}
         hosts = [*plan.hosts, API]
@@ -91,13 +99,15 @@ class ProcessStack:
         (plan.folder / "logs").mkdir(parents=True, exist_ok=True)
         (plan.folder / "api").mkdir(exist_ok=True)
         agent = install(self.folder)
+        self._make_keys()
         addresses = self.addresses
         standing = ["--standing"] if plan.standing else []
+        names = [f"--node={host}" for host in addresses]
         progress(f"starting {many(len(plan.hosts), 'node')} as local processes")
         with HeldPort() as port:
             # As long as the stack is there, so is its hub, which holds the port where nodes meet.
-            hub = [str(agent), "hub", *standing, f"--listen={self.hub}"]
-            self._start("hub", hub, {}, port.descriptors)
+            hub = [str(agent), "hub", *standing, f"--listen={self.hub}", *names]
+            self._start(_HUB, hub, {}, port.descriptors)
         credentials = self._credentials()
         tokens = tokens_of(credentials)
         serve = [
@@ -151,7 +161,8 @@ class ProcessStack:
     def connect(self) -> HubLink:
         """Connect to the hub."""
         agent = install(self.folder)
-        return HubLink([sys.executable, str(agent), "relay", f"--hub={self.hub}"])
+        relay = [sys.executable, str(agent), "relay", f"--hub={self.hub}"]
+        return HubLink(relay, self._keys.get(HARNESS) or self._kept_key())
 
     def service_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
         """Tell the nodes where the control plane is."""
@@ -188,6 +199,8 @@ class ProcessStack:
         """End every process of the stack and remove its folder."""
         for process in self._processes.values():
             process.terminate()
+            # One that stands still hears nothing.
+            process.send_signal(signal.SIGCONT)
         for process in self._processes.values():
             try:
                 process.wait(timeout=8)
@@ -209,6 +222,20 @@ class ProcessStack:
         """Return the environment that a node was started with."""
         environment: dict[str, str] = json.loads((self.folder / f"{host}.json").read_text())
         return environment
+
+    def _make_keys(self) -> None:
+        """Give the harness and each host a secret, by which the hub knows them."""
+        self._keys = {name: secrets.token_hex(16) for name in (HARNESS, *self.addresses)}
+        if self._plan.standing:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path = self.folder / _KEY
+            path.touch(0o600)
+            path.write_text(self._keys[HARNESS])
+
+    def _kept_key(self) -> str:
+        with suppress(OSError):
+            return (self.folder / _KEY).read_text()
+        return ""
 
     def _credentials(self) -> tuple[Credential, ...]:
         """Copy credentials, since a link to the caller's own could be written through."""
@@ -264,12 +291,15 @@ class ProcessStack:
         environment = self._environment(host, env)
         (self.folder / f"{host}.json").write_text(json.dumps(environment))
         self._started[host] = words, env
+        app, program, *options = words
+        # What it is known by, as nobody else may read its environment.
+        marks = [f"--mark={name}={environment[name]}" for name in _MARKS if name in environment]
         with self._log(host).open("ab") as output:
             self._processes[host] = subprocess.Popen(
-                [self._python, *words],
+                [self._python, app, program, *marks, *options],
                 cwd=environment["HOME"],
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -277,6 +307,11 @@ class ProcessStack:
             )
         if host in self._plan.hosts:
             _bound_files(self._processes[host].pid, self._plan.provision.limits.files)
+        told = json.dumps(self._keys) if host == _HUB else self._keys[host]
+        stdin = self._processes[host].stdin
+        assert stdin is not None
+        with suppress(BrokenPipeError), stdin:  # one that has ended is missed elsewhere
+            stdin.write(f"{told}\n".encode())
 
     def _environment(self, host: str, env: Mapping[str, str]) -> dict[str, str]:
         home = self.folder / host

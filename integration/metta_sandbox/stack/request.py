@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -143,9 +143,13 @@ def compose_request(base: Mapping[str, Any], plan: StackPlan, place: Placement) 
             services[side.service(host)] = _make_side(side, host, names, place)
     network = request["networks"]["stack"]
     network["labels"] = dict(place.labels)
+    addresses = {}
     if place.subnet:
         network["ipam"] = {"config": [{"subnet": place.subnet}]}
-        _settle_hub(services, place.subnet)
+        addresses = _settle(services, (HUB, API, *plan.hosts), place.subnet)
+    services[HUB]["command"] += [
+        f"--node={name}={addresses.get(name, '')}" for name in (API, *plan.hosts)
+    ]
     _keep(services, place.keepers)
     escaped: dict[str, Any] = _escape(request)
     return escaped
@@ -163,22 +167,27 @@ def _place(service: dict[str, Any], name: str, place: Placement) -> None:
     )
 
 
-def _settle_hub(services: dict[str, Any], subnet: str) -> None:
-    """Give the hub an address that is known beforehand: the last one, which nobody else is given.
+def _settle(services: dict[str, Any], names: Sequence[str], subnet: str) -> dict[str, str]:
+    """Give all of a stack addresses that are known beforehand: the last ones, given to nobody else.
+
+    The hub knows its nodes by theirs, and they know the hub's.
 
     Of a container that is not there yet, an engine's DNS says nothing at all on a network without
     a way out, and whoever has asked waits for five seconds. Nor may anybody call it by its address
     before it is there: a kernel asks again who has an address only after a second.
     """
-    address = str(IPv4Network(subnet)[-2])
-    services[HUB]["networks"] = {"stack": {"ipv4_address": address}}
+    network = IPv4Network(subnet)
+    addresses = {name: str(network[-2 - place]) for place, name in enumerate(names)}
     for name, service in services.items():
+        if name in addresses:
+            service["networks"] = {"stack": {"ipv4_address": addresses[name]}}
         if name != HUB:
             service["depends_on"] = [HUB]
         service["command"] = [
-            word.replace(f"--hub=tcp:{HUB}:", f"--hub=tcp:{address}:")
+            word.replace(f"--hub=tcp:{HUB}:", f"--hub=tcp:{addresses[HUB]}:")
             for word in service["command"]
         ]
+    return addresses
 
 
 def _keep(services: dict[str, Any], keepers: Keepers | None) -> None:

@@ -133,18 +133,32 @@ def _soon() -> Iterator[None]:
         gc.enable()
 
 
+def _told(address: Address) -> str:
+    """Read what only this process is to know, where it is told: a line on standard input."""
+    from metta_sandbox.node.agent.processes import keep_to_itself
+
+    keep_to_itself()
+    return sys.stdin.readline().strip() if address.kind == "unix" else ""
+
+
 def _hub(options: argparse.Namespace) -> int:
+    listen = Address(options.listen)
+    keys = json.loads(_told(listen) or "{}")
     with _soon():
         import asyncio
 
+        from metta_sandbox.node.agent.guests import Guests, named
         from metta_sandbox.node.agent.hub import Hub
 
-    hub = Hub(standing=options.standing, patience=options.patience)
-    asyncio.run(hub.serve(Address(options.listen)))
+    guests = Guests(named(options.node), keys)
+    hub = Hub(guests, standing=options.standing, patience=options.patience)
+    asyncio.run(hub.serve(listen))
     return 0
 
 
 def _agent(options: argparse.Namespace) -> int:
+    hub = Address(options.hub)
+    key = _told(hub)
     with _soon():
         import asyncio
 
@@ -155,9 +169,10 @@ def _agent(options: argparse.Namespace) -> int:
     os.environ["METTA_EVENTS"] = local
     agent = Agent(
         options.node,
-        Address(options.hub),
+        hub,
         local,
         address=options.address,
+        key=key,
         standing=options.standing,
     )
     return asyncio.run(agent.serve(options.patience, options.command))
@@ -195,12 +210,15 @@ def _parser() -> argparse.ArgumentParser:
     agent.add_argument("--address", default="", help="the node's network address")
     agent.add_argument("--patience", type=float, default=60.0, help="seconds to find the hub")
     agent.add_argument("--standing", action="store_true", help="stay when the harness leaves")
+    agent.add_argument("--mark", action="append", help="a variable's text, by which it is found")
     agent.add_argument("command", nargs="*", help="started at once; the agent ends with it")
 
     hub = programs.add_parser("hub", help="routes between agents and harness")
     hub.add_argument("--listen", required=True, help="tcp:HOST:PORT or unix:PATH")
     hub.add_argument("--patience", type=float, default=120.0, help="seconds to be found")
     hub.add_argument("--standing", action="store_true", help="stay when the harness leaves")
+    hub.add_argument("--mark", action="append", help="a variable's text, by which it is found")
+    hub.add_argument("--node", action="append", default=[], help="NAME or NAME=ADDRESS of a node")
 
     carrier = programs.add_parser("relay", help="the harness's connection, over stdin and stdout")
     carrier.add_argument("--hub", required=True, help="tcp:HOST:PORT or unix:PATH")

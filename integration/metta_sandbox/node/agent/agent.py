@@ -31,16 +31,23 @@ from metta_sandbox.node.agent.processes import (
     kill_all,
 )
 from metta_sandbox.node.agent.room import room
+from metta_sandbox.node.agent.seat import Complaints
 from metta_sandbox.node.agent.stand_in import Nursery
 from metta_sandbox.node.agent.streams import dial, listen
 from metta_sandbox.node.agent.warm_client import WARM
-from metta_sandbox.node.agent.wire import decode
+from metta_sandbox.node.agent.wire import AGENTS_OWN, LONGEST_LINE, decode, encode
 
 _POLL = 0.05
 #: The group of a command that the agent starts by itself, and ends with.
 MAIN = "main"
 #: Seconds between SIGTERM and SIGKILL when a group is stopped and nothing else is said.
 GRACE = 5.0
+#: What a process of this node may ask for; the rest is the harness's.
+_LOCAL = frozenset(("start", "signal", "stop", "groups"))
+#: Bytes of what it says, but for events and requests; its connections; and the ranks of a group.
+_SHORT, _CONNECTIONS, _RANKS = 6144, 512, 128
+#: Bytes of a message, to which the hub adds a little.
+_LONGEST = LONGEST_LINE - 1024
 #: Seconds of silence after which a channel that outlives its process counts as a stranger's.
 _PATIENCE = 2.0
 
@@ -56,20 +63,33 @@ class Agent:
         local: Path of the socket for emitters and clients on this node.
         address: The node's network address; default: the one from which it reaches the hub.
         standing: Stay when the harness leaves.
+        key: Proves to the hub that it is this node's, where addresses don't.
 
     """
 
     def __init__(
-        self, node: str, hub: Address, local: str, *, address: str = "", standing: bool = False
+        self,
+        node: str,
+        hub: Address,
+        local: str,
+        *,
+        address: str = "",
+        standing: bool = False,
+        key: str = "",
     ) -> None:
         self._node = node
         self._hub_address = hub
         self._local = local
         self._address = address
         self._standing = standing
+        self._key = key
         self._nursery = Nursery(local)
         self._groups: Dict[str, Group] = {}
         self._owners: Dict[str, Outlet] = {}
+        # Groups that no process of this node may start again in the harness's name.
+        self._harness: Set[str] = set()
+        self._connections = 0
+        self._complaints = Complaints()
         self._ranks: Dict[Outlet, Message] = {}
         self._tasks: Set["asyncio.Future[Any]"] = set()
 
@@ -150,6 +170,7 @@ class Agent:
             {
                 "type": "registered",
                 "node": self._node,
+                "key": self._key,
                 "address": self._address or _own_address(writer),
                 "pid": os.getpid(),
                 "python": "%d.%d.%d" % sys.version_info[:3],
@@ -168,6 +189,11 @@ class Agent:
                 message = decode(line)
                 if message["type"] == "request":
                     self._spawn(self._answer(message, self._hub, None))
+                elif message["type"] == "ping":
+                    self._hub.send({"type": "pong"})
+                elif message["type"] == "refused":
+                    sys.stderr.write(f"agent: the hub refuses it: {message['reason']}\n")
+                    break
                 elif message["type"] == "harness-gone":
                     if not self._standing:
                         break
@@ -190,14 +216,17 @@ class Agent:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         outlet = Outlet(writer)
+        self._connections += 1
         try:
             async for line in reader:
-                await self._take(decode(line), outlet)
+                await self._take(self._decode(line), outlet)
         except (ConnectionError, asyncio.CancelledError):
             pass
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            sys.stderr.write(f"agent: a local process speaks nonsense: {error!r}\n")
+        except Exception as error:  # noqa: BLE001 - whatever it was, it was none of ours
+            if text := self._complaints.take(repr(error)):
+                sys.stderr.write(f"agent: a local process speaks nonsense: {text}\n")
         finally:
+            self._connections -= 1
             outlet.close()
             self._emitters.leave(outlet)
             self._injectors.leave(outlet)
@@ -207,20 +236,26 @@ class Agent:
                 if self._notice is None:
                     self._spawn(self._stop(group, GRACE))
 
+    def _decode(self, line: bytes) -> Message:
+        """Read what a local process says.
+
+        Raises:
+            ValueError: It is too much.
+
+        """
+        message = decode(line)
+        if len(line) > _SHORT and message["type"] not in ("event", "request"):
+            raise ValueError("it says too much at once")
+        if self._connections > _CONNECTIONS:
+            raise ValueError("too many connections")
+        return message
+
     async def _take(self, message: Message, outlet: Outlet) -> None:
         kind = message["type"]
         if kind == "hello":
             self._emitters.enter(outlet, message)
         elif kind == "event":
-            record = message["record"]
-            self._emitters.note(outlet, record)
-            self._hub.send(message)
-            owner = self._owners.get(record.get("group", ""))
-            if owner is not None:
-                owner.send(message)
-                await owner.room()
-            # A slow harness slows those who emit, not this process's memory.
-            await self._hub.room()
+            await self._take_event(message, outlet)
         elif kind == "request":
             self._spawn(self._answer(message, outlet, outlet))
         elif kind == "injector":
@@ -239,11 +274,27 @@ class Agent:
         elif kind == "stands-for":
             self._groups[message["group"]].stood_for = message["pid"]
 
+    async def _take_event(self, message: Message, outlet: Outlet) -> None:
+        record = message["record"]
+        if record["event"] in AGENTS_OWN:
+            raise ValueError(f"it says {record['event']}")
+        self._emitters.note(outlet, record)
+        held = self._emitters.holding(record, message.get("held", ()))
+        message = {"type": "event", "held": held, "record": record}
+        self._report(message)
+        owner = self._owners.get(record.get("group", ""))
+        if owner is not None:
+            owner.send(message)
+            await owner.room()
+        # A slow harness slows those who emit, not this process's memory.
+        await self._hub.room()
+
     def _note_rank(self, message: Message) -> None:
         group = self._groups.get(message["group"])
-        if group is None:
+        place = message["local_rank"]
+        if group is None or (len(group.ranks) >= _RANKS and place not in group.ranks):
             return
-        group.ranks[message["local_rank"]] = {
+        group.ranks[place] = {
             key: message.get(key) for key in ("rank", "local_rank", "pid", "status", "log")
         }
         if message.get("status") == -signal.SIGKILL:
@@ -255,7 +306,7 @@ class Agent:
             prefix = f"[rank {message['rank']}] "
             forwarder = self._forwarder(f"rank-{message['rank']}", prefix)
             group.tails[log] = Tail(log, forwarder, start)
-        self._hub.send({**message, "wall": time.time(), "mono": time.monotonic()})
+        self._report({**message, "wall": time.time(), "mono": time.monotonic()})
 
     def _note_lost_rank(self, outlet: Outlet) -> None:
         """Note the end of a rank whose wrapper was killed: its trainer is killed with it."""
@@ -270,13 +321,47 @@ class Agent:
     async def _answer(self, message: Message, asker: Outlet, owner: Optional[Outlet]) -> None:
         answer: Message = {"type": "reply", "id": message.get("id")}
         try:
-            result = await self._do(message["verb"], message.get("args", {}), owner)
+            verb, args = message["verb"], message.get("args", {})
+            if owner is not None:
+                self._require_local(verb, args, owner)
+            result = await self._do(verb, args, owner)
             answer.update(ok=True, result=result)
         except asyncio.TimeoutError:
             answer.update(ok=False, error=f"still there {GRACE:g} s after SIGKILL")
         except Exception as error:  # noqa: BLE001 - whoever asked waits for an answer
             answer.update(ok=False, error=f"{type(error).__name__}: {error}")
-        asker.send(answer)
+        line = encode(answer)
+        if len(line) > _LONGEST:
+            line = encode({**answer, "ok": False, "result": None, "error": "too long an answer"})
+        asker.send_line(line)
+
+    def _require_local(self, verb: str, args: Message, asker: Outlet) -> None:
+        """Refuse what a process of this node may not ask for.
+
+        Raises:
+            PermissionError: It may not.
+
+        """
+        name = str(args.get("group", ""))
+        if verb not in _LOCAL:
+            raise PermissionError(f"{verb} is the harness's to ask for")
+        if verb == "start" and name in self._harness:
+            raise PermissionError(f"{name} is the harness's")
+        group = self._groups.get(name) if verb in ("signal", "stop") else None
+        if group is not None and not group.over.is_set() and self._owners.get(name) is not asker:
+            raise PermissionError(f"{name} is somebody else's")
+
+    def _report(self, message: Message) -> None:
+        """Tell the harness something.
+
+        Raises:
+            ValueError: It is longer than a message may be.
+
+        """
+        line = encode(message)
+        if len(line) > _LONGEST:
+            raise ValueError(f"{len(line)} bytes are more than a message may have")
+        self._hub.send_line(line)
 
     async def _do(self, verb: str, args: Message, owner: Optional[Outlet]) -> Any:
         if verb == "start":
@@ -330,6 +415,8 @@ class Agent:
         self._groups[name] = group
         if owner is not None:
             self._owners[name] = owner
+        else:
+            self._harness.add(name)
         self._spawn(self._pump(group))
         return {"pid": group.pid}
 
@@ -344,7 +431,10 @@ class Agent:
         await self._hub.room()
         await self._emitters.end_of(mine, _PATIENCE)
         end = {"type": "exit", **group.to_wire()}
-        self._hub.send(end)
+        try:
+            self._report(end)
+        except ValueError:
+            self._report({**end, "command": [], "ranks": []})
         owner = self._owners.pop(group.id, None)
         if owner is not None:
             owner.send(end)

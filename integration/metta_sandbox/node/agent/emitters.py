@@ -3,7 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Mapping
+from typing import Any, Callable, Dict, Iterable, List, Mapping
 
 from metta_sandbox.node.agent.outlet import Outlet
 from metta_sandbox.node.agent.wire import Arm
@@ -58,6 +58,12 @@ class Emitters:
         channel.heard = time.monotonic()
         self._last[channel.pid] = max(self._last[channel.pid], record["seq"])
         self._changed.set()
+
+    def holding(self, record: Mapping[str, Any], said: Iterable[Any]) -> List[str]:
+        """Give the arms by which an emitter says it is held, of those that hold such an event."""
+        held = set(said)
+        arms = map(Arm.from_wire, self._arms)
+        return sorted(arm.id for arm in arms if arm.id in held and arm.matches(record))
 
     def heard(self, record: Mapping[str, Any]) -> bool:
         """Tell whether a mirrored event came over its channel, or will come."""

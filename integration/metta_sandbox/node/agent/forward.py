@@ -12,6 +12,8 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from metta_sandbox.node.agent.wire import AGENTS_OWN
+
 #: Lines a second that one source may forward for long, and at once.
 RATE = 1_000.0
 BURST = 5_000.0
@@ -161,7 +163,8 @@ def _event(line: bytes) -> Optional[Dict[str, Any]]:
         return None
     # Structured logs of others begin the same way.
     who = isinstance(record.get("pid"), int) and isinstance(record.get("seq"), int)
-    return record if who and isinstance(record["event"], str) else None
+    name = record["event"]
+    return record if who and isinstance(name, str) and name not in AGENTS_OWN else None
 
 
 class Tail:

@@ -31,7 +31,13 @@ from metta_sandbox.node.agent.leavings import (
     shared_objects,
     touch,
 )
-from metta_sandbox.node.agent.processes import describe, kill_all, living, parent_of
+from metta_sandbox.node.agent.processes import (
+    describe,
+    keep_to_itself,
+    kill_all,
+    living,
+    parent_of,
+)
 from metta_sandbox.node.agent.sprout import programs_of, rollout_of, seed_beside, seed_command
 from metta_sandbox.node.agent.warm_client import about
 from metta_sandbox.node.agent.wire import decode, encode, receive_one
@@ -77,6 +83,7 @@ class Keeper:
 
     def run(self) -> int:
         """Give turns until told to end, or a turn's program breaks; returns the exit status."""
+        keep_to_itself()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(_ADDRESS)
         listener.listen()

@@ -16,6 +16,7 @@ except ImportError:  # an interpreter built without libffi
     _LIBC = None
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 #: Of Yama, the kernel's module that else lets a process be looked into by its parents alone.
 _PR_SET_PTRACER = 0x59616D61
@@ -31,6 +32,15 @@ def let_be_seen() -> None:
     """Let this user's other processes read this one's stack, also where only parents may."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PTRACER, ctypes.c_long(-1), 0, 0, 0)
+
+
+def keep_to_itself() -> None:
+    """Let no other process of this user read this one's memory, or take over what it has open.
+
+    What it starts is as open as ever: a new program's beginning undoes this.
+    """
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def dying_with_this() -> Callable[[], None]:

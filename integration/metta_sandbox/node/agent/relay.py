@@ -1,6 +1,11 @@
-"""Carries the harness's connection over standard input and output (through ``docker exec -i``)."""
+"""Carries the harness's connection over standard input and output (through ``docker exec -i``).
+
+Among what the hub says it gives a sign of its own life every second, so that the harness can tell
+which of the two stands still.
+"""
 
 import os
+import select
 import socket
 import sys
 import threading
@@ -8,7 +13,11 @@ import time
 from typing import List
 
 from metta_sandbox.node.agent.address import Address
-from metta_sandbox.node.agent.wire import encode, receive_one
+from metta_sandbox.node.agent.wire import LONGEST_LINE, encode, receive_one
+
+#: Seconds between two signs of life.
+_BEAT = 1.0
+_SIGN = encode({"type": "relayed"})
 
 
 def relay(address: Address, patience: float = 20.0) -> int:
@@ -23,17 +32,12 @@ def relay(address: Address, patience: float = 20.0) -> int:
     """
     try:
         channel = _connect(address, time.monotonic() + patience)
-        channel.sendall(encode({"type": "harness"}))
     except OSError as error:
         sys.stderr.write(f"no hub within {patience:g} s: {error}\n")
         return 1
     threading.Thread(target=_copy_in, args=(channel,), daemon=True).start()
     try:
-        while True:
-            data = channel.recv(65536)
-            if not data:
-                break
-            _write_all(data)
+        _copy_out(channel)
     except OSError as error:
         sys.stderr.write(f"{error}\n")
     sys.stderr.write("the hub has closed the connection\n")
@@ -48,6 +52,28 @@ def _connect(address: Address, deadline: float) -> socket.socket:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
+
+
+def _copy_out(channel: socket.socket) -> None:
+    """Copy what the hub says, in whole lines, with signs of life in between."""
+    rest, due = b"", 0.0
+    while True:
+        if time.monotonic() >= due:
+            _write_all(_SIGN)
+            due = time.monotonic() + _BEAT
+        if not select.select([channel], [], [], max(0.0, due - time.monotonic()))[0]:
+            continue
+        data = channel.recv(65536)
+        if not data:
+            _write_all(rest)
+            return
+        whole, newline, begun = data.rpartition(b"\n")
+        if newline:
+            _write_all(rest + whole + newline)
+            rest = b""
+        rest += begun
+        if len(rest) > LONGEST_LINE:
+            raise OSError("the hub says a line without an end")
 
 
 def _copy_in(channel: socket.socket) -> None:

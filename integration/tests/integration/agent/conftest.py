@@ -108,6 +108,8 @@ class SmallStack:
         self.python: list[str] = [sys.executable, "-I", "-S"]
         self.hub_address = f"unix:{folder / 'hub'}"
         self._mark = f"METTA_TEST={folder}"
+        #: What the hub knows everybody by.
+        self.keys = {name: f"secret-{name}" for name in ("harness", "alone", "a", "b", "n")}
         self._processes: list[subprocess.Popen[bytes]] = []
         self._harnesses: list[Harness] = []
 
@@ -126,8 +128,18 @@ class SmallStack:
         self._processes.append(process)
         return process
 
+    def tell(self, process: subprocess.Popen[bytes], text: str) -> subprocess.Popen[bytes]:
+        """Tell a process what only it is to know."""
+        with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
+            stdin.write(f"{text}\n".encode())
+        return process
+
     def hub(self, *options: str) -> subprocess.Popen[bytes]:
-        return self.run(self.program("hub", f"--listen={self.hub_address}", *options))
+        nodes = [f"--node={name}" for name in self.keys if name != "harness"]
+        words = self.program("hub", f"--listen={self.hub_address}", *nodes, *options)
+        with (self.folder / "hub.log").open("ab") as log:
+            hub = self.run(words, stdin=subprocess.PIPE, stderr=log)
+        return self.tell(hub, json.dumps(self.keys))
 
     def socket(self, node: str) -> str:
         return str(self.folder / f"{node}.sock")
@@ -144,7 +156,10 @@ class SmallStack:
             *options,
         )
         with (self.folder / f"{node}.log").open("ab") as log:
-            return self.run([*prefix, *words], stdout=log, stderr=subprocess.STDOUT)
+            process = self.run(
+                [*prefix, *words], stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT
+            )
+        return self.tell(process, self.keys[node])
 
     def log(self, node: str) -> str:
         return (self.folder / f"{node}.log").read_text(errors="replace")
@@ -152,7 +167,7 @@ class SmallStack:
     def harness(self) -> Harness:
         """Connect; the relay is a process like the others."""
         relay = self.program("relay", f"--hub={self.hub_address}")
-        harness = Harness(HubLink(["env", self._mark, *relay]))
+        harness = Harness(HubLink(["env", self._mark, *relay], self.keys["harness"]))
         self._harnesses.append(harness)
         return harness
 

@@ -23,6 +23,7 @@ from ruamel.yaml import YAML
 
 from metta_sandbox.report import results
 from metta_sandbox.report.results import RunResult
+from metta_sandbox.stack.marks import variables as variables_of
 
 #: Carried by every process that a command starts, for as long as it lives.
 _MARK = "METTA_TEST_COMMAND"
@@ -58,7 +59,7 @@ def processes(*marks: str) -> list[Process]:
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            variables = (entry / "environ").read_bytes().split(b"\0")
+            variables = variables_of(entry)
             words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
         except OSError:
             continue

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from metta_sandbox.stack.marks import variables
+
 from .conftest import User, containers, docker, eventually
 
 #: Seconds that `up` has worked when it is cut off.
@@ -196,7 +198,7 @@ def test_ordinary_docker_habits(user: User) -> None:
 def kill_agent(user: User, host: str, number: int) -> None:
     """Send a signal to a local process's agent, or to the hub beside the agents."""
     if host == "hub":
-        beside = Path(_environ(user, "sweep-master")["METTA_AGENT"]).parent
+        beside = Path(_environ(user, "sweep-master")["HOME"]).parent
         listed = subprocess.run(
             ["pgrep", "-f", f"hub .*--listen=unix:{beside}/"],
             capture_output=True,
@@ -215,10 +217,11 @@ def _environ(user: User, host: str) -> dict[str, str]:
     )
     for pid in listed.stdout.split():
         try:
-            environ = Path(f"/proc/{pid}/environ").read_bytes()
+            told = [each.decode() for each in variables(Path("/proc", pid))]
+            environ = dict(each.partition("=")[::2] for each in told)
+            whole = (Path(environ["HOME"]).parent / f"{host}.json").read_text()
         except OSError:
             continue
-        if os.fsencode(user.state) in environ:
-            pairs = (pair.decode().partition("=")[::2] for pair in environ.split(b"\0"))
-            return {**dict(pairs), "pid": pid}
+        if os.fspath(user.state) in whole:
+            return {**environ, "pid": pid}
     raise AssertionError(f"no agent of {host}")

@@ -85,20 +85,20 @@ def test_sixty_four_nodes_are_named_as_designed_and_have_room() -> None:
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 3, 11, 27, 64])
-def test_the_hub_has_an_address_that_agents_know_and_the_engine_gives_to_nobody(
-    nodes: int,
-) -> None:
+def test_everybody_has_an_address_of_its_own_by_which_the_hub_knows_it(nodes: int) -> None:
     subnet = next(free_subnets("metta-x", nodes, []))
-    services = request(nodes, Placement("p", "i", "1:1", Path("/a"), subnet=str(subnet)))[
-        "services"
-    ]
-    address = services["hub"]["networks"]["stack"]["ipv4_address"]
-    # Engines give addresses from the first one on, which is the gateway's.
-    given = list(subnet.hosts())[1 : 1 + len(services) - 1]
-    assert IPv4Address(address) in subnet.hosts()
-    assert IPv4Address(address) not in given
-    for name in set(services) - {"hub"}:
-        assert f"--hub=tcp:{address}:7077" in services[name]["command"]
+    place = Placement("p", "i", "1:1", Path("/a"), subnet=str(subnet))
+    services = request(nodes, place, sides=(WATCHER,))["services"]
+    named = {name: each for name, each in services.items() if not name.endswith("-watcher")}
+    addresses = {name: each["networks"]["stack"]["ipv4_address"] for name, each in named.items()}
+    assert len(set(addresses.values())) == nodes + 2
+    # The first one is the gateway's.
+    assert {IPv4Address(each) for each in addresses.values()} <= {*list(subnet.hosts())[1:]}
+    hub = addresses.pop("hub")
+    told = {word for word in services["hub"]["command"] if word.startswith("--node=")}
+    assert told == {f"--node={name}={address}" for name, address in addresses.items()}
+    for name in addresses:
+        assert f"--hub=tcp:{hub}:7077" in services[name]["command"]
         assert services[name]["depends_on"] == ["hub"]
 
 

@@ -11,17 +11,19 @@ import pytest
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.stack import link as link_module
+from metta_sandbox.stack import pulse as pulse_module
 from metta_sandbox.stack.link import HubLink
 
 StartRelay = Callable[[str], HubLink]
 
 _PRELUDE = """
-import json, os, signal, sys, threading
+import json, os, signal, sys, threading, time
 def say(**message):
     os.write(1, json.dumps(message).encode() + b"\\n")
 def hear():
     line = sys.stdin.readline()
     return json.loads(line) if line else None
+said_first = hear()
 """
 
 
@@ -43,7 +45,8 @@ def test_a_request_gets_its_own_answer(relay: StartRelay) -> None:
     link = relay("""
 asked = [hear(), hear()]
 for each in reversed(asked):
-    say(type="reply", id=each["id"], ok=True, result=[each["to"], each["verb"], each["args"]])
+    result = [each["to"], each["verb"], each["args"]]
+    say(type="reply", id=each["id"], node=each["to"], ok=True, result=result)
 hear()
 """)
     replies = [link.ask("a", "start", group="g"), link.ask("b", "groups")]
@@ -51,8 +54,41 @@ hear()
     assert link.result(replies[1], "b", "groups", 20) == ["b", "groups", {}]
 
 
+def test_the_harness_says_first_who_it_is(relay: StartRelay) -> None:
+    assert relay("say(**said_first)").receive(20) == {"type": "harness", "key": ""}
+
+
+def test_a_node_does_not_answer_for_another(relay: StartRelay) -> None:
+    link = relay("""
+asked = hear()
+say(type="reply", id=asked["id"], node="b", ok=True, result="forged")
+say(type="reply", id=asked["id"], node="a", ok=True, result="real")
+hear()
+""")
+    assert link.request("a", "groups") == "real"
+
+
+def test_a_hub_that_stands_still_is_named_and_nobody_waits_on(
+    relay: StartRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulse_module, "STILL", 0.3)
+    link = relay("""
+say(type="relayed")
+while True:
+    say(type="relayed")
+    time.sleep(0.02)
+""")
+    with pytest.raises(StackError, match="the hub stands still: no sign of life for"):
+        link.request("a", "groups", patience=60)
+    gone = link.receive(20)
+    assert (gone["type"], gone["still"]) == ("gone", True)
+    assert "the hub stands still" in gone["reason"]
+
+
 def test_a_refusal_says_who_refused_what_and_why(relay: StartRelay) -> None:
-    link = relay('say(type="reply", id=hear()["id"], ok=False, error="KeyError: 5"); hear()')
+    link = relay(
+        'say(type="reply", id=hear()["id"], node="a", ok=False, error="KeyError: 5"); hear()'
+    )
     with pytest.raises(StackError, match="a refused 'stop': KeyError: 5"):
         link.request("a", "stop")
 
@@ -61,8 +97,8 @@ def test_no_answer_in_time_is_said_and_a_late_one_does_no_harm(relay: StartRelay
     link = relay("""
 late = hear()
 now = hear()
-say(type="reply", id=late["id"], ok=True, result="late")
-say(type="reply", id=now["id"], ok=True, result="now")
+say(type="reply", id=late["id"], node="a", ok=True, result="late")
+say(type="reply", id=now["id"], node="a", ok=True, result="now")
 hear()
 """)
     with pytest.raises(StackError, match="a did not answer 'groups' within 0\\.1 s"):
@@ -109,12 +145,12 @@ def test_whoever_waits_for_a_node_that_is_lost_is_answered(relay: StartRelay) ->
     link = relay("""
 first, second = hear(), hear()
 say(type="lost", node="a")
-say(type="reply", id=second["id"], ok=True, result=5)
+say(type="reply", id=second["id"], node="b", ok=True, result=5)
 hear()
 """)
     lost, fine = link.ask("a", "groups"), link.ask("b", "groups")
     assert link.result(fine, "b", "groups", 20) == 5
-    assert lost.get(timeout=20) == {"ok": False, "error": "its agent is gone"}
+    assert lost.get(timeout=20)["error"] == "its agent is gone"
     assert link.receive(20)["type"] == "lost"
 
 
@@ -126,7 +162,7 @@ def test_a_busy_harness_slows_the_stack_but_gets_its_answers(
     link = relay(f"""
 def answer():
     while asked := hear():
-        say(type="reply", id=asked["id"], ok=True, result=None)
+        say(type="reply", id=asked["id"], node="a", ok=True, result=None)
 answering = threading.Thread(target=answer)
 for number in range(4000):
     if number == 3000:
