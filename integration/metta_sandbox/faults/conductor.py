@@ -19,6 +19,8 @@ from metta_sandbox.faults.executors import EXECUTORS
 from metta_sandbox.faults.ground import Ground
 from metta_sandbox.faults.nodes import StartLate
 from metta_sandbox.matching import Matcher, UnmatchedError
+from metta_sandbox.node.agent.load import slowed
+from metta_sandbox.node.agent.wire import STILL
 from metta_sandbox.report.results import CheckResult, FaultResult
 from metta_sandbox.scenario.faults import LateStart, OtherOverrides, Trigger, names_of
 from metta_sandbox.scenario.names import API
@@ -138,6 +140,13 @@ class Conductor:
             # A node that has come back knows of nothing that is waited for.
             self._arm()
         self._look_again()
+
+    def excuses(self, node: str) -> bool:
+        """Tell whether a fault may be why nothing is heard of a node: one is there, or just was."""
+        healed_since = time.monotonic() - slowed(2 * STILL)
+        struck = (course for course in self._courses if course.fired)
+        lasting = (each for each in struck if each.healed_at > healed_since)
+        return any(node == host for each in lasting for _, host in each.item.said.hosts)
 
     def _take_event(self, message: Message) -> None:
         record = {"node": message.get("node"), **message["record"]}

@@ -15,6 +15,8 @@ _IN_VAIN = re.compile(r"\[W\d+ [\d:.]+ \w+\.cpp:\d+\] (\[[^\]]*\] )*\[c10d\] ")
 
 def is_sign_of_life(message: Message) -> bool:
     """Tell whether somebody gets on, and does not only say that he waits for others in vain."""
+    if message["type"] in {"still", "turned-away"}:
+        return False
     if message["type"] != "lines":
         return True
     return not all(_IN_VAIN.search(line) for line in message["lines"])

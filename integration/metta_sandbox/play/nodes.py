@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from metta_sandbox.errors import StackError
 from metta_sandbox.node.agent.load import slowed
 from metta_sandbox.play.beside import Beside, Executed
+from metta_sandbox.play.claims import heard
 from metta_sandbox.play.heard import LastHeard, is_sign_of_life
 from metta_sandbox.play.job import Job, job_command
 from metta_sandbox.play.outcome import End, Ending, Limits
@@ -33,6 +34,8 @@ _LOOK = 1.0
 _SOON = 0.2
 #: How many times longer than the slowest of the others a node that stands still takes to begin.
 _SLOWER = 3.0
+#: How many lies are told.
+_REFUSED = 20
 #: Seconds within which an engine knows that a process has ended whose connection broke.
 _KNOWN = 2.0
 
@@ -54,6 +57,10 @@ class Listener(Protocol):
         """Take in what a node reports."""
         ...
 
+    def excuses(self, node: str) -> bool:
+        """Tell whether a fault may be why nothing is heard of a node."""
+        ...
+
     def act(self) -> None:
         """Do what is due."""
         ...
@@ -69,6 +76,7 @@ class Nodes:
         on_event: Called with each event, for whoever watches.
         fallen: Says which hosts have ended, and how.
         api: The control plane's ``api.ready``, if it was heard already.
+        tell: Gets a line for whoever watches.
 
     """
 
@@ -80,12 +88,14 @@ class Nodes:
         on_event: OnEvent,
         fallen: Fallen,
         api: Mapping[str, Any] | None = None,
+        tell: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self._link = link
         self._hosts = tuple(hosts)
         self._timeline = timeline
         self._on_event = on_event
         self._fallen = fallen
+        self._tell = tell
         self._addresses: dict[str, str] = {}
         self._api: Mapping[str, Any] = api or {}
         self._api_end = ""
@@ -100,6 +110,8 @@ class Nodes:
         self._heard = LastHeard()
         #: When there was a sign of life last, also while something ran beside the sweep.
         self._alive = 0.0
+        self._refused = 0
+        self._still: set[str] = set()
         self._last_words: dict[str, str] = {}
         #: How nodes that are taken away with notice were told to end, and did, in words.
         self._notices: dict[str, str] = {}
@@ -347,7 +359,7 @@ class Nodes:
         """
         replies = []
         for host in self._hosts:
-            if host not in self._statuses and host in self._addresses:
+            if host not in self._statuses and host in self._addresses.keys() - self._still:
                 try:
                     replies.append(self._link.ask(host, "stop", group=SWEEP, grace=GRACE))
                 except StackError:
@@ -384,6 +396,14 @@ class Nodes:
         return {**self._fallen(), **self._notices}
 
     def _take(self, message: Message) -> None:
+        try:
+            message = heard(message, self._hosts)
+        except ValueError as error:
+            self._refuse(str(error))
+        else:
+            self._take_in(message)
+
+    def _take_in(self, message: Message) -> None:
         own = self._beside is not None and self._beside.is_of(message)
         if is_sign_of_life(message) and not own:
             self._alive = time.monotonic()
@@ -416,12 +436,38 @@ class Nodes:
                 self._take_back(node, absence)
         elif kind == "lost":
             self._note_lost(node)
-        elif kind == "refused":
-            self._end(End.STACK_LOST, f"the stack is in use: {message['reason']}")
+        elif kind == "still":
+            self._note_still(message)
+        elif kind == "turned-away":
+            self._refuse(message["reason"])
         elif kind == "gone":
             self._gone = True
             self._timeline.step(f"the connection to the stack is gone: {message['reason']}")
-            self._end(End.STACK_LOST, "the connection to the stack is gone", HUB)
+            self._end(End.STACK_LOST, _gone(message), "" if message.get("still") else HUB)
+
+    def _note_still(self, message: Message) -> None:
+        """Take in whose agents give no sign of life: that is our fault, unless a fault's."""
+        still = {
+            node: seconds
+            for node, seconds in message["nodes"].items()
+            if not (self.listener and self.listener.excuses(node))
+        }
+        if not still or self._ending is not None:
+            return
+        who = f"the agent of {' and of '.join(still)} stands still"
+        if len(still) == message["of"] > 1:
+            who = "the hub is cut off from all agents"
+        reason = f"{who}: no sign of life for {max(still.values()):.0f} s"
+        self._timeline.step(reason)
+        self._still.update(still)
+        self._end(End.STACK_LOST, reason)
+
+    def _refuse(self, reason: str) -> None:
+        """Note that somebody said what was not its to say, as long as anybody reads on."""
+        self._refused += 1
+        if self._refused <= _REFUSED:
+            self._timeline.step(f"not believed: {reason}")
+            self._tell(f"not believed: {reason}")
 
     def _note(self, event: Event) -> None:
         if event.name == "api.ready":
@@ -501,6 +547,11 @@ class Nodes:
         # What came first is the cause.
         if self._ending is None:
             self._ending = Ending(end, reason, lost)
+
+
+def _gone(message: Message) -> str:
+    """Say how the connection was lost, as far as that is not seen elsewhere."""
+    return message["reason"] if message.get("still") else "the connection to the stack is gone"
 
 
 def _rank_event(message: Message) -> dict[str, Any]:

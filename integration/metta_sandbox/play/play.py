@@ -130,9 +130,8 @@ def _bring_up(course: Course, setting: Setting) -> None:
     course.stack.up(progress)
     with uninterrupted():
         course.link = course.stack.connect()
-    course.nodes = Nodes(
-        course.link, plan.hosts, timeline, on_event, course.stack.fallen, course.stack.ready
-    )
+    fallen, ready = course.stack.fallen, course.stack.ready
+    course.nodes = Nodes(course.link, plan.hosts, timeline, on_event, fallen, ready, progress)
     course.nodes.await_ready(_READY)
     course.up = time.perf_counter() - course.began
     progress(f"ready: {', '.join(plan.hosts)} after {course.up:.1f} s")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from metta_sandbox.node.agent.load import slowed
+
 if TYPE_CHECKING:
     from conftest import Ground
     from running import Command
@@ -50,6 +52,57 @@ def test_containers(docker_ground: Ground, victims: tuple[str, ...], said: str) 
         docker_ground.docker.container.kill(names)
 
     _ends(docker_ground, command, said)
+
+
+#: What stands still, and what the reason then says.
+STILL = [
+    ("sweep-worker", "the agent of sweep-worker stands still: no sign of life for "),
+    pytest.param("hub", "the hub stands still: no sign of life for ", marks=pytest.mark.slow),
+    pytest.param("relay", "the relay stands still: no sign of life for ", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("part", "said"), STILL)
+def test_local_processes_that_stand_still(ground: Ground, part: str, said: str) -> None:
+    command = _training(ground)
+    if part == "relay":
+        (pid,) = _relays(command)
+    else:
+        word = part if part == "hub" else f"--node={part}"
+        (pid,) = [each.pid for each in ground.processes(command, word)]
+    os.kill(pid, signal.SIGSTOP)
+
+    _ends_as_our_fault(ground, command, said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("part", "said"), [("sweep-worker", STILL[0][1]), ("hub", "the hub ")])
+def test_containers_that_stand_still(docker_ground: Ground, part: str, said: str) -> None:
+    command = _training(docker_ground)
+    assert docker_ground.docker
+    docker_ground.docker.container.kill(f"metta-{command.run.lower()}-tiny-{part}", "SIGSTOP")
+
+    _ends_as_our_fault(docker_ground, command, said)
+
+
+@pytest.mark.slow
+def test_a_hub_without_a_network(docker_ground: Ground) -> None:
+    command = _training(docker_ground)
+    assert docker_ground.docker
+    name = f"metta-{command.run.lower()}-tiny"
+    docker_ground.docker.network.disconnect(f"{name}_stack", f"{name}-hub")
+
+    _ends_as_our_fault(docker_ground, command, "the hub is cut off from all agents: ")
+
+
+def _ends_as_our_fault(ground: Ground, command: Command, said: str) -> None:
+    assert command.wait(120) == 1, command.text
+    (scenario,) = command.results().scenarios
+    assert scenario.verdict == "error"
+    assert scenario.reason.startswith(said)
+    silent = float(scenario.reason.removeprefix(said).split()[-2])
+    assert silent <= slowed(8), "a second more until it is asked, and told"
+    assert ground.left(command.run) == []
 
 
 def _training(ground: Ground) -> Command:

@@ -303,3 +303,17 @@ def test_what_is_healed_at_the_end_gets_time_to_be_gone(monkeypatch: pytest.Monk
     play.event(["pause/start"], event="train.step")
 
     assert play.end() == [(True, True)]
+
+
+def test_a_node_is_excused_while_a_fault_is_there_and_soon_after() -> None:
+    until = "until: {event: train.finished}"
+    play = Play(f"  - {{pause: {{node: sweep-worker}}, when: {{event: train.step}}, {until}}}")
+    assert not play.conductor.excuses("sweep-worker")
+    play.event(event="train.step")
+    assert play.conductor.excuses("sweep-worker")
+    assert not play.conductor.excuses("sweep-master")
+    play.event(event="train.finished")
+    assert play.conductor.excuses("sweep-worker")
+    (course,) = play.conductor._courses
+    course.healed_at -= 3600
+    assert not play.conductor.excuses("sweep-worker")
