@@ -7,18 +7,18 @@ runs meanwhile. So they are matched in a process beside this one, which ends whe
 from __future__ import annotations
 
 import select
+import socket
 import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import IO, Any, BinaryIO, TypeAlias
+from typing import IO, Any
 
 from metta_sandbox import matching_process
 from metta_sandbox.errors import SandboxError
-from metta_sandbox.matching_process import lines_of
 
 #: Seconds that a batch of lines gets, which takes some hundredths of one.
 _PATIENCE = 5.0
@@ -26,11 +26,6 @@ _PATIENCE = 5.0
 _ALL = 100.0
 #: Seconds more, until a process is killed that does not say itself that its time is over.
 _SILENCE = 5.0
-#: Bytes that are read at a time.
-_BLOCK = 1 << 16
-
-#: Lines, by themselves or as they stand in a file: joined by line ends, with none after the last.
-Batch: TypeAlias = list[str] | bytes
 
 
 class UnmatchedError(SandboxError):
@@ -73,6 +68,20 @@ class Match:
     group: str | None
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Lines that were matched together.
+
+    Attributes:
+        count: How many they are.
+        matches: Those that match.
+
+    """
+
+    count: int
+    matches: tuple[Match, ...]
+
+
 class Matcher:
     """Matches patterns; starts a process for it when first asked.
 
@@ -96,121 +105,125 @@ class Matcher:
         self._idle.clear()
         _end_all(self._started)
 
-    def _new(self) -> _Process:
-        process = _Process()
-        self._started.append(process)
-        return process
-
     def matches(
-        self, patterns: Sequence[str], batches: Iterable[Batch], *, whole: bool = False
+        self,
+        patterns: Sequence[str],
+        lines: Sequence[str] | IO[bytes],
+        *,
+        most: int = sys.maxsize,
+        whole: bool = False,
+        text: bool = False,
     ) -> Iterator[Match]:
-        """Give the lines that match the first pattern, after its first match the next, and so on.
+        """Give the lines that match; see ``batches``."""
+        found = self.batches(patterns, lines, most=most, whole=whole, text=text)
+        return (match for batch in found for match in batch.matches)
+
+    def batches(
+        self,
+        patterns: Sequence[str],
+        lines: Sequence[str] | IO[bytes],
+        *,
+        most: int = sys.maxsize,
+        whole: bool = False,
+        text: bool = False,
+    ) -> Iterator[Batch]:
+        """Find the lines that match the first pattern, after its first match the next, and so on.
 
         Args:
             patterns: Regular expressions. Once it is its turn, the last one stays, or the only one.
-            batches: Lines, as many at a time as fit into memory.
+            lines: The lines, or a file of them.
+            most: How many matches are looked for.
             whole: Whether a line must match from its first to its last character.
+            text: Whether a file's lines have their ends, and a carriage return is one, too.
 
         Raises:
             UnmatchedError: A batch, or all of them, took longer than they may.
 
         """
+        asked = [str(pattern) for pattern in patterns]
+        file = None if isinstance(lines, Sequence) else lines.fileno()
+        given = list(lines) if isinstance(lines, Sequence) else []
         process = self._idle.pop() if self._idle else self._new()
         try:
-            yield from self._matches(process, list(map(str, patterns)), iter(batches), whole)
-        except GeneratorExit:
-            self._idle.append(process)
-            raise
-        except BaseException:
-            process.end()
-            raise
-        self._idle.append(process)
+            process.ask((asked, whole, self._seconds, most, text, given), file)
+            yield from self._answers(process, asked)
+        finally:
+            if process.busy:
+                self._end(process)
+            else:
+                self._idle.append(process)
 
-    def _matches(
-        self, process: _Process, patterns: list[str], batches: Iterator[Batch], whole: bool
-    ) -> Iterator[Match]:
-        begin = at = 0
-        left = _ALL
-        batch = next(batches, None)
-        while batch is not None:
-            asked, seconds = time.monotonic(), min(left, self._seconds)
-            process.ask((patterns, batch, seconds, at, whole))
-            # What comes next is read while that is matched.
-            following = next(batches, None)
-            answer = process.answer(seconds + _SILENCE)
-            left -= time.monotonic() - asked
-            count = len(batch) if isinstance(batch, list) else batch.count(b"\n") + 1
-            found, problem, index = answer or ((), f"within {seconds:.2g} s", 0)
-            lines = lines_of(batch) if found else []
-            for place, group in found:
-                at = min(at + 1, len(patterns) - 1)
-                yield Match(begin + place, lines[place], group)
+    def _answers(self, process: _Process, patterns: list[str]) -> Iterator[Batch]:
+        began, begin, at = time.monotonic(), 0, 0
+        while (answer := process.answer(self._seconds + _SILENCE)) is not None:
+            count, found, problem, index, last = answer
+            at = min(at + len(found), len(patterns) - 1)
+            yield Batch(count, tuple(Match(begin + place, *match) for place, *match in found))
             if problem:
-                more = "" if answer or count == 1 else f" or the {count - 1} after it"
-                raise UnmatchedError(patterns[at], begin + index, f"this line{more} {problem}")
+                raise UnmatchedError(patterns[at], begin + index, f"this line {problem}")
+            if last:
+                return
             begin += count
-            if left <= 0:
+            if time.monotonic() - began > _ALL:
                 what = f"the lines up to this one within {_ALL:g} s"
                 raise UnmatchedError(patterns[at], begin - 1, what)
-            batch = following
+        what = f"this line, or some after it, within {self._seconds:.2g} s"
+        raise UnmatchedError(patterns[at], begin, what)
 
+    def _end(self, process: _Process) -> None:
+        with suppress(ValueError):  # somebody has closed us
+            self._started.remove(process)
+        process.end()
 
-def blocks(file: BinaryIO) -> Iterator[bytes]:
-    """Read a file's lines, a batch at a time."""
-    begun: list[bytes] = []
-    while data := file.read(_BLOCK):
-        whole, end, rest = data.rpartition(b"\n")
-        if end:
-            yield b"".join([*begun, whole])
-            begun = []
-        if rest:
-            begun.append(rest)
-    if begun:
-        yield b"".join(begun)
+    def _new(self) -> _Process:
+        process = _Process()
+        self._started.append(process)
+        return process
 
 
 class _Process:
-    """A process that matches."""
+    """A process that matches.
+
+    Attributes:
+        busy: Whether more answers are to come.
+
+    """
 
     def __init__(self) -> None:
+        self._socket, its = socket.socketpair()
         # In a session of its own: Ctrl-C at the terminal is for us to hear.
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", matching_process.__file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        with its:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", matching_process.__file__],
+                stdin=its,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self.busy = False
 
-    def ask(self, request: tuple[Any, ...]) -> None:
+    def ask(self, request: tuple[Any, ...], file: int | None) -> None:
         """Send a request, which ``answer`` answers."""
-        with suppress(BrokenPipeError):
-            matching_process.write(self._pipe(self._process.stdin), request)
+        self.busy = True
+        with suppress(ConnectionError):
+            matching_process.send(self._socket, request, file)
 
     def answer(self, patience: float) -> Any:
-        """Wait for the answer; None if none comes for ``patience`` seconds."""
-        answers = self._pipe(self._process.stdout)
+        """Wait for the next answer, ``patience`` seconds; None if none comes."""
         poll = select.poll()
-        poll.register(answers, select.POLLIN)
-        if not poll.poll(patience * 1000):
-            return None
-        try:
-            return matching_process.read(answers)
-        except EOFError:
-            return None
+        poll.register(self._socket, select.POLLIN)
+        if poll.poll(patience * 1000):
+            with suppress(EOFError, ConnectionError):
+                answer, _ = matching_process.receive(self._socket)
+                self.busy = not answer[-1]
+                return answer
+        return None
 
     def end(self) -> None:
         """End it, whatever it does."""
         self._process.kill()
         self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            with suppress(BrokenPipeError):
-                self._pipe(pipe).close()
-
-    @staticmethod
-    def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
-        assert pipe is not None
-        return pipe
+        self._socket.close()
 
 
 def _end_all(processes: list[_Process]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from metta_sandbox.matching import Matcher, UnmatchedError, blocks
-from metta_sandbox.matching_process import lines_of
+from metta_sandbox.matching import Batch, Matcher, UnmatchedError
+from metta_sandbox.matching_process import blocks
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.timeline.recording import Event
 from metta_sandbox.wandb_file import WandbFileError, WandbRun, read_run, written_by_ranks
@@ -256,38 +257,40 @@ class Evidence:
         """Read a file's lines one by one, with their numbers from 1."""
         number = 0
         for block in self.blocks(path):
-            for line in lines_of(block):
+            for line in block:
                 number += 1
                 yield number, line
 
-    def blocks(self, path: Path) -> Iterator[bytes]:
+    def blocks(self, path: Path) -> Iterator[list[str]]:
         """Read a file's lines, a batch at a time."""
         try:
-            with path.open("rb") as file:
+            with path.open("rb", buffering=0) as file:
                 yield from blocks(file)
         except OSError as error:
             raise EvidenceError(self.where(path), f"{error.strerror}") from error
 
     def matches(
-        self, patterns: Sequence[str], path: Path, batches: Iterable[bytes]
-    ) -> Iterator[tuple[int, str]]:
-        """Give the lines that match the first pattern, after its first match the next, and so on.
+        self, patterns: Sequence[str], path: Path, most: int = sys.maxsize
+    ) -> Iterator[Batch]:
+        """Find the lines that match the first pattern, after its first match the next, and so on.
 
         Args:
             patterns: Regular expressions; the last one stays.
             path: A file.
-            batches: Its lines, as ``blocks`` gives them.
+            most: How many matches are looked for.
 
         Raises:
             UnmatchedError: It can't be told; says where.
 
         """
         try:
-            for match in self.matcher.matches(patterns, batches):
-                yield match.index + 1, match.line
+            with path.open("rb", buffering=0) as file:
+                yield from self.matcher.batches(patterns, file, most=most)
         except UnmatchedError as error:
             error.where = self.where(path, error.index + 1)
             raise
+        except OSError as error:
+            raise EvidenceError(self.where(path), f"{error.strerror}") from error
 
     def where(self, path: Path, line: int | None = None) -> str:
         """Name a place in the artifacts."""

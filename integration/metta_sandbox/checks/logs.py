@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from metta_sandbox.checks.evidence import Evidence
 from metta_sandbox.checks.judgement import Finding, Judgement, judge, unclear
-from metta_sandbox.matching_process import lines_of
 from metta_sandbox.scenario.expect import Bounds, Log
 from metta_sandbox.verdict import Verdict
 from metta_sandbox.words import many
@@ -18,7 +17,6 @@ _LONGEST_QUOTE = 200
 _MOST_PLACES = 10
 #: How an agent marks what it did not forward into the log.
 _CUT = re.compile(r"\[\.\.\. \d+ (?:lines of \S+|bytes) not forwarded\]")
-_CUT_ENDS = b" not forwarded]"
 _WORD = re.compile(r"[A-Za-z]{3,}")
 
 
@@ -40,42 +38,10 @@ class _Place:
         return f"{self.where(evidence)}: {self.text}"
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Search:
-    """What was seen of files while they were searched.
-
-    Args:
-        words: What the nearest line holds most of.
-
-    """
-
-    words: frozenset[str] = frozenset()
-    found: _Place | None = None
-    nearest: _Place | None = None
-    lines: int = 0
-    cut: _Place | None = None
-    _most: int = field(default=0, init=False)
-
-    def read(self, evidence: Evidence, path: Path) -> Iterator[bytes]:
-        """Read a file; what was read is looked at while it is matched."""
-        number = 0
-        for block in evidence.blocks(path):
-            yield block
-            if self._most < len(self.words):
-                for place, line in enumerate(lines_of(block), number + 1):
-                    self._compare(_Place(path, place, line))
-            if _CUT_ENDS in block:
-                for place, line in enumerate(lines_of(block), number + 1):
-                    if _CUT.search(line):
-                        self.cut = _Place(path, place, line)
-            number += block.count(b"\n") + 1
-        self.lines += number
-
-    def _compare(self, place: _Place) -> None:
-        lowered = place.line.lower()
-        shared = sum(word in lowered for word in self.words)
-        if shared > self._most:
-            self._most, self.nearest = shared, place
+    found: _Place | None
+    lines: int
 
 
 def check(expected: Log, evidence: Evidence) -> Judgement:
@@ -97,9 +63,7 @@ def check(expected: Log, evidence: Evidence) -> Judgement:
 def _once(expected: Log, evidence: Evidence, logs: list[Path], files: list[Path]) -> Judgement:
     """Look for one line."""
     pattern = expected.contains or expected.lacks or ""
-    # Only what must be there has something nearest to it.
-    hints = frozenset(word.lower() for word in _WORD.findall(expected.contains or ""))
-    result = _search(evidence, pattern, hints, files)
+    result = _search(evidence, pattern, files)
     if result.found is not None:
         seen, place = result.found.quote(evidence), result.found.where(evidence)
         if expected.contains is not None:
@@ -113,9 +77,9 @@ def _once(expected: Log, evidence: Evidence, logs: list[Path], files: list[Path]
     if expected.lacks is not None:
         return Judgement(Verdict.PASSED, f"no match in {searched}", where=places)
     detail = f"expected a line to match '{pattern}', saw none in {searched}"
-    if result.nearest is not None:
-        detail += f"\nnearest: {result.nearest.quote(evidence)}"
-        places = (result.nearest.where(evidence),)
+    if nearest := _nearest(evidence, pattern, files):
+        detail += f"\nnearest: {nearest.quote(evidence)}"
+        places = (nearest.where(evidence),)
     return Judgement(Verdict.FAILED, detail, f"no match in {searched}", places)
 
 
@@ -130,19 +94,19 @@ def _unsure(evidence: Evidence, what: str, logs: list[Path]) -> Judgement | None
 def _count(expected: Log, times: Bounds, evidence: Evidence, logs: list[Path]) -> Judgement:
     files = [log for log in logs if log.is_file()]
     found: list[str] = []
-    count, result = 0, _Search()
+    count = 0
     for path in files:
-        read = result.read(evidence, path)
-        for number, _ in evidence.matches([expected.contains or ""], path, read):
-            count += 1
-            found = [*found[: _MOST_PLACES - 1], evidence.where(path, number)]
-    cut = result.cut.where(evidence) if result.cut else ""
+        for batch in evidence.matches([expected.contains or ""], path):
+            count += len(batch.matches)
+            for match in batch.matches:
+                found = [*found[: _MOST_PLACES - 1], evidence.where(path, match.index + 1)]
     seen = many(count, "line")
     gaps = [gap for log in logs if (gap := _gap(evidence, log))]
     enough = times.equals is None and times.at_most is None and times.hold(count)
-    if not enough and (cut or gaps):
-        why = f"the log was cut ({cut})" if cut else ", ".join(gaps)
-        return unclear(f"{seen} found, but {why}", cut)
+    if not enough and (cut := _cut(evidence, files)):
+        return unclear(f"{seen} found, but the log was cut ({cut})", cut)
+    if not enough and gaps:
+        return unclear(f"{seen} found, but {', '.join(gaps)}")
     if times.hold(count):
         places = found or [evidence.where(file) for file in files]
         return judge([], seen, places)
@@ -157,11 +121,11 @@ def _in_order(
     longest: list[_Place] = []
     for path in files:
         places: list[_Place] = []
-        for number, line in evidence.matches(patterns, path, evidence.blocks(path)):
-            places.append(_Place(path, number, line))
-            if len(places) == len(patterns):
-                seen = "; ".join(place.quote(evidence) for place in places)
-                return judge([], seen, (place.where(evidence) for place in places))
+        for batch in evidence.matches(patterns, path, len(patterns)):
+            places += [_Place(path, one.index + 1, one.line) for one in batch.matches]
+        if len(places) == len(patterns):
+            seen = "; ".join(place.quote(evidence) for place in places)
+            return judge([], seen, (place.where(evidence) for place in places))
         longest = max(longest, places, key=len)
     missing = patterns[len(longest)]
     if unsure := _unsure(evidence, f"'{missing}' was", logs):
@@ -186,11 +150,43 @@ def _rank_logs(evidence: Evidence, hosts: tuple[str, ...]) -> Iterator[Path]:
                 yield from sorted(evidence.folder.glob(f"trials/*/rank-{rank}.log"))
 
 
-def _search(evidence: Evidence, pattern: str, words: frozenset[str], files: list[Path]) -> _Search:
-    """Find the first line that matches; else the first of those that hold most of the words."""
-    result = _Search(words)
+def _search(evidence: Evidence, pattern: str, files: list[Path]) -> _Search:
+    """Find the first line that matches."""
+    lines = 0
     for path in files:
-        for number, line in evidence.matches([pattern], path, result.read(evidence, path)):
-            result.found = _Place(path, number, line)
-            return result
-    return result
+        for batch in evidence.matches([pattern], path, 1):
+            lines += batch.count
+            for match in batch.matches:
+                return _Search(_Place(path, match.index + 1, match.line), lines)
+    return _Search(None, lines)
+
+
+def _nearest(evidence: Evidence, pattern: str, files: list[Path]) -> _Place | None:
+    """Find the first of the lines that hold most of a pattern's words."""
+    words = {word.lower() for word in _WORD.findall(pattern)}
+    nearest, most = None, 0
+    for path in files:
+        number = 0
+        for block in evidence.blocks(path):
+            begin, number = number, number + len(block)
+            if _shared(words, "\n".join(block)) <= most:
+                continue
+            for place, line in enumerate(block, begin + 1):
+                if (shared := _shared(words, line)) > most:
+                    most, nearest = shared, _Place(path, place, line)
+    return nearest
+
+
+def _shared(words: set[str], text: str) -> int:
+    lowered = text.lower()
+    return sum(word in lowered for word in words)
+
+
+def _cut(evidence: Evidence, files: list[Path]) -> str:
+    """Name the place of the last line that says that the log was cut."""
+    cut = ""
+    for path in files:
+        for number, line in evidence.lines(path):
+            if _CUT.search(line):
+                cut = evidence.where(path, number)
+    return cut

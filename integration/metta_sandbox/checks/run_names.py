@@ -54,7 +54,7 @@ def expect(expected: RunNames, evidence: Evidence) -> Judgement:
         if -1 in numbers or numbers != sorted(numbers):
             problems.append(unlike("run names", "rising numbers", ", ".join(names), source))
     if expected.pattern is not None:
-        alike = evidence.matcher.matches([expected.pattern], [list(names)], whole=True)
+        alike = evidence.matcher.matches([expected.pattern], names, whole=True)
         good = {match.index for match in alike}
         problems += (
             unlike("run name", f"one like '{expected.pattern}'", repr(name), source)

@@ -182,7 +182,7 @@ class Conductor:
         if _arm_of(course, begins) in self._given_up:
             return None
         try:
-            match = next(self._matcher.matches([pattern], [message["lines"]]), None)
+            match = next(self._matcher.matches([pattern], message["lines"], most=1), None)
         except UnmatchedError as error:
             self._given_up.add(_arm_of(course, begins))
             line = message["lines"][error.index][:_LONGEST_QUOTE]

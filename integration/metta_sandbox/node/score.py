@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -14,9 +13,6 @@ from metta_sandbox.errors import SandboxError
 from metta_sandbox.matching import Matcher, UnmatchedError
 from metta_sandbox.scenario.workload import Score
 from metta_sandbox.wandb_file import WandbFileError, read_run, written_by_ranks
-
-#: Bytes of a log's lines that are matched at a time.
-_BATCH = 1 << 16
 
 
 class NoScoreError(SandboxError):
@@ -68,9 +64,8 @@ def find_score(score: Score, metric: str, left: Leavings) -> float:
 def _from_log(pattern: str, left: Leavings) -> float:
     path, found = left.folder / "rank-0.log", ""
     try:
-        with path.open(encoding="utf-8", errors="backslashreplace") as file:
-            lines = iter(partial(file.readlines, _BATCH), [])
-            for match in Matcher().matches([pattern], lines):
+        with path.open("rb") as file:
+            for match in Matcher().matches([pattern], file, text=True):
                 found = match.group or ""
     except OSError as error:
         raise NoScoreError(f"no score: {path.name}: {error.strerror}") from None

@@ -195,7 +195,7 @@ def _prints(pattern: str, host: str, end: Executed) -> bool:
     """
     matcher = Matcher()
     try:
-        return any(matcher.matches([pattern], [list(end.lines)]))
+        return any(matcher.matches([pattern], end.lines, most=1))
     except UnmatchedError as error:
         error.where = f"line {error.index + 1} of the output on {host}"
         raise
