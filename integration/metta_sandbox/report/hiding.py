@@ -35,7 +35,7 @@ class Hidden:
     left_out: tuple[str, ...] = ()
 
 
-def hide_in(folder: Path, masker: Masker, *, below: bool = True) -> Hidden:
+def hide_in(folder: Path, masker: Masker) -> Hidden:
     """Mask secrets in all files of a folder that are text, and remove the others that hold one.
 
     No link is followed. Nothing is looked at where there are no secrets.
@@ -43,7 +43,6 @@ def hide_in(folder: Path, masker: Masker, *, below: bool = True) -> Hidden:
     Args:
         folder: What nodes and the harness have written.
         masker: Knows the secrets.
-        below: Whether folders in it are looked through, too.
 
     Raises:
         OSError: A file that holds a secret can neither be changed nor removed.
@@ -53,7 +52,7 @@ def hide_in(folder: Path, masker: Masker, *, below: bool = True) -> Hidden:
     left_out: list[str] = []
     if not masker:
         return Hidden()
-    for root, folders, names, at in os.fwalk(folder, topdown=below, follow_symlinks=False):
+    for root, folders, names, at in os.fwalk(folder, follow_symlinks=False):
         here = Path(root).relative_to(folder)
         for name in names:
             became = _hide_in_file(name, at, masker)
@@ -61,9 +60,7 @@ def hide_in(folder: Path, masker: Masker, *, below: bool = True) -> Hidden:
                 (masked if became else left_out).append(str(here / _shown(name, masker)))
         for name in folders:
             _hide_in_link(name, at, masker)
-        folders[:] = [_renamed(name, at, masker) for name in folders] if below else []
-        if not below:
-            break
+        folders[:] = [_renamed(name, at, masker) for name in folders]
     return Hidden(tuple(sorted(masked)), tuple(sorted(left_out)))
 
 
