@@ -2,26 +2,57 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import signal
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from metta_sandbox import __version__
 from metta_sandbox.errors import InputError, MachineError, SandboxError
 from metta_sandbox.interrupt import HEARD, INTERRUPTED
-from metta_sandbox.masking import hide, masked
+from metta_sandbox.masking import hide
+from metta_sandbox.safe_text import for_console, for_json
 
 if TYPE_CHECKING:
     from metta_sandbox.scenario.untrusted import Untrusted as Bounds
     from metta_sandbox.stack.standing import Record
 
+
+@contextmanager
+def _safe_complaints() -> Iterator[None]:
+    """Make what is said of a wrong command line safe: it repeats the line's words."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, SandboxError) and isinstance(getattr(error, "message", 0), str):
+            error.message = for_console(error.message)  # type: ignore[attr-defined]
+        raise
+
+
+class _Commands(TyperGroup):
+    """The commands. Typer itself prints what is wrong with their words."""
+
+    def make_context(self, *words: Any, **extra: Any) -> Any:
+        """Read the words before the command."""
+        with _safe_complaints():
+            return super().make_context(*words, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Read the words behind the command, and do it."""
+        with _safe_complaints():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
     name="metta-sandbox",
+    cls=_Commands,
     help="Test distributed sweeps on this machine: real DDP nodes, offline W&B, "
     "a stand-in control plane.",
     no_args_is_help=True,
@@ -219,7 +250,7 @@ def launch(
         ci=playing.in_ci(),
     )
     if dry_run:
-        typer.echo(masked(describe(scenario, options, standing, reporter.warn)))
+        _say(describe(scenario, options, standing, reporter.warn))
         return
     with reporter:
         raise typer.Exit(playing.run(options, reporter))
@@ -251,7 +282,7 @@ def up(
         started = standing.up(wanted, reporter.step, reporter.warn)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
-    typer.echo("the standing stack is up" if started else "a standing stack is up already")
+    _say("the standing stack is up" if started else "a standing stack is up already")
     status()
 
 
@@ -261,10 +292,10 @@ def stop() -> None:
     from metta_sandbox.play import standing  # noqa: PLC0415
 
     try:
-        stopped = standing.stop(typer.echo)
+        stopped = standing.stop(_say)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
-    typer.echo("the standing stack is gone" if stopped else "no standing stack is up")
+    _say("the standing stack is gone" if stopped else "no standing stack is up")
 
 
 @app.command()
@@ -280,7 +311,7 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(status_json(found))
     elif there is None:
-        typer.echo("no standing stack is up   (metta-sandbox up)")
+        _say("no standing stack is up   (metta-sandbox up)")
     else:
         show_status(found, plain_console())
     if not found.well:
@@ -330,11 +361,11 @@ def init(
 
     written = beginning.write(folder)
     for path in written.new:
-        typer.echo(f"wrote {path}")
+        _say(f"wrote {path}")
     for path in written.kept:
-        typer.echo(f"{path} is there already, and was left as it is")
+        _say(f"{path} is there already, and was left as it is")
     scenario = shlex.quote(str(folder / beginning.SCENARIO))
-    typer.echo(f"next:\n  metta-sandbox validate {scenario}\n  metta-sandbox run {scenario}")
+    _say(f"next:\n  metta-sandbox validate {scenario}\n  metta-sandbox run {scenario}")
 
 
 @app.command()
@@ -351,7 +382,7 @@ def validate(
 
     given = read_settings(settings or ())
     bounds = _bounds(untrusted=untrusted, allow_env=allow_env)
-    files = load_files(paths or [Path("scenarios")], given, typer.echo, bounds)
+    files = load_files(paths or [Path("scenarios")], given, _say, bounds)
     scenarios = [(file.path, scenario) for file in files for scenario in file.scenarios]
     require_folders(scenarios)
     if bounds:
@@ -359,13 +390,13 @@ def validate(
     for file in files:
         ids = [scenario.id for scenario in file.scenarios]
         if file.scenarios[0].cell is None:
-            typer.echo(f"{file.path}: {ids[0]} is valid")
+            _say(f"{file.path}: {ids[0]} is valid")
         else:
-            typer.echo("\n  ".join([f"{file.path}: {len(ids)} valid scenarios", *ids]))
+            _say("\n  ".join([f"{file.path}: {len(ids)} valid scenarios", *ids]))
         if wanted := dict.fromkeys(str(need) for one in file.scenarios for need in needs(one)):
-            typer.echo(f"{file.path}: needs {', '.join(wanted)}")
+            _say(f"{file.path}: needs {', '.join(wanted)}")
         for caution in dict.fromkeys(text for one in file.scenarios for text in one.cautions):
-            typer.echo(f"{file.path}: {caution}")
+            _say(f"{file.path}: {caution}")
 
 
 @app.command()
@@ -381,7 +412,7 @@ def clean() -> None:
     """Remove what crashed runs left behind, never a live one's."""
     from metta_sandbox.play.cleaning import clean_all  # noqa: PLC0415
 
-    clean_all(typer.echo)
+    clean_all(_say)
 
 
 @app.command()
@@ -393,7 +424,7 @@ def doctor(
 
     report = doctors.examine()
     if as_json:
-        typer.echo(json.dumps(report.as_json(), indent=2))
+        typer.echo(for_json(report.as_json()))
     else:
         doctors.show(report)
     raise typer.Exit(0 if report.ok else MachineError.exit_status)
@@ -405,8 +436,13 @@ def version(
 ) -> None:
     """Test distributed sweeps on this machine."""
     if show:
-        typer.echo(__version__)
+        _say(__version__)
         raise typer.Exit
+
+
+def _say(text: str) -> None:
+    """Print text, some of which is others'."""
+    typer.echo(for_console(text))
 
 
 def _standing() -> Record:
@@ -468,8 +504,11 @@ def main() -> None:
         # One that came where nothing else was listening any more.
         sys.exit(INTERRUPTED)
     except SandboxError as error:
-        sys.stderr.write(f"{masked(str(error))}\n")
+        sys.stderr.write(f"{for_console(str(error))}\n")
         sys.exit(error.exit_status)
+    except Exception:  # noqa: BLE001 - a fault of ours, whose traceback tells text of others
+        sys.stderr.write(for_console(traceback.format_exc()))
+        sys.exit(1)
     finally:
         # All is done and said: what comes while the interpreter ends must not change the status.
         for number in HEARD:

@@ -6,8 +6,8 @@ browser take some of it for more than words. Every such text goes out through th
 named after where it goes:
 
 - ``for_terminal``: text that is shown as it is, and nothing else is done about it;
-- ``for_runner``: all that this program prints, for a CI runner may read it, and what people print
-  in a job (``timeline.log``);
+- ``for_console``: all that this program prints, for a CI runner may read it; without secrets;
+- ``for_runner``: what people print in a job (``timeline.log``);
 - ``for_json``: JSON that this program prints;
 - ``for_markdown``, ``for_markdown_code``, ``for_markdown_block``: ``summary.md``;
 - ``for_xml``: ``junit.xml``; ``for_html``: ``report.html``.
@@ -23,6 +23,8 @@ import json
 import re
 from typing import Any
 
+from metta_sandbox.masking import masked
+
 #: Controls but for tab and newline, marks that turn the direction of text round, what can't be
 #: seen, and what is no character. Joiners stay: Persian, and many emoji, are written with them.
 _ACTIVE = re.compile(
@@ -32,7 +34,7 @@ _ACTIVE = re.compile(
 #: What a comparison of strings may pass over: accents and joiners without a letter.
 _NOTHING = r"[^\w\s!-~]*"
 #: A line that begins with ``::``. Runners trim what is before it, each in its own way.
-_COMMAND = re.compile(rf"^([^\w:\n]*):(?={_NOTHING}:)", re.MULTILINE)
+_COMMAND = re.compile(rf"([^\w:]*):(?={_NOTHING}:)")
 #: ``##[error]`` (GitHub, anywhere in a line), ``##vso[`` (Azure), ``##teamcity[``.
 _OLD_COMMAND = re.compile(rf"#(?={_NOTHING}#{_NOTHING}[A-Za-z]*\[)")
 #: What Markdown, the HTML in it, or GitHub (links, mentions, emoji, mathematics) takes for more
@@ -51,9 +53,14 @@ def for_terminal(text: str) -> str:
 def for_runner(text: str) -> str:
     """Let a terminal or the log of a CI runner show text; no line of it is a command to either."""
     text = for_terminal(text)
-    if text.count(":") > 1:
-        text = _COMMAND.sub(r"\1\\x3a", text)
-    return _OLD_COMMAND.sub(r"\\x23", text) if "##" in text or not text.isascii() else text
+    if text.isascii() and "::" not in text and "##" not in text:
+        return text  # nearly all of what is printed, and a trainer may print very much
+    return _OLD_COMMAND.sub(r"\\x23", "\n".join(map(_disarm, text.split("\n"))))
+
+
+def for_console(text: str) -> str:
+    """Hide the secrets in text, and then write it as ``for_runner`` does."""
+    return for_runner(masked(text))
 
 
 def for_json(value: Any) -> str:
@@ -76,12 +83,12 @@ def for_markdown(text: str) -> str:
 
     A zero-width space stands in what GitHub would make a link or a mention of, also if escaped.
     """
-    return _MARKUP.sub(_inert, " ".join(for_terminal(text).split()))
+    return _MARKUP.sub(_inert, " ".join(for_runner(text).split()))
 
 
 def for_markdown_code(text: str) -> str:
     """Write text as code within a line of Markdown."""
-    text = " ".join(for_terminal(text).split())
+    text = " ".join(for_runner(text).split())
     fence = _fence(text, 1)
     return f"{fence} {text} {fence}" if "`" in text else f"{fence}{text}{fence}"
 
@@ -100,6 +107,11 @@ def _fence(text: str, shortest: int) -> str:
 
 def _escape(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode()
+
+
+def _disarm(line: str) -> str:
+    found = _COMMAND.match(line)
+    return line if found is None else f"{found[1]}\\x3a{line[found.end() :]}"
 
 
 def _inert(match: re.Match[str]) -> str:

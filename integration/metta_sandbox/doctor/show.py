@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from metta_sandbox.doctor.item import NEEDS_AN_ENGINE, Item, Report, Status
+from metta_sandbox.safe_text import for_runner
 
 _STYLES = {
     Status.OK: "green",
@@ -32,10 +33,12 @@ def show(report: Report, console: Console | None = None) -> None:
 
 def _line(item: Item, width: int) -> Text:
     head = f"{item.status.value:{_STATUS_WIDTH}}"
-    text = Text.assemble((head, _STYLES[item.status]), f"  {item.name:{width}}  {item.found}")
+    text = Text.assemble(
+        (head, _STYLES[item.status]), f"  {item.name:{width}}  ", for_runner(item.found)
+    )
     text.append(f"   (needed: {item.needed})", style="dim")
     if item.mend:
-        text.append(f"\n{'':{_STATUS_WIDTH + width + 4}}-> {item.mend}")
+        text.append(f"\n{'':{_STATUS_WIDTH + width + 4}}-> {for_runner(item.mend)}")
     return text
 
 

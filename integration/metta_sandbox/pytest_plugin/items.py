@@ -16,6 +16,7 @@ from metta_sandbox.pytest_plugin.playing import Playing
 from metta_sandbox.report.results import CheckResult, ScenarioResult
 from metta_sandbox.report.wording import explain
 from metta_sandbox.report.workflow_commands import unmet
+from metta_sandbox.safe_text import for_console
 from metta_sandbox.scenario.files import read_text
 from metta_sandbox.scenario.loading import parse_file
 from metta_sandbox.scenario.model import Scenario
@@ -57,7 +58,7 @@ class ScenarioFile(pytest.File):
             file = parse_file(read_text(self.path), shown, playing.options.settings)
             require_folders((shown, scenario) for scenario in file.scenarios)
         except InputError as error:
-            raise self.CollectError(str(error)) from None
+            raise self.CollectError(for_console(str(error))) from None
         playing.variables.update(file.variables)
         for scenario in file.scenarios:
             yield ScenarioItem.of(self, scenario)
@@ -90,7 +91,7 @@ class ScenarioItem(pytest.Item):
         self.user_properties.append(("sandbox_verdict", result.verdict.value))
         self.user_properties.append(("sandbox_artifacts", str(folder)))
         if result.verdict is Verdict.SKIPPED:
-            pytest.skip(result.reason or "nothing of it could be checked here")
+            pytest.skip(for_console(result.reason) or "nothing of it could be checked here")
         if result.verdict is not Verdict.PASSED:
             raise _not_passed(result, folder)
 
@@ -103,8 +104,10 @@ class ScenarioItem(pytest.Item):
         if not isinstance(error, SandboxError):
             return super().repr_failure(excinfo, style)
         told = excinfo.getrepr(style="value", chain=False)
+        for entry in told.reprtraceback.reprentries:
+            entry.lines = [for_console(line) for line in entry.lines]
         if told.reprcrash:
-            told.reprcrash.message = error.message
+            told.reprcrash.message = for_console(error.message)
             told.reprcrash.path = str(self.path)
             told.reprcrash.lineno = error.line if isinstance(error, NotPassedError) else 1
         return told

@@ -20,6 +20,7 @@ from metta_sandbox.report.artifacts import scenario_folders
 from metta_sandbox.report.console import Reporter
 from metta_sandbox.report.results import RunResult, ScenarioResult
 from metta_sandbox.report.wording import headline, seconds
+from metta_sandbox.safe_text import for_console
 from metta_sandbox.scenario.loading import read_settings
 from metta_sandbox.scenario.model import Scenario
 
@@ -141,7 +142,7 @@ class _Notes(Reporter):
     def warn(self, text: str) -> None:
         """Keep a warning."""
         super().warn(text)
-        self._lines.append(f"! {text}")
+        self._lines.append(for_console(f"! {text}"))
 
     def raw(self, text: str) -> None:
         """Keep a line for programs."""
@@ -154,7 +155,7 @@ class _Notes(Reporter):
         """Keep the final verdict and where the artifacts are."""
         on = f" on {result.engine}" if result.engine else ""
         told = f"{result.verdict.value.upper()}{on} in {seconds(result.seconds)}"
-        self._lines.append(f"{told}: {headline(result)} Artifacts in {folder}")
+        self._lines.append(for_console(f"{told}: {headline(result)} Artifacts in {folder}"))
 
 
 def _is_scenario(item: pytest.Item) -> bool:

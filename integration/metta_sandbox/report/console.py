@@ -13,6 +13,7 @@ from typing_extensions import Self
 from metta_sandbox.masking import masked
 from metta_sandbox.report.results import CheckResult, RunResult, ScenarioResult, TrialResult
 from metta_sandbox.report.wording import explain
+from metta_sandbox.safe_text import for_console
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.timeline.recording import Event, render
 from metta_sandbox.verdict import Verdict
@@ -26,6 +27,7 @@ STYLES = {
     Verdict.ERROR: "bold red",
 }
 _NOT_ON_A_TERMINAL = 160
+_SET_IN = "      "
 
 
 class Reporter:
@@ -70,21 +72,20 @@ class Reporter:
     def event(self, event: Event, of: str = "") -> None:
         """Take note of something that a node says of itself."""
         if self._verbose:
-            text = Text(render(event.to_json()), style="dim")
-            self._print(Text.assemble((f"{of}: ", "cyan"), text) if of else text)
+            self._print(_whose(of).append_text(shown(render(event.to_json()), "dim")))
 
     def raw(self, text: str) -> None:
-        """Print a line as it is, for programs."""
+        """Print a line as it is, for programs: text of others in it must be safe already."""
         self._console.out(masked(text), highlight=False)
 
     def step(self, text: str, of: str = "") -> None:
         """Print a line of progress, of one of several scenarios that are played at once."""
         if not self._quiet:
-            self._print(Text.assemble(("· ", "dim"), (f"{of}: " if of else "", "cyan"), text))
+            self._print(Text.assemble(("· ", "dim"), _whose(of), shown(text)))
 
     def warn(self, text: str) -> None:
         """Print a line that also a quiet run shows, such as a fallback to another engine."""
-        self._print(Text.assemble(("! ", "bold yellow"), text))
+        self._print(Text.assemble(("! ", "bold yellow"), shown(text)))
 
     def scenario(self, result: ScenarioResult, of: str = "") -> None:  # noqa: ARG002
         """Print how one scenario came out, in one piece."""
@@ -95,21 +96,21 @@ class Reporter:
         warnings = [check.warning for check in result.checks if check.warning]
         if self._quiet and result.verdict in (Verdict.PASSED, Verdict.SKIPPED) and not warnings:
             return
-        head = Text.assemble(_badge(result.verdict), f" {result.name}")
+        head = Text.assemble(_badge(result.verdict), " ", shown(result.name))
         head.append(f"  {many(result.nodes, 'node')} on {result.engine}, {result.seconds:.1f} s")
         for warning in warnings:
-            head.append("  warning: ", "bold yellow").append(warning)
+            head.append("  warning: ", "bold yellow").append_text(shown(warning))
         self._print(head)
         if result.verdict is not Verdict.PASSED:
             for cause in result.causes:
-                self._print(Text(f"  cause: {cause.told}", style="bold"))
+                self._print(shown(f"  cause: {cause.told}", "bold"))
         if result.reason:
-            self._print(Text(f"  {result.reason}"))
+            self._print(shown(f"  {result.reason}"))
         if result.trials:
             self._console.print(_trials(result.trials))
         for fault in result.faults:
-            shown = fault.proof or ("no proof that it happened" if fault.fired else "never fired")
-            self._print(Text(f"  fault {fault.name}: {shown}"))
+            proof = fault.proof or ("no proof that it happened" if fault.fired else "never fired")
+            self._print(shown(f"  fault {fault.name}: {proof}"))
         for check in result.checks:
             if check.verdict is not Verdict.PASSED:
                 self._print(_check(check))
@@ -125,14 +126,20 @@ class Reporter:
         line.append(", ".join(counts) or "nothing was played")
         line.append(f" in {result.seconds:.1f} s")
         if folder is not None:
-            line.append(f" · artifacts in {folder}")
+            line.append_text(shown(f" · artifacts in {folder}"))
         self._print(line)
 
     def _print(self, text: Text) -> None:
-        if (shown := masked(text.plain)) != text.plain:
-            text = Text(shown)
         with self._whole:
             self._console.print(text, soft_wrap=True)
+
+
+def shown(text: str, style: str = "") -> Text:
+    """Give text of others to Rich, without secrets.
+
+    Its further lines are set in: none passes for one of ours.
+    """
+    return Text(for_console(text).replace("\n", f"\n{_SET_IN}"), style)
 
 
 def plain_console() -> Console:
@@ -141,15 +148,18 @@ def plain_console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=_NOT_ON_A_TERMINAL)
 
 
+def _whose(of: str) -> Text:
+    return shown(f"{of}: " if of else "", "cyan")
+
+
 def _badge(verdict: Verdict) -> Text:
     return Text(verdict.value.upper(), style=STYLES[verdict])
 
 
 def _check(check: CheckResult) -> Text:
-    text = Text.assemble("  ", (check.verdict.value, STYLES[check.verdict]), f" {check.name}")
-    for line in explain(check).splitlines():
-        text.append(f"\n      {line}")
-    return text
+    head = ("  ", (check.verdict.value, STYLES[check.verdict]), " ", shown(check.name))
+    told = explain(check)
+    return Text.assemble(*head, f"\n{_SET_IN}", shown(told)) if told else Text.assemble(*head)
 
 
 def _trials(trials: tuple[TrialResult, ...]) -> Table:
@@ -161,7 +171,7 @@ def _trials(trials: tuple[TrialResult, ...]) -> Table:
     for trial in trials:
         style = "" if trial.status == "completed" else "red"
         cells = (trial.run or "(unnamed)", trial.status, _number(trial.score), _number(trial.cost))
-        table.add_row(*map(Text, (*cells, _number(trial.seconds, 1))), style=style)
+        table.add_row(*map(shown, (*cells, _number(trial.seconds, 1))), style=style)
     return table
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from xml.etree import ElementTree as ET
 
 from metta_sandbox.report.results import CheckResult, RunResult, ScenarioResult
 from metta_sandbox.report.wording import explain
+from metta_sandbox.safe_text import for_xml
 from metta_sandbox.verdict import Verdict
 
 FILE_NAME = "junit.xml"
-#: What XML 1.0 can't carry, not even escaped (https://www.w3.org/TR/xml/#charsets).
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _OUTCOMES = {
     Verdict.FAILED: "failure",
     Verdict.INCONCLUSIVE: "error",
@@ -72,8 +70,8 @@ def _suite(name: str, checks: list[CheckResult], seconds: float, began: str) -> 
         case = _element("testcase", about, check.seconds)
         if outcome:
             message = check.detail.partition("\n")[0] or check.verdict.value
-            told = ET.SubElement(case, outcome, {"message": _clean(message)})
-            told.text = _clean(explain(check))
+            told = ET.SubElement(case, outcome, {"message": for_xml(message)})
+            told.text = for_xml(explain(check))
             if outcome != "skipped":
                 told.set("type", check.verdict.value)
         suite.append(case)
@@ -92,13 +90,13 @@ def _properties(scenario: ScenarioResult) -> ET.Element:
         **{f"fault.{one.name}": one.proof or "unproven" for one in scenario.faults},
     }
     for name, value in told.items():
-        about = {"name": _clean(name), "value": _clean(str(value))}
+        about = {"name": for_xml(name), "value": for_xml(str(value))}
         ET.SubElement(properties, "property", about)
     return properties
 
 
 def _element(tag: str, about: Mapping[str, str], seconds: float) -> ET.Element:
-    cleaned = {key: _clean(value) for key, value in about.items()}
+    cleaned = {key: for_xml(value) for key, value in about.items()}
     return ET.Element(tag, {**cleaned, "time": f"{seconds:.3f}"})
 
 
@@ -109,7 +107,3 @@ def _began(run: str) -> str:
     except ValueError:
         return ""
     return f"{moment:%Y-%m-%dT%H:%M:%S}"
-
-
-def _clean(text: str) -> str:
-    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)

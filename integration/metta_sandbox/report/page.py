@@ -13,6 +13,7 @@ from typing import Any
 
 import jinja2
 from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -22,6 +23,7 @@ from metta_sandbox.report.results import RunResult, ScenarioResult
 from metta_sandbox.report.story import Limits, tell
 from metta_sandbox.report.waits import picture
 from metta_sandbox.report.wording import amount, figure, headline, many, seconds
+from metta_sandbox.safe_text import for_html
 from metta_sandbox.verdict import Verdict
 
 FILE_NAME = "report.html"
@@ -49,7 +51,7 @@ def render(run: RunResult, folder: Path, limits: Limits | None = None) -> str:
         headline=headline(run),
         folder=folder.name,
         scenarios=[_scenario(one, there) for one, there in pairs],
-        data=[htmlsafe_json_dumps(_data(one, there, share)) for one, there in pairs],
+        data=[htmlsafe_json_dumps(_shown(_data(one, there, share))) for one, there in pairs],
         environment=_environment(folder),
         style=_source("report.css"),
         scripts=scripts,
@@ -66,12 +68,22 @@ def _templates() -> jinja2.Environment:
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
+        finalize=_shown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     templates.filters |= {"seconds": seconds, "figure": figure, "many": many, "waits": picture}
     return templates
+
+
+def _shown(value: Any) -> Any:
+    """Make text safe for the page, in lists and mappings, too; our own markup stays as it is."""
+    if isinstance(value, str):
+        return value if isinstance(value, Markup) else for_html(value)
+    if isinstance(value, Mapping):
+        return {for_html(str(key)): _shown(inner) for key, inner in value.items()}
+    return [_shown(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def _policy(scripts: Sequence[str]) -> str:

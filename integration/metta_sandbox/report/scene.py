@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from metta_sandbox.report.console import shown
 from metta_sandbox.report.wording import figure, many, seconds
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import API
@@ -96,8 +97,7 @@ class Scene:
             parts += [Text(""), self._trial_table()]
         if self._last:
             lines = (render(event.to_json()) for event in self._last)
-            text = Text("\n".join(lines), style="dim", no_wrap=True, overflow="ellipsis")
-            parts += [Text(""), text]
+            parts += [Text(""), *(_cut(shown(line, "dim")) for line in lines)]
         return Group(*parts)
 
     def _take_api(self, event: Event) -> None:
@@ -118,14 +118,15 @@ class Scene:
             trial.step = event.get("step")
         elif event.name == "observation.recorded":
             trial.status = "failed" if event.get("failed") else "completed"
-            trial.score = event.get("score")
+            score = event.get("score")
+            trial.score = score if isinstance(score, (int, float)) else None
             trial.took = self._clock() - trial.began
 
     def _head(self) -> Text:
         passed = self._clock() - self._began
         done = [trial for trial in self._trials.values() if trial.took is not None]
         wanted = self._scenario.sweep.trials
-        text = Text.assemble((self._title, "bold"), f"  {seconds(passed)}")
+        text = Text.assemble(shown(self._title, "bold"), f"  {seconds(passed)}")
         text.append(f"  {len(done)} of {many(wanted, 'trial')}")
         if (left := self._left(done)) is not None:
             text.append(f", about {seconds(left)} left")
@@ -149,10 +150,10 @@ class Scene:
         table.add_column(no_wrap=True, overflow="ellipsis")
         hosts = list(self._nodes.items())
         for host, doing in hosts[:_MOST_NODES]:
-            table.add_row(Text(f"  {host}", "cyan"), Text(doing))
+            table.add_row(Text(f"  {host}", "cyan"), shown(doing))
         if len(hosts) > _MOST_NODES:
             table.add_row(Text(f"  … {len(hosts) - _MOST_NODES} more", "dim"), "")
-        table.add_row(Text(f"  {API}", "cyan"), Text(self._api))
+        table.add_row(Text(f"  {API}", "cyan"), shown(self._api))
         return table
 
     def _trial_table(self) -> Table:
@@ -167,7 +168,7 @@ class Scene:
             score = "" if trial.score is None else figure(trial.score)
             style = styles[trial.status]
             cells = (f"  {trial.run}", said, score, seconds(took))
-            table.add_row(*(Text(cell, style) for cell in cells))
+            table.add_row(*(shown(cell, style) for cell in cells))
         return table
 
 
@@ -178,3 +179,8 @@ def _doing(event: Event) -> str:
         shown = f", loss {loss:.4g}" if isinstance(loss, (int, float)) else ""
         return f"{trial}training, step {event.get('step')}{shown}"
     return f"{trial}{_DOING.get(event.name, event.name)}"
+
+
+def _cut(text: Text) -> Text:
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text

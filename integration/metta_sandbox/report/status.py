@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from metta_sandbox.masking import masked
+from metta_sandbox.report.console import shown
+from metta_sandbox.safe_text import for_json
 from metta_sandbox.stack.look import LogLine
 from metta_sandbox.stack.status import Part, StackStatus
 
@@ -24,7 +25,7 @@ def status_json(status: StackStatus) -> str:
         "engine": status.engine,
         "parts": [asdict(part) for part in status.parts],
     }
-    return json.dumps(told, indent=2)
+    return for_json(told)
 
 
 def show_status(status: StackStatus, console: Console) -> None:
@@ -33,10 +34,10 @@ def show_status(status: StackStatus, console: Console) -> None:
     for heading in ("name", "state", "rank", "address", "running", "image", "age"):
         table.add_column(heading, no_wrap=True)
     for part in status.parts:
-        table.add_row(*_cells(part), style="red" if part.ill else "")
+        table.add_row(*map(shown, _cells(part)), style="red" if part.ill else "")
     console.print(table)
     for ill in status.ills:
-        console.print(f"! {ill}", style="bold red", markup=False)
+        console.print(shown(f"! {ill}", "bold red"), soft_wrap=True)
 
 
 def _cells(part: Part) -> tuple[str, ...]:
@@ -79,7 +80,5 @@ class LogPrinter:
 
     def show(self, line: LogLine) -> None:
         """Print a line."""
-        self._console.print(
-            f"{line.host:<{self._width}} | ", style=self._colours[line.host], end="", markup=False
-        )
-        self._console.print(masked(line.text), soft_wrap=True, markup=False, highlight=False)
+        whose = (f"{line.host:<{self._width}} | ", self._colours[line.host])
+        self._console.print(Text.assemble(whose, shown(line.text)), soft_wrap=True)

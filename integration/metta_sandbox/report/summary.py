@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from metta_sandbox.report.results import CheckResult, RunResult, ScenarioResult, TrialResult
 from metta_sandbox.report.wording import explain, figure, headline, many, seconds
+from metta_sandbox.safe_text import for_markdown, for_markdown_block, for_markdown_code
 from metta_sandbox.verdict import Verdict
 
 FILE_NAME = "summary.md"
@@ -23,8 +23,6 @@ _GOOD = (Verdict.PASSED, Verdict.SKIPPED)
 _MOST_CHECKS = 20
 _MOST_TRIALS = 200
 _LONGEST_DETAIL = 3_000
-#: What Markdown, or the HTML in it, would take for more than a letter.
-_MARKUP = re.compile(r"([\\`*_\[\]<>#|~&])")
 
 
 def render(run: RunResult, folder: Path) -> str:
@@ -39,12 +37,12 @@ def render(run: RunResult, folder: Path) -> str:
 
 
 def _lines(run: RunResult, folder: Path) -> Iterator[str]:
-    yield f"## {_SIGNS[run.verdict]} {_plain(headline(run))}"
+    yield f"## {_SIGNS[run.verdict]} {for_markdown(headline(run))}"
     yield ""
     yield from _failures(run)
     for scenario in run.scenarios:
         for warning in (check.warning for check in scenario.checks if check.warning):
-            yield f"- ⚠️ **{_plain(scenario.name)}**: {_plain(warning)}"
+            yield f"- ⚠️ **{for_markdown(scenario.name)}**: {for_markdown(warning)}"
             yield ""
     if run.scenarios:
         yield "| scenario | verdict | nodes | trials | time |"
@@ -53,7 +51,8 @@ def _lines(run: RunResult, folder: Path) -> Iterator[str]:
         yield ""
     yield from _trials(run)
     took = f"Run `{run.run}` on {run.engine}" if run.engine else f"Run `{run.run}`"
-    yield f"{took}, {seconds(run.seconds)}. Artifacts: {_code(str(folder))}; open `report.html`."
+    where = for_markdown_code(str(folder))
+    yield f"{took}, {seconds(run.seconds)}. Artifacts: {where}; open `report.html`."
 
 
 def _failures(run: RunResult) -> Iterator[str]:
@@ -66,10 +65,12 @@ def _failures(run: RunResult) -> Iterator[str]:
     for scenario in run.scenarios:
         if scenario.verdict not in _GOOD:
             for cause in scenario.causes:
-                yield f"> **{_plain(scenario.name)}**, {cause.kind}: {_plain(cause.told)}"
+                told = for_markdown(f"{cause.kind}: {cause.told}")
+                yield f"> **{for_markdown(scenario.name)}**, {told}"
                 yield ""
     for scenario, check in bad[:_MOST_CHECKS]:
-        yield f"### {_SIGNS[check.verdict]} {_plain(scenario.name)}: {_plain(check.name)}"
+        title = for_markdown(f"{scenario.name}: {check.name}")
+        yield f"### {_SIGNS[check.verdict]} {title}"
         yield ""
         yield from _fenced(check)
     if len(bad) > _MOST_CHECKS:
@@ -77,7 +78,7 @@ def _failures(run: RunResult) -> Iterator[str]:
         yield ""
     for scenario in run.scenarios:
         if scenario.verdict not in _GOOD and scenario.reason and len(run.scenarios) > 1:
-            yield f"- **{_plain(scenario.name)}**: {_plain(scenario.reason)}"
+            yield f"- **{for_markdown(scenario.name)}**: {for_markdown(scenario.reason)}"
             yield ""
 
 
@@ -85,17 +86,14 @@ def _fenced(check: CheckResult) -> Iterator[str]:
     detail = explain(check) or check.verdict.value
     if len(detail) > _LONGEST_DETAIL:
         detail = f"{detail[:_LONGEST_DETAIL]} …"
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", detail)), default=0))
-    yield f"{fence}text"
-    yield detail
-    yield fence
+    yield for_markdown_block(detail)
     yield ""
 
 
 def _row(scenario: ScenarioResult) -> str:
     done = sum(trial.status == "completed" for trial in scenario.trials)
     cells = (
-        _plain(scenario.name),
+        for_markdown(scenario.name),
         f"{_SIGNS[scenario.verdict]} {scenario.verdict}",
         str(scenario.nodes),
         f"{done} of {len(scenario.trials)}",
@@ -123,13 +121,5 @@ def _trials(run: RunResult) -> Iterator[str]:
 
 def _trial(trial: TrialResult) -> str:
     numbers = (figure(trial.score), figure(trial.cost), seconds(trial.seconds))
-    return f"| {' | '.join((_plain(trial.run) or '-', trial.status, *numbers))} |"
-
-
-def _plain(text: str) -> str:
-    """Write text so that Markdown shows it as it is, in one line."""
-    return _MARKUP.sub(r"\\\1", " ".join(text.split()))
-
-
-def _code(text: str) -> str:
-    return f"`{text.replace('`', chr(39))}`"
+    words = (for_markdown(trial.run) or "-", for_markdown(trial.status))
+    return f"| {' | '.join((*words, *numbers))} |"

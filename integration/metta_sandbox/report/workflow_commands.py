@@ -12,6 +12,7 @@ from pathlib import Path
 
 from metta_sandbox.report.results import CheckResult, RunResult, ScenarioResult
 from metta_sandbox.report.wording import explain
+from metta_sandbox.safe_text import for_terminal
 from metta_sandbox.scenario.tree import Document, UnreadableError, read
 from metta_sandbox.verdict import Verdict
 
@@ -93,7 +94,7 @@ def _command(message: str, *, title: str, file: str | None = None, line: int = 1
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return for_terminal(text).replace("%", "%25").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

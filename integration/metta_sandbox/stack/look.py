@@ -136,7 +136,7 @@ class _DockerLogs:
 
     def __init__(self, hosts: tuple[str, ...]) -> None:
         self._hosts = hosts
-        self._clients: list[subprocess.Popen[str]] = []
+        self._clients: list[subprocess.Popen[bytes]] = []
         #: By host, the stamp of the last line given, and how many lines bear it.
         self._last: dict[str, tuple[str, int]] = {}
 
@@ -181,15 +181,14 @@ class _DockerLogs:
 
     def _lines(self, host: str, *options: str) -> Iterator[_Stamped]:
         command = ["docker", "logs", "--timestamps", *options, f"{PROJECT}-{host}"]
-        client = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-        )
+        client = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self._clients.append(client)
         with client:
             assert client.stdout is not None
             try:
                 for line in client.stdout:
-                    stamp, _, text = line.rstrip("\n").partition(" ")
+                    words = line.decode(errors="replace").rstrip("\n")
+                    stamp, _, text = words.partition(" ")
                     yield _Stamped(stamp, LogLine(host, text))
             finally:
                 client.kill()
@@ -213,7 +212,7 @@ def _files(hosts: tuple[str, ...], *, follow: bool) -> Iterator[LogLine]:
         read = []
         for host, path in paths.items():
             text, positions[host] = _from(path, positions[host])
-            read.append(list(_stamped(host, text.splitlines())))
+            read.append(list(_stamped(host, text.split("\n")[:-1])))
         for stamped in heapq.merge(*read, key=lambda one: one.stamp):
             yield stamped.line
         if not follow or not standing_folder().exists():

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from metta_sandbox.errors import MachineError
+from metta_sandbox.safe_text import for_runner
 from metta_sandbox.timeline.order import Merge, needs_of
 
 _IDENTITY = frozenset(
@@ -244,7 +245,8 @@ def render(entry: Mapping[str, Any]) -> str:
         text = f"! {entry['fault']} {entry['action']} {_short(entry['detail'])}"
     else:
         node, who, text = "harness", "-", f"> {entry['step']}"
-    return f"+{entry['received']:>10.3f}s  {node:<15} {who!s:<7} {_one_line(text)}"
+    line = f"+{entry['received']:>10.3f}s  {node!s:<15} {who!s:<7} {_cut(text)}"
+    return for_runner(line.replace("\n", "\\n"))
 
 
 def _short(value: Any) -> str:
@@ -253,8 +255,7 @@ def _short(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _one_line(text: str) -> str:
-    text = text.replace("\r", "\\r").replace("\n", "\\n")
+def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]} … ({len(text)} letters)"
 
 

@@ -67,14 +67,14 @@ def test_suites_tell_what_was_played_and_when(mixed: RunResult) -> None:
     assert told["fault.kill"] == "unproven"
 
 
-def test_text_that_xml_cannot_carry_is_replaced_and_the_rest_kept(mixed: RunResult) -> None:
+def test_text_that_xml_cannot_carry_is_escaped_and_the_rest_kept(mixed: RunResult) -> None:
     (failure,) = (
         case
         for case in ET.fromstring(junit.render(mixed)).iter("failure")
         if "\n" in str(case.text)
     )
     assert "</script><script>" in str(failure.text)
-    assert "\ufffd[31m\ufffd" in str(failure.text)
+    assert r"\x1b[31m\x00" in str(failure.text)
 
 
 def test_a_run_that_could_not_start_is_an_error(unplayed: RunResult) -> None:

@@ -45,8 +45,9 @@ def test_nothing_that_anybody_says_becomes_markup(mixed: RunResult, tmp_path: Pa
     tags = [tag for tag, _ in outline.tags]
     assert "img" not in tags
     assert tags.count("script") == len(mixed.scenarios) + 2
+    shown = hostile.replace("\u2028", r"\u2028")
     data = [json.loads(script) for script in outline.scripts[: len(mixed.scenarios)]]
-    assert data[1]["logs"]["lines"] == [[1, hostile, "sweep", hostile]]
+    assert data[1]["logs"]["lines"] == [[1, shown, "sweep", shown]]
 
 
 def test_the_page_needs_nothing_from_outside(mixed: RunResult, tmp_path: Path) -> None:

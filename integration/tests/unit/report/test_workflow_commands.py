@@ -61,8 +61,8 @@ def test_text_cannot_end_the_command_or_begin_another(
     )
     (command,) = annotate(of(mixed, bad.model_copy(update={"checks": (check,)})), tmp_path)
     title, _, message = command.partition("title=")[2].partition("::")
-    assert title == "bad%3A a%3Ab%2Cc%3A%3Ad%0D%0A%3A%3Ae%250A (failed)"
-    assert message == "1%25%0D%0A::stop-commands::x"
+    assert title == r"bad%3A a%3Ab%2Cc%3A%3Ad\r%0A%3A%3Ae%250A (failed)"
+    assert message == r"1%25\r%0A::stop-commands::x"
 
 
 def test_what_no_check_says_is_told_with_its_reason(mixed: RunResult, tmp_path: Path) -> None:

@@ -135,6 +135,15 @@ def test_containers_logs_are_in_one_order_and_following_skips_and_repeats_none(
     assert sorted(came) == ["five", "four", "still three"]
 
 
+def test_only_a_newline_ends_a_line(fake: FakeDocker, logs: Path) -> None:
+    stamp = "2026-01-01T00:00:01.000000000Z"
+    (fake.folder / "docker").write_text(f"#!/bin/sh\nprintf '{stamp} a\\rb c\\302\\205d\\n'\n")
+    assert [line.text for line in look._DockerLogs(("a",)).merged()] == ["a\rb c\x85d"]
+    (logs / "sweep-master.log").write_bytes("a\rb c\x85d\n".encode())
+    lines = look.read_logs(RECORD, ("sweep-master",), follow=False)
+    assert [line.text for line in lines] == ["a\rb c\x85d"]
+
+
 def test_a_reader_that_leaves_ends_the_clients(fake: FakeDocker) -> None:
     (fake.folder / "docker").write_text(
         "#!/bin/sh\necho 2026-01-01T00:00:01.000000000Z x\nexec sleep 600\n"
