@@ -95,9 +95,12 @@ class Untrusted:
     def _faults_of_variable(self, name: str, said: Node) -> Iterator[Fault]:
         if not isinstance(said, MappingNode):
             return
-        for key, _ in said.value:
+        for key, value in said.value:
             if key.value not in _OF_VARIABLES:
                 yield _fault(key, ("variables", name, str(key.value)), "is not allowed")
+            elif key.value == "secret" and str(value.value).lower() != "true":
+                # What is somebody's credential is not for the file to say.
+                yield _fault(value, ("variables", name, "secret"), "false is not allowed")
         named = entry(said, "env")
         if named and named[1].value not in self.variables:
             message = f"{named[1].value} is not allowed; --allow-env gives it"

@@ -145,6 +145,10 @@ def test_a_key_that_nobody_has_listed_is_refused(
             "3:22: variables.t.env: --untrusted: TOKEN is not allowed; --allow-env gives it",
         ),
         ("variables: {t: {env: GIVEN, default: x}}\ntags: ['${t}']", ""),
+        (
+            "variables: {t: {env: GIVEN, default: x, secret: false}}\ntags: ['${t}']",
+            "3:49: variables.t.secret: --untrusted: false is not allowed",
+        ),
         ("extends: ../other.yaml", "3:10: extends: --untrusted: ../other.yaml is not in"),
         ("matrix: {credentials: [true]}", "3:24: credentials: --untrusted: expected false"),
     ],
