@@ -50,17 +50,24 @@ def hide_in(folder: Path, masker: Masker) -> Hidden:
     """
     masked: list[str] = []
     left_out: list[str] = []
+    problems: list[OSError] = []
     if not masker:
         return Hidden()
     for root, folders, names, at in os.fwalk(folder, follow_symlinks=False):
         here = Path(root).relative_to(folder)
         for name in names:
-            became = _hide_in_file(name, at, masker)
+            try:
+                became = _hide_in_file(name, at, masker)
+            except OSError as error:  # the others are as much in need of it
+                problems.append(error)
+                continue
             if became is not None:
                 (masked if became else left_out).append(str(here / _shown(name, masker)))
         for name in folders:
             _hide_in_link(name, at, masker)
         folders[:] = [_renamed(name, at, masker) for name in folders]
+    if problems:
+        raise problems[0]
     return Hidden(tuple(sorted(masked)), tuple(sorted(left_out)))
 
 

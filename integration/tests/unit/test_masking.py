@@ -142,3 +142,22 @@ def test_text_is_masked_and_what_is_no_text_is_left_out(tmp_path: Path) -> None:
 
 def test_without_secrets_nothing_is_read(tmp_path: Path) -> None:
     assert hide_in(tmp_path / "not there", Masker()) == hide_in(tmp_path, Masker())
+
+
+def test_what_cannot_be_changed_keeps_nothing_else_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.log").write_text(PLAIN)
+    rename = os.rename
+
+    def fail_once(source: str, target: str, **places: int) -> None:
+        if target == "a.log":
+            raise PermissionError(1, "not permitted")
+        rename(source, target, **places)
+
+    monkeypatch.setattr(os, "rename", fail_once)
+    with pytest.raises(PermissionError):
+        hide_in(tmp_path, BOTH)
+    assert [(tmp_path / f"{name}.log").read_text() for name in "abc"] == [PLAIN, "***", "***"]
+    assert len(list(tmp_path.iterdir())) == 3
