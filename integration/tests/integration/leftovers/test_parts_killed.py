@@ -31,8 +31,7 @@ def test_local_processes(ground: Ground, victims: tuple[str, ...], said: str) ->
         if victim == "relay":
             (part,) = _relays(command)
         else:
-            word = victim if victim == "hub" else f"--node={victim}"
-            (part,) = [each.pid for each in ground.processes(command, word)]
+            (part,) = [each.pid for each in ground.processes(command, *_words(victim))]
         os.kill(part, signal.SIGKILL)
 
     _ends(ground, command, said)
@@ -68,8 +67,7 @@ def test_local_processes_that_stand_still(ground: Ground, part: str, said: str) 
     if part == "relay":
         (pid,) = _relays(command)
     else:
-        word = part if part == "hub" else f"--node={part}"
-        (pid,) = [each.pid for each in ground.processes(command, word)]
+        (pid,) = [each.pid for each in ground.processes(command, *_words(part))]
     os.kill(pid, signal.SIGSTOP)
 
     _ends_as_our_fault(ground, command, said)
@@ -103,6 +101,11 @@ def _ends_as_our_fault(ground: Ground, command: Command, said: str) -> None:
     silent = float(scenario.reason.removeprefix(said).split()[-2])
     assert silent <= slowed(8), "a second more until it is asked, and told"
     assert ground.left(command.run) == []
+
+
+def _words(part: str) -> tuple[str, ...]:
+    """Tell a hub or a node's agent by the words of its command."""
+    return (part,) if part == "hub" else ("agent", f"--node={part}")
 
 
 def _training(ground: Ground) -> Command:
