@@ -17,11 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from metta_sandbox import beneath
+
 BLOCK_SIZE = 32 * 1024
 _CHUNK_HEADER = struct.Struct("<IHB")
 _FILE_HEADER = struct.Struct("<4sHB")
 _MAGIC = (b":W&B", 0xBEE1)
 _VERSION = 0
+#: Bytes of a file that are read.
+_MOST = 1 << 30
 _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
 
@@ -112,8 +116,8 @@ def _chunk(data: bytes, offset: int) -> tuple[int, bytes]:
     return kind, chunk
 
 
-def read_run(path: Path) -> WandbRun:
-    """Read one run file, as far as it is whole.
+def read_run(folder: Path, path: Path) -> WandbRun:
+    """Read one run file beneath a folder, as far as it is whole.
 
     Raises:
         WandbFileError: It is no such file, or of an unknown format.
@@ -128,7 +132,7 @@ def read_run(path: Path) -> WandbRun:
     config: dict[str, Any] = {}
     summary: dict[str, Any] = {}
     try:
-        for raw in log_records(path.read_bytes()):
+        for raw in log_records(beneath.read_bytes(folder, path, most=_MOST)):
             record = proto.Record()
             record.ParseFromString(raw)
             kind = record.WhichOneof("record_type")
@@ -154,18 +158,19 @@ def read_run(path: Path) -> WandbRun:
     return WandbRun(**found, config=config, summary=summary)
 
 
-def written_by_ranks(folder: Path) -> dict[Path, int | None]:
+def written_by_ranks(root: Path, folder: Path) -> dict[Path, int | None]:
     """Find the run files that a trial's ranks wrote, each with its rank.
 
     Args:
-        folder: The trial's. The rank is None where one wrote past the ``$WANDB_DIR`` it was given.
+        root: Where nothing may lead out of.
+        folder: The trial's, beneath that. The rank is None where one wrote past the ``$WANDB_DIR``
+            it was given.
 
     """
     found: dict[Path, int | None] = {}
-    for file in sorted(folder.glob("**/wandb/*/run-*.wandb")):
+    for file in beneath.find(root, "**/wandb/*/run-*.wandb", folder):
         own = re.fullmatch(r"rank-(\d+)", file.relative_to(folder).parts[0])
-        if not file.parent.is_symlink():
-            found[file] = int(own[1]) if own else None
+        found[file] = int(own[1]) if own else None
     return found
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from metta_sandbox import beneath
 from metta_sandbox.autopsy.seen import Life, Recorded
 from metta_sandbox.node.agent.last_calls import SLOT, SLOTS, SUFFIX
 from metta_sandbox.node.agent.told import FOLDER
@@ -42,42 +41,26 @@ def read_lives(run_folder: Path, host: str) -> tuple[Life, ...]:
     found: list[Life] = []
     left = _ALL_BYTES
     folder = run_folder / FOLDER / host
-    for name in _names(folder)[:_FILES]:
-        text, changed = _read(folder / name, min(left, _BYTES))
+    files = beneath.find(run_folder, "*.jsonl", folder)
+    for file in [each for each in files if _NAME.fullmatch(each.name)][:_FILES]:
+        text, changed = _read(run_folder, file, min(left, _BYTES))
         left -= len(text)
         lives = _lives(text, changed)
         if lives and lives[-1].recorded is None:
             # A number's later process has taken the earlier one's place there.
-            calls, _ = _read(folder / f"{lives[-1].pid}{SUFFIX}", min(left, SLOT * SLOTS))
+            name = f"{lives[-1].pid}{SUFFIX}"
+            calls, _ = _read(run_folder, folder / name, min(left, SLOT * SLOTS))
             left -= len(calls)
             lives[-1] = lives[-1].model_copy(update={"recorded": _last_calls(calls)})
         found += lives
     return tuple(sorted(found, key=lambda one: one.started))
 
 
-def remove_lives(run_folder: Path) -> None:
-    """Remove them: they are none of the user's files."""
-    shutil.rmtree(run_folder / FOLDER, ignore_errors=True)
-
-
-def _names(folder: Path) -> list[str]:
-    """List the files of a node, unless somebody has put something else in the folder's place."""
-    try:
-        if not all(stat.S_ISDIR(each.lstat().st_mode) for each in (folder.parent, folder)):
-            return []
-        return sorted(file.name for file in folder.iterdir() if _NAME.fullmatch(file.name))
-    except OSError:
-        return []
-
-
-def _read(file: Path, most: int) -> tuple[str, float]:
+def _read(run_folder: Path, file: Path, most: int) -> tuple[str, float]:
     """Read a file's beginning, and when it was changed last; empty if it is no plain file."""
-    with suppress(OSError):
-        opened = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(opened, "rb") as reader:
-            about = os.fstat(opened)
-            if stat.S_ISREG(about.st_mode):
-                return reader.read(max(0, most)).decode(errors="replace"), about.st_mtime
+    with suppress(OSError), beneath.open_file(run_folder, file, most=None) as reader:
+        changed = os.fstat(reader.fileno()).st_mtime
+        return reader.read(max(0, most)).decode(errors="replace"), changed
     return "", 0.0
 
 

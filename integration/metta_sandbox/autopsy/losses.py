@@ -34,9 +34,9 @@ class Lost:
     named: bool
 
 
-def first_lost(path: Path) -> Lost | None:
-    """Find the first line of a log with a metric that is no number; None if there is none."""
-    text = end_of(path)
+def first_lost(root: Path, path: Path) -> Lost | None:
+    """Find the first line with a metric that is no number in a log beneath a folder, or None."""
+    text = end_of(root, path)
     return None if text is None else lost_in(text)
 
 

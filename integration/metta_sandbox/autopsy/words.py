@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from metta_sandbox import beneath
 from metta_sandbox.autopsy.seen import Frame, Raised, RaisedOne
 from metta_sandbox.stack.ends import is_worth_telling, last_words
 
@@ -141,18 +142,16 @@ def _of_one(one: RaisedOne) -> Exc:
     return _told(kind, one.message.strip(), [(f.file, f.line, f.function) for f in one.frames])
 
 
-def last_error(path: Path) -> Exc | None:
-    """Read the last traceback of a log, or else its last words; None if there is neither."""
-    text = end_of(path)
+def last_error(root: Path, path: Path) -> Exc | None:
+    """Read a log beneath a folder: its last traceback, or else its last words, or None."""
+    text = end_of(root, path)
     return None if text is None else last_said(text.splitlines())
 
 
-def end_of(path: Path) -> str | None:
-    """Read the end of a log; None if there is none."""
+def end_of(root: Path, path: Path) -> str | None:
+    """Read the end of a log beneath a folder; None if there is none."""
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - _READ))
-            return file.read().decode(errors="replace")
+        return beneath.read_end(root, path, _READ).decode(errors="replace")
     except OSError:
         return None
 

@@ -24,7 +24,7 @@ def check(evidence: Evidence) -> Judgement:
     problems = []
     for trial in evidence.completed:
         path = evidence.folder / "trials" / trial.run / "checkpoint.pt"
-        if problem := archive_problem(path):
+        if problem := archive_problem(evidence, path):
             problems.append(Finding(problem, evidence.where(path)))
     places = (f"trials/{trial.run}/checkpoint.pt" for trial in evidence.completed)
     return judge(problems, many(len(evidence.completed), "whole checkpoint"), places)
@@ -41,8 +41,7 @@ def expect(expected: Checkpoint, evidence: Evidence) -> Judgement:
     unasked: list[str] = []
 
     def files(trial: TrialRecord) -> list[Path]:
-        found = (evidence.folder / "trials" / trial.run).glob(expected.file)
-        return sorted(path for path in found if path.is_file() and path.stat().st_size)
+        return [path for path in evidence.find(expected.file, trial.run) if evidence.size(path)]
 
     def look(trial: TrialRecord) -> Iterator[Finding]:
         place = f"trials/{trial.run}"
@@ -66,16 +65,17 @@ def expect(expected: Checkpoint, evidence: Evidence) -> Judgement:
     return judgement
 
 
-def archive_problem(path: Path) -> str:
+def archive_problem(evidence: Evidence, path: Path) -> str:
     """Say what is wrong with a file as torch's archive of a pickle and its tensors."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with evidence.open(path) as file, zipfile.ZipFile(file) as archive:
             if damaged := archive.testzip():
                 return f"{damaged} in it is damaged"
             if not any(name.endswith("/data.pkl") for name in archive.namelist()):
                 return "an archive, but not torch's: it has no data.pkl"
     except FileNotFoundError:
-        return "missing"
+        why = evidence.left_out.get(evidence.where(path))
+        return f"left out of the artifacts: {why}" if why else "missing"
     except (zipfile.BadZipFile, OSError, EOFError) as error:
         return f"not an archive as torch.save writes it: {error}"
     return ""

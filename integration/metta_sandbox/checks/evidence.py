@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from metta_sandbox import beneath
 from metta_sandbox.matching import Batch, Matcher, UnmatchedError
 from metta_sandbox.matching_process import blocks
 from metta_sandbox.scenario.model import Scenario
@@ -128,6 +129,7 @@ class Evidence:
         engine: What it was played on.
         ending: How the sweep ended, as ``expect`` spells it.
         matcher: Matches the scenario's patterns.
+        left_out: What nodes wrote that is not in the folder, by its path there, and why.
 
     """
 
@@ -138,11 +140,12 @@ class Evidence:
     engine: str = "compose"
     ending: str = "finished"
     matcher: Matcher = field(default_factory=Matcher, compare=False)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def trials(self) -> tuple[TrialRecord, ...]:
         """The trials that are over, by number."""
-        files = sorted(self.folder.glob("trials/*/trial.json"))
+        files = self.find("trials/*/trial.json")
         return tuple(sorted((self._trial(file) for file in files), key=lambda one: one.trial))
 
     @cached_property
@@ -166,15 +169,11 @@ class Evidence:
     @cached_property
     def wandb_runs(self) -> tuple[WandbRun, ...]:
         """The offline W&B runs."""
-        return tuple(
-            self._wandb(file)
-            for file in sorted(self.folder.glob("wandb/*/run-*.wandb"))
-            if not file.parent.is_symlink()
-        )
+        return tuple(self._wandb(file) for file in self.find("wandb/*/run-*.wandb"))
 
     def trainers_runs(self, run: str) -> tuple[tuple[int | None, WandbRun], ...]:
         """Read the W&B runs that a trial's trainers tracked themselves, each with its rank."""
-        files = written_by_ranks(self.folder / "trials" / run)
+        files = written_by_ranks(self.folder, self.folder / "trials" / run)
         return tuple((rank, self._wandb(file)) for file, rank in files.items())
 
     @cached_property
@@ -240,10 +239,27 @@ class Evidence:
     def digests(self, run: str) -> dict[int, str]:
         """Read what each rank of a run wrote as the digest of its parameters."""
         found = {}
-        for path in sorted((self.folder / "trials" / run).glob("rank-*.digest")):
+        for path in self.find("rank-*.digest", run):
             if match := _RANK_FILE.fullmatch(path.name):
-                found[int(match[1])] = path.read_text().strip()
+                found[int(match[1])] = self.read(path).decode(errors="replace").strip()
         return found
+
+    def find(self, pattern: str, run: str = "") -> list[Path]:
+        """Find files by a pattern of their paths, from the folder, or from that of a run."""
+        return beneath.find(self.folder, pattern, self.folder / "trials" / run if run else None)
+
+    def size(self, path: Path) -> int | None:
+        """Give a file's bytes; None if there is no plain file."""
+        return beneath.size_of(self.folder, path)
+
+    def open(self, path: Path) -> BinaryIO:
+        """Open a file of any size for reading.
+
+        Raises:
+            OSError: It is not there, or no plain file.
+
+        """
+        return beneath.open_file(self.folder, path, most=None)
 
     def overrides(self, run: str) -> Mapping[str, Any]:
         """Read the overrides file of a run."""
@@ -264,7 +280,7 @@ class Evidence:
     def blocks(self, path: Path) -> Iterator[list[str]]:
         """Read a file's lines, a batch at a time."""
         try:
-            with path.open("rb", buffering=0) as file:
+            with self.open(path) as file:
                 yield from blocks(file)
         except OSError as error:
             raise EvidenceError(self.where(path), f"{error.strerror}") from error
@@ -284,7 +300,7 @@ class Evidence:
 
         """
         try:
-            with path.open("rb", buffering=0) as file:
+            with self.open(path) as file:
                 yield from self.matcher.batches(patterns, file, most=most)
         except UnmatchedError as error:
             error.where = self.where(path, error.index + 1)
@@ -314,15 +330,20 @@ class Evidence:
 
     def _wandb(self, path: Path) -> WandbRun:
         try:
-            return read_run(path)
+            return read_run(self.folder, path)
         except (WandbFileError, OSError) as error:
             raise EvidenceError(self.where(path), f"{error}") from error
 
-    def _json(self, path: Path) -> Any:
+    def read(self, path: Path) -> bytes:
+        """Read a file; it must be there, and no larger than what the sandbox writes."""
         try:
-            return json.loads(path.read_bytes())
+            return beneath.read_bytes(self.folder, path)
         except OSError as error:
             raise EvidenceError(self.where(path), f"{error.strerror}") from error
+
+    def _json(self, path: Path) -> Any:
+        try:
+            return json.loads(self.read(path))
         except json.JSONDecodeError as error:
             raise EvidenceError(self.where(path, error.lineno), f"not JSON: {error.msg}") from error
         except ValueError as error:

@@ -17,6 +17,7 @@ _LONGEST_QUOTE = 200
 _MOST_PLACES = 10
 #: How an agent marks what it did not forward into the log.
 _CUT = re.compile(r"\[\.\.\. \d+ (?:lines of \S+|bytes) not forwarded\]")
+_RANK_LOG = re.compile(r"trials/[^/]+/rank-\d+\.log")
 _WORD = re.compile(r"[A-Za-z]{3,}")
 
 
@@ -54,7 +55,10 @@ def check(expected: Log, evidence: Evidence) -> Judgement:
     logs = [evidence.folder / "logs" / f"{host}.log" for host in hosts]
     if expected.times is not None:
         return _count(expected, expected.times, evidence, logs)
-    files = [file for file in (*logs, *_rank_logs(evidence, hosts)) if file.is_file()]
+    files = [
+        *(log for log in logs if evidence.size(log) is not None),
+        *_rank_logs(evidence, hosts),
+    ]
     if expected.in_order is not None:
         return _in_order(expected.in_order, evidence, logs, files)
     return _once(expected, evidence, logs, files)
@@ -85,14 +89,14 @@ def _once(expected: Log, evidence: Evidence, logs: list[Path], files: list[Path]
 
 def _unsure(evidence: Evidence, what: str, logs: list[Path]) -> Judgement | None:
     """Say that what was not found means nothing while a log is not there."""
-    gaps = [gap for log in logs if (gap := _gap(evidence, log))]
+    gaps = _gaps(evidence, logs)
     if not gaps:
         return None
     return unclear(f"{what} not found, but {', '.join(gaps)}", evidence.where(logs[0].parent))
 
 
 def _count(expected: Log, times: Bounds, evidence: Evidence, logs: list[Path]) -> Judgement:
-    files = [log for log in logs if log.is_file()]
+    files = [log for log in logs if evidence.size(log) is not None]
     found: list[str] = []
     count = 0
     for path in files:
@@ -101,7 +105,7 @@ def _count(expected: Log, times: Bounds, evidence: Evidence, logs: list[Path]) -
             for match in batch.matches:
                 found = [*found[: _MOST_PLACES - 1], evidence.where(path, match.index + 1)]
     seen = many(count, "line")
-    gaps = [gap for log in logs if (gap := _gap(evidence, log))]
+    gaps = _gaps(evidence, logs)
     enough = times.equals is None and times.at_most is None and times.hold(count)
     if not enough and (cut := _cut(evidence, files)):
         return unclear(f"{seen} found, but the log was cut ({cut})", cut)
@@ -136,10 +140,21 @@ def _in_order(
     return judge([Finding(text, places_seen[0], f"no '{missing}'{after}")], "")
 
 
+def _gaps(evidence: Evidence, logs: list[Path]) -> list[str]:
+    """Say which logs are not there to be read."""
+    left_out = [
+        f"{file} was left out of the artifacts ({why})"
+        for file, why in evidence.left_out.items()
+        if _RANK_LOG.fullmatch(file)
+    ]
+    return [*filter(None, (_gap(evidence, log) for log in logs)), *left_out]
+
+
 def _gap(evidence: Evidence, log: Path) -> str:
-    if not log.is_file():
+    size = evidence.size(log)
+    if size is None:
         return f"{evidence.where(log)} is missing"
-    return "" if log.stat().st_size else f"{evidence.where(log)} is empty"
+    return "" if size else f"{evidence.where(log)} is empty"
 
 
 def _rank_logs(evidence: Evidence, hosts: tuple[str, ...]) -> Iterator[Path]:
@@ -147,7 +162,7 @@ def _rank_logs(evidence: Evidence, hosts: tuple[str, ...]) -> Iterator[Path]:
     for node, host in enumerate(evidence.scenario.hosts):
         if host in hosts:
             for rank in range(node * places, (node + 1) * places):
-                yield from sorted(evidence.folder.glob(f"trials/*/rank-{rank}.log"))
+                yield from evidence.find(f"trials/*/rank-{rank}.log")
 
 
 def _search(evidence: Evidence, pattern: str, files: list[Path]) -> _Search:

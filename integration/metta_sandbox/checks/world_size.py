@@ -129,7 +129,8 @@ def _spans(formed: Sequence[Rank]) -> bool:
 
 def _told(evidence: Evidence) -> tuple[Path, tuple[Rank, ...]]:
     path = evidence.folder / FILE_NAME
-    return path, _RANKS.validate_json(path.read_bytes()) if path.exists() else ()
+    written = evidence.size(path) is not None
+    return path, _RANKS.validate_json(evidence.read(path)) if written else ()
 
 
 def _other_sizes(

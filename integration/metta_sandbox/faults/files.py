@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from pathlib import Path
 from typing import Any
 
+from metta_sandbox import beneath
 from metta_sandbox.errors import StackError
 from metta_sandbox.faults.executor import Executor, Sight
 from metta_sandbox.scenario.faults import Corrupt, WandbFolder
 
 #: Bytes in a file's middle that garbage goes over.
 _GARBAGE = 256
+#: Bytes of a file that can be damaged.
+_MOST = 1 << 30
 
 
 class CorruptFile(Executor[Corrupt]):
@@ -37,29 +41,35 @@ class CorruptFile(Executor[Corrupt]):
 
     def before(self) -> Sight:
         """See that it is there, and not empty."""
-        self._whole = self.path.read_bytes()
+        self._whole = self._read()
         return Sight(bool(self._whole), f"{self.said.file} has {_digest(self._whole)}")
 
     def inject(self) -> None:
         """Write what is left of it over it."""
         self._damaged = damage(self._whole, self.said.how)
-        self.path.write_bytes(self._damaged)
+        self._write(self._damaged)
 
     def during(self) -> Sight:
         """See that it is another."""
-        now = self.path.read_bytes()
+        now = self._read()
         holds = now == self._damaged != self._whole
         return Sight(holds, f"{self.said.file} has {_digest(now)}")
 
     def heal(self) -> None:
         """Write it as it was, unless somebody else has written it."""
-        if self._damaged != self._whole and self.path.read_bytes() == self._damaged:
-            self.path.write_bytes(self._whole)
+        if self._damaged != self._whole and self._read() == self._damaged:
+            self._write(self._whole)
 
     def after(self) -> Sight:
         """See that it is not the damaged one any more."""
-        now = self.path.read_bytes()
+        now = self._read()
         return Sight(now != self._damaged, f"{self.said.file} has {_digest(now)}")
+
+    def _read(self) -> bytes:
+        return beneath.read_bytes(self.ground.plan.run_folder, self.path, most=_MOST)
+
+    def _write(self, content: bytes) -> None:
+        beneath.overwrite(self.ground.plan.run_folder, self.path, content)
 
 
 def damage(content: bytes, how: str) -> bytes:
@@ -93,7 +103,7 @@ class BlockWandbFolder(Executor[WandbFolder]):
         """Move it aside."""
         if self.folder.is_dir():
             self.folder.rename(self._aside)
-        self.folder.write_text("")
+        beneath.create(self.ground.plan.run_folder, self.folder)
 
     def during(self) -> Sight:
         """None can."""
@@ -101,7 +111,7 @@ class BlockWandbFolder(Executor[WandbFolder]):
 
     def heal(self) -> None:
         """Move it back."""
-        if self.folder.is_file():
+        if beneath.size_of(self.ground.plan.run_folder, self.folder) is not None:
             self.folder.unlink()
         if self._aside.is_dir() and not self.folder.exists():
             self._aside.rename(self.folder)
@@ -111,12 +121,12 @@ class BlockWandbFolder(Executor[WandbFolder]):
         return self._look(writable=True)
 
     def _look(self, *, writable: bool) -> Sight:
-        probe = self.folder / ".probe"
+        root, probe = self.ground.plan.run_folder, self.folder / f".probe-{secrets.token_hex(8)}"
         made = self.folder.exists()
         try:
             self.folder.mkdir(exist_ok=True)
-            probe.write_text("")
-            probe.unlink()
+            beneath.create(root, probe)
+            beneath.unlink(root, probe)
             if not made:
                 self.folder.rmdir()
         except OSError as error:

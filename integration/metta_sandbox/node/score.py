@@ -98,11 +98,11 @@ def _from_json(name: str, key: str, left: Leavings) -> float:
 def _from_wandb(rank: int | None, key: str, left: Leavings) -> float:
     whose = "" if rank is None else f" of rank {rank}"
     where = f"{key} in the summary of a W&B run{whose} in $WANDB_DIR"
-    files = written_by_ranks(left.folder)
+    files = written_by_ranks(left.folder, left.folder)
     told: list[_Told] = []
     for path, writer in files.items():
         try:
-            run = read_run(path)
+            run = read_run(left.folder, path)
         except (OSError, WandbFileError) as error:
             raise NoScoreError(f"no score: {path.name}: {error}") from None
         if rank in {None, writer} and (value := _inside(run.summary, key)) is not None:

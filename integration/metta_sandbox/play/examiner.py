@@ -11,15 +11,16 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from pydantic import ValidationError
 
+from metta_sandbox import beneath
 from metta_sandbox.autopsy.case import Case, trial_under_way
 from metta_sandbox.autopsy.cause import Cause
 from metta_sandbox.autopsy.diagnose import diagnose
-from metta_sandbox.autopsy.lives import read_lives, remove_lives
+from metta_sandbox.autopsy.lives import read_lives
 from metta_sandbox.autopsy.losses import Lost, first_lost
 from metta_sandbox.autopsy.progress import gets_on
 from metta_sandbox.autopsy.seen import NodeLook, Recorded
@@ -144,7 +145,6 @@ class Examiner:
         lives = {host: read_lives(self._run_folder, host) for host in self._scenario.hosts}
         if told_of := world_size.to_json(lives):
             write_text(folder / world_size.FILE_NAME, told_of)
-        remove_lives(self._run_folder)
         if not self._looks and not self._causes:
             return
         told = {
@@ -188,7 +188,7 @@ class Examiner:
             if host not in gone
         }
         ends = self._execute("autopsy", commands, slowed(_PATIENCE))
-        return {host: _read(end, self._run_folder / _file(host)) for host, end in ends.items()}
+        return {host: _read(end, self._run_folder, _file(host)) for host, end in ends.items()}
 
     def _case(
         self,
@@ -214,6 +214,11 @@ class Examiner:
             script=self._scenario.workload.run is not None,
         )
 
+    def _files(self, trial: int | None, pattern: str) -> list[Path]:
+        """Find files of a trial."""
+        found = (beneath.find(self._run_folder, pattern, at) for at in self._trial_folders(trial))
+        return [file for files in found for file in files]
+
     def _trial_folders(self, trial: int | None) -> list[Path]:
         runs = {
             str(event.get("run"))
@@ -229,7 +234,7 @@ class Examiner:
             for node_rank, host in enumerate(self._scenario.hosts):
                 with suppress(OSError, ValidationError):
                     file = folder / f"autopsy-{node_rank}.json"
-                    found[host] = NodeLook.model_validate_json(file.read_bytes())
+                    found[host] = NodeLook.model_validate_json(self._read(file))
         if found:
             self._looks.append(Look(trial, found))
             self._tell_of_native(found)
@@ -245,27 +250,26 @@ class Examiner:
 
     def _rank_errors(self, trial: int | None) -> dict[int, Exc]:
         found = {}
-        for folder in self._trial_folders(trial):
-            for log in sorted(folder.glob("rank-*.log")):
-                rank = log.stem.removeprefix("rank-")
-                if rank.isdigit() and (error := last_error(log)) is not None:
-                    found[int(rank)] = error
+        for log in self._files(trial, "rank-*.log"):
+            rank = log.stem.removeprefix("rank-")
+            if rank.isdigit() and (error := last_error(self._run_folder, log)) is not None:
+                found[int(rank)] = error
         return found
 
     def _lost(self, trial: int | None) -> dict[int, Lost]:
         """Read where each rank's log first has a loss that is no number."""
         return {
             int(rank): lost
-            for folder in self._trial_folders(trial)
-            for log in sorted(folder.glob("rank-*.log"))
-            if (rank := log.stem.removeprefix("rank-")).isdigit() and (lost := first_lost(log))
+            for log in self._files(trial, "rank-*.log")
+            if (rank := log.stem.removeprefix("rank-")).isdigit()
+            and (lost := first_lost(self._run_folder, log))
         }
 
     def _launcher_errors(self, trial: int | None) -> dict[str, Exc]:
         found = {}
         for folder in self._trial_folders(trial):
             for node_rank, host in enumerate(self._scenario.hosts):
-                error = last_error(folder / f"launcher-{node_rank}.log")
+                error = last_error(self._run_folder, folder / f"launcher-{node_rank}.log")
                 if error is not None:
                     found[host] = error
         return found
@@ -273,13 +277,15 @@ class Examiner:
     def _recorded(self, trial: int | None) -> dict[int, Recorded]:
         """Read what ranks that an exception has ended wrote of their collectives."""
         found = {}
-        for folder in self._trial_folders(trial):
-            for file in sorted(folder.glob("flight-*.json")):
-                rank = file.stem.removeprefix("flight-")
-                with suppress(OSError, ValidationError):
-                    if rank.isdigit():
-                        found[int(rank)] = Recorded.model_validate_json(file.read_bytes())
+        for file in self._files(trial, "flight-*.json"):
+            rank = file.stem.removeprefix("flight-")
+            with suppress(OSError, ValidationError):
+                if rank.isdigit():
+                    found[int(rank)] = Recorded.model_validate_json(self._read(file))
         return found
+
+    def _read(self, file: Path) -> bytes:
+        return beneath.read_bytes(self._run_folder, file)
 
     def _speaks(self, events: Sequence[Event]) -> bool:
         return self._scenario.workload.run is not None or any(
@@ -289,14 +295,13 @@ class Examiner:
     def _rollout_errors(self) -> dict[str, Exc]:
         """Read each node's command's last exception, or else its last words."""
         printed: dict[str, list[str]] = {}
-        with self._timeline.path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _READ))
-            for line in file:
-                # The first one may be cut, and most are none of these.
-                with suppress(ValueError):
-                    entry = json.loads(line) if b'"line"' in line else {}
-                    if entry.get("source") == SWEEP:
-                        printed.setdefault(entry["node"], []).append(entry["line"])
+        path = self._timeline.path
+        for line in beneath.read_end(path.parent, path, _READ).split(b"\n"):
+            # The first one may be cut, and most are none of these.
+            with suppress(ValueError):
+                entry = json.loads(line) if b'"line"' in line else {}
+                if entry.get("source") == SWEEP:
+                    printed.setdefault(entry["node"], []).append(entry["line"])
         return {
             host: error
             for host, lines in printed.items()
@@ -308,14 +313,15 @@ def _file(host: str) -> str:
     return f".autopsy-{host}.json"
 
 
-def _read(end: Executed, file: Path) -> NodeLook:
+def _read(end: Executed, folder: Path, file: str) -> NodeLook:
     """Take what a node wrote, or else what it printed."""
     try:
-        return NodeLook.model_validate_json(file.read_bytes())
+        return NodeLook.model_validate_json(beneath.read_bytes(folder, PurePath(file)))
     except (OSError, ValidationError):
         pass
     finally:
-        file.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder in its place is none of ours
+            beneath.unlink(folder, PurePath(file))
     try:
         if end.answers:
             return NodeLook.model_validate(_unpacked(end.answers[-1]))

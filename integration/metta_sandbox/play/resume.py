@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from metta_sandbox import beneath
 from metta_sandbox.errors import InputError
 from metta_sandbox.play.brought import earlier_folder
 from metta_sandbox.play.workspace import give
@@ -39,9 +40,9 @@ def resume(scenario: Scenario, file: Path, plan: StackPlan, progress: Progress) 
             raise InputError(f"sweep.resume: {scenario.sweep.resume} is no longer there")
         progress(f"no earlier run has trials of {scenario.name}: the sweep begins anew")
         return
-    states = sorted((source / "api").glob(f"{_STATE}*"))
+    states = beneath.find(source, f"api/{_STATE}*")
     _require_own([source / "shared" / OBSERVATIONS, *states], source)
-    lines = list(_whole_lines(source / "shared" / OBSERVATIONS))
+    lines = list(_whole_lines(source, source / "shared" / OBSERVATIONS))
     _require_more(scenario, [json.loads(line) for line in lines], source)
     if not states:
         raise InputError(
@@ -54,8 +55,10 @@ def resume(scenario: Scenario, file: Path, plan: StackPlan, progress: Progress) 
     give(target)
     (plan.folder / "api").mkdir(exist_ok=True)
     for state in states:
-        shutil.copyfile(state, plan.folder / "api" / state.name)
-        give(plan.folder / "api" / state.name)
+        target = plan.folder / "api" / state.name
+        with beneath.open_file(source, state, most=None) as old, target.open("xb") as new:
+            shutil.copyfileobj(old, new)
+        give(target)
     progress(f"resuming after {many(len(lines), 'trial')}: {source}")
 
 
@@ -91,16 +94,18 @@ def _find(scenario: Scenario, file: Path, plan: StackPlan) -> Path | None:
     runs = sorted(own.parent.glob("*"), key=lambda run: run.name, reverse=True)
     for run in runs:
         found = run / plan.scenario
-        if not run.is_symlink() and run != own and (found / "shared" / OBSERVATIONS).is_file():
+        observed = beneath.size_of(run, found / "shared" / OBSERVATIONS)
+        if not run.is_symlink() and run != own and observed is not None:
             return found
     return None
 
 
-def _whole_lines(path: Path) -> Iterator[str]:
+def _whole_lines(source: Path, path: Path) -> Iterator[str]:
     """Read the observations; the last may have been cut off when its writer was killed."""
-    if not path.is_file():
+    if beneath.size_of(source, path) is None:
         return
-    for number, line in enumerate(path.read_text().splitlines(keepends=True), 1):
+    text = beneath.read_bytes(source, path).decode(errors="replace")
+    for number, line in enumerate(text.splitlines(keepends=True), 1):
         if not line.endswith("\n"):
             return
         try:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
+from metta_sandbox import beneath
 from metta_sandbox.report.bounded import Curve, LogEnds, Marks
 from metta_sandbox.report.lanes import HARNESS, Lanes, kind_of
 from metta_sandbox.wandb_file import WandbFileError, read_run
@@ -92,9 +94,9 @@ class Story:
         self._order = 0
         self._unreadable = 0
 
-    def read(self, path: Path) -> None:
-        """Take in a ``timeline.jsonl``, as far as it can be read."""
-        with path.open("rb") as file:
+    def read(self, folder: Path, path: Path) -> None:
+        """Take in a ``timeline.jsonl`` beneath a folder, as far as it can be read."""
+        with beneath.open_file(folder, path, most=None) as file:
             for raw in file:
                 entry = _parsed(raw)
                 if isinstance(entry, dict):
@@ -124,10 +126,10 @@ class Story:
             self._mark(lane, "harness", time, lambda: text)
             self._log(HARNESS, "step", time, text)
 
-    def add_history(self, file: Path) -> None:
-        """Take in what an offline W&B run logged and no event said."""
+    def add_history(self, folder: Path, file: Path) -> None:
+        """Take in what an offline W&B run beneath a folder logged and no event said."""
         try:
-            run = read_run(file)
+            run = read_run(folder, file)
         except (WandbFileError, OSError):  # a check says so
             return
         trial = {name: number for number, name in self._runs.items()}.get(run.id)
@@ -278,18 +280,11 @@ def tell(folder: Path, limits: Limits) -> dict[str, Any]:
 
     """
     story = Story(limits)
-    timeline = folder / "timeline.jsonl"
-    if timeline.is_file():
-        story.read(timeline)
-    for file in _histories(folder):
-        story.add_history(file)
+    with suppress(OSError):
+        story.read(folder, folder / "timeline.jsonl")
+    for file in beneath.find(folder, "wandb/*/run-*.wandb"):
+        story.add_history(folder, file)
     return story.to_json()
-
-
-def _histories(folder: Path) -> Iterator[Path]:
-    for file in sorted(folder.glob("wandb/*/run-*.wandb")):
-        if not file.parent.is_symlink():
-            yield file
 
 
 def _parsed(raw: bytes) -> Any:

@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from metta_sandbox import beneath
 from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.node.agent.guests import HARNESS
 from metta_sandbox.node.agent.sprout import at_start
@@ -49,6 +50,8 @@ _HUB = "hub"
 _MARKS = (RUN_MARK, "METTA_NODE", "HOME")
 #: Where the harness's own secret of a stack that stands waits for the next command.
 _KEY = "harness.key"
+#: Bytes of a log in which last words are looked for.
+_LAST = 1 << 20
 #: A node's variables that count when an interpreter starts are the same for all nodes.
 _ANY_NODE = NodeSpec(API, 0, 1, "", 0, "", "", "", "", "")
 
@@ -80,6 +83,11 @@ class ProcessStack:
     def python(self) -> str:
         """The nodes' interpreter."""
         return self._python
+
+    @property
+    def run_folder(self) -> Path:
+        """The folder that all nodes share, on this machine."""
+        return self._plan.run_folder
 
     @property
     def ready(self) -> Mapping[str, Any]:
@@ -180,7 +188,7 @@ class ProcessStack:
         """Say of each node and service that has ended how it did, and its last words."""
         ends = {host: process.poll() for host, process in self._processes.items()}
         return {
-            host: describe_end(status, last_words(self._log(host).read_text().splitlines()))
+            host: describe_end(status, last_words(self._end_of(host)))
             for host, status in ends.items()
             if status is not None
         }
@@ -254,6 +262,14 @@ class ProcessStack:
 
     def _log(self, host: str) -> Path:
         return self._plan.folder / "logs" / f"{host}.log"
+
+    def _end_of(self, host: str) -> list[str]:
+        """Read the last lines of a log, where a node may have put something else."""
+        try:
+            said = beneath.read_end(self._plan.folder, self._log(host), _LAST)
+        except OSError:
+            return []
+        return said.decode(errors="replace").splitlines()
 
     @property
     def hub(self) -> str:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from metta_sandbox import removing
 from metta_sandbox.node.agent.leavings import PLACES
 from metta_sandbox.stack.request import AGENT, HOME, PLAIN, RUN_FOLDER
 
@@ -121,7 +122,8 @@ def _move(source: Path, target: Path) -> None:
         try:
             each.rename(target / each.name)
         except PermissionError:  # a folder that its owner has locked, and may unlock
-            each.chmod(0o700)
+            with removing.opened(source) as folder:
+                removing.unlock(folder, each.name, each.lstat())
             each.rename(target / each.name)
 
 

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from metta_sandbox.autopsy.lives import read_lives, remove_lives
+from metta_sandbox import removing
+from metta_sandbox.autopsy.lives import read_lives
 from metta_sandbox.autopsy.seen import Life, Raised
 from metta_sandbox.node.agent.hook import exported, with_hook
+from metta_sandbox.node.agent.told import FOLDER
 from metta_sandbox.stack.agent_app import install
 
 #: Seconds for an interpreter on a machine that has much else to do.
@@ -313,7 +315,7 @@ def test_what_is_told_is_bounded(job: Job) -> None:
     before = len(job.lives)
     job.run(sys.executable, "1 / 0")
     assert len(job.lives) == before
-    remove_lives(job.run_folder)
+    removing.remove(job.run_folder, FOLDER)
     assert job.lives == ()
 
 

@@ -33,7 +33,8 @@ run.finish(exit_code=int(os.environ["END"]))
 
 
 def written(folder: Path) -> bool:
-    return any(read_run(file).history for file in folder.glob("wandb/*/run-s.r.1.wandb"))
+    files = folder.glob("wandb/*/run-s.r.1.wandb")
+    return any(read_run(folder, file).history for file in files)
 
 
 @pytest.fixture(params=["0", "3", "kill"])
@@ -61,7 +62,7 @@ def ended(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
 def test_a_run_is_read_back_as_it_was_logged(ended: tuple[Path, str]) -> None:
     file, end = ended
 
-    run = read_run(file)
+    run = read_run(file.parent, file)
 
     assert (run.id, run.name, run.group) == ("s.r.1", "s.r.1", "s")
     assert (run.project, run.entity) == ("arena", "us")

@@ -120,15 +120,15 @@ def test_one_without_a_message_and_one_that_is_cut_off() -> None:
 
 
 def test_no_log_and_none_of_its_own_words_say_nothing(tmp_path: Path) -> None:
-    assert last_error(tmp_path / "rank-0.log") is None
+    assert last_error(tmp_path, tmp_path / "rank-0.log") is None
     (tmp_path / "rank-0.log").write_text('{"event": "train.step"}\n')
-    assert last_error(tmp_path / "rank-0.log") is None
+    assert last_error(tmp_path, tmp_path / "rank-0.log") is None
 
 
 def test_without_a_traceback_it_is_the_last_line_that_is_no_hint(tmp_path: Path) -> None:
     (tmp_path / "rank-0.log").write_text("step 3\ntraining diverged: loss nan\n  -> lower it\n")
     said = "training diverged: loss nan"
-    assert last_error(tmp_path / "rank-0.log") == Exc("", said, said=said)
+    assert last_error(tmp_path, tmp_path / "rank-0.log") == Exc("", said, said=said)
 
 
 def test_a_place_is_never_in_what_the_sandbox_put_into_a_rank() -> None:

@@ -39,7 +39,7 @@ def test_every_truncation_gives_what_is_whole_and_says_so(
     file = tmp_path / "run-s.r.1.wandb"
     for length in range(len(data)):
         file.write_bytes(data[:length])
-        run = read_run(file)
+        run = read_run(file.parent, file)
         whole = sum(end <= length for end in ends) - 1
         assert run.truncated == (length not in ends)
         assert len(run.history) == max(0, min(5, whole - 2))
@@ -56,7 +56,7 @@ def test_a_flipped_bit_ends_the_reading(
     file = tmp_path / "run-s.r.1.wandb"
     file.write_bytes(data)
 
-    run = read_run(file)
+    run = read_run(file.parent, file)
 
     assert run.truncated
     assert run.history == ({"reward": 1},)
@@ -71,7 +71,7 @@ def test_another_format_is_refused(tmp_path: Path, content: bytes, message: str)
     file.write_bytes(content)
 
     with pytest.raises(WandbFileError, match=message):
-        read_run(file)
+        read_run(file.parent, file)
 
 
 def test_records_that_are_not_wandbs_are_refused(tmp_path: Path, framed: Framed) -> None:
@@ -79,7 +79,7 @@ def test_records_that_are_not_wandbs_are_refused(tmp_path: Path, framed: Framed)
     file.write_bytes(framed([b"\xff\xff\xff\xff"]))
 
     with pytest.raises(WandbFileError, match="not W&B's"):
-        read_run(file)
+        read_run(file.parent, file)
 
 
 def test_a_config_that_changes_is_told_as_it_ends(tmp_path: Path, framed: Framed) -> None:
@@ -95,7 +95,7 @@ def test_a_config_that_changes_is_told_as_it_ends(tmp_path: Path, framed: Framed
     file = tmp_path / "run-x.wandb"
     file.write_bytes(framed([opened.SerializeToString(), changed.SerializeToString()]))
 
-    assert read_run(file).config == {"a": {"b": 7}, "new": {"deep": True}}
+    assert read_run(file.parent, file).config == {"a": {"b": 7}, "new": {"deep": True}}
 
 
 def test_wandb_is_imported_only_when_a_run_is_read() -> None:
