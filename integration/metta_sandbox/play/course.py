@@ -18,7 +18,7 @@ from metta_sandbox.play.outcome import Ending
 from metta_sandbox.play.striking import Strikes
 from metta_sandbox.play.turn import Alone, Turn
 from metta_sandbox.progress import Progress
-from metta_sandbox.report.results import ScenarioResult
+from metta_sandbox.report.results import LeftOut, ScenarioResult
 from metta_sandbox.stack.base import Stack, StackPlan
 from metta_sandbox.stack.engines import Engine
 from metta_sandbox.stack.lease import Owner
@@ -85,6 +85,7 @@ class Course:
     problems: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     first_exits: dict[str, Event] = field(default_factory=dict)
+    left_out: LeftOut = field(default_factory=LeftOut)
     interrupted: bool = False
     up: float | None = None
     started: float | None = None

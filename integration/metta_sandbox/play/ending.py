@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from metta_sandbox import removing
 from metta_sandbox.checks import trials
 from metta_sandbox.checks.evaluation import evaluate
 from metta_sandbox.checks.evidence import Evidence
 from metta_sandbox.limits import Allowance, LimitError
 from metta_sandbox.masking import masker
+from metta_sandbox.node.agent.told import FOLDER
 from metta_sandbox.node.fresh import KEPT
-from metta_sandbox.play import steady
+from metta_sandbox.play import collection, steady
 from metta_sandbox.play.course import Course, Setting
 from metta_sandbox.play.outcome import End
 from metta_sandbox.report.hiding import Hidden, hide_in
 from metta_sandbox.report.results import CheckResult, TrialResult
+from metta_sandbox.scenario.artifacts import Artifacts
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.base import StackPlan
+from metta_sandbox.stack.request import RUN_FOLDER
 from metta_sandbox.verdict import Verdict, worst
 
 #: Files that are named of those that were left out.
@@ -31,7 +34,7 @@ _READING = 120.0
 _HURRIED = 30.0
 
 
-def collect(course: Course, setting: Setting) -> None:
+def collect(course: Course, scenario: Scenario, setting: Setting) -> None:
     """Bring all evidence to where it is kept. Each step is tried, whatever became of the others."""
     steps: list[tuple[str, Callable[[], object]]] = []
     if course.nodes:
@@ -48,12 +51,15 @@ def collect(course: Course, setting: Setting) -> None:
         steps.append(("leaving the nodes", course.link.close))
     if course.stack:
         steps.append(("collecting logs", course.stack.collect))
-    if course.plan:
-        steps.append(("moving trials", partial(_move_evidence, course.plan)))
     if course.plan and course.examiner:
         steps.append(
             ("keeping what was examined", partial(course.examiner.keep, course.plan.folder))
         )
+    if course.plan and course.stack:
+        shared = course.stack.run_folder
+        leave_out = partial(_leave_out, course, shared, scenario.artifacts)
+        steps.append(("leaving out what can't be kept", leave_out))
+        steps.append(("moving trials", partial(_move_evidence, shared, course.plan)))
     if course.timeline:
         steps.append(("ordering the timeline", course.timeline.finish))
     allowance = Allowance(_COLLECTING, _HURRIED)
@@ -89,6 +95,7 @@ def judge_evidence(
         seconds,
         setting.engine.name,
         course.ending.end.key if course.ending else "",
+        left_out={one.file: one.why for one in course.left_out.files},
     )
     checks = evaluate(evidence, file) if course.ending else ()
     over: list[TrialResult] = []
@@ -115,14 +122,21 @@ def hide_secrets(course: Course) -> tuple[CheckResult, ...]:
     return (CheckResult(name="secrets", verdict=Verdict.PASSED, detail=told, warning=told),)
 
 
-def _move_evidence(plan: StackPlan) -> None:
+def _leave_out(course: Course, shared: Path, limits: Artifacts) -> None:
+    """Remove from the nodes' shared folder what can't be kept."""
+    # What processes told has been read. What setup left stands in each trial's folder, too, but for
+    # what that changed.
+    for name in (FOLDER, KEPT):
+        removing.remove(shared, name)
+    course.left_out = collection.keep_within(shared, limits, (RUN_FOLDER,))
+
+
+def _move_evidence(shared: Path, plan: StackPlan) -> None:
     """Move trials and W&B runs out of the nodes' shared folder; what users add stays in there."""
-    for name in ("trials", "wandb"):
-        source = plan.run_folder / name
-        if source.is_dir():
-            shutil.move(source, plan.folder / name)
-    # What setup left stands in each trial's, too, but for what that changed.
-    shutil.rmtree(plan.run_folder / KEPT, ignore_errors=True)
+    for entry in sorted(shared.iterdir()):
+        target = (plan.folder if entry.name in collection.MOVED else plan.run_folder) / entry.name
+        if target != entry and not target.exists():
+            removing.take(entry, target)
 
 
 def verdict_on(course: Course, checks: tuple[CheckResult, ...]) -> tuple[Verdict, str]:

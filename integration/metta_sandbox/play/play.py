@@ -68,7 +68,7 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
         setting.progress("interrupted: keeping the evidence, ending what was started")
     try:
         with uninterrupted():
-            collect(course, setting)
+            collect(course, scenario, setting)
             over, checks = judge_evidence(course, scenario, file, setting)
             _return(course, setting)
             checks = (*checks, *hide_secrets(course))
@@ -84,6 +84,7 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
                 trials=over,
                 faults=course.strikes.results,
                 checks=checks,
+                left_out=course.left_out,
                 causes=course.examiner.causes if course.examiner else (),
                 timings=Timings(up=course.up, first_trial=course.first_trial, down=course.down),
             )
@@ -146,7 +147,7 @@ def _examiner(course: Course, scenario: Scenario, setting: Setting) -> Examiner:
     return Examiner(
         scenario,
         course.timeline,
-        run_folder=course.plan.run_folder,
+        run_folder=course.stack.run_folder,
         python=course.stack.python,
         # A node that stands still takes nothing on, and the others are done within a second.
         execute=partial(course.nodes.execute, course.job, soon=_SOON),

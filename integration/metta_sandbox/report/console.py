@@ -12,7 +12,7 @@ from typing_extensions import Self
 
 from metta_sandbox.masking import masked
 from metta_sandbox.report.results import CheckResult, RunResult, ScenarioResult, TrialResult
-from metta_sandbox.report.wording import explain
+from metta_sandbox.report.wording import explain, without
 from metta_sandbox.safe_text import for_console
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.timeline.recording import Event, render
@@ -101,9 +101,10 @@ class Reporter:
         for warning in warnings:
             head.append("  warning: ", "bold yellow").append_text(shown(warning))
         self._print(head)
-        if result.verdict is not Verdict.PASSED:
-            for cause in result.causes:
-                self._print(shown(f"  cause: {cause.told}", "bold"))
+        if result.left_out.count:
+            self._print(shown(f"  left out of the artifacts: {without(result.left_out)}"))
+        for cause in result.causes if result.verdict is not Verdict.PASSED else ():
+            self._print(shown(f"  cause: {cause.told}", "bold"))
         if result.reason:
             self._print(shown(f"  {result.reason}"))
         if result.trials:

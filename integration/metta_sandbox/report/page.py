@@ -22,7 +22,7 @@ from metta_sandbox.report.artifacts import scenario_folders
 from metta_sandbox.report.results import RunResult, ScenarioResult
 from metta_sandbox.report.story import Limits, tell
 from metta_sandbox.report.waits import picture
-from metta_sandbox.report.wording import amount, figure, headline, many, seconds
+from metta_sandbox.report.wording import amount, figure, headline, many, seconds, without
 from metta_sandbox.safe_text import for_html
 from metta_sandbox.verdict import Verdict
 
@@ -74,6 +74,7 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     templates.filters |= {"seconds": seconds, "figure": figure, "many": many, "waits": picture}
+    templates.filters["without"] = without
     return templates
 
 
@@ -136,7 +137,7 @@ def _finite(value: float | None) -> float | None:
 def _objective(folder: Path) -> dict[str, str]:
     """Say what the sweep was after. A run that could not start may have left no scenario."""
     try:
-        played = YAML(typ="safe", pure=True).load(folder / "scenario.yaml")
+        played = YAML(typ="safe", pure=True).load((folder / "scenario.yaml").read_bytes())
         return {"metric": str(played["sweep"]["metric"]), "goal": str(played["sweep"]["goal"])}
     except (OSError, YAMLError, KeyError, TypeError):
         return {"metric": "score", "goal": "maximize"}

@@ -89,6 +89,22 @@ class Timings(_Result):
     down: float | None = Field(default=None, description="Taking the stack down.")
 
 
+class LeftOutFile(_Result):
+    """Something that nodes wrote, and that is not among the artifacts."""
+
+    file: str = Field(description="Where it was in the scenario's folder.")
+    why: str = Field(description="What it was, or which limit it was beyond.")
+
+
+class LeftOut(_Result):
+    """What nodes wrote, and what is not among the artifacts."""
+
+    count: int = Field(default=0, ge=0, description="How many files and folders.")
+    files: tuple[LeftOutFile, ...] = Field(
+        default=(), description="Which, of many the first thousand."
+    )
+
+
 class ScenarioResult(_Result):
     """One scenario that was played, or could not be."""
 
@@ -104,6 +120,10 @@ class ScenarioResult(_Result):
     checks: tuple[CheckResult, ...] = Field(default=(), description="All that were evaluated.")
     causes: tuple[Cause, ...] = Field(
         default=(), description="What went wrong first, of each trial that failed, and of the end."
+    )
+    left_out: LeftOut = Field(
+        default_factory=LeftOut,
+        description="What nodes wrote that was not kept: links, pipes, and what was too much.",
     )
     timings: Timings = Field(default_factory=Timings, description="Phases around the sweep.")
 

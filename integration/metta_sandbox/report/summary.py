@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from metta_sandbox.report.results import CheckResult, RunResult, ScenarioResult, TrialResult
-from metta_sandbox.report.wording import explain, figure, headline, many, seconds
+from metta_sandbox.report.wording import explain, figure, headline, many, seconds, without
 from metta_sandbox.safe_text import for_markdown, for_markdown_block, for_markdown_code
 from metta_sandbox.verdict import Verdict
 
@@ -43,6 +43,11 @@ def _lines(run: RunResult, folder: Path) -> Iterator[str]:
     for scenario in run.scenarios:
         for warning in (check.warning for check in scenario.checks if check.warning):
             yield f"- ⚠️ **{for_markdown(scenario.name)}**: {for_markdown(warning)}"
+            yield ""
+    for scenario in run.scenarios:
+        if missing := without(scenario.left_out):
+            told = for_markdown(f"left out of the artifacts: {missing}")
+            yield f"- **{for_markdown(scenario.name)}**: {told}"
             yield ""
     if run.scenarios:
         yield "| scenario | verdict | nodes | trials | time |"

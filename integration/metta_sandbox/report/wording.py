@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from metta_sandbox.report.results import CheckResult, RunResult
+from metta_sandbox.report.results import CheckResult, LeftOut, RunResult
 from metta_sandbox.verdict import Verdict
 
 _MINUTE = 60
+#: How many files that were left out are named in a line.
+_MOST_NAMED = 3
 
 
 def headline(run: RunResult) -> str:
@@ -26,6 +28,13 @@ def headline(run: RunResult) -> str:
     checks = sum(len(one.checks) for one in run.scenarios)
     said = f"{many(passed, 'scenario')} passed, {many(checks, 'check')} held"
     return f"{said}; {skipped} skipped." if skipped else f"{said}."
+
+
+def without(left_out: LeftOut) -> str:
+    """Say in one line what is not among the artifacts; empty if all is."""
+    named = [f"{one.file} ({one.why})" for one in left_out.files[:_MOST_NAMED]]
+    more = left_out.count - len(named)
+    return f"{', '.join(named)}{f' and {more:,} more' if more else ''}" if named else ""
 
 
 def many(count: int, noun: str) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 from typing_extensions import Self
 
+from metta_sandbox.scenario.artifacts import Artifacts
 from metta_sandbox.scenario.base import Fault, Part, misfit
 from metta_sandbox.scenario.expect import Expectation, Item
 from metta_sandbox.scenario.faults import AnyFault
@@ -90,6 +91,10 @@ class Scenario(Part):
     sweep: Sweep = Field(default_factory=Sweep, description="The search.")
     services: Services = Field(
         default_factory=Services, description="What the stack's services answer."
+    )
+    artifacts: Artifacts = Field(
+        default_factory=Artifacts,
+        description="How much of what nodes write into their shared folder is kept.",
     )
     steady_state: Annotated[tuple[State, ...], Field(strict=False)] = Field(
         default=(),

@@ -80,6 +80,11 @@ class Stack(Protocol):
         ...
 
     @property
+    def run_folder(self) -> Path:
+        """The folder that all nodes share, on this machine."""
+        ...
+
+    @property
     def ready(self) -> Mapping[str, Any]:
         """What the control plane said in ``api.ready``, if the stack was up before; else empty."""
         ...

@@ -119,6 +119,11 @@ class ComposeStack:
         return _PYTHON
 
     @property
+    def run_folder(self) -> Path:
+        """The folder that all nodes share, on this machine."""
+        return self._plan.run_folder
+
+    @property
     def ready(self) -> Mapping[str, Any]:
         """Nothing: the stack is yet to be brought up."""
         return {}

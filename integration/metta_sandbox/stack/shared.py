@@ -54,6 +54,11 @@ class SharedStack:
         return self._own.python
 
     @property
+    def run_folder(self) -> Path:
+        """The folder that all nodes share, on this machine."""
+        return self._plan.run_folder
+
+    @property
     def ready(self) -> Mapping[str, Any]:
         """Nothing: its control plane is yet to be started."""
         return {}

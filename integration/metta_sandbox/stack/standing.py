@@ -10,11 +10,12 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any
 
 from platformdirs import user_state_path
 
+from metta_sandbox import beneath, removing
 from metta_sandbox.errors import InputError, StackError
 from metta_sandbox.progress import Progress
 from metta_sandbox.stack.base import OBSERVATIONS, Stack, StackPlan
@@ -221,6 +222,11 @@ class StandingStack:
         return self._record.python
 
     @property
+    def run_folder(self) -> Path:
+        """The folder that all nodes share, on this machine."""
+        return self._record.plan().run_folder
+
+    @property
     def ready(self) -> Mapping[str, Any]:
         """The control plane's ``api.ready``, which was said when the stack was brought up."""
         return self._record.ready
@@ -234,9 +240,9 @@ class StandingStack:
         progress(f"using the standing stack: {', '.join(self._record.hosts)}")
         self._settle()
         shared = self._record.plan().run_folder
-        for left in shared.iterdir():
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
-        shutil.copy(self._plan.scenario_file, shared)
+        removing.empty(shared)
+        name = self._plan.scenario_file.name
+        beneath.create(shared, PurePath(name), self._plan.scenario_file.read_bytes())
         # Here this sweep's part of each log begins.
         self._marks = {path: path.stat().st_size for path in self._records()}
 
@@ -288,12 +294,7 @@ class StandingStack:
         """Nothing to do: nothing is beside the nodes of a stack that several sweeps share."""
 
     def collect(self) -> None:
-        """Bring this sweep's part of everything into its artifacts."""
-        shared = self._record.plan().run_folder
-        for entry in list(shared.iterdir()):
-            target = self._plan.run_folder / entry.name
-            if not target.exists():
-                shutil.move(entry, target)
+        """Bring this sweep's part of what the stack has written into its artifacts."""
         folder = standing_folder()
         if (folder / "compose.yaml").exists():
             shutil.copy(folder / "compose.yaml", self._plan.folder)

@@ -69,7 +69,7 @@ def test_the_keys_are_those_of_the_contract(tmp_path: Path) -> None:
     (scenario,) = run["scenarios"]
     assert set(scenario) == {
         "name", "file", "verdict", "reason", "engine", "nodes", "seconds", "trials", "faults",
-        "checks", "causes", "timings",
+        "checks", "causes", "left_out", "timings",
     }  # fmt: skip
     assert set(scenario["trials"][0]) == {
         "run", "status", "score", "cost", "overrides", "seconds",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from metta_sandbox.scenario.artifacts import Artifacts
 from metta_sandbox.scenario.expect import KINDS, Bounds, Level, Moment, records
 from metta_sandbox.scenario.expect.records import EVENTS
 from metta_sandbox.scenario.loading import parse, parse_file
@@ -39,6 +40,7 @@ def test_every_example_is_a_scenario(block: str) -> None:
         *(Scenario, Sweep, Range, Choice, Bounds, Level, Moment),
         *SAID,
         *(Workload, Build, Mount, Trainer, Score, Services, ScriptedAnswer),
+        Artifacts,
     ],
 )
 def test_every_key_is_documented(part: type[Scenario]) -> None:

@@ -1,0 +1,89 @@
+"""What nodes write is opened through ``beneath`` alone; who opens files by themselves is listed."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import metta_sandbox
+
+ROOT = Path(metta_sandbox.__file__).parent
+#: Where the host handles what a run leaves.
+HANDLING = ("autopsy", "checks", "faults", "play", "report", "stack", "timeline", "wandb_file.py")
+#: What opens, lists, copies or writes files by their paths.
+OPENING = frozenset(
+    (
+        *("open", "read_text", "read_bytes", "write_text", "write_bytes"),
+        *("glob", "rglob", "iterdir", "walk", "scandir"),
+        *("copytree", "copyfile", "copy", "copy2", "move", "rmtree"),
+    )
+)
+#: These take what they open from a folder's descriptor, and follow nothing.
+SAFE = ("beneath.", "removing.", "evidence.", "json.", "copy.")
+#: How many such calls a module has, and whose files those are. Before a number is raised: can a
+#: node have put something else in the file's place? Then it belongs behind ``beneath``.
+KNOWN = {
+    "faults/power.py": (4, "the kernel's"),
+    "play/collection.py": (3, "from descriptors of folders, following nothing"),
+    "play/ending.py": (1, "names alone are taken, and moved"),
+    "play/examiner.py": (2, "ours, written beside what nodes share"),
+    "play/planning.py": (3, "written before nodes are there"),
+    "play/proving.py": (1, "ours"),
+    "play/resume.py": (3, "written before nodes are there; and the names of runs"),
+    "play/schedule.py": (3, "the kernel's"),
+    "play/secrets.py": (1, "the caller's"),
+    "play/workspace.py": (3, "the user's, before nodes are there"),
+    "report/artifacts.py": (1, "ours"),
+    "report/environment.py": (1, "ours"),
+    "report/hiding.py": (2, "from descriptors of folders, following nothing"),
+    "report/page.py": (4, "ours"),
+    "report/publishing.py": (4, "ours, and the runner's"),
+    "report/results.py": (3, "ours"),
+    "report/workflow_commands.py": (1, "the scenario file"),
+    "stack/agent_app.py": (2, "the package's"),
+    "stack/compose.py": (3, "ours, and the package's"),
+    "stack/containers.py": (4, "ours, which the engine fills"),
+    "stack/credentials.py": (4, "the caller's"),
+    "stack/engine_socket.py": (1, "the caller's"),
+    "stack/kept.py": (5, "ours, which the engine fills"),
+    "stack/lease.py": (6, "ours"),
+    "stack/look.py": (1, "ours, which the engine fills"),
+    "stack/marks.py": (9, "ours, and the kernel's"),
+    "stack/node_python.py": (3, "ours"),
+    "stack/owners.py": (5, "the kernel's"),
+    "stack/process.py": (4, "of local processes, which may do what the caller may"),
+    "stack/seeds.py": (3, "of local processes, which may do what the caller may"),
+    "stack/standing.py": (11, "ours, which the engine fills"),
+    "stack/status.py": (1, "an address"),
+    "stack/subnet.py": (1, "the kernel's"),
+    "stack/tokens.py": (1, "the caller's"),
+    "stack/trainer_python.py": (2, "ours"),
+    "stack/turns.py": (2, "names alone are taken, and moved"),
+    "stack/watch_copies.py": (2, "copies of the caller's"),
+    "timeline/recording.py": (4, "ours"),
+}
+
+
+def opening(module: Path) -> int:
+    """Count the calls of a module that open files by their paths."""
+    count = 0
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            owner, _, name = called.rpartition(".")
+            count += name in OPENING and not f"{owner}.".startswith(SAFE)
+    return count
+
+
+def test_what_nodes_write_is_opened_in_one_place() -> None:
+    modules = [
+        module
+        for part in HANDLING
+        for module in (
+            [ROOT / part] if part.endswith(".py") else sorted((ROOT / part).rglob("*.py"))
+        )
+    ]
+    found = {str(module.relative_to(ROOT)): opening(module) for module in modules}
+    assert {name: count for name, count in found.items() if count} == {
+        name: count for name, (count, _) in KNOWN.items()
+    }
