@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,9 +23,7 @@ Root: TypeAlias = Path | int
 
 #: Bytes that are read of a file at most, unless a reader says otherwise.
 MOST = 1 << 26
-#: Bytes that a line may have.
-_LONGEST_LINE = 1 << 24
-_BUFFER = _BLOCK = 1 << 20
+_BUFFER = 1 << 20
 #: Folders within each other, and names in them, that a search goes through at most.
 DEEPEST = 64
 _NAMES = 1_000_000
@@ -94,39 +93,30 @@ def read_end(root: Root, path: PurePath, most: int) -> bytes:
         return file.read(most)
 
 
-def read_lines(root: Root, path: PurePath) -> Iterator[str]:
-    r"""Read a plain file beneath a folder line by line, without the ``\n`` that ends each.
-
-    Raises:
-        RefusedError: Also where a line does not end.
-        OSError: See ``open_file``.
-
-    """
-    with open_file(root, path, most=None) as file:
-        begun = b""
-        while block := file.read(_BLOCK):
-            whole, found, rest = block.rpartition(b"\n")
-            if found:
-                yield from _text(begun + whole).split("\n")
-                begun = rest
-            else:
-                begun += rest
-            if len(begun) > _LONGEST_LINE:
-                what = f"with a line of more than {_LONGEST_LINE} bytes"
-                raise RefusedError(errno.EFBIG, what, str(path))
-        if begun:
-            yield _text(begun)
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode(errors="backslashreplace")
-
-
 def overwrite(root: Root, path: PurePath, content: bytes) -> None:
     """Write a plain file beneath a folder anew, which must be there. See ``open_file``."""
     with os.fdopen(_opened(root, path, os.O_WRONLY), "wb") as file:
         file.truncate()
         file.write(content)
+
+
+def append(root: Root, path: PurePath, content: bytes) -> None:
+    """Write to the end of a plain file beneath a folder, which is made if it is not there."""
+    try:
+        opened = _opened(root, path, os.O_WRONLY | os.O_APPEND)
+    except FileNotFoundError:
+        create(root, path, content)
+        return
+    with os.fdopen(opened, "ab") as file:
+        file.write(content)
+
+
+def replace(root: Root, path: PurePath, content: bytes) -> None:
+    """Put a new file in the place of one beneath a folder, or of a link."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    create(root, part, content)
+    with parent_of(root, path) as (folder, name):
+        os.rename(part.name, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def create(root: Root, path: PurePath, content: bytes = b"") -> None:

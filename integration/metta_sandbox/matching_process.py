@@ -5,6 +5,7 @@ It runs as a script, and needs the standard library alone.
 
 from __future__ import annotations
 
+import errno
 import marshal
 import re
 import resource
@@ -19,6 +20,8 @@ from typing import IO, Any
 _LENGTH = 8
 #: Bytes of a file that are read at a time.
 _BLOCK = 1 << 16
+#: Bytes that a line may have.
+_LONGEST_LINE = 1 << 26
 #: Bytes of memory that this process may have.
 _MEMORY = 4 << 30
 
@@ -85,7 +88,12 @@ class _Search:
 
 
 def blocks(file: IO[bytes]) -> Iterator[list[str]]:
-    """Read a file's lines, a batch at a time; what is no UTF-8 is written as escapes."""
+    """Read a file's lines, a batch at a time; what is no UTF-8 is written as escapes.
+
+    Raises:
+        OSError: It can't be read, or a line does not end.
+
+    """
     begun: list[bytes] = []
     while data := file.read(_BLOCK):
         whole, end, rest = data.rpartition(b"\n")
@@ -94,6 +102,8 @@ def blocks(file: IO[bytes]) -> Iterator[list[str]]:
             begun = []
         if rest:
             begun.append(rest)
+        if len(begun) * _BLOCK > _LONGEST_LINE:
+            raise OSError(errno.EFBIG, f"a line has more than {_LONGEST_LINE} bytes")
     if begun:
         yield _lines(b"".join(begun))
 

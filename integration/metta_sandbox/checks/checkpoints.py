@@ -68,7 +68,7 @@ def expect(expected: Checkpoint, evidence: Evidence) -> Judgement:
 def archive_problem(evidence: Evidence, path: Path) -> str:
     """Say what is wrong with a file as torch's archive of a pickle and its tensors."""
     try:
-        with evidence.open(path) as file, zipfile.ZipFile(file) as archive:
+        with evidence.opened(path) as file, zipfile.ZipFile(file) as archive:
             if damaged := archive.testzip():
                 return f"{damaged} in it is damaged"
             if not any(name.endswith("/data.pkl") for name in archive.namelist()):

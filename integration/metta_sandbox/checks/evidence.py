@@ -252,7 +252,7 @@ class Evidence:
         """Give a file's bytes; None if there is no plain file."""
         return beneath.size_of(self.folder, path)
 
-    def open(self, path: Path) -> BinaryIO:
+    def opened(self, path: Path) -> BinaryIO:
         """Open a file of any size for reading.
 
         Raises:
@@ -280,7 +280,7 @@ class Evidence:
     def blocks(self, path: Path) -> Iterator[list[str]]:
         """Read a file's lines, a batch at a time."""
         try:
-            with self.open(path) as file:
+            with self.opened(path) as file:
                 yield from blocks(file)
         except OSError as error:
             raise EvidenceError(self.where(path), f"{error.strerror}") from error
@@ -300,7 +300,7 @@ class Evidence:
 
         """
         try:
-            with self.open(path) as file:
+            with self.opened(path) as file:
                 yield from self.matcher.batches(patterns, file, most=most)
         except UnmatchedError as error:
             error.where = self.where(path, error.index + 1)

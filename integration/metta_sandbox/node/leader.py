@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from metta_sandbox import beneath
 from metta_sandbox.errors import InputError
 from metta_sandbox.node.agent.emitter import Emitter
 from metta_sandbox.node.control_plane import ControlPlane
@@ -118,9 +119,9 @@ class Leader:
             self._api.create_sweep(
                 self._sweep, project=PROJECT, entity=ENTITY, wandb_sweep_id=digest[:8]
             )
-        if not self._record.exists():
+        if beneath.size_of(self._run_folder, self._record) is None:
             return
-        for line in self._record.read_text().splitlines():
+        for line in beneath.read_bytes(self._run_folder, self._record).decode().splitlines():
             told = json.loads(line)
             try:
                 observation = Observation(**told["observation"])
@@ -171,7 +172,8 @@ class Leader:
         overrides = {**self._overrides, **suggestion}
         folder = trial_folder(self._run_folder, run)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "overrides.json").write_text(json.dumps(overrides, indent=2) + "\n")
+        text = json.dumps(overrides, indent=2) + "\n"
+        beneath.replace(self._run_folder, folder / "overrides.json", text.encode())
         if self._trainer.overrides_style == "file":
             write_files(folder, overrides)
         tracked = TrackedRun(self._run_folder, self._sweep, run, overrides, PROJECT)
@@ -322,10 +324,11 @@ class Leader:
             "retried": summary["retried"],
             "observation": asdict(observation),
         }
-        with self._record.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        line = json.dumps(record) + "\n"
+        beneath.append(self._run_folder, self._record, line.encode())
         whole = {**summary, "suggestion": trial.suggestion, "overrides": trial.overrides}
-        (trial.folder / "trial.json").write_text(json.dumps(whole, indent=2) + "\n")
+        text = json.dumps(whole, indent=2) + "\n"
+        beneath.replace(self._run_folder, trial.folder / "trial.json", text.encode())
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from metta_sandbox import beneath
 from metta_sandbox.errors import SandboxError
 from metta_sandbox.matching import Matcher, UnmatchedError
 from metta_sandbox.scenario.workload import Score
@@ -64,7 +65,7 @@ def find_score(score: Score, metric: str, left: Leavings) -> float:
 def _from_log(pattern: str, left: Leavings) -> float:
     path, found = left.folder / "rank-0.log", ""
     try:
-        with path.open("rb") as file:
+        with beneath.open_file(left.folder, path, most=None) as file:
             for match in Matcher().matches([pattern], file, text=True):
                 found = match.group or ""
     except OSError as error:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from metta_sandbox import beneath
 from metta_sandbox.node.agent.hook import VARIABLE
 from metta_sandbox.node.agent.load import slowed
 from metta_sandbox.node.handoff import STOPPED, HandOff, Outcome, SweepGroup
@@ -247,12 +248,10 @@ def _reason(
 def _saying(log: Path) -> str:
     """Quote the last line of a log that says something: what its writer died of, mostly."""
     try:
-        with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _LOOKED_AT))
-            lines = file.read().decode(errors="replace").splitlines()
+        said_last = beneath.read_end(log.parent, log, _LOOKED_AT)
     except OSError:
         return ""
-    words = (line.strip() for line in lines)
+    words = (line.strip() for line in said_last.decode(errors="replace").splitlines())
     said = [line for line in words if line and not line.startswith(_NOT_SAID)]
     return f", saying: {said[-1][:_LONGEST]}" if said else ""
 

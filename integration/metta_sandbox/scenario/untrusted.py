@@ -16,6 +16,7 @@ from typing import Any
 from ruamel.yaml.nodes import MappingNode, Node
 
 from metta_sandbox.errors import InputError, Problem
+from metta_sandbox.scenario.artifacts import Artifacts
 from metta_sandbox.scenario.nodes import entry
 from metta_sandbox.scenario.problems import Location, dotted
 from metta_sandbox.scenario.provision import Limits, misfit_of_requirement
@@ -166,6 +167,8 @@ def _at_most(
 
 _PATHS = ("workload.folder", "workload.mounts.source")
 _VALUES: Mapping[str, Callable[[Any], str]] = {
+    "artifacts.size": _at_most(Artifacts().size, parse_size),
+    "artifacts.files": _at_most(Artifacts().files),
     "credentials": _only(allowed=False),
     "hardware": _only("macbook"),
     "nodes": _at_most(_MOST_NODES),

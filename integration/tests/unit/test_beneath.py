@@ -12,6 +12,7 @@ import pytest
 
 from metta_sandbox import beneath
 from metta_sandbox.beneath import RefusedError
+from metta_sandbox.matching_process import blocks
 
 SECRET = "only for the caller"
 
@@ -53,7 +54,7 @@ def test_only_plain_files_are_read(root: Path, kind: str) -> None:
     path = root / "a" / "struck"
     KINDS[kind](path)
 
-    for read in (beneath.open_file, beneath.read_bytes, _lines):
+    for read in (beneath.open_file, beneath.read_bytes):
         with pytest.raises(RefusedError) as refused:
             read(root, path)
         assert refused.value.strerror == kind
@@ -88,13 +89,28 @@ def test_plain_files_are_read_as_ever(root: Path) -> None:
     assert beneath.read_bytes(root, path) == b"one\ntwo\n"
     assert beneath.read_bytes(root, PurePath("a", "plain")) == b"one\ntwo\n"
     assert beneath.read_end(root, path, 4) == b"two\n"
-    assert _lines(root, path) == ["one", "two"]
     beneath.overwrite(root, path, b"new")
     assert path.read_text() == "new"
     assert beneath.size_of(root, path) == 3
     beneath.unlink(root, path)
     beneath.unlink(root, path)
     assert not path.exists()
+
+
+def test_files_are_replaced_and_added_to_without_following(root: Path) -> None:
+    link(root / "a" / "struck")
+    with pytest.raises(RefusedError):
+        beneath.append(root, root / "a" / "struck", b"x")
+    beneath.replace(root, root / "a" / "struck", b"one")
+    beneath.append(root, root / "a" / "struck", b" two")
+    beneath.append(root, root / "a" / "new", b"three")
+
+    assert {each.name: each.read_text() for each in (root / "a").iterdir()} == {
+        "plain": "one\ntwo\n",
+        "struck": "one two",
+        "new": "three",
+    }
+    assert (root.parent / "secret").read_text() == SECRET
 
 
 def test_a_file_without_an_end_is_not_read_whole(root: Path) -> None:
@@ -104,8 +120,8 @@ def test_a_file_without_an_end_is_not_read_whole(root: Path) -> None:
     with pytest.raises(RefusedError, match="of 5368709120 bytes"):
         beneath.read_bytes(root, path)
     assert beneath.read_end(root, path, 10) == bytes(10)
-    with pytest.raises(RefusedError, match="with a line"):
-        _lines(root, path)
+    with beneath.open_file(root, path, most=None) as file, pytest.raises(OSError, match="a line"):
+        list(blocks(file))
 
 
 def test_files_are_found_by_patterns(root: Path) -> None:
@@ -131,15 +147,3 @@ def test_a_search_of_too_much_is_refused(root: Path, monkeypatch: pytest.MonkeyP
         (root / f"{number}").touch()
     with pytest.raises(RefusedError, match="more than 3 names"):
         beneath.find(root, "**/x")
-
-
-def test_lines_are_cut_at_newlines_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = "a\r\nü\u2028b\n\n\x0cc€"
-    (root / "text").write_bytes(text.encode() + b"\xff")
-    for size in range(1, 9):
-        monkeypatch.setattr(beneath, "_BLOCK", size)
-        assert _lines(root, root / "text") == [*text.split("\n")[:-1], "\x0cc€\\xff"]
-
-
-def _lines(root: Path, path: Path) -> list[str]:
-    return list(beneath.read_lines(root, path))

@@ -12,6 +12,7 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from metta_sandbox.node.agent.plain import plain
 from metta_sandbox.node.agent.wire import AGENTS_OWN
 
 #: Lines a second that one source may forward for long, and at once.
@@ -189,7 +190,7 @@ class Tail:
     async def finish(self) -> None:
         """Forward the rest."""
         try:
-            end = os.stat(self._path).st_size
+            end = os.lstat(self._path).st_size
         except OSError:
             end = 0
         while self._position < end:
@@ -203,7 +204,7 @@ class Tail:
         """Read and forward at most so many bytes; returns how many there were."""
         taken = 0
         try:
-            with open(self._path, "rb", buffering=0) as file:
+            with open(self._path, "rb", buffering=0, opener=plain) as file:
                 file.seek(self._position)
                 while taken < most:
                     data = file.read(_CHUNK)

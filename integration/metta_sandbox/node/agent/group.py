@@ -7,6 +7,7 @@ import sys
 from typing import Any, Dict, List, Mapping, Optional
 
 from metta_sandbox.node.agent.forward import Forwarder, Tail
+from metta_sandbox.node.agent.plain import plain
 from metta_sandbox.node.agent.processes import carrying, dying_with_this, kill_all
 
 #: Seconds that a group's pipe may stay open, held by a stranger, once its leader has ended.
@@ -67,7 +68,7 @@ class Group:
         self._dead = asyncio.Event()
         self._transport: Optional[asyncio.ReadTransport] = None
         self._forwarder = forwarder
-        self._log = open(log, "ab", buffering=0) if log else None  # noqa: SIM115 - closed by pump
+        self._log = open(log, "ab", buffering=0, opener=plain) if log else None  # noqa: SIM115 - closed by pump
         try:
             self.process = subprocess.Popen(
                 command,

@@ -19,6 +19,7 @@ import threading
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from metta_sandbox.node.agent.hook import with_hook
+from metta_sandbox.node.agent.plain import plain
 from metta_sandbox.node.agent.processes import die_with_parent, dying_with_this
 from metta_sandbox.node.agent.wire import encode
 
@@ -53,7 +54,7 @@ def run_rank(command: List[str], log_folder: str) -> int:
     log = os.path.join(log_folder, f"rank-{rank}.log")
     os.makedirs(log_folder, exist_ok=True)
     environ = {**os.environ, **own_folder(os.environ, log_folder, rank)}
-    with open(log, "ab") as output:
+    with open(log, "ab", opener=plain) as output:
         about = {
             "group": os.environ.get("METTA_GROUP", ""),
             "rank": rank,

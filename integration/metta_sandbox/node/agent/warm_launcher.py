@@ -19,6 +19,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Dict, List, Optional
 
+from metta_sandbox.node.agent.plain import plain
 from metta_sandbox.node.agent.processes import dying_with_this
 from metta_sandbox.node.agent.rank import Report, own_folder
 from metta_sandbox.node.agent.warm_rank import become_rank
@@ -130,7 +131,7 @@ def _fork_rank(
     path = os.path.join(log_folder, f"rank-{environment['RANK']}.log")
     os.makedirs(log_folder, exist_ok=True)
     environment.update(own_folder(os.environ, log_folder, int(environment["RANK"])))
-    with open(path, "ab") as log:
+    with open(path, "ab", opener=plain) as log:
         about = {
             "group": os.environ.get("METTA_GROUP", ""),
             "rank": int(environment["RANK"]),

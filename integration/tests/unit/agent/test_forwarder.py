@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -223,3 +225,21 @@ def test_a_tail_of_very_much_takes_turns(sink: _Sink, tmp_path: Path) -> None:
     tail = Tail(str(file), sink.forwarder())
     tail.poll()
     assert 0 < tail._position < 16 << 20
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "pipe", "folder"])
+def test_nothing_is_forwarded_that_took_a_logs_place(
+    sink: _Sink, tmp_path: Path, kind: str
+) -> None:
+    secret, log = tmp_path / "secret", tmp_path / "rank-0.log"
+    secret.write_text("only for the caller\n")
+    if kind == "pipe":
+        os.mkfifo(log)
+    elif kind == "folder":
+        log.mkdir()
+    else:
+        (log.symlink_to if kind == "link" else log.hardlink_to)(secret)
+    tail = Tail(str(log), sink.forwarder())
+    tail.poll()
+    asyncio.run(tail.finish())
+    assert sink.lines == []

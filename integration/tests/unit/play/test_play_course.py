@@ -19,6 +19,7 @@ from metta_sandbox.report.console import Reporter
 from metta_sandbox.scenario.loading import load, parse
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.untrusted import Untrusted
+from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.lease import Owner
 
 FILE = Path("scenarios/basic.yaml")
@@ -30,8 +31,8 @@ class Stack:
     engine = "broken"
     python = "python3"
 
-    def __init__(self, log: list[str], **breaks: BaseException) -> None:
-        self.log, self.breaks = log, breaks
+    def __init__(self, log: list[str], run_folder: Path, **breaks: BaseException) -> None:
+        self.log, self.run_folder, self.breaks = log, run_folder, breaks
 
     def _do(self, what: str) -> Any:
         self.log.append(what)
@@ -60,8 +61,8 @@ class Engine:
         self.versions: dict[str, str] = {}
         self.breaks = breaks
 
-    def lease(self, *_: object) -> Stack:
-        return Stack(self.log, **self.breaks)
+    def lease(self, plan: StackPlan, *_: object) -> Stack:
+        return Stack(self.log, plan.run_folder, **self.breaks)
 
     def give_back(self, stack: Stack, *, clean: bool) -> None:
         assert not clean

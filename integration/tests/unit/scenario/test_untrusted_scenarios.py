@@ -134,6 +134,11 @@ def test_a_key_that_nobody_has_listed_is_refused(
         ),
         ("workload: {limits: {memory: 1GiB, processes: 100, files: 300}, run: x}", ""),
         (
+            "artifacts: {size: 5GiB}",
+            "3:19: artifacts.size: --untrusted: expected at most 4.29497e+09",
+        ),
+        ("artifacts: {size: 1GiB, files: 10}", ""),
+        (
             "workload: {shared_memory: 3GiB, run: x}",
             "3:27: workload.shared_memory: --untrusted: expected at most",
         ),
