@@ -1,13 +1,11 @@
 """The control plane does what its own OpenAPI document says, whatever it is asked."""
 
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.errors import Unsatisfiable
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from metta_sandbox.api.app import Settings, create_app
@@ -19,8 +17,10 @@ def test_answers_are_as_documented(tmp_path: Path, examples: int) -> None:
     operations = [found.ok() for found in schema.get_all_operations()]
     assert len(operations) == 17
     for operation in operations:
-        for mode in schemathesis.GenerationMode:
-            check(operation, mode, examples)
+        check(operation, schemathesis.GenerationMode.POSITIVE, examples)
+        # Paths are text, and any text is right.
+        if operation.body:
+            check(operation, schemathesis.GenerationMode.NEGATIVE, examples)
 
 
 def check(
@@ -41,6 +41,4 @@ def check(
         case = data.draw(operation.as_strategy(generation_mode=mode))
         case.call_and_validate(excluded_checks=lenient)
 
-    # Of a route that takes nothing there is no wrong request.
-    with suppress(Unsatisfiable):
-        each()
+    each()
