@@ -10,6 +10,7 @@ import base64
 import html
 import json
 import re
+import string
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -21,6 +22,11 @@ MASK = "***"
 SHORTEST = 8
 #: Lines of a secret of several lines, such as a key, that are looked for.
 _MOST_LINES = 200
+#: Letters that base64 is written in, and how many of them programs write to a line.
+_LETTERS = (string.ascii_letters + string.digits + "+/-_").encode()
+_LINE = 76
+#: Letters by which a line of what was encoded is known: one such piece is in every whole line.
+_PIECE = 16
 
 
 class Masker:
@@ -37,6 +43,9 @@ class Masker:
         self.values = frozenset(values)
         parts = {part for value in self.values for part in _parts(value)}
         forms = {form for part in parts for form in _forms(part)}
+        #: What stands for the line around it.
+        self._pieces = {piece for part in parts for piece in _pieces(part)} - forms
+        forms |= self._pieces
         self._forms = tuple(sorted(forms, key=lambda form: (-len(form), form)))
         self.longest = len(self._forms[0]) if self._forms else 0
         self._prefixes = {form[:end] for form in self._forms for end in range(1, len(form))}
@@ -74,6 +83,8 @@ class Masker:
         edge = next(
             (at for at in range(first, len(data)) if data[at:] in self._prefixes), len(data)
         )
+        if self._pieces:
+            edge = min(edge, _line_around(data, len(data), len(data))[0])
         spans = self._spans(data)
         # What is found may turn out to be the beginning of something longer.
         edge = next((start for start, end in spans if start < edge < end), edge)
@@ -85,7 +96,8 @@ class Masker:
         for form in self._forms:
             at = data.find(form)
             while at >= 0:
-                found.append((at, at + len(form)))
+                end = at + len(form)
+                found.append(_line_around(data, at, end) if form in self._pieces else (at, end))
                 at = data.find(form, at + 1)
         spans: list[tuple[int, int]] = []
         for start, end in sorted(found):
@@ -186,12 +198,32 @@ def _forms(value: str) -> Iterator[bytes]:
         ),
     }
     yield from (text.encode(errors="surrogatepass") for text in texts)
+    for encoded in _encoded(value):
+        yield from {encoded, encoded.translate(bytes.maketrans(b"+/", b"-_"))}
+
+
+def _encoded(value: str) -> Iterator[bytes]:
+    """Write a value in base64, as it stands there after any number of other bytes."""
     data = value.encode(errors="surrogatepass")
     for before in range(3):
         # Of the first and last letters some bits are those of what stands beside it.
         whole = base64.b64encode(bytes(before) + data)
-        kept = whole[(0, 2, 3)[before] : (before + len(data)) * 8 // 6]
-        yield from {kept, kept.translate(bytes.maketrans(b"+/", b"-_"))}
+        yield whole[(0, 2, 3)[before] : (before + len(data)) * 8 // 6]
+
+
+def _pieces(value: str) -> Iterator[bytes]:
+    """Give what a value of more than a line of base64 is known by in each of its lines."""
+    for encoded in _encoded(value):
+        last = len(encoded) - _PIECE
+        if last >= _LINE - 2 * _PIECE:
+            yield from (encoded[at : at + _PIECE] for at in (*range(0, last, _LINE - _PIECE), last))
+
+
+def _line_around(data: bytes, start: int, end: int) -> tuple[int, int]:
+    """Find where the base64 begins and ends that something is within, as far as a line goes."""
+    before, after = data[max(0, start - _LINE) : start], data[end : end + _LINE]
+    padded = after.lstrip(_LETTERS).lstrip(b"=")
+    return start - len(before) + len(before.rstrip(_LETTERS)), end + len(after) - len(padded)
 
 
 def _in_small_hex(quoted: str) -> str:

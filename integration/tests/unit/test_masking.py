@@ -57,6 +57,28 @@ def test_base64_is_hidden_wherever_it_begins(before: int, encode: object) -> Non
     assert not any(told[at : at + 6] in shown for at in range(first, last - 6))
 
 
+@pytest.mark.parametrize("before", range(0, 90, 7))
+@pytest.mark.parametrize("size", [64, 93, 400])
+def test_base64_is_hidden_that_is_written_in_lines(before: int, size: int) -> None:
+    choose = random.Random(size)
+    token = "".join(choose.choice("abcdefghijklmnop0123456789") for _ in range(size))
+    known, encoded = Masker([token]), base64.b64encode(b"x" * before + token.encode() + b"\n")
+    lines = [encoded[at : at + 76] for at in range(0, len(encoded), 76)]
+    data = b"said: x\n" + b"\n".join(lines) + b"\nplain words\n"
+    shown = known.mask(data)
+    first, last = -(-before * 8 // 6), (before + size) * 8 // 6
+    for at in range(0, last, 76):
+        part = encoded[max(first, at) : min(last, at + 76)]
+        # A few letters at the end of a line may be anybody's.
+        assert len(part) < 16 + 4 or part not in shown
+    assert b"said: x" in shown
+    assert b"plain words" in shown
+    for pause in (7, 20, 76, 99):
+        stream = Stream(known)
+        pieces = [data[at : at + pause] for at in range(0, len(data), pause)]
+        assert b"".join([*map(stream.feed, pieces), stream.finish()]) == shown
+
+
 def test_a_key_of_several_lines_is_hidden_line_by_line() -> None:
     key = "-----BEGIN KEY-----\nabcdefghijkl\nmnopqrstuvwx\n-----END KEY-----\n"
     shown = Masker([key]).mask_text(f"1 mnopqrstuvwx 2 {json.dumps(key)}")
