@@ -195,7 +195,7 @@ class _Process:
         with its:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", matching_process.__file__],
-                stdin=its,
+                stdin=its.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,

@@ -6,11 +6,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from metta_sandbox.autopsy.seen import LONGEST
 from metta_sandbox.autopsy.words import end_of
 
 #: A metric whose value is no number: ``loss=nan``, ``train/loss: NaN``, ``"loss": NaN``.
 _LOST = re.compile(
-    r"(?P<name>[\w./-]*(?:loss|score|reward|grad_norm)\w*)[\"']?\s*(?:=|:|is|\s)\s*[+-]?nan\b",
+    r"(?<![\w./-])(?P<name>[\w./-]*(?:loss|score|reward|grad_norm)\w*)[\"']?\s*(?:=|:|is|\s)\s*[+-]?nan\b",
     re.IGNORECASE,
 )
 _STEP = re.compile(
@@ -42,7 +43,7 @@ def first_lost(root: Path, path: Path) -> Lost | None:
 
 def lost_in(text: str) -> Lost | None:
     """Find the first line of a text with a metric that is no number; None if there is none."""
-    lines = text.splitlines()
+    lines = [line[:LONGEST] for line in text.splitlines()]
     for number, line in enumerate(lines):
         if (found := _LOST.search(line)) is None:
             continue

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+#: Characters of a text of others that are kept: to search it may take the square of that.
+LONGEST = 10_000
+
+
+def _cut(text: str) -> str:
+    return text[:LONGEST]
+
+
+_Text = Annotated[str, AfterValidator(_cut)]
 
 
 class _Seen(BaseModel):
@@ -18,7 +30,7 @@ class Frame(_Seen):
     function: str
     file: str
     line: int
-    source: str = ""
+    source: _Text = ""
     args: dict[str, str] = {}
 
     @property
@@ -192,7 +204,7 @@ class RaisedOne(_Seen):
     """One exception of a chain; ``frames`` begin with the innermost call, where it was raised."""
 
     kind: str = ""
-    message: str = ""
+    message: _Text = ""
     frames: tuple[Frame, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -264,7 +276,7 @@ class Life(_Seen):
     fatal_signal: str = ""
     terminated: tuple[Frame, ...] = ()
     beside: tuple[tuple[Frame, ...], ...] = ()
-    message: str = ""
+    message: _Text = ""
     reaped: tuple[Reaped, ...] = ()
     groups: tuple[Group, ...] = ()
     recorded: Recorded | None = None

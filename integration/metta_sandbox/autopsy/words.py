@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from metta_sandbox import beneath
-from metta_sandbox.autopsy.seen import Frame, Raised, RaisedOne
+from metta_sandbox.autopsy.seen import LONGEST, Frame, Raised, RaisedOne
 from metta_sandbox.stack.ends import is_worth_telling, last_words
 
 #: How much of a log's end is read, in bytes.
@@ -161,7 +161,7 @@ def last_said(lines: Sequence[str]) -> Exc | None:
 
     An exception that was printed and survived has other words of the program behind it.
     """
-    bare = [_PREFIX.sub("", line) for line in lines]
+    bare = [_PREFIX.sub("", line[:LONGEST]) for line in lines]
     report = next((number for number, line in enumerate(bare) if _REPORT.search(line)), None)
     bare = bare[:report]
     unreached = next((line for line in reversed(bare) if _UNREACHED.search(line)), "")
@@ -239,7 +239,7 @@ def _read(lines: Sequence[str], start: int) -> tuple[Exc, int] | None:
             if (last := _LAST.match(line)) is None:
                 return None
             message, end = _whole_message(last["message"] or "", lines, number + 1)
-            return _unwrapped(_told(last["kind"], message, frames)), end
+            return _unwrapped(_told(last["kind"], message[:LONGEST], frames)), end
     return None
 
 

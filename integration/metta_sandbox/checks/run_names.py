@@ -9,7 +9,7 @@ from metta_sandbox.checks.evidence import Evidence
 from metta_sandbox.checks.judgement import Finding, Judgement, judge, unlike
 from metta_sandbox.scenario.expect import RunNames
 
-_TAIL = re.compile(r"(\d+)$")
+_TAIL = re.compile(r"(?<!\d)(\d+)$")
 
 
 def check(evidence: Evidence) -> Judgement:

@@ -38,6 +38,7 @@ _SLOWER = 3.0
 _REFUSED = 20
 #: Seconds within which an engine knows that a process has ended whose connection broke.
 _KNOWN = 2.0
+_IN_VAIN = ", but that PyTorch tries to connect again,"
 
 GetsOn = Callable[[int], str]
 OnEvent = Callable[[Event], None]
@@ -174,10 +175,11 @@ class Nodes:
         deadline = time.monotonic() + patience
         while len(self._set_up) < len(self._hosts) and self._ending is None:
             message = self._link.receive(deadline - time.monotonic())
-            if message is None:
-                self._end(End.OVERDUE, f"setup was not done within {patience:g} s")
-            else:
+            if message is not None:
                 self._take(message)
+            if message is None or time.monotonic() > deadline + GRACE:
+                # Those who print faster than anybody reads have always said something.
+                self._end(End.OVERDUE, f"setup was not done within {patience:g} s")
         if self._ending:
             with suppress(StackError):
                 for host in self._hosts:
@@ -327,10 +329,11 @@ class Nodes:
             if message is not None:
                 self._take(message)
                 self._timeline.require_whole()
-                if is_sign_of_life(message):
-                    heard, but, patience = time.monotonic(), "", 0
-                else:
-                    but = ", but that PyTorch tries to connect again,"
+                alive = is_sign_of_life(message)
+                heard = time.monotonic() if alive else heard
+                but, patience = ("", 0) if alive else (_IN_VAIN, patience)
+                if time.monotonic() > began + limits.deadline + GRACE:
+                    self._end(End.OVERDUE, _overdue(limits))
             elif due < until or until == self._absentees.deadline:
                 continue
             elif until == silent_at:
@@ -346,8 +349,7 @@ class Nodes:
                     silence = f"no event and no log line{but} for {limits.longest_silence:g} s"
                     self._ending = Ending(End.SILENT, f"{silence}{self._heard.describe(left)}")
             else:
-                reason = f"the sweep was not over after its deadline of {limits.deadline:g} s"
-                self._ending = Ending(End.OVERDUE, reason)
+                self._ending = Ending(End.OVERDUE, _overdue(limits))
         return self._explained(self._ending)
 
     def stop(self) -> None:
@@ -552,6 +554,10 @@ class Nodes:
 def _gone(message: Message) -> str:
     """Say how the connection was lost, as far as that is not seen elsewhere."""
     return message["reason"] if message.get("still") else "the connection to the stack is gone"
+
+
+def _overdue(limits: Limits) -> str:
+    return f"the sweep was not over after its deadline of {limits.deadline:g} s"
 
 
 def _rank_event(message: Message) -> dict[str, Any]:

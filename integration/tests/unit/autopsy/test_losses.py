@@ -28,3 +28,11 @@ def test_without_a_step_the_losses_before_it_are_counted() -> None:
 )
 def test_a_name_or_path_is_no_loss(text: str) -> None:
     assert lost_in(text) is None
+
+
+@pytest.mark.parametrize("part", ["a", "loss", "loss ", "batch", " "])
+def test_a_long_line_holds_nobody_up(part: str) -> None:
+    # In the square of its length: hours.
+    line = part * (1_000_000 // len(part))
+
+    assert lost_in(f"{line}\nstep 3 loss=nan\n") == Lost(3, "step 3 loss=nan", named=True)

@@ -74,10 +74,11 @@ def nodes_of(
     *messages: Message,
     fallen: Mapping[str, str] | None = None,
     timeline: type[Timeline] = Timeline,
+    over: type[Link] = Link,
 ) -> Nodes:
     record = timeline(tmp_path / "timeline.jsonl")
     OPEN.append(record)
-    link = cast("HubLink", Link(*messages))
+    link = cast("HubLink", over(*messages))
     return Nodes(link, HOSTS, record, lambda _: None, lambda: fallen or {})
 
 
@@ -235,3 +236,20 @@ def test_ranks_that_only_say_that_they_wait_in_vain_are_silent(tmp_path: Path) -
 def test_a_sweep_whose_timeline_cannot_be_kept_is_ended(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match="no room"):
         follow(tmp_path, timeline=Full)
+
+
+class Flood(Link):
+    """A connection over which something comes at any time."""
+
+    def receive(self, timeout: float) -> Message | None:
+        return super().receive(max(timeout, -1)) or printed("sweep-worker", "and so on")
+
+
+def test_who_never_falls_silent_has_a_deadline_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GRACE", 0.1)
+
+    ending = nodes_of(tmp_path, *READY, over=Flood).follow(Limits(0.3, 60))
+
+    assert ending.end is End.OVERDUE
