@@ -17,16 +17,17 @@ from metta_sandbox.node.fresh import KEPT
 from metta_sandbox.play import collection, steady
 from metta_sandbox.play.course import Course, Setting
 from metta_sandbox.play.outcome import End
-from metta_sandbox.report.hiding import Hidden, hide_in
-from metta_sandbox.report.results import CheckResult, TrialResult
+from metta_sandbox.report.hiding import hide_in
+from metta_sandbox.report.results import CheckResult, LeftOut, LeftOutFile, TrialResult
+from metta_sandbox.safe_text import for_terminal
 from metta_sandbox.scenario.artifacts import Artifacts
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.request import RUN_FOLDER
 from metta_sandbox.verdict import Verdict, worst
 
-#: Files that are named of those that were left out.
-_MOST_NAMED = 10
+#: Why a file was left out.
+_UNMASKABLE = "holds a secret, and is no text"
 
 #: Seconds for all steps of collecting together, for what trials came to, and from Ctrl-C on.
 _COLLECTING = 600.0
@@ -104,22 +105,18 @@ def judge_evidence(
     return tuple(over), (*course.strikes.checks, *checks, *states)
 
 
-def hide_secrets(course: Course) -> tuple[CheckResult, ...]:
-    """Mask secrets in all that was collected; say what had to be left out, since it is no text."""
-    found = Hidden()
+def hide_secrets(course: Course) -> None:
+    """Mask secrets in all that was collected, and leave out what holds one and is no text."""
 
     def hide() -> None:
-        nonlocal found
         if course.plan:
-            found = hide_in(course.plan.folder, masker())
+            names = hide_in(course.plan.folder, masker())
+            found = (LeftOutFile(file=for_terminal(name), why=_UNMASKABLE) for name in names)
+            files = (*found, *course.left_out.files)
+            count = course.left_out.count + len(names)
+            course.left_out = LeftOut(count=count, files=files)
 
     course.attempt(hide)
-    if not found.left_out:
-        return ()
-    more = len(found.left_out) - _MOST_NAMED
-    names = [*found.left_out[:_MOST_NAMED], *([f"{more} more"] if more > 0 else [])]
-    told = f"left out of the artifacts, since it holds a secret and is no text: {', '.join(names)}"
-    return (CheckResult(name="secrets", verdict=Verdict.PASSED, detail=told, warning=told),)
 
 
 def _leave_out(course: Course, shared: Path, limits: Artifacts) -> None:

@@ -6,7 +6,6 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from metta_sandbox.masking import Masker, Stream
@@ -21,21 +20,7 @@ _BINARY = (".wandb", ".pt", ".pth", ".ckpt", ".safetensors", ".sqlite3", ".db", 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-@dataclass(frozen=True)
-class Hidden:
-    """What became of files that held secrets, by their paths below the folder.
-
-    Args:
-        masked: Text, in which they are masked now.
-        left_out: What is no text, and was removed.
-
-    """
-
-    masked: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
-
-
-def hide_in(folder: Path, masker: Masker) -> Hidden:
+def hide_in(folder: Path, masker: Masker) -> tuple[str, ...]:
     """Mask secrets in all files of a folder that are text, and remove the others that hold one.
 
     No link is followed. Nothing is looked at where there are no secrets.
@@ -44,59 +29,59 @@ def hide_in(folder: Path, masker: Masker) -> Hidden:
         folder: What nodes and the harness have written.
         masker: Knows the secrets.
 
+    Returns:
+        What was removed, by its paths below the folder.
+
     Raises:
         OSError: A file that holds a secret can neither be changed nor removed.
 
     """
-    masked: list[str] = []
+    if not masker:
+        return ()
     left_out: list[str] = []
     problems: list[OSError] = []
-    if not masker:
-        return Hidden()
     for root, folders, names, at in os.fwalk(folder, follow_symlinks=False):
         here = Path(root).relative_to(folder)
         for name in names:
             try:
-                became = _hide_in_file(name, at, masker)
+                if _hide_in_file(name, at, masker):
+                    left_out.append(str(here / _shown(name, masker)))
             except OSError as error:  # the others are as much in need of it
                 problems.append(error)
-                continue
-            if became is not None:
-                (masked if became else left_out).append(str(here / _shown(name, masker)))
-        for name in folders:
-            _hide_in_link(name, at, masker)
-        folders[:] = [_renamed(name, at, masker) for name in folders]
+        for index, name in enumerate(folders):
+            try:
+                if not _hide_in_link(name, at, masker):
+                    folders[index] = _renamed(name, at, masker)
+            except OSError as error:
+                problems.append(error)
     if problems:
         raise problems[0]
-    return Hidden(tuple(sorted(masked)), tuple(sorted(left_out)))
+    return tuple(sorted(left_out))
 
 
-def _hide_in_file(name: str, at: int, masker: Masker) -> bool | None:
-    """Hide what a file holds, and its name. True: masked, False: removed, None: it held nothing."""
+def _hide_in_file(name: str, at: int, masker: Masker) -> bool:
+    """Hide what a file holds, and its name; tell whether it had to be removed."""
     if _hide_in_link(name, at, masker):
-        return False
+        return True
     try:
         file = os.open(name, _READ, dir_fd=at)
     except OSError:
-        return None
+        return False
     try:
         about = os.fstat(file)
         if not stat.S_ISREG(about.st_mode):
-            return None
+            return False
         head = os.pread(file, _LOOKED_AT, 0)
         text = name.endswith(_TEXT) or not (name.endswith(_BINARY) or b"\0" in head)
-        if not _holds_one(file, masker, name):
-            _renamed(name, at, masker)
-            return None
-        if text:
+        if _holds_one(file, masker, name):
+            if not text:
+                os.unlink(name, dir_fd=at)
+                return True
             _rewrite(file, name, at, about, masker)
-        else:
-            os.unlink(name, dir_fd=at)
-            return False
     finally:
         os.close(file)
     _renamed(name, at, masker)
-    return True
+    return False
 
 
 def _holds_one(file: int, masker: Masker, name: str) -> bool:
