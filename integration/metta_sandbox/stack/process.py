@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import resource
 import secrets
 import shutil
 import signal
@@ -283,11 +282,13 @@ class ProcessStack:
     def _start_agent(
         self, agent: Path, host: str, address: str, env: dict[str, str], command: list[str]
     ) -> None:
+        files = self._plan.provision.limits.files
         socket_option = f"--local={self.socket(host)}"
         words = [
             str(agent),
             "agent",
             *(["--standing"] if self._plan.standing else []),
+            *([f"--files={files}"] if host in self._plan.hosts else []),
             f"--node={host}",
             f"--hub={self.hub}",
             socket_option,
@@ -321,8 +322,6 @@ class ProcessStack:
                 start_new_session=True,
                 pass_fds=descriptors,
             )
-        if host in self._plan.hosts:
-            _bound_files(self._processes[host].pid, self._plan.provision.limits.files)
         told = json.dumps(self._keys) if host == _HUB else self._keys[host]
         stdin = self._processes[host].stdin
         assert stdin is not None
@@ -382,15 +381,6 @@ def seeded(run: str, python: str, nodes: int) -> Iterator[None]:
     finally:
         with uninterrupted():
             seeds.stop()
-
-
-def _bound_files(pid: int, most: int) -> None:
-    """Bound the open files of a process that has just begun, and of all that it starts."""
-    if sys.platform == "linux":
-        with suppress(ProcessLookupError):  # which its end will tell
-            own = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-            most = most if own == resource.RLIM_INFINITY else min(most, own)
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))
 
 
 def _short(name: str) -> str:

@@ -131,6 +131,7 @@ def compose_request(base: Mapping[str, Any], plan: StackPlan, place: Placement) 
     for rank, host in enumerate(plan.hosts):
         _make_node(services[host], rank, plan)
         services[host] |= _limits(plan.provision.limits, place.memory)
+        services[host]["command"].append(f"--files={plan.provision.limits.files}")
         if place.nodes:
             _make_of(services[host], place.nodes, place.user)
         services[host]["volumes"] += [
@@ -239,7 +240,7 @@ def _limits(limits: Limits, memory: int | None) -> dict[str, Any]:
     most = limits.memory or memory
     # What would go on in swap space is to end as well.
     bounded = {"mem_limit": most, "memswap_limit": most} if most else {}
-    return {"pids_limit": limits.processes, "ulimits": {"nofile": limits.files}, **bounded}
+    return {"pids_limit": limits.processes, **bounded}
 
 
 def _make_side(

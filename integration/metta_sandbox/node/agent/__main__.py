@@ -157,6 +157,8 @@ def _hub(options: argparse.Namespace) -> int:
 
 
 def _agent(options: argparse.Namespace) -> int:
+    if options.files and sys.platform == "linux":
+        _bound_files(options.files)
     hub = Address(options.hub)
     key = _told(hub)
     with _soon():
@@ -176,6 +178,19 @@ def _agent(options: argparse.Namespace) -> int:
         standing=options.standing,
     )
     return asyncio.run(agent.serve(options.patience, options.command))
+
+
+def _bound_files(most: int) -> None:
+    """Bound the open files of this process, and of all that it starts; never by more than before.
+
+    An engine that may not raise its own bound refuses to start what has a higher one.
+    """
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard == resource.RLIM_INFINITY or most < hard:
+        hard = most
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 _PROGRAMS: Dict[str, Callable[[argparse.Namespace], int]] = {
@@ -209,6 +224,7 @@ def _parser() -> argparse.ArgumentParser:
     agent.add_argument("--local", help="socket for this node's processes (else METTA_EVENTS)")
     agent.add_argument("--address", default="", help="the node's network address")
     agent.add_argument("--patience", type=float, default=60.0, help="seconds to find the hub")
+    agent.add_argument("--files", type=int, help="the most that each process may have open")
     agent.add_argument("--standing", action="store_true", help="stay when the harness leaves")
     agent.add_argument("--mark", action="append", help="a variable's text, by which it is found")
     agent.add_argument("command", nargs="*", help="started at once; the agent ends with it")

@@ -214,7 +214,8 @@ def test_what_a_node_may_take_is_bounded() -> None:
         for host in ("sweep-master", "sweep-worker"):
             assert services[host]["pids_limit"] == processes
             assert services[host]["mem_limit"] == services[host]["memswap_limit"] == memory
-            assert services[host]["ulimits"] == {"nofile": files}
+            assert f"--files={files}" in services[host]["command"]
+            assert "ulimits" not in services[host], "which some engines refuse to raise"
         for host in ("hub", "dummy-api"):
             assert services[host]["pids_limit"] == 512
             assert "mem_limit" not in services[host]
