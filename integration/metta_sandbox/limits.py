@@ -30,12 +30,14 @@ class Allowance:
     Args:
         seconds: How much.
         hurried: How much at most from Ctrl-C on, where that is put off meanwhile.
+        least: How much each step gets in any case.
 
     """
 
-    def __init__(self, seconds: float, hurried: float) -> None:
+    def __init__(self, seconds: float, hurried: float, least: float = 0.0) -> None:
         self._seconds = seconds
         self._hurried = hurried
+        self._least = least
         self._until = time.monotonic() + seconds
         self._interrupted = False
 
@@ -53,7 +55,6 @@ class Allowance:
 
         """
         began = time.monotonic()
-        until = min(began + most, self._until)
         result: list[T] = []
         errors: list[BaseException] = []
         # Not the thread's own end: an interrupted wait for that makes Python 3.11 believe in it.
@@ -70,11 +71,11 @@ class Allowance:
         self._look()
         thread = threading.Thread(target=work, name="step", daemon=True)
         try:
-            if began < self._until:
+            if began < self._end(began, most):
                 thread.start()
-                while not done.is_set() and time.monotonic() < min(until, self._until):
-                    done.wait(_LOOK)
-                    self._look()
+            while not done.is_set() and time.monotonic() < self._end(began, most):
+                done.wait(_LOOK)
+                self._look()
         finally:
             stopped = not done.is_set()
             if stopped and thread.ident is not None:
@@ -85,6 +86,9 @@ class Allowance:
         if errors and not stopped:
             raise errors[0]
         raise LimitError(self._why(most))
+
+    def _end(self, began: float, most: float) -> float:
+        return min(began + most, max(self._until, began + self._least))
 
     def _look(self) -> None:
         if not self._interrupted and put_off():

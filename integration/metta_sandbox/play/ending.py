@@ -33,6 +33,8 @@ _UNMASKABLE = "holds a secret, and is no text"
 _COLLECTING = 600.0
 _READING = 120.0
 _HURRIED = 30.0
+#: Seconds that each step gets, whatever became of the others.
+_LEAST = 10.0
 
 
 def collect(course: Course, scenario: Scenario, setting: Setting) -> None:
@@ -63,7 +65,7 @@ def collect(course: Course, scenario: Scenario, setting: Setting) -> None:
         steps.append(("moving trials", partial(_move_evidence, shared, course.plan)))
     if course.timeline:
         steps.append(("ordering the timeline", course.timeline.finish))
-    allowance = Allowance(_COLLECTING, _HURRIED)
+    allowance = Allowance(_COLLECTING, _HURRIED, _LEAST)
     for what, step in steps:
         course.attempt(partial(_within, allowance, what, step))
 

@@ -71,6 +71,12 @@ def test_steps_together_get_no_more_than_they_may() -> None:
         allowance.spend(lambda: pytest.fail("begun all the same"))
 
 
+def test_a_step_gets_a_little_in_any_case() -> None:
+    allowance = Allowance(0.0, LONG, least=LONG)
+
+    assert allowance.spend(lambda: 3) == 3
+
+
 def test_a_signal_that_is_put_off_ends_a_step() -> None:
     allowance, told = Allowance(LONG, 0.2), []
 

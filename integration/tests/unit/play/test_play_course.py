@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from metta_sandbox.errors import MachineError, StackError
+from metta_sandbox.play import ending
 from metta_sandbox.play import play as module
 from metta_sandbox.play import run as running
 from metta_sandbox.play.course import Played, Setting
@@ -91,6 +93,25 @@ def test_what_came_first_is_the_reason_and_the_stack_goes_back_all_the_same(
 
     assert engine.log == ["up", "collect", "down"]
     assert (result.verdict, result.reason) == ("error", "no luck; no log; still there")
+
+
+def test_collecting_that_takes_for_ever_is_told_and_the_stack_goes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(_: Stack) -> None:
+        while True:
+            time.sleep(0.01)
+
+    monkeypatch.setattr(Stack, "collect", hang)
+    monkeypatch.setattr(ending, "_COLLECTING", 0.5)
+    monkeypatch.setattr(ending, "_LEAST", 3.0)
+    engine = Engine(up=StackError("no luck"))
+
+    result = played(tmp_path, engine).result
+
+    assert engine.log == ["up", "down"]
+    late = "collecting logs was not done when the 0.5 s for all of it were over"
+    assert result.reason == f"no luck; {late}"
 
 
 def test_a_fault_of_ours_is_an_error_with_its_traceback_in_the_timeline(tmp_path: Path) -> None:

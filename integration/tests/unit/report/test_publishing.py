@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from metta_sandbox.report import page
+from metta_sandbox.report import page, publishing
 from metta_sandbox.report.console import Reporter
 from metta_sandbox.report.publishing import publish
 from metta_sandbox.report.results import RunResult
@@ -57,4 +58,18 @@ def test_what_cannot_be_written_is_told_and_the_rest_is_there(
     said = published(mixed, tmp_path, {"GITHUB_STEP_SUMMARY": str(tmp_path / "no" / "such")})
     assert "report.html could not be written: RuntimeError: no template" in said
     assert "the job's summary could not be written: FileNotFoundError" in said
+    assert {file.name for file in tmp_path.iterdir()} == FILES - {"report.html"}
+
+
+def test_a_report_that_takes_for_ever_is_told_and_the_rest_is_there(
+    mixed: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(*_: object) -> str:
+        while True:
+            time.sleep(0.01)
+
+    monkeypatch.setattr(page, "render", hang)
+    monkeypatch.setattr(publishing, "_PATIENCE", 3.0)
+    said = published(mixed, tmp_path, {})
+    assert "report.html was not done when the 3 s for all of it were over" in said
     assert {file.name for file in tmp_path.iterdir()} == FILES - {"report.html"}
