@@ -13,7 +13,8 @@ from types import MappingProxyType
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
-from ruamel.yaml.nodes import MappingNode
+from ruamel.yaml.nodes import MappingNode, ScalarNode
+from ruamel.yaml.representer import SafeRepresenter
 
 from metta_sandbox.errors import InputError, Problem
 from metta_sandbox.scenario.expansion import expand
@@ -268,9 +269,23 @@ def _refuse_unknown(given: Mapping[str, str], known: list[str]) -> None:
         raise InputError("\n".join(wrong), hint)
 
 
+class _Representer(SafeRepresenter):
+    """Writes text so that it is read as it was."""
+
+    def text(self, data: str) -> ScalarNode:
+        # What else than a line feed ends a line in YAML is read back as one, unless it is escaped.
+        style = '"' if any(each in data for each in "\x85\u2028\u2029") else None
+        node: ScalarNode = self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+        return node
+
+
+_Representer.add_representer(str, _Representer.text)
+
+
 def to_yaml(scenario: Scenario) -> str:
     """Write a scenario with every default filled in; ``parse`` reads the same one back."""
     yaml = YAML(typ="safe", pure=True)
+    yaml.Representer = _Representer
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     # Folding a line where it has two spaces loses one of them.

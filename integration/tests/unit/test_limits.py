@@ -26,6 +26,14 @@ def _nothing_goes_on() -> Iterator[None]:
             assert not thread.is_alive()
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c() -> Iterator[None]:
+    # Who runs in the background of a shell has inherited that it is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def for_ever() -> None:
     while True:
         time.sleep(0.01)

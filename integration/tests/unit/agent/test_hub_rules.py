@@ -93,20 +93,21 @@ class Stack:
 @asynccontextmanager
 async def running() -> AsyncIterator[Stack]:
     with HeldPort() as held:
-        port = held.number
-    hub = Hub(Guests(NODES, {}), standing=True)
-    serving = asyncio.ensure_future(hub.serve(Address(f"tcp:127.0.0.1:{port}")))
-    stack = Stack(port)
-    try:
-        yield stack
-    finally:
-        await stack.close()
-        hub._over.set()
-        await asyncio.wait_for(serving, PATIENCE)
-        # The hub's ends of connections close in turns of their own.
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        await asyncio.wait(others or {asyncio.ensure_future(asyncio.sleep(0))}, timeout=PATIENCE)
-        await asyncio.sleep(0)
+        hub = Hub(Guests(NODES, {}), standing=True)
+        serving = asyncio.ensure_future(hub.serve(Address(f"tcp:127.0.0.1:{held.number}")))
+        stack = Stack(held.number)
+        try:
+            yield stack
+        finally:
+            await stack.close()
+            hub._over.set()
+            await asyncio.wait_for(serving, PATIENCE)
+            # The hub's ends of connections close in turns of their own.
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            await asyncio.wait(
+                others or {asyncio.ensure_future(asyncio.sleep(0))}, timeout=PATIENCE
+            )
+            await asyncio.sleep(0)
 
 
 def play(scene: Callable[[Stack], Awaitable[None]]) -> None:

@@ -47,3 +47,10 @@ def test_the_examples_are_there() -> None:
     assert [path.stem for path in SHIPPED] == ["advanced", "basic", "intermediate"]
     assert len(VALID) >= 4
     assert len(INVALID) >= 25
+
+
+def test_what_ends_a_line_in_yaml_is_written_as_it_is_read(tmp_path: Path) -> None:
+    text = 'version: 1\nname: a\nworkload: {run: ls, env: {A: "x\\x85\\u2028\\u2029y\\r\\tz"}}\n'
+    scenario = parse(text, tmp_path / "a.yaml")
+    assert scenario.workload.env["A"] == "x\x85\u2028\u2029y\r\tz"
+    assert parse(to_yaml(scenario), tmp_path / "a.yaml") == scenario
