@@ -113,7 +113,7 @@ def test_an_event_is_its_own_node_s_and_holds_only_what_is_armed(stack: SmallSta
     assert (told["node"], told["held"]) == ("a", [])
 
 
-@pytest.mark.parametrize("part", ["hub", "relay", "agent"])
+@pytest.mark.parametrize("part", ["hub", pytest.param("relay", marks=pytest.mark.slow), "agent"])
 def test_a_part_that_stands_still_is_named_within_ten_seconds(stack: SmallStack, part: str) -> None:
     hub = stack.hub()
     agents = {node: stack.agent(node) for node in ("a", "b")}
