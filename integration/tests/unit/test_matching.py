@@ -98,7 +98,8 @@ def test_a_pattern_that_takes_for_ever_is_ended(
 
     assert f"'{pattern}'" in caught.value.message
     assert "leave one" in caught.value.hint
-    assert caught.value.index == (0 if pattern == "x*y" else 4)
+    # Of a process that was killed, nobody knows the line.
+    assert caught.value.index in ({0, 4} if pattern == "x*y" else {4})
     # It goes on with another process.
     assert [each.index for each in matcher.matches(["b"], ["a", "b"])] == [1]
 
