@@ -23,7 +23,7 @@ Root: TypeAlias = Path | int
 
 #: Bytes that are read of a file at most, unless a reader says otherwise.
 MOST = 1 << 26
-_BUFFER = 1 << 20
+_BUFFER = 1 << 16
 #: Folders within each other, and names in them, that a search goes through at most.
 DEEPEST = 64
 _NAMES = 1_000_000
