@@ -32,6 +32,8 @@ _OURS = re.compile(
     r"trials/[^/]+/(trial\.json|overrides\.json|checkpoint\.pt|[a-z]+-\d+\.(log|digest|json))"
     r"|wandb/[^/]+/run-[^/]+\.wandb|observations\.jsonl|scenario\.yaml"
 )
+#: W&B's own link, in each of its runs, to a log of its service in a node's home. Nobody misses it.
+_UNTOLD = re.compile(r"(?:.*/)?wandb/[^/]+/logs/debug-core\.log")
 #: Of so many it is remembered which they were.
 _MOST_TOLD = 1000
 
@@ -113,7 +115,8 @@ class _Collector:
             if found in self._kept and size <= self._size and self._number:
                 self._size, self._number = self._size - size, self._number - 1
                 self._try(path, _copy, self._root, PurePath(found), path)
-            elif found not in self._folders:  # which are there under their own names
+            elif not (found in self._folders or _UNTOLD.fullmatch(str(path))):
+                # Folders are there under their own names.
                 self._leave_out(path, "a symbolic link")
 
     def result(self) -> LeftOut:

@@ -157,6 +157,14 @@ def _emptying(folder: Path) -> Any:
     return lambda: removing.empty(folder / "other")
 
 
+def test_a_link_that_every_run_of_wandb_has_is_dropped_without_a_word(shared: Path) -> None:
+    for run in ("wandb/offline-run-1", "trials/r/rank-0/wandb/offline-run-2"):
+        (shared / run / "logs").mkdir(parents=True)
+        (shared / run / "logs" / "debug-core.log").symlink_to("/home/metta/.cache/core.log")
+    assert left_out(shared) == {}
+    assert kept(shared) == set()
+
+
 def test_what_moves_to_another_file_system_is_its_plain_files(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
