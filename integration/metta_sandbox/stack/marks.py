@@ -14,6 +14,7 @@ from pathlib import Path
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.homes import own_folder
+from metta_sandbox.node.agent.load import slowed
 from metta_sandbox.stack.credentials import remove_copies
 from metta_sandbox.stack.lease import Owner
 
@@ -28,7 +29,7 @@ _SHORT_TEMP = Path("/tmp")  # noqa: S108 - what is made in there is the user's o
 _CLIENT_MARK = "METTA_SANDBOX_RUN"
 #: Where a run's folder tells whose it is.
 _OWNER = "owner.json"
-#: Seconds that processes get to end, at each step from patience to force.
+#: Seconds that processes get to end, at each step from patience to force, on a quiet machine.
 _END = 10.0
 _LOOK = 0.02
 
@@ -163,7 +164,7 @@ def _end_clients(run: str) -> None:
 
 def _gone(ours: Callable[[bytes], bool], number: int, patience: float) -> bool:
     """Send a signal (0: none) to whoever has such a variable, until all are gone or time is up."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + slowed(patience)
     told: set[int] = set()
     while found := _carrying(ours):
         for pid in found - told:
