@@ -298,13 +298,14 @@ def test_logs_follow_until_ctrl_c(user: User, tmp_path: Path) -> None:
     ("words", "reason"),
     [
         (("--nodes", "3"), "it has 2 nodes, not 3"),
-        (("--source", "home"), "its source is"),
+        (("--source", "code"), "its source is"),
         (("+hardware=gpu",), "it is for +hardware=macbook"),
     ],
 )
 def test_what_does_not_fit_gets_a_stack_of_its_own(
     user: User, words: tuple[str, ...], reason: str
 ) -> None:
+    (user.folder / "code").mkdir(exist_ok=True)
     status, said = user.do("launch", "--dry-run", "sweep", "run=other", *words)
     assert status == 0
     assert f"! not using the standing stack: {reason}" in said
