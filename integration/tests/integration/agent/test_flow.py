@@ -162,8 +162,9 @@ def test_a_hub_without_a_harness_ends_and_its_agents_with_it(
     stack: SmallStack, any_python: str
 ) -> None:
     stack.python = [any_python]
-    hub = stack.hub("--patience=1")
+    # It must have come before the hub has waited long enough.
     agent = stack.agent("alone", "--", "sleep", "1000")
+    hub = stack.hub("--patience=3")
     assert hub.wait(20) == 0
     assert agent.wait(20) in {0, 143}
     assert stack.alive() == []
