@@ -6,7 +6,7 @@ waiting ends is the cause: at a rank that waits for no other one, and that other
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from metta_sandbox.autopsy.calls import Doing
@@ -44,16 +44,11 @@ class Graph:
 
     def named(self) -> list[int]:
         """List the ranks of which others themselves say that they have not come."""
-        said = [one for one in self.edges if one.evidence == SAID]
-        say = {one.rank for one in said}
-        return sorted({one.awaited for one in said if one.awaited is not None} - say)
+        return _apart(one for one in self.edges if one.evidence == SAID)[1]
 
     def apart(self) -> tuple[list[int], list[int]]:
         """List the ranks that are shown to wait, and those for which they do and that are not."""
-        shown = [one for one in self.edges if one.evidence != ASSUMED and one.awaited is not None]
-        ahead = {one.rank for one in shown}
-        awaited = {one.awaited for one in shown if one.awaited is not None}
-        return sorted(ahead), sorted(awaited - ahead)
+        return _apart(one for one in self.edges if one.evidence != ASSUMED)
 
     def shown(self, rank: int) -> bool:
         """Tell whether it is shown, and not only assumed, that somebody waits for a rank."""
@@ -63,6 +58,13 @@ class Graph:
 #: The evidence of a wait where nothing tells for whom of the others it is.
 SAID = "it says so itself"
 ASSUMED = "it waits for others, and this one is not there"
+
+
+def _apart(edges: Iterable[WaitFor]) -> tuple[list[int], list[int]]:
+    """List who waits by some edges for somebody known, and who is awaited and does not wait."""
+    known = [(one.rank, one.awaited) for one in edges if one.awaited is not None]
+    ahead = {rank for rank, _ in known}
+    return sorted(ahead), sorted({awaited for _, awaited in known} - ahead)
 
 
 def graph_of(case: Case) -> Graph:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from metta_sandbox.errors import InputError, Problem
@@ -50,9 +50,8 @@ def require_secrets(scenarios: Iterable[tuple[Path, Scenario]], given: Mapping[s
     """
     problems: list[Problem] = []
     for file, scenario in scenarios:
-        hide(_values(scenario, file, given, problems).values())
-    if problems:
-        raise InputError("secrets are missing or wrong", problems=tuple(dict.fromkeys(problems)))
+        _values(scenario, file, given, problems)
+    _require_none(problems)
 
 
 def secrets_of(scenario: Scenario, file: Path, given: Mapping[str, str]) -> dict[str, str]:
@@ -67,13 +66,21 @@ def secrets_of(scenario: Scenario, file: Path, given: Mapping[str, str]) -> dict
         InputError: Some are not to be had; all are named, and none is told.
 
     """
-    require_secrets([(file, scenario)], given)
-    return _values(scenario, file, given, [])
+    problems: list[Problem] = []
+    values = _values(scenario, file, given, problems)
+    _require_none(problems)
+    return values
+
+
+def _require_none(problems: Sequence[Problem]) -> None:
+    if problems:
+        raise InputError("secrets are missing or wrong", problems=tuple(dict.fromkeys(problems)))
 
 
 def _values(
     scenario: Scenario, file: Path, given: Mapping[str, str], problems: list[Problem]
 ) -> dict[str, str]:
+    """Read the values, and hide them at once: read again, a file may hold another one."""
     values = {**scenario.secret_env, **given}
     problems += _on_command_lines(scenario, file, {*values, *scenario.secrets})
     for name, secret in scenario.secrets.items():
@@ -87,6 +94,7 @@ def _values(
             problems.append(Problem(Path(place.file), place.line, place.column, message))
         else:
             values[name] = value
+    hide(values.values())
     return values
 
 
