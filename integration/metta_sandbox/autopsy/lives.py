@@ -27,6 +27,8 @@ _NAME = re.compile(r"\d{1,10}\.jsonl")
 _FATAL = re.compile(r"Fatal Python error: (.*)")
 _CURRENT = re.compile(r"(?:Current thread|Thread|Stack) .*\(most recent call first\):")
 _CALL = re.compile(r'  File "(.*)", line (\d+|\?\?\?) in (.*)')
+#: More threads than these are not written, the main one first of all (CPython's traceback.c).
+_MOST_THREADS = 100
 _WHOLE = frozenset({"exception", "recorded", "changed"})
 
 
@@ -148,8 +150,11 @@ def _add_stacks(told: dict[str, Any], changed: float) -> None:
         elif threads and (match := _CALL.match(line)):
             number = int(match[2]) if match[2].isdigit() else 0
             threads[-1].append({"file": match[1], "line": number, "function": match[3]})
-    # The one that was hit is called the current one; the main one is the last.
-    frames = current or (threads[-1] if threads else [])
+    if not threads:
+        return
+    # The one that was hit is called the current one; the main one is the last. SIGTERM may hit any.
+    main = threads[-1]
+    frames = current if current and (signal or len(threads) >= _MOST_THREADS) else main
     if not frames:
         return
     told["fatal" if signal else "terminated"] = frames

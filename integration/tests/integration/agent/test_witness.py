@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -180,18 +179,19 @@ _THREAD = """\
 import threading, time
 def reads():
     raise ValueError("a bad record")
-threading.Thread(target=reads, name="reader").start()
-time.sleep(60)
+reader = threading.Thread(target=reads, name="reader")
+reader.start()
+reader.join()
+print("joined", flush=True); time.sleep(60)
 """
 
 
 def test_a_threads_exception_is_told_at_once(job: Job, any_python: str) -> None:
     with job.start(any_python, _THREAD) as process:
-        deadline = time.monotonic() + _PATIENCE
-        while not (job.lives and job.lives[0].threads):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "joined\n"
         (life,) = job.lives
+        (thread,) = life.threads
         os.kill(life.pid, signal.SIGTERM)
         _, err = process.communicate(timeout=_PATIENCE)
     (thread,) = life.threads
@@ -202,8 +202,27 @@ def test_a_threads_exception_is_told_at_once(job: Job, any_python: str) -> None:
     assert ".pyz" not in err
     (life,) = job.lives
     assert [(one.file.rpartition("/")[2], one.line) for one in life.terminated] == [
-        ("script.py", 5)
+        ("script.py", 7)
     ]
+
+
+_HIT = """\
+import signal, threading, time
+sleeper = threading.Thread(target=time.sleep, args=(60,), daemon=True)
+sleeper.start()
+signal.pthread_kill(sleeper.ident, signal.SIGTERM); time.sleep(60)
+"""
+
+
+def test_the_main_thread_is_told_of_whichever_the_signal_hit(job: Job, any_python: str) -> None:
+    done = job.run(any_python, _HIT)
+    assert done.returncode == 128 + signal.SIGTERM
+    (life,) = job.lives
+    assert [(one.file.rpartition("/")[2], one.line) for one in life.terminated] == [
+        ("script.py", 4)
+    ]
+    ((*_, outermost),) = life.beside
+    assert outermost.function == "_bootstrap"
 
 
 @pytest.mark.parametrize(
