@@ -13,8 +13,7 @@ import sys
 import threading
 import time
 import weakref
-from collections import deque
-from typing import Any, Deque, Dict, List, Mapping, Optional, TextIO
+from typing import Any, Dict, List, Mapping, Optional, TextIO
 
 from metta_sandbox.node.agent.wire import Arm, LineReader, decode, encode, plain
 
@@ -82,7 +81,9 @@ class Emitter:
         self._lock = threading.RLock()
         self._arms: List[Arm] = []
         self._socket: Optional[socket.socket] = None
-        self._unsent: Deque[bytes] = deque()
+        self._unsent = bytearray()
+        #: How many bytes of these each call sent.
+        self._sent: List[int] = []
         self._sending = False
         self._forked = False
         _EMITTERS.add(self)
@@ -153,7 +154,6 @@ class Emitter:
         self._lock = threading.RLock()
         self._forked = self._socket is not None
         self._seq = 0
-        self._unsent.clear()
         self._sending = False
         self.close()
 
@@ -185,23 +185,32 @@ class Emitter:
     def _send(self, text: str, held: List[str]) -> bool:
         """Send an event; False if that is left to the call that a signal handler interrupted."""
         head = json.dumps({"type": "event", "held": held})[:-1]
-        self._unsent.append(f'{head}, "record": {text}}}\n'.encode())
+        line = f'{head}, "record": {text}}}\n'.encode()
         if self._sending:
+            self._unsent += line
             return False
         self._sending = True
+        self._unsent[:], self._sent[:] = line, ()
         try:
-            while self._unsent and self._socket is not None:
-                self._socket.sendall(self._unsent.popleft())
-        except OSError:
-            self.close()
+            self._flush()
         except BaseException:
-            # What follows half a line would not be understood. The mirror still tells.
-            self.close()
+            # A signal handler's, or a fault's, which may have told something just now, too. Whoever
+            # is to end is not kept waiting; half a line is then the last of this channel.
+            self._flush(socket.MSG_DONTWAIT)
             raise
         finally:
-            self._unsent.clear()
             self._sending = False
         return True
+
+    def _flush(self, flags: int = 0) -> None:
+        """Send what is unsent; whatever interrupts this, another call goes on at the same byte."""
+        while self._socket is not None and (sent := sum(self._sent)) < len(self._unsent):
+            try:
+                # Nothing can be raised between sending and noting how much: both are one call.
+                left = bytes(self._unsent[sent:])
+                self._sent.extend(map(self._socket.send, (left,), (flags,)))
+            except OSError:
+                self.close()
 
     def _drain(self) -> None:
         """Take in changes of what is armed, without waiting for any."""

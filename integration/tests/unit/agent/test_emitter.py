@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import json
 import os
+import signal
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -123,51 +127,101 @@ def test_an_agent_that_goes_away_stops_nobody(agent: socket.socket) -> None:
     assert len(_records(mirror)) == 3
 
 
+@pytest.fixture
+def interrupted_by() -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Let something be done by a signal handler in a moment."""
+
+    def interrupt(act: Callable[[], None]) -> None:
+        signal.signal(signal.SIGALRM, lambda *_: act())
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+
+    before = signal.getsignal(signal.SIGALRM)
+    yield interrupt
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def _fill(emitter: Emitter) -> None:
+    """Emit until nothing more is taken."""
+    while True:
+        emitter.emit("much", padding="x" * 100_000)
+
+
 def test_an_interrupted_event_is_not_followed_by_others_on_the_same_line(
-    agent: socket.socket,
+    agent: socket.socket, interrupted_by: Callable[[Callable[[], None]], None]
 ) -> None:
     """Half a line is sent when Ctrl-C comes; then only the mirror may go on."""
     mirror = io.StringIO()
     emitter, channel = _connect(agent, mirror)
-    real = emitter._socket
 
-    class Interrupted:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(real, name)
+    def stop() -> None:
+        raise KeyboardInterrupt
 
-        def sendall(self, data: bytes) -> None:
-            real.sendall(data[:10])
-            raise KeyboardInterrupt
-
-    emitter._socket = Interrupted()
+    interrupted_by(stop)
     with pytest.raises(KeyboardInterrupt):
-        emitter.emit("half")
+        _fill(emitter)
     emitter.emit("whole")
     with channel, channel.makefile("rb") as lines:
         assert decode(lines.readline())["type"] == "hello"
-        assert lines.read() == b'{"type": "'
-    assert [record["event"] for record in _records(mirror)] == ["half", "whole"]
+        *whole, half = lines.read().split(b"\n")
+    assert all(decode(line)["record"]["event"] == "much" for line in whole)
+    assert half.startswith(b'{"type": "event"')
+    assert [one["event"] for one in _records(mirror)] == ["much"] * (len(whole) + 1) + ["whole"]
 
 
 def test_one_emitted_from_a_handler_in_the_middle_of_another_comes_after_it(
-    agent: socket.socket,
+    agent: socket.socket, interrupted_by: Callable[[Callable[[], None]], None]
 ) -> None:
     emitter, channel = _connect(agent, None)
-    real = emitter._socket
+    said: list[Any] = []
 
-    class Handled:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(real, name)
+    def read() -> None:
+        with channel.makefile("rb") as lines:
+            said.extend(decode(line)["record"]["event"] for line in lines if b"record" in line)
 
-        def sendall(self, data: bytes) -> None:
-            real.sendall(data[:10])
-            if not emitter._unsent and b"outer" in data:
-                emitter.emit("inner")
-            real.sendall(data[10:])
+    reader = threading.Thread(target=read)
 
-    emitter._socket = Handled()
-    emitter.emit("outer")
+    def act() -> None:
+        emitter.emit("inner")
+        reader.start()
+
+    interrupted_by(act)
+    while not reader.ident:
+        emitter.emit("outer", padding="x" * 100_000)
     emitter.close()
-    with channel, channel.makefile("rb") as lines:
-        said = [decode(line) for line in lines]
-    assert [message["record"]["event"] for message in said[1:]] == ["outer", "inner"]
+    reader.join()
+    channel.close()
+    assert said.pop() == "inner"
+    assert set(said) == {"outer"}
+
+
+def test_what_a_fault_tells_as_it_strikes_is_not_lost(agent: socket.socket) -> None:
+    """One that the agent orders as it reads an event may strike before the sender has moved on."""
+    emitter, channel = _connect(agent, None)
+    main = ctypes.c_ulong(threading.get_ident())
+
+    def made(_: BaseException) -> None:
+        emitter.emit("struck")
+
+    struck = type("Struck", (Exception,), {"__init__": made})
+    lines = channel.makefile("rb")
+    assert decode(lines.readline())["type"] == "hello"
+    said: list[str] = []
+
+    def strike() -> None:
+        said.append(decode(lines.readline())["record"]["event"])
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(main, ctypes.py_object(struck))
+        said.append(decode(lines.readline())["record"]["event"])
+
+    with channel, lines:
+        for _ in range(300):
+            said.clear()
+            agents = threading.Thread(target=strike)
+            agents.start()
+            with suppress(struck):
+                emitter.emit("step")
+                while len(said) < 2:
+                    time.sleep(0.001)
+            agents.join()
+            assert said == ["step", "struck"]
+        emitter.close()
