@@ -495,13 +495,13 @@ class Nodes:
                 how = describe_end(status, self._last_words.get(node, ""))
                 self._end(End.NODE_FAILED, f"setup on {node} {how}")
         if group == SWEEP:
-            self._note_command_end(node, status)
+            self._note_command_end(node, status, taken=bool(message.get("ending")))
 
-    def _note_command_end(self, node: str, status: int) -> None:
+    def _note_command_end(self, node: str, status: int, *, taken: bool) -> None:
         end = {"event": "command.exited", "node": node, "group": SWEEP, "status": status}
         self._note(self._timeline.event(end))
-        if node in self._notices:
-            # It counts as lost, however it has used its notice.
+        if node in self._notices or (taken and status != 0):
+            # It counts as lost: however it has used its notice, or as its engine took it away.
             return
         self._statuses[node] = status
         if self._notices:

@@ -430,7 +430,7 @@ class Agent:
         # What its processes emitted comes before its end, however slow the harness is.
         await self._hub.room()
         await self._emitters.end_of(mine, _PATIENCE)
-        end = {"type": "exit", **group.to_wire()}
+        end = {"type": "exit", **group.to_wire(), "ending": self._over.is_set()}
         try:
             self._report(end)
         except ValueError:

@@ -167,6 +167,21 @@ def test_a_node_that_got_notice_counts_as_lost_however_it_used_it(
     assert ending.reason == f"sweep-worker is lost: sweep-worker {how}"
 
 
+@pytest.mark.parametrize(("status", "end"), [(-15, End.NODE_LOST), (0, End.FINISHED)])
+def test_a_command_that_ends_as_its_engine_stops_the_node_has_not_failed(
+    tmp_path: Path, status: int, end: End
+) -> None:
+    ending = follow(
+        tmp_path,
+        {**ended("sweep-worker", status), "ending": True},
+        {"type": "lost", "node": "sweep-worker"},
+        ended("sweep-master", 0),
+        fallen={"sweep-worker": "exited with status 0"},
+    )
+
+    assert ending.end == end
+
+
 def test_a_node_whose_connection_broke_is_told_from_one_that_ended(tmp_path: Path) -> None:
     ending = follow(tmp_path, {"type": "lost", "node": "sweep-worker"})
 
