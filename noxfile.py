@@ -132,10 +132,10 @@ def tests(session: nox.Session) -> None:
     tests = "integration/tests"
     parts = [f"{tests}/integration/{part}" for part in ("agent", "api", "arena", "fuzz")]
     session.run("pytest", "-n", "auto", "-m", "not slow", f"{tests}/unit", *parts, env=env)
-    # One after another: real runs side by side would share two cores with their own deadlines.
+    # Real runs mostly wait, so two share two cores; more would miss their own deadlines.
     rest = [f"--ignore={part}" for part in parts]
-    words = ("-m", "not slow", "--durations=25", *rest, f"{tests}/integration")
-    session.run("pytest", *words, env=env)
+    words = ("-n", "2", "--dist", "loadfile", "-m", "not slow", "--durations=25")
+    session.run("pytest", *words, *rest, f"{tests}/integration", env=env)
 
 
 @nox.session

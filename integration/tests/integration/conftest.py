@@ -69,12 +69,12 @@ def _on_engine(ours: str) -> list[str]:
         made = made_on_engine()
     except FileNotFoundError:  # no client
         return []
-    # Runs of others may come and go meanwhile; a test's have their leases in its own folder.
-    places = (ours, "/tmp/metta-test-")
+    # Runs and tests beside these may come and go; what is ours has leases in a folder of ours.
+    own = f"-{os.getpid()}"
     return [
         f"{what} {name}: made with leases in {found.owner.leases}"
         for found in made.values()
-        if found.owner.leases.startswith(places)
+        if found.owner.leases.startswith(ours) or own in found.owner.leases
         for what, names in found.things.items()
         for name in names
     ]
@@ -85,4 +85,6 @@ def _mounts(ours: str) -> list[str]:
     if not mounts.exists():
         return []
     places = [line.split()[1] for line in mounts.read_text().splitlines()]
-    return [f"mount {each}" for each in places if each.startswith((ours, "/tmp/mt-"))]
+    return [
+        f"mount {each}" for each in places if each.startswith((ours, f"/tmp/mt-{os.getpid()}-"))
+    ]

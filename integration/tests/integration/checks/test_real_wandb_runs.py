@@ -33,7 +33,7 @@ run.finish(exit_code=int(os.environ["END"]))
 
 
 def written(folder: Path) -> bool:
-    files = folder.glob("wandb/*/run-s.r.1.wandb")
+    files = folder.glob("wandb/offline-run-*/run-s.r.1.wandb")
     return any(read_run(folder, file).history for file in files)
 
 

@@ -132,7 +132,9 @@ class User:
         return process.returncode, said
 
     def up(self, *words: str) -> str:
-        status, said = self.do("up", "--engine", self.engine, *words)
+        process = self.start("up", "--engine", self.engine, *words)
+        # The first one on an engine may have to wait until the image is made.
+        status, said = self.end(process, 5 * PATIENCE)
         assert status == 0, said
         return said
 
