@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from metta_sandbox.autopsy.calls import Call, call_of
+from metta_sandbox.autopsy.calls import Call, Doing, call_of
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause, Certainty
 from metta_sandbox.autopsy.deaths import clashed, death_of
@@ -297,10 +297,15 @@ def _certainty(parting: Parting, odd: int) -> Certainty:
     return "certain" if alike[odd] < max(alike.values()) else "likely"
 
 
-def strayed(recorded: Recorded) -> bool:
+def strayed(recorded: Recorded, at: Call | None = None) -> bool:
     """Tell whether a rank's last call, in whatever group or to one rank, was not what came before.
 
     A loop repeats itself; where nothing repeated, nothing is known.
+
+    Args:
+        recorded: What the rank has entered.
+        at: What it is at now. Who makes a group has entered nothing that is recorded.
+
     """
     calls = [call_of(frames) for frames in recorded.stacks]
     entered = [
@@ -308,7 +313,24 @@ def strayed(recorded: Recorded) -> bool:
         for one in recorded.entries
         if one.stack < len(calls)
     ]
+    if at is not None and at.doing is Doing.RENDEZVOUS:
+        return next_of(entered) is not None
     return len(entered) > 1 and _due(entered[:-1], entered[-1]) is not None
+
+
+def uses_another(recorded: Recorded) -> bool:
+    """Tell whether a rank's last collective went by another group, or root, than there before."""
+    calls = [call_of(frames) for frames in recorded.stacks]
+    told = [
+        ((one.name, calls[one.stack].place), (one.group, one.root))
+        for one in recorded.entries
+        if one.stack < len(calls) and not one.p2p
+    ]
+    if not told:
+        return False
+    site, now = told[-1]
+    before = [way for place, way in told[:-1] if place == site]
+    return bool(before) and now not in before
 
 
 def _strayed(case: Case, known: Mapping[int, Sequence[Entered]]) -> Cause | None:

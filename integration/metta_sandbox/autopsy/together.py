@@ -14,7 +14,7 @@ from metta_sandbox.autopsy.deaths import clashed, death_of, left_alone
 from metta_sandbox.autopsy.graph import graph_of
 from metta_sandbox.autopsy.members import Member
 from metta_sandbox.autopsy.sentences import cause_of, of_rank, seen_of
-from metta_sandbox.autopsy.sequences import strayed
+from metta_sandbox.autopsy.sequences import strayed, uses_another
 
 
 def one_clashed(case: Case) -> Cause | None:
@@ -75,7 +75,7 @@ def all_wait(case: Case) -> Cause | None:
 
     if (astray := _astray(case, alive)) is not None:
         return astray
-    strays = [one for one in alive if one.recorded and strayed(one.recorded)]
+    strays = [one for one in alive if one.recorded and strayed(one.recorded, one.call)]
     places = Counter(where(one) for one in alive)
     if len(places) > 1:
         common = max(places.values())
@@ -132,7 +132,9 @@ def _other_arguments(case: Case, alive: Sequence[Member]) -> Cause | None:
         return None
     common = max(counts.values())
     rare = [one for one in alive if counts[told[one.rank]] < common]
-    odd = (rare or alive)[-1]
+    changed = [one for one in alive if one.recorded and uses_another(one.recorded)]
+    known = rare or (changed if len(changed) == 1 else [])
+    odd = (known or alive)[-1]
     other = next(one for one in alive if told[one.rank] != told[odd.rank])
     what = (
         f"rank {odd.rank} ({odd.node}) is in {odd.call} with {_said(told[odd.rank])} "
@@ -141,11 +143,11 @@ def _other_arguments(case: Case, alive: Sequence[Member]) -> Cause | None:
     return cause_of(
         case,
         "collective mismatch",
-        what if rare else f"{what}; which one is right is not known",
+        what if known else f"{what}; which one is right is not known",
         node=odd.node,
-        rank=odd.rank if rare else None,
+        rank=odd.rank if known else None,
         call=str(odd.call),
-        certainty="certain" if rare else "unknown",
+        certainty="certain" if rare else "likely" if known else "unknown",
         evidence=("stack", "collectives"),
     )
 

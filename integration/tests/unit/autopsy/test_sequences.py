@@ -51,11 +51,12 @@ def seen(ranks: Sequence[Recorded | None], **fields: object) -> Case:
     hosts = tuple(f"node-{rank}" for rank in range(len(ranks)))
     events = []
     looks = {}
+    at: dict[int, tuple[Frame, ...]] = fields.pop("at", {})  # type: ignore[assignment]
     for rank, one in enumerate(ranks):
         told = {"event": "rank.started", "group": "trial-1", "rank": rank, "node": hosts[rank]}
         events.append(Event(1.0, {**told, "process": rank + 1}))
         if one is not None:
-            stack = one.stacks[-1]
+            stack = at.get(rank, one.stacks[-1])
             thread = Thread(id=rank + 1, frames=stack)
             process = Process(pid=rank + 1, threads=(thread,), recorded=one)
             looks[hosts[rank]] = NodeLook(processes=(process,))
@@ -190,6 +191,33 @@ def test_where_the_other_side_died_of_it_the_one_that_is_left_tells() -> None:
     first = recorded("mean")
     cause = named(seen([None, first], more=[Event(3.0, end)], errors={0: said}))
     assert (cause.kind, cause.rank, cause.certainty) == ("collective mismatch", None, "unknown")
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+def test_of_two_the_one_that_makes_a_group_where_its_loop_went_on_is_odd(odd: int) -> None:
+    ways = [recorded(*TURN, *TURN, "backward", "mean")] * 2
+    ways[odd] = recorded(*TURN, *TURN, "backward")
+    group = Frame(function="new_group", file=FILES["barrier"], line=1)
+    own = Frame(function="main", file="/work/train.py", line=31)
+    cause = named(seen(ways, at={odd: (group, own)}))
+    assert (cause.kind, cause.rank, cause.certainty) == ("collective mismatch", odd, "likely")
+    assert "is at `new_group`, train.py:31" in cause.sentence
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+def test_of_two_the_one_that_went_by_another_group_before_is_odd(odd: int) -> None:
+    turns = recorded(*["mean"] * 3, group="1")
+    last = turns.entries[-1].model_copy(update={"group": "0", "number": 1})
+    ways = [turns] * 2
+    ways[odd] = turns.model_copy(update={"entries": (*turns.entries[:-1], last)})
+    cause = named(seen(ways))
+    assert (cause.kind, cause.rank, cause.certainty) == ("collective mismatch", odd, "likely")
+    assert "with group 0 where" in cause.sentence
+
+    # In their first turn nothing tells.
+    first = recorded("mean", group="1")
+    cause = named(seen([first, recorded("mean", group="0")]))
+    assert (cause.rank, cause.certainty) == (None, "unknown")
 
 
 @pytest.mark.parametrize(
