@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -37,6 +38,7 @@ class Case:
         fallen: By host: how it ended, of nodes and services that are gone.
         lives: By host: what its processes told of themselves.
         lost: By rank: where its log first has a loss that is no number.
+        command_lost: By host: the same of what its command printed.
         script: Whether a command of the user's runs in the place of our rollout.
         cut_short: Whether the deadline has ended it, while it was not silent.
 
@@ -54,6 +56,7 @@ class Case:
     fallen: Mapping[str, str] = field(default_factory=dict)
     lives: Mapping[str, Sequence[Life]] = field(default_factory=dict)
     lost: Mapping[int, Lost] = field(default_factory=dict)
+    command_lost: Mapping[str, Lost] = field(default_factory=dict)
     script: bool = False
     cut_short: bool = False
 
@@ -70,6 +73,17 @@ class Case:
             bases = [self._member(rank) for rank in range(self.size)]
         found = [one for host in self.hosts for one in self._ranks_on(host, bases)]
         return tuple(sorted(self._first_failed(found), key=lambda one: one.rank))
+
+    @cached_property
+    def losses(self) -> dict[int, Lost]:
+        """Where each rank's loss was lost, by its log, or by its command's if it is alone there."""
+        crowd = Counter(one.node for one in self.members)
+        of_commands = {
+            one.rank: self.command_lost[one.node]
+            for one in self.members
+            if one.node in self.command_lost and crowd[one.node] == 1
+        }
+        return {**of_commands, **self.lost}
 
     @property
     def size(self) -> int:
@@ -99,7 +113,7 @@ class Case:
             for name, each in said.items()
         }
         lives = {host: [one.model_dump() for one in each] for host, each in self.lives.items()}
-        lost = {str(rank): asdict(each) for rank, each in self.lost.items()}
+        lost = {str(rank): asdict(each) for rank, each in self.losses.items()}
         known = {
             "trial": self.trial,
             "cut_short": self.cut_short,

@@ -22,7 +22,7 @@ from metta_sandbox.autopsy.meeting import (
     meeting_differs,
 )
 from metta_sandbox.autopsy.nodes import different_overrides, name_again, node_lost, node_silent
-from metta_sandbox.autopsy.numbers import no_number
+from metta_sandbox.autopsy.numbers import gave_up, no_number
 from metta_sandbox.autopsy.rollouts import rollout_broke, rollout_died, rollout_hangs
 from metta_sandbox.autopsy.sentences import cause_of, of_rank
 from metta_sandbox.autopsy.sequences import collectives_differ
@@ -77,9 +77,9 @@ def _rank_failed(case: Case) -> Cause | None:
     kind, what, call = death_of(case, first)
     if kind == "rank missing at rendezvous":
         return None
-    lost = case.lost.get(first.rank)
-    if kind == "process died" and lost is not None and (first.status or 0) > 0:
-        kind, what = "NaN", f"{what}, after it had no number at step {lost.step}: {lost.line}"
+    of_its_own = kind in {"process died", "NaN"} and (first.status or 0) > 0
+    if of_its_own and (cause := gave_up(case, first, what, call)) is not None:
+        return cause
     again = f", in attempt {first.generation + 1}" if first.generation else ""
     certainty: Certainty = "certain" if first.status is not None else "likely"
     return of_rank(case, first, kind, f"{what}{again}", call, certainty=certainty)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,12 +39,12 @@ class Lost:
 def first_lost(root: Path, path: Path) -> Lost | None:
     """Find the first line with a metric that is no number in a log beneath a folder, or None."""
     text = end_of(root, path)
-    return None if text is None else lost_in(text)
+    return None if text is None else lost_in(text.splitlines())
 
 
-def lost_in(text: str) -> Lost | None:
-    """Find the first line of a text with a metric that is no number; None if there is none."""
-    lines = [line[:LONGEST] for line in text.splitlines()]
+def lost_in(printed: Sequence[str]) -> Lost | None:
+    """Find the first line with a metric that is no number; None if there is none."""
+    lines = [line[:LONGEST] for line in printed]
     for number, line in enumerate(lines):
         if (found := _LOST.search(line)) is None:
             continue

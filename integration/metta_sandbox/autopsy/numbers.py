@@ -3,52 +3,82 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause
-from metta_sandbox.autopsy.sentences import cause_of
+from metta_sandbox.autopsy.losses import Lost
+from metta_sandbox.autopsy.members import Member
+from metta_sandbox.autopsy.sentences import cause_of, of_rank
 
 
 def no_number(case: Case) -> Cause | None:
     """Find the rank that had no number for its loss at the earliest step."""
-    told = [
-        event
-        for event in case.events
-        if event.name == "train.step"
-        and event.get("trial") == case.trial
-        and _is_no_number(event.get("loss", 0.0))
-    ]
-    if not told:
-        return _lost_by_its_log(case)
-    # Another rank is lost one step later, which may be heard sooner.
-    first = min(told, key=lambda event: int(event.get("step") or 0))
-    member = next(one for one in case.members if one.rank == first.get("rank"))
-    step = first.get("step")
-    what = f"rank {member.rank} ({member.node}) had no number for a loss at train.step {step}"
-    return cause_of(case, "NaN", what, node=member.node, rank=member.rank, step=step)
-
-
-def _lost_by_its_log(case: Case) -> Cause | None:
-    """Find the rank whose log has the earliest step with a loss that is no number."""
-    if not case.lost or not _failed_over_numbers(case):
+    losses = _told(case) or (case.losses if _failed_over_numbers(case) else {})
+    if not losses:
         return None
-    step = min(each.step for each in case.lost.values())
-    first = [rank for rank, each in sorted(case.lost.items()) if each.step == step]
-    member = case.member(first[0])
-    lost = case.lost[first[0]]
-    alone = len(first) == 1 and lost.named
-    who = f"rank {member.rank} ({member.node})" if len(first) == 1 else "all ranks alike"
-    what = f"{who} had no number for a loss at step {step}: {lost.line}"
+    first = _first(losses)
+    member, lost = case.member(first[0]), losses[first[0]]
+    # What was heard first may be what happened first.
+    alone = len(first) == 1 or not lost.line
+    who = f"rank {member.rank} ({member.node})" if alone else "all ranks alike"
     return cause_of(
         case,
         "NaN",
-        what,
+        f"{who} {_at(lost)}",
         node=member.node,
-        rank=member.rank if len(first) == 1 else None,
-        step=step if lost.named else None,
-        certainty="certain" if alone else "likely",
-        evidence=("log",),
+        rank=member.rank if alone else None,
+        step=lost.step if lost.named else None,
+        certainty="certain" if len(first) == 1 and lost.named else "likely",
+        evidence=("log",) if lost.line else (),
     )
+
+
+def gave_up(case: Case, member: Member, what: str, call: str) -> Cause | None:
+    """Find whose loss was lost first, where a rank has ended after its own was.
+
+    The others lose theirs a step later, by its gradients, and may be the first to give up.
+
+    Args:
+        case: All that is known.
+        member: The one that ended first.
+        what: How, in words.
+        call: Where.
+
+    """
+    losses = {**case.losses, **_told(case)}
+    if member.rank not in losses:
+        return None
+    first = _first(losses)
+    if len(first) == 1 and first[0] != member.rank:
+        other = case.member(first[0])
+        said = f"{_at(losses[other.rank])}; rank {member.rank} ({member.node}) {what}"
+        return of_rank(case, other, "NaN", said, certainty="likely", evidence=("log",))
+    lost = losses[member.rank]
+    return of_rank(case, member, "NaN", f"{what}, after it {_at(lost)}", call)
+
+
+def _told(case: Case) -> dict[int, Lost]:
+    """Give each rank's first ``train.step`` event without a number, whoever was heard first."""
+    losses: dict[int, Lost] = {}
+    for event in case.events:
+        if event.name != "train.step" or event.get("trial") != case.trial:
+            continue
+        if _is_no_number(event.get("loss", 0.0)):
+            lost = Lost(int(event.get("step") or 0), "", named=True)
+            losses.setdefault(int(event.get("rank") or 0), lost)
+    return losses
+
+
+def _first(losses: Mapping[int, Lost]) -> list[int]:
+    """List the ranks whose loss was lost at the earliest step."""
+    step = min(each.step for each in losses.values())
+    return [rank for rank, each in losses.items() if each.step == step]
+
+
+def _at(lost: Lost) -> str:
+    at = f"step {lost.step}: {lost.line}" if lost.line else f"train.step {lost.step}"
+    return f"had no number for a loss at {at}"
 
 
 def _failed_over_numbers(case: Case) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -21,7 +21,7 @@ from metta_sandbox.autopsy.case import Case, trial_under_way
 from metta_sandbox.autopsy.cause import Cause
 from metta_sandbox.autopsy.diagnose import diagnose
 from metta_sandbox.autopsy.lives import read_lives
-from metta_sandbox.autopsy.losses import Lost, first_lost
+from metta_sandbox.autopsy.losses import Lost, first_lost, lost_in
 from metta_sandbox.autopsy.progress import gets_on
 from metta_sandbox.autopsy.seen import NodeLook, Recorded
 from metta_sandbox.autopsy.words import Exc, last_error, last_said
@@ -44,6 +44,8 @@ _PATIENCE = 15.0
 _FRESH = 2.0
 #: How much of the timeline's end is searched for what nodes' commands printed, in bytes.
 _READ = 1 << 21
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,11 @@ class Examiner:
         nodes: Mapping[str, NodeLook],
         gone: Mapping[str, str],
     ) -> Case:
+        # Asked for only of commands that have ended, or whose ranks nobody else hears of.
+        printed = self._printed() if self._speaks(events) else {}
+        script = self._scenario.workload.run is not None
+        # Where the beginning is left out, the first one there is not the first.
+        whole = self._timeline.path.stat().st_size <= _READ
         return Case(
             hosts=self._scenario.hosts,
             ranks_per_node=self._scenario.workload.trainer.ranks_per_node,
@@ -206,12 +213,12 @@ class Examiner:
             errors=self._rank_errors(trial),
             launcher_errors=self._launcher_errors(trial),
             recorded=self._recorded(trial),
-            # Asked for only of commands that have ended, or whose ranks nobody else hears of.
-            rollout_errors=self._rollout_errors() if self._speaks(events) else {},
+            rollout_errors=_found(last_said, printed),
             fallen=gone,
             lost=self._lost(trial),
+            command_lost=_found(lost_in, printed) if script and whole else {},
             lives={host: read_lives(self._run_folder, host) for host in self._scenario.hosts},
-            script=self._scenario.workload.run is not None,
+            script=script,
         )
 
     def _files(self, trial: int | None, pattern: str) -> list[Path]:
@@ -292,8 +299,8 @@ class Examiner:
             event.name == "command.exited" for event in events
         )
 
-    def _rollout_errors(self) -> dict[str, Exc]:
-        """Read each node's command's last exception, or else its last words."""
+    def _printed(self) -> dict[str, list[str]]:
+        """Read the last lines that each node's command printed."""
         printed: dict[str, list[str]] = {}
         path = self._timeline.path
         for line in beneath.read_end(path.parent, path, _READ).split(b"\n"):
@@ -302,11 +309,12 @@ class Examiner:
                 entry = json.loads(line) if b'"line"' in line else {}
                 if entry.get("source") == SWEEP:
                     printed.setdefault(entry["node"], []).append(entry["line"])
-        return {
-            host: error
-            for host, lines in printed.items()
-            if (error := last_said(lines)) is not None
-        }
+        return printed
+
+
+def _found(look: Callable[[list[str]], _T | None], printed: dict[str, list[str]]) -> dict[str, _T]:
+    """Look for something in what each node's command printed."""
+    return {host: one for host, lines in printed.items() if (one := look(lines)) is not None}
 
 
 def _file(host: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,6 +14,7 @@ import pytest
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause, Kind, Waiting
 from metta_sandbox.autopsy.diagnose import diagnose
+from metta_sandbox.autopsy.losses import Lost
 from metta_sandbox.autopsy.seen import (
     Collective,
     Frame,
@@ -293,6 +295,33 @@ def test_whose_loss_was_lost_a_step_sooner_is_named_though_it_is_heard_later() -
     ]
     cause = named(case([*started(), *late]))
     assert (cause.kind, cause.rank, cause.step) == ("NaN", 0, 2)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_whose_loss_was_lost_first_is_named_though_another_gives_up_first(first: int) -> None:
+    said = Exc("", "the loss is no number")
+    ends = [exited(first, 1, 8.0), exited(1 - first, 1, 9.0)]
+    lost = {0: Lost(5, "step 5 loss=nan", named=True), 1: Lost(4, "step 4 loss=nan", named=True)}
+    cause = named(case([*started(), *ends], errors={0: said, 1: said}, lost=lost))
+    assert (cause.kind, cause.rank) == ("NaN", 1)
+    assert "no number for a loss at step 4: step 4 loss=nan" in cause.sentence
+    assert cause.certainty == ("certain" if first == 1 else "likely")
+
+    # Where all lost theirs at once, nobody was first: whoever gave up first is named.
+    alike = dict.fromkeys((0, 1), lost[0])
+    cause = named(case([*started(), *ends], errors={0: said, 1: said}, lost=alike))
+    assert (cause.kind, cause.rank) == ("NaN", first)
+
+
+def test_a_command_s_log_tells_of_the_loss_of_the_one_rank_on_its_node() -> None:
+    ends = [exited(0, 1, 8.0), exited(1, 1, 9.0)]
+    lost = Lost(4, "step 4 loss=nan", named=True)
+    said = {rank: Exc("", "the loss is no number") for rank in (0, 1)}
+    told = case([*started(), *ends], errors=said, command_lost={HOSTS[0]: lost})
+    assert (named(told).kind, named(told).rank) == ("NaN", 0)
+
+    crowd = replace(told, ranks_per_node=2, events=(*started(4), *ends))
+    assert crowd.losses == {}
 
 
 def test_a_rollout_that_raised_comes_before_one_that_was_left_alone() -> None:
