@@ -103,21 +103,32 @@ def _children(family: Family) -> list[Process]:
 
 
 def _along(family: Family, main: Thread, call: Call, deep: int) -> Call:
-    frames = main.frames
-    own = own_frame(main)
-    called = frames[: frames.index(own)] if own in frames else frames
+    if (inner := _into_child(family, main, call, deep)) is not None:
+        return inner
+    called = _called(main)
+    if not any(_CHILD.search(one.file) for one in called):
+        joins = any(bare(one.function) in _JOIN for one in called)
+        return _other_thread(family, main, call, deep, joins=joins)
+    return _ended_child(family, call) or replace(call, why="for nobody: it has no child")
+
+
+def _called(thread: Thread) -> Sequence[Frame]:
+    """Give what a thread's own code has called, the innermost first."""
+    own = own_frame(thread)
+    return thread.frames[: thread.frames.index(own)] if own in thread.frames else thread.frames
+
+
+def _into_child(family: Family, thread: Thread, call: Call, deep: int) -> Call | None:
+    """Go on to the child, or the data loader's worker, for which a thread waits."""
+    called = _called(thread)
     if any(_LOADER.search(one.file) for one in called):
         return _worker(family, call, deep)
     if any(_CHILD.search(one.file) for one in called) and (children := _children(family)):
         return _child(family, call, children, deep)
-    waits_for_thread = not any(_CHILD.search(one.file) for one in called)
-    if waits_for_thread:
-        joins = any(bare(one.function) in _JOIN for one in called)
-        return _other_thread(family, main, call, joins=joins)
-    return _ended_child(family, call) or replace(call, why="for nobody: it has no child")
+    return None
 
 
-def _other_thread(family: Family, main: Thread, call: Call, *, joins: bool) -> Call:
+def _other_thread(family: Family, main: Thread, call: Call, deep: int, *, joins: bool) -> Call:
     """Go on to the thread for which the main one waits."""
     ended = _ended_thread(family)
     others = [one for one in family.process.threads if one is not main and _is_own(one)]
@@ -125,12 +136,12 @@ def _other_thread(family: Family, main: Thread, call: Call, *, joins: bool) -> C
     may_live = joins or call.source.startswith("with ")
     if ended is not None and not (may_live and others):
         return _of_ended(call, ended)
-    calls = [(one, of_thread(family.process, one)) for one in others]
+    calls = [(one, _reading(family, one, deep)) for one in others]
     # One that waits for other ranks keeps the main thread from nothing by itself.
     free = [(one, each) for one, each in calls if each.doing is not Doing.LOCK]
     if free:
         thread, found = min(free, key=lambda one: _needs_others(one[1]) is not joins)
-        return replace(found, thread=thread.name, at=call.place)
+        return replace(found, thread=found.thread or thread.name, at=call.place)
     if not calls:
         return replace(call, why="for nobody: it has no other thread")
     if not joins:
@@ -143,6 +154,14 @@ def _other_thread(family: Family, main: Thread, call: Call, *, joins: bool) -> C
     else:
         found = replace(found, why="for nobody")
     return replace(found, thread=thread.name, at=call.place)
+
+
+def _reading(family: Family, thread: Thread, deep: int) -> Call:
+    """Tell what a thread is at, or the child that it waits for."""
+    call = of_thread(family.process, thread)
+    if call.doing is Doing.LOCK and deep <= _DEEP:
+        return _into_child(family, thread, call, deep) or call
+    return call
 
 
 def _needs_others(call: Call) -> bool:
