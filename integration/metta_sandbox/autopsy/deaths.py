@@ -134,7 +134,7 @@ def _signalled(case: Case, member: Member, number: int) -> tuple[Kind, str, str]
             return "killed by the kernel", "was killed by the kernel, out of memory", ""
         return "process died", "was killed by signal 9 (SIGKILL)", ""
     what = f"was killed by signal {number} ({_name(number)})"
-    error, at = member.error, _fatal_place(member)
+    error, at = member.error, fatal_place(member)
     # One that aborts has said why; of any other signal it knew nothing when it spoke last.
     kind = kind_of(error) if error and number == signal.SIGABRT else "exception"
     if error is None or kind == "exception":
@@ -142,7 +142,7 @@ def _signalled(case: Case, member: Member, number: int) -> tuple[Kind, str, str]
     return kind, f"{what}, saying: {error}", at
 
 
-def _fatal_place(member: Member) -> str:
+def fatal_place(member: Member) -> str:
     """Say where a rank was when a signal ended it: its own code, also of a thread beside it."""
     life = member.life
     stacks = (life.fatal, *life.beside) if life and life.fatal else ()

@@ -77,7 +77,8 @@ def _rank_failed(case: Case) -> Cause | None:
     kind, what, call = death_of(case, first)
     if kind == "rank missing at rendezvous":
         return None
-    of_its_own = kind in {"process died", "NaN"} and (first.status or 0) > 0
+    exits = kind in {"process died", "NaN"} or (first.error and first.error.kind == "SystemExit")
+    of_its_own = exits and (first.status or 0) > 0
     if of_its_own and (cause := gave_up(case, first, what, call)) is not None:
         return cause
     again = f", in attempt {first.generation + 1}" if first.generation else ""

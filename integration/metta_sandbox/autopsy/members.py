@@ -100,8 +100,14 @@ class Tree:
 
     @cached_property
     def processes(self) -> Mapping[int, Process]:
-        """Those that live."""
-        return {one.pid: one for one in self.look.processes}
+        """Those that live, without those that had told of their end, and were still there."""
+        return {one.pid: one for one in self.look.processes if not self._is_over(one)}
+
+    def _is_over(self, process: Process) -> bool:
+        life = self.lives.get(process.pid)
+        if life is None or life.ended is None or any(one.frames for one in process.threads):
+            return False
+        return life.ended <= self.look.time
 
     @cached_property
     def children(self) -> Mapping[int, list[Process]]:

@@ -9,13 +9,14 @@ loop, it is the one that is further on in the program, and has come there withou
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from metta_sandbox.autopsy.calls import Call, Doing, call_of
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause, Certainty
-from metta_sandbox.autopsy.deaths import clashed, death_of
+from metta_sandbox.autopsy.deaths import clashed, death_of, fatal_place
 from metta_sandbox.autopsy.members import Member
 from metta_sandbox.autopsy.seen import Recorded
 from metta_sandbox.autopsy.sentences import cause_of, of_rank
@@ -351,11 +352,44 @@ def _strayed(case: Case, known: Mapping[int, Sequence[Entered]]) -> Cause | None
         for one in entered[: -_LATE - 1 : -1]:
             if _gave_something_else(entered, one):
                 return _gave_it_alone(case, case.member(rank), entered, one)
-    if len(died) == 1 and any(_came_before(entered) for entered in told.values()):
+    if (elsewhere := _elsewhere(case)) is not None:
+        at = str(elsewhere.call)
+        what = f"was at {at} while all others were at one other place"
+        return of_rank(case, elsewhere, "collective mismatch", what, at, certainty="likely")
+    if len(died) == 1 and any(
+        _came_before(entered) and _is_there(case.member(rank), entered[-1])
+        for rank, entered in told.items()
+    ):
         # The others are where they were due, with what they gave there before.
         _, what, call = death_of(case, died[0])
         return of_rank(case, died[0], "collective mismatch", what, call, certainty="likely")
     return None
+
+
+def _elsewhere(case: Case) -> Member | None:
+    """Find the one rank that was at another line of its own code than all others."""
+    places = {one.rank: _place(one) for one in case.members}
+    counts = Counter(places.values())
+    if len(counts) != 2 or len(places) < 3 or "" in counts:  # noqa: PLR2004 - this, and all others
+        return None
+    alone = [one for one in case.members if counts[places[one.rank]] == 1]
+    found = alone[0] if len(alone) == 1 else None
+    return found if found and found.call and found.call.waits_for_others else None
+
+
+def _place(member: Member) -> str:
+    """Give the line of its own code that a rank is at, or ended at; empty if it isn't known."""
+    if member.call is not None:
+        return member.call.place
+    if member.error is not None and member.error.place:
+        return member.error.place
+    return fatal_place(member).rpartition(", ")[2]
+
+
+def _is_there(member: Member, last: Entered) -> bool:
+    """Tell whether a rank was at what it entered last: of a dead one, not all is recorded."""
+    whole = member.recorded is not None and not member.recorded.partial
+    return whole or _place(member) == last.call.place
 
 
 def _came_before(entered: Sequence[Entered]) -> bool:

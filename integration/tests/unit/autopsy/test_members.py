@@ -77,3 +77,24 @@ def test_what_a_launcher_started_again_counts_for_itself() -> None:
     )
     (failed,) = [one for one in case.members if one.node == HOSTS[0]]
     assert (failed.generation, failed.status, failed.process) == (0, 1, None)
+
+
+def test_one_that_had_told_of_its_end_before_it_was_looked_at_has_ended() -> None:
+    elastic = {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "LOCAL_RANK": "0"}
+    launcher = process(2, 1, "python", "/usr/bin/torchrun", "train.py")
+    # Its interpreter was at its end, and had no stack any more.
+    ending = process(3, 2, "python", "train.py", **elastic).model_copy(update={"threads": ()})
+    reaps = Life(pid=2, argv=("/usr/bin/torchrun",), reaped=(Reaped(pid=3, status=5, time=7.0),))
+    told = Life(pid=3, parent=2, environ=elastic, exits=5, ended=6.0)
+
+    def status(looked_at: float) -> int | None:
+        look = NodeLook(processes=(launcher, ending), time=looked_at)
+        case = Case(
+            HOSTS, 1, (), looks={HOSTS[0]: look}, lives={HOSTS[0]: (reaps, told)}, script=True
+        )
+        (rank,) = [one for one in case.members if one.node == HOSTS[0]]
+        return rank.status
+
+    assert status(6.5) == 5
+    # Ended later, it lived then, though nothing of it could be read.
+    assert status(5.0) is None

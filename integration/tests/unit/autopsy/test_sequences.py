@@ -193,6 +193,34 @@ def test_where_the_other_side_died_of_it_the_one_that_is_left_tells() -> None:
     assert (cause.kind, cause.rank, cause.certainty) == ("collective mismatch", None, "unknown")
 
 
+def test_where_one_died_of_it_the_one_at_another_line_than_all_others_is_odd() -> None:
+    said = Exc("", "what(): op.preamble.length <= op.nbytes. 8 vs 4", "train.py:32")
+    end = {"event": "rank.exited", "group": "trial-1", "rank": 2, "status": -6}
+    # Of what a signal has ended, only what Python asked for is recorded: no backward.
+    mean = recorded("mean", "mean", "mean").model_copy(update={"partial": True})
+    astray = recorded("mean", "mean").model_copy(update={"partial": True})
+    at = (
+        Frame(function="_engine_run_backward", file=FILES["_engine_run_backward"], line=1),
+        Frame(function="main", file="/work/train.py", line=28),
+    )
+    fields = {"more": [Event(3.0, end)], "errors": {2: said}, "at": {1: at}}
+    cause = named(seen([mean, astray, None], **fields))
+    assert (cause.kind, cause.rank, cause.certainty) == ("collective mismatch", 1, "likely")
+    assert "was at `backward`, train.py:28 while all others were" in cause.sentence
+
+
+def test_what_is_half_recorded_shows_nobody_where_it_was_due() -> None:
+    said = Exc("", "what(): op.preamble.length <= op.nbytes. 8 vs 4", "train.py:32")
+    end = {"event": "rank.exited", "group": "trial-1", "rank": 1, "status": -6}
+    half = recorded("mean", "mean").model_copy(update={"partial": True})
+    at = (
+        Frame(function="_engine_run_backward", file=FILES["_engine_run_backward"], line=1),
+        Frame(function="main", file="/work/train.py", line=28),
+    )
+    case = seen([half, None], more=[Event(3.0, end)], errors={1: said}, at={0: at})
+    assert (named(case).rank, named(case).certainty) == (None, "unknown")
+
+
 @pytest.mark.parametrize("odd", [0, 1])
 def test_of_two_the_one_that_makes_a_group_where_its_loop_went_on_is_odd(odd: int) -> None:
     ways = [recorded(*TURN, *TURN, "backward", "mean")] * 2
