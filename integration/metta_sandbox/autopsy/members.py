@@ -244,7 +244,7 @@ def member_of(tree: Tree, base: Member, pid: int, *, alone: bool) -> Member:
     number = tree.number(pid)
     error = None
     if process is None:
-        error = _error(life, base, status)
+        error = _error(life, base, status, alone=alone)
     call = resolve(Family(process, tree.children, tree.lives)) if process else _last_call(life)
     recorded = process.recorded if process and process.recorded else None
     return replace(
@@ -351,7 +351,7 @@ def _fatal(life: Life) -> int:
     return next((number for word, number in _SIGNALS.items() if word in said), -6)
 
 
-def _error(life: Life | None, base: Member, status: int | None) -> Exc | None:
+def _error(life: Life | None, base: Member, status: int | None, *, alone: bool) -> Exc | None:
     if life is not None and life.exception is not None:
         return of_raised(life.exception)
     if life is not None and life.threads and status not in (None, 0) and not life.fatal:
@@ -363,6 +363,7 @@ def _error(life: Life | None, base: Member, status: int | None) -> Exc | None:
     if life is not None and life.fatal and said is not None and said.aborted:
         return Exc("", said.aborted)
     if life is not None and life.ended is not None and said is not None and said.kind:
-        # It has told of its end, and no exception was it: what its log holds was survived.
-        return Exc("", said.said) if said.said else None
+        # It has told of its end, and no exception was it: what its log holds was survived, or is
+        # of another rank with the same log.
+        return Exc("", said.said) if said.said and alone else None
     return said

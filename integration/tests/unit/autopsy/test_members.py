@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.seen import Frame, Group, Life, NodeLook, Process, Reaped, Thread
+from metta_sandbox.autopsy.words import Exc
 
 HOSTS = ("sweep-master", "sweep-worker")
 WAITS = (Frame(function="main", file="/work/train.py", line=9, source="time.sleep(9)"),)
@@ -98,3 +101,27 @@ def test_one_that_had_told_of_its_end_before_it_was_looked_at_has_ended() -> Non
     assert status(6.5) == 5
     # Ended later, it lived then, though nothing of it could be read.
     assert status(5.0) is None
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_the_last_words_of_a_log_are_nobodys_where_several_ranks_share_it(ranks: int) -> None:
+    words = "RuntimeError: Connection closed by peer"
+    said = Exc("RuntimeError", "Connection closed by peer", said=words)
+    lives = tuple(
+        Life(
+            pid=3 + n, parent=2, environ={"RANK": str(n)}, groups=(Group(rank=n),), exits=5, ended=6
+        )
+        for n in range(ranks)
+    )
+    reaps = tuple(Reaped(pid=3 + n, status=5, time=7.0) for n in range(ranks))
+    launcher = Life(pid=2, argv=("/usr/bin/torchrun",), reaped=reaps)
+    case = Case(
+        HOSTS[:1],
+        1,
+        (),
+        lives={HOSTS[0]: (launcher, *lives)},
+        rollout_errors={HOSTS[0]: said},
+        script=True,
+    )
+    errors = {str(one.error) for one in case.members}
+    assert errors == ({words} if ranks == 1 else {"None"})
