@@ -116,7 +116,8 @@ def reading(process: Process) -> Call:
     call = of_thread(process, main)
     if call.doing in {Doing.IDLE, Doing.LOCK}:
         holder = next((one for one in process.threads if one.owns_gil and one is not main), None)
-        if holder is not None:
+        # Who waits for a thread that moves is held up by what that does, not by the lock.
+        if holder is not None and not (call.doing is Doing.LOCK and holder.moved):
             doing = Doing.STARTING if _imports(holder) else Doing.GIL
             return _call(doing, holder.name, own_frame(holder))
     return call

@@ -319,13 +319,16 @@ def _end(tree: Tree, base: Member, pid: int, *, alone: bool) -> tuple[int | None
     life = tree.lives.get(pid)
     if pid in tree.reaped:
         return tree.reaped[pid]
-    if life is None or (alone and base.status is not None):
+    own = None if life is None else _own_end(life)
+    # A pipe or a shell's last command may end well where a rank has not.
+    hidden = base.status == 0 and own is not None
+    if life is None or (alone and base.status is not None and not hidden):
         status = base.status
         if status is not None and status > SHELL_SIGNALS:
             # A shell ends with the status of its last command.
             status = SHELL_SIGNALS - status
         return status, base.ended
-    return _own_end(life), life.ended
+    return own, life.ended
 
 
 def _own_end(life: Life) -> int | None:

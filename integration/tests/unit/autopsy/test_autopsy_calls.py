@@ -147,3 +147,12 @@ def test_one_whose_other_thread_imports_with_the_interpreters_lock_is_starting()
     assert reading(process(mine, ahead=ahead)).doing is Doing.STARTING
     computes = Thread(name="ahead", id=9, owns_gil=True, frames=(MINE,))
     assert reading(process(mine, ahead=computes)).doing is Doing.GIL
+
+
+def test_one_that_joins_a_thread_that_gets_on_does_not_wait_for_its_lock() -> None:
+    join = frame("Thread.join", "/usr/lib/python3.11/threading.py", 9, "lock.acquire()")
+    mine = frame("main", "/work/train.py", 11, "fit.join()")
+    fit = Thread(name="fit", id=9, owns_gil=True, moved=True, frames=(MINE,))
+    assert reading(process(join, mine, fit=fit)).doing is Doing.LOCK
+    stands = fit.model_copy(update={"moved": False})
+    assert reading(process(join, mine, fit=stands)).doing is Doing.GIL

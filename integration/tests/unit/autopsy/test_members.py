@@ -5,8 +5,19 @@ from __future__ import annotations
 import pytest
 
 from metta_sandbox.autopsy.case import Case
-from metta_sandbox.autopsy.seen import Frame, Group, Life, NodeLook, Process, Reaped, Thread
+from metta_sandbox.autopsy.seen import (
+    Frame,
+    Group,
+    Life,
+    NodeLook,
+    Process,
+    Raised,
+    RaisedOne,
+    Reaped,
+    Thread,
+)
 from metta_sandbox.autopsy.words import Exc
+from metta_sandbox.timeline.recording import Event
 
 HOSTS = ("sweep-master", "sweep-worker")
 WAITS = (Frame(function="main", file="/work/train.py", line=9, source="time.sleep(9)"),)
@@ -125,3 +136,12 @@ def test_the_last_words_of_a_log_are_nobodys_where_several_ranks_share_it(ranks:
     )
     errors = {str(one.error) for one in case.members}
     assert errors == ({words} if ranks == 1 else {"None"})
+
+
+def test_a_pipe_that_ends_well_hides_no_exception() -> None:
+    raised = Raised(chain=(RaisedOne(kind="IndexError", message="out of bounds"),))
+    life = Life(pid=3, argv=("raises.py",), groups=(Group(rank=0),), exception=raised, ended=6.0)
+    ended = Event(7.0, {"event": "command.exited", "node": HOSTS[0], "status": 0})
+    case = Case(HOSTS[:1], 1, (ended,), lives={HOSTS[0]: (life,)}, script=True)
+    (rank,) = case.members
+    assert (rank.status, rank.error.kind if rank.error else "") == (1, "IndexError")
