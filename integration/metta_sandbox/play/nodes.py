@@ -500,8 +500,10 @@ class Nodes:
     def _note_command_end(self, node: str, status: int, *, taken: bool) -> None:
         end = {"event": "command.exited", "node": node, "group": SWEEP, "status": status}
         self._note(self._timeline.event(end))
-        if node in self._notices or (taken and status != 0):
-            # It counts as lost: however it has used its notice, or as its engine took it away.
+        if taken and status != 0:
+            self._notices.setdefault(node, "was told to end")
+        if node in self._notices:
+            # It counts as lost, however it has used its notice.
             return
         self._statuses[node] = status
         if self._notices:

@@ -112,7 +112,7 @@ faults:
   - {terminate: {node: sweep-worker},
      when: {call: 1, route: 'POST /stats/training-runs/{run_id}/epochs'}}
 expect:
-  - ends: node_failed
+  - ends: node_lost
   - trials: {completed: 0}
 """
 

@@ -180,6 +180,8 @@ def test_a_command_that_ends_as_its_engine_stops_the_node_has_not_failed(
     )
 
     assert ending.end == end
+    if end is End.NODE_LOST:
+        assert ending.reason == "sweep-worker is lost: sweep-worker was told to end"
 
 
 def test_a_node_whose_connection_broke_is_told_from_one_that_ended(tmp_path: Path) -> None:
