@@ -133,9 +133,13 @@ def tests(session: nox.Session) -> None:
     parts = [f"{tests}/integration/{part}" for part in ("agent", "api", "arena", "fuzz")]
     session.run("pytest", "-n", "auto", "-m", "not slow", f"{tests}/unit", *parts, env=env)
     # Real runs mostly wait, so two share two cores; more would miss their own deadlines.
-    rest = [f"--ignore={part}" for part in parts]
-    words = ("-n", "2", "--dist", "loadfile", "-m", "not slow", "--durations=25")
-    session.run("pytest", *words, *rest, f"{tests}/integration", env=env)
+    leftovers = f"{tests}/integration/leftovers"
+    rest = [f"--ignore={part}" for part in (*parts, leftovers)]
+    words = ("-m", "not slow", "--durations=25")
+    beside = ("-n", "2", "--dist", "loadfile")
+    session.run("pytest", *beside, *words, *rest, f"{tests}/integration", env=env)
+    # Whatever starts next removes what a dead run left, so nothing starts beside these.
+    session.run("pytest", *words, leftovers, env=env)
 
 
 @nox.session

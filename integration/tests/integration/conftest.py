@@ -85,6 +85,4 @@ def _mounts(ours: str) -> list[str]:
     if not mounts.exists():
         return []
     places = [line.split()[1] for line in mounts.read_text().splitlines()]
-    return [
-        f"mount {each}" for each in places if each.startswith((ours, f"/tmp/mt-{os.getpid()}-"))
-    ]
+    return [f"mount {each}" for each in places if each.startswith((ours, "/tmp/mt-"))]

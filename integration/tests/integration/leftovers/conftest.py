@@ -208,7 +208,7 @@ def docker_ground(tmp_path: Path, docker: DockerClient) -> Iterator[Ground]:
 def making_ground(
     folder: Path, docker: DockerClient | None, env: dict[str, str] | None = None
 ) -> Iterator[Ground]:
-    temp = Path(tempfile.mkdtemp(prefix=f"mt-{os.getpid()}-", dir="/tmp"))
+    temp = Path(tempfile.mkdtemp(prefix="mt-", dir="/tmp"))
     home = folder / "home"
     (home / ".aws").mkdir(parents=True)
     (home / ".aws" / "credentials").write_text(SECRET)

@@ -83,7 +83,7 @@ def own_engine(
 ) -> Iterator[OwnEngine]:
     if os.geteuid() != 0 or shutil.which("dockerd") is None:
         pytest.skip("only root starts an engine, and dockerd must be installed here")
-    folder = Path(tempfile.mkdtemp(prefix=f"mt-{os.getpid()}-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="mt-", dir="/tmp"))
     engine = OwnEngine(folder)
     try:
         eventually(engine.answers, "an engine of our own")
