@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from metta_sandbox.autopsy.calls import Call, Doing, call_of
@@ -18,7 +18,7 @@ from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause, Certainty
 from metta_sandbox.autopsy.deaths import clashed, death_of, fatal_place
 from metta_sandbox.autopsy.members import Member
-from metta_sandbox.autopsy.seen import Recorded
+from metta_sandbox.autopsy.seen import Collective, Recorded
 from metta_sandbox.autopsy.sentences import cause_of, of_rank
 from metta_sandbox.words import many
 
@@ -115,12 +115,19 @@ def collectives_differ(case: Case) -> Cause | None:
 
 def entered_in(recorded: Recorded, group: str) -> tuple[Entered, ...]:
     """List the collectives of one process group, the oldest first."""
+    return tuple(each for one, each in _entered(recorded) if one.group == group and not one.p2p)
+
+
+def _entered(recorded: Recorded) -> Iterator[tuple[Collective, Entered]]:
+    """Go through what a rank has entered, the oldest first, as recorded and as compared."""
     calls = [call_of(frames) for frames in recorded.stacks]
-    return tuple(
-        Entered(one.number, one.name, one.sizes, calls[one.stack], one.dtypes, one.root, one.op)
-        for one in recorded.entries
-        if one.group == group and one.stack < len(calls) and not one.p2p
-    )
+    for one in recorded.entries:
+        if one.stack < len(calls):
+            call = calls[one.stack]
+            yield (
+                one,
+                Entered(one.number, one.name, one.sizes, call, one.dtypes, one.root, one.op),
+            )
 
 
 def _content_differs(case: Case, recorded: Mapping[int, Recorded]) -> Cause | None:
@@ -308,12 +315,7 @@ def strayed(recorded: Recorded, at: Call | None = None) -> bool:
         at: What it is at now. Who makes a group has entered nothing that is recorded.
 
     """
-    calls = [call_of(frames) for frames in recorded.stacks]
-    entered = [
-        Entered(one.number, one.name, one.sizes, calls[one.stack], one.dtypes, one.root, one.op)
-        for one in recorded.entries
-        if one.stack < len(calls)
-    ]
+    entered = [each for _, each in _entered(recorded)]
     if at is not None and at.doing is Doing.RENDEZVOUS:
         return next_of(entered) is not None
     return len(entered) > 1 and _due(entered[:-1], entered[-1]) is not None
@@ -321,12 +323,7 @@ def strayed(recorded: Recorded, at: Call | None = None) -> bool:
 
 def uses_another(recorded: Recorded) -> bool:
     """Tell whether a rank's last collective went by another group, or root, than there before."""
-    calls = [call_of(frames) for frames in recorded.stacks]
-    told = [
-        ((one.name, calls[one.stack].place), (one.group, one.root))
-        for one in recorded.entries
-        if one.stack < len(calls) and not one.p2p
-    ]
+    told = [(each.site, (one.group, one.root)) for one, each in _entered(recorded) if not one.p2p]
     if not told:
         return False
     site, now = told[-1]
