@@ -54,6 +54,21 @@ def identity(environ: Mapping[str, str]) -> Dict[str, Any]:
 _EMITTERS: "weakref.WeakSet[Emitter]" = weakref.WeakSet()
 
 
+class _Outgoing:
+    """Lines to send, and how many of their bytes each call has sent."""
+
+    def __init__(self, line: bytes) -> None:
+        self.lines = bytearray(line)
+        self._sent: List[int] = []
+
+    def left(self) -> bytes:
+        return bytes(self.lines[sum(self._sent) :])
+
+    def send(self, channel: socket.socket, left: bytes, flags: int) -> None:
+        # Nothing can be raised between sending and noting how much: both are one call.
+        self._sent.extend(map(channel.send, (left,), (flags,)))
+
+
 class Emitter:
     """Sends the events of one process, in order.
 
@@ -81,10 +96,8 @@ class Emitter:
         self._lock = threading.RLock()
         self._arms: List[Arm] = []
         self._socket: Optional[socket.socket] = None
-        self._unsent = bytearray()
-        #: How many bytes of these each call sent.
-        self._sent: List[int] = []
-        self._sending = False
+        #: What is being sent, by a call that a signal handler or a fault may interrupt anywhere.
+        self._outgoing: Optional[_Outgoing] = None
         self._forked = False
         _EMITTERS.add(self)
         if address:
@@ -142,6 +155,11 @@ class Emitter:
         if armed:
             self.emit(event, **fields)
 
+    def finish(self) -> None:
+        """Send what an interrupted call is still to send, as it is never returned to."""
+        if self._outgoing is not None:
+            self._flush(self._outgoing)
+
     def close(self) -> None:
         """Close the channel; later events only go to the mirror."""
         channel, self._socket = self._socket, None
@@ -154,7 +172,7 @@ class Emitter:
         self._lock = threading.RLock()
         self._forked = self._socket is not None
         self._seq = 0
-        self._sending = False
+        self._outgoing = None
         self.close()
 
     def _repeat(self, text: str) -> None:
@@ -186,29 +204,32 @@ class Emitter:
         """Send an event; False if that is left to the call that a signal handler interrupted."""
         head = json.dumps({"type": "event", "held": held})[:-1]
         line = f'{head}, "record": {text}}}\n'.encode()
-        if self._sending:
-            self._unsent += line
+        if self._outgoing is not None:
+            self._outgoing.lines += line
             return False
-        self._sending = True
-        self._unsent[:], self._sent[:] = line, ()
-        try:
-            self._flush()
-        except BaseException:
-            # A signal handler's, or a fault's, which may have told something just now, too. Whoever
-            # is to end is not kept waiting; half a line is then the last of this channel.
-            self._flush(socket.MSG_DONTWAIT)
-            raise
-        finally:
-            self._sending = False
+        outgoing = _Outgoing(line)
+        # What is added just before nothing takes any more is left: so look once more.
+        while self._socket is not None and outgoing.left():
+            try:
+                try:
+                    self._outgoing = outgoing
+                    self._flush(outgoing)
+                finally:
+                    self._outgoing = None
+            except BaseException:
+                # A signal handler's, or a fault's, which may have told something just now, too, and
+                # may have kept the above from its end. Whoever is to end is not kept waiting; half
+                # a line is then this channel's last.
+                self._outgoing = None
+                self._flush(outgoing, socket.MSG_DONTWAIT)
+                raise
         return True
 
-    def _flush(self, flags: int = 0) -> None:
-        """Send what is unsent; whatever interrupts this, another call goes on at the same byte."""
-        while self._socket is not None and (sent := sum(self._sent)) < len(self._unsent):
+    def _flush(self, outgoing: _Outgoing, flags: int = 0) -> None:
+        """Send what is left; whatever interrupts this, another call goes on at the same byte."""
+        while self._socket is not None and (left := outgoing.left()):
             try:
-                # Nothing can be raised between sending and noting how much: both are one call.
-                left = bytes(self._unsent[sent:])
-                self._sent.extend(map(self._socket.send, (left,), (flags,)))
+                outgoing.send(self._socket, left, flags)
             except OSError:
                 self.close()
 

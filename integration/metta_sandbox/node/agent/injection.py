@@ -225,11 +225,13 @@ class Injection:
 
     def _sleep_for_ever(self, fault: str) -> None:
         self._tell(fault, sleeps="for ever")
+        self._emitter.finish()
         while True:
             time.sleep(_LONG)
 
     def _hold_the_lock(self, fault: str) -> None:
         self._tell(fault, holds="the interpreter's lock")
+        self._emitter.finish()
         sleep = ctypes.PyDLL(None).sleep
         while True:
             sleep(_LONG)

@@ -8,15 +8,18 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any, TextIO
 
 import pytest
 
+from metta_sandbox.node.agent import emitter as emitter_module
 from metta_sandbox.node.agent.emitter import LONGEST_EVENT, Emitter, identity
 from metta_sandbox.node.agent.wire import decode, encode
 
@@ -225,3 +228,65 @@ def test_what_a_fault_tells_as_it_strikes_is_not_lost(agent: socket.socket) -> N
             agents.join()
             assert said == ["step", "struck"]
         emitter.close()
+
+
+class _StrikesAt:
+    """A tracer that does something before one instruction of the emitter's own code."""
+
+    def __init__(self, place: int, act: Callable[[], None]) -> None:
+        self._left, self._act = place, act
+        self.struck = False
+
+    def __call__(self, frame: FrameType, what: str, _: object) -> _StrikesAt | None:
+        if frame.f_code.co_filename != emitter_module.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        if what == "opcode":
+            self._left -= 1
+            if self._left < 0 and not self.struck:
+                self.struck = True
+                self._act()
+        return self
+
+
+@pytest.mark.parametrize(("finishes", "raises"), [(False, False), (False, True), (True, True)])
+def test_nothing_is_lost_wherever_an_event_is_interrupted(
+    agent: socket.socket, finishes: bool, raises: bool
+) -> None:
+    """As handlers do that return or raise, and a rank that is told to sleep, which does neither."""
+    emitter, channel = _connect(agent, None)
+
+    class Gone(BaseException):
+        pass
+
+    def strike() -> None:
+        emitter.emit("inner")
+        if finishes:
+            emitter.finish()
+        if raises:
+            raise Gone
+
+    places, said = 0, []
+    with channel, channel.makefile("rb") as lines:
+        assert decode(lines.readline())["type"] == "hello"
+        while True:
+            tracer = _StrikesAt(places, strike)
+            with suppress(Gone):
+                sys.settrace(tracer)
+                try:
+                    emitter.emit("outer")
+                finally:
+                    sys.settrace(None)
+            if not tracer.struck:
+                break
+            emitter.emit("after")
+            said.append([])
+            while not said[-1] or said[-1][-1] != "after":
+                said[-1].append(decode(lines.readline())["record"]["event"])
+            places += 1
+        emitter.close()
+    assert places > 100
+    whole = {("inner", "outer", "after"), ("outer", "inner", "after")}
+    # What is never returned to may not have come to send its own.
+    allowed = {*whole, ("inner", "after")} if raises else whole
+    assert {tuple(each) for each in said} <= allowed
