@@ -99,6 +99,8 @@ _LOCK_SOURCE = re.compile(
 _STORE = re.compile(
     r"\b\w*store\w*\.(?P<call>wait|get|multi_get)\(\s*(?P<key>[^)]*)", re.IGNORECASE
 )
+#: Making a store of one's own: its server waits for the others, and they for the server.
+_MAKES_STORE = re.compile(r"\bTCPStore\(")
 #: Waiting for a collective or message that was begun before; this is C++ as well.
 _WORK = re.compile(r"\.(wait|synchronize|wait_for\w*)\(")
 #: Our own hand-off, whose store is another way to wait for the other nodes.
@@ -141,6 +143,8 @@ def _in_c(process: Process, call: Call) -> Call:
         name = f"store.{store['call']}"
         why = f"for {store['key'].strip()}" if store["key"].strip() else ""
         return replace(call, doing=Doing.STORE, name=name, why=why)
+    if _MAKES_STORE.search(call.source):
+        return replace(call, doing=Doing.RENDEZVOUS, name="TCPStore")
     if _WORK.search(call.source) and process.recorded and process.recorded.entries:
         return replace(call, doing=Doing.COLLECTIVE, name=process.recorded.entries[-1].name)
     return call

@@ -20,6 +20,7 @@ from metta_sandbox.autopsy.meeting import (
     launcher_failed,
     launchers_differ,
     meeting_differs,
+    met_a_closing_store,
 )
 from metta_sandbox.autopsy.nodes import different_overrides, name_again, node_lost, node_silent
 from metta_sandbox.autopsy.numbers import gave_up, no_number
@@ -44,6 +45,7 @@ def diagnose(case: Case) -> Cause | None:
         rollout_broke,
         meeting_differs,
         cannot_reach,
+        met_a_closing_store,
         collectives_differ,
         rank_absent,
         ended_early,

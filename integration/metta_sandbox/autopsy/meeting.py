@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from metta_sandbox.autopsy.calls import Doing
 from metta_sandbox.autopsy.case import Case
-from metta_sandbox.autopsy.cause import Cause
-from metta_sandbox.autopsy.deaths import left_alone
+from metta_sandbox.autopsy.cause import Cause, Kind
+from metta_sandbox.autopsy.deaths import left_alone, placed
 from metta_sandbox.autopsy.kinds import (
     AT_RENDEZVOUS,
     LEFT_ALONE,
@@ -19,7 +19,7 @@ from metta_sandbox.autopsy.kinds import (
     kind_of,
 )
 from metta_sandbox.autopsy.members import Member, Tree
-from metta_sandbox.autopsy.sentences import cause_of
+from metta_sandbox.autopsy.sentences import cause_of, of_rank
 
 #: How torch's own lines in a log begin: ``[W1123 08:26:04.020 socket.cpp:764] [c10d] ``.
 _WHO_LOGS = re.compile(r"^(\[[^\]]*\]\s*)+")
@@ -54,6 +54,41 @@ def cannot_reach(case: Case) -> Cause | None:
             case, "peer unreachable", what, node=member.node, rank=member.rank, call=call
         )
     return None
+
+
+def met_a_closing_store(case: Case) -> Cause | None:
+    """Find a rank that came to a store that was closed, while another one waits at the next one."""
+    lost = [one for one in case.members if _lost_the_store(one)]
+    if not lost or not any(_at_the_door(one) for one in case.members if one not in lost):
+        return None
+    first = lost[0]
+    kind: Kind = "rank missing at rendezvous"
+    if first.alive:
+        what = "came to a store that was being closed, not to the next one, and still waits there"
+        evidence = ("stack", "sockets")
+        return of_rank(case, first, kind, what, str(first.call), evidence=evidence)
+    what = f"came to a store that was being closed, not to the next one, and raised {first.error}"
+    at = placed(first.error) if first.error else ""
+    return of_rank(case, first, kind, what, at, certainty="likely")
+
+
+#: What a client of PyTorch's store raises when its server goes away.
+_STORE_GONE = re.compile(
+    r"Failed to (recv|send)|recv(Value|Vector|String)? failed|Connection was likely closed"
+    r"|Connection reset by peer|Broken pipe"
+)
+
+
+def _lost_the_store(member: Member) -> bool:
+    error = member.error
+    if member.alive:
+        port = _value(member, "MASTER_PORT")
+        sockets = member.process.sockets if member.process and port else ()
+        gone = any(s.state == "closed by peer" and s.remote.endswith(f":{port}") for s in sockets)
+        return gone and _at_the_door(member)
+    if error is None or error.kind.rpartition(".")[2] not in {"DistNetworkError", "DistStoreError"}:
+        return False
+    return bool(_STORE_GONE.search(error.message))
 
 
 def launchers_differ(case: Case) -> Cause | None:

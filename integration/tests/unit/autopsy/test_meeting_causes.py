@@ -8,7 +8,7 @@ import pytest
 
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.diagnose import diagnose
-from metta_sandbox.autopsy.seen import Frame, NodeLook, Process, Thread
+from metta_sandbox.autopsy.seen import Frame, Life, NodeLook, Process, Socket, Thread
 from metta_sandbox.autopsy.words import Exc
 from metta_sandbox.timeline.recording import Event
 
@@ -146,3 +146,39 @@ def test_of_programs_that_are_all_gone_one_that_said_nothing_left_the_others_alo
     found = diagnose(case([], *both, rollout_errors={HOSTS[0]: LEFT}))
     assert found is not None
     assert (found.kind, found.rank) == ("process died", 1)
+
+
+def test_who_came_to_a_store_that_was_closing_is_named() -> None:
+    makes = ("hand_off", "/src/t.py", 10, "store = TCPStore(host, port, 2, rank == 0)")
+    look = NodeLook(processes=(process(100, makes),))
+    lost = Exc(
+        "torch.distributed.DistNetworkError",
+        "Failed to recv, got 0 bytes. Connection was likely closed.",
+        place="t.py:16",
+        function="hand_off",
+        exact=True,
+    )
+    ended = Event(2.0, {"event": "rank.exited", "rank": 1, "node": HOSTS[1], "status": 1})
+    ended.fields["group"] = "trial-1"
+    found = diagnose(case([*started(0, 1), ended], look, NodeLook(), errors={1: lost}))
+    assert found is not None
+    assert (found.kind, found.rank) == ("rank missing at rendezvous", 1)
+    assert (found.certainty, found.call) == ("likely", "`hand_off`, t.py:16")
+    assert "came to a store that was being closed" in found.sentence
+    assert found.sentence.endswith("; rank 0 waits in `TCPStore`, t.py:10")
+
+
+def test_who_still_waits_at_a_store_that_was_closed_is_named() -> None:
+    joins = ("init_process_group", C10D, 1899, "default_pg, _ = _new_process_group_helper(")
+    own = ("<module>", "/src/t.py", 8, "dist.init_process_group()")
+    closed = Socket(local="127.0.0.1:48924", remote="127.14.146.2:45621", state="closed by peer")
+    looks = [
+        NodeLook(processes=(process(100, joins, own),)),
+        NodeLook(processes=(process(101, joins, own, sockets=(closed,)),)),
+    ]
+    port = {"MASTER_PORT": "45621", "MASTER_ADDR": "127.14.146.2"}
+    lives = {host: (Life(pid=100 + n, environ=port),) for n, host in enumerate(HOSTS)}
+    found = diagnose(case(started(0, 1), *looks, lives=lives))
+    assert found is not None
+    assert (found.kind, found.rank, found.certainty) == ("rank missing at rendezvous", 1, "certain")
+    assert "came to a store that was being closed" in found.sentence
