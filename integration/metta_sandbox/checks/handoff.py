@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from metta_sandbox.checks.evidence import Evidence
 from metta_sandbox.checks.judgement import Finding, Judgement, differences, flat, judge
+from metta_sandbox.scenario.overrides import abridged
 from metta_sandbox.timeline.recording import Event
 from metta_sandbox.words import many
 
@@ -89,7 +90,7 @@ def _as_sent(sent: Event, received: list[Event], title: str) -> Iterator[str]:
 
 def _as_written(evidence: Evidence, sent: Event, title: str) -> Iterator[str]:
     run = str(sent.get("run"))
-    for difference in differences(_overrides(sent), evidence.overrides(run)):
+    for difference in differences(_overrides(sent), abridged(evidence.overrides(run))):
         yield f"{title}: trials/{run}/overrides.json has another {difference}"
 
 

@@ -24,6 +24,7 @@ from metta_sandbox.node.tracking import TrackedRun, start_tracker
 from metta_sandbox.node.trial import trial_folder
 from metta_sandbox.ports import HeldPort
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.overrides import abridged
 from metta_sandbox.scenario.values import Value
 from metta_sandbox.scenario.workload import Score
 from metta_sandbox.sweep import ExhaustedError, Observation, Strategy, create
@@ -165,7 +166,7 @@ class Leader:
             suggestion = dict(self._strategy.suggest().overrides)
         except ExhaustedError:
             return HandOff(trial=number, run="", overrides={}, wandb_run_id="", port=0)
-        told = {"suggestion": suggestion, "attempt": self._attempt}
+        told = {"suggestion": abridged(suggestion), "attempt": self._attempt}
         self._emitter.emit("suggestion.made", trial=number, **told)
         run = self._api.next_run(self._sweep)
         self._emitter.emit("run.named", trial=number, run=run)

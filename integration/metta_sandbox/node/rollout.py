@@ -39,7 +39,7 @@ from metta_sandbox.node.trial_folder import TrialFolder
 from metta_sandbox.node.view import NodeView
 from metta_sandbox.scenario.loading import load
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.scenario.overrides import Override, parse
+from metta_sandbox.scenario.overrides import Override, abridged, parse
 from metta_sandbox.scenario.values import Value
 
 #: Seconds beyond the scenario's longest silence that a rollout waits for another node: the
@@ -129,20 +129,20 @@ def roll_out(
         started, others = with_faults(plan, handoff, view)
         spec = group_spec(plan, started, view)
         for fault, values in others.items():
-            sent = {key: handoff.overrides.get(key) for key in values}
+            sent = abridged({key: handoff.overrides.get(key) for key in values})
             emitter.emit(
                 "fault.happened",
                 fault=fault,
                 trial=handoff.trial,
                 handed_off=sent,
-                started_with={key: started.overrides[key] for key in values},
+                started_with=abridged({key: started.overrides[key] for key in values}),
                 command=list(spec.command),
             )
         emitter.emit(
             "trial.launched",
             trial=handoff.trial,
             run=handoff.run,
-            overrides=started.overrides,
+            overrides=abridged(started.overrides),
         )
         follow = leader.follow if leader else _ignore
         outcome = train(launcher, spec, group, handoff.trial, follow)
@@ -224,7 +224,7 @@ def _told(handoff: HandOff) -> dict[str, Any]:
     return {
         "trial": handoff.trial,
         "run": handoff.run,
-        "overrides": handoff.overrides,
+        "overrides": abridged(handoff.overrides),
         "wandb_run_id": handoff.wandb_run_id,
         "port": handoff.port,
     }

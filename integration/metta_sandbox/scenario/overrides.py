@@ -9,6 +9,8 @@ See https://hydra.cc/docs/advanced/override_grammar/basic/.
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -123,6 +125,26 @@ def flatten(nested: Mapping[str, Value] | Sequence[str]) -> dict[str, Value]:
         given.add(bare)
         flat[key] = value
     return flat
+
+
+def abridged(overrides: Mapping[str, Value]) -> dict[str, Value]:
+    """Stand a digest for each value that is too long to be told on every occasion.
+
+    Equal values have equal digests, so what is abridged can still be compared.
+    """
+    return {key: _abridged(value) for key, value in overrides.items()}
+
+
+#: Characters of JSON that a value may have to be told as it is.
+_LONGEST_TOLD = 4096
+
+
+def _abridged(value: Value) -> Value:
+    text = json.dumps(value)
+    if len(text) <= _LONGEST_TOLD:
+        return value
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return f"[{len(text)} characters of JSON, SHA-256 {digest}]"
 
 
 def _leaves(nested: Mapping[str, Value] | Sequence[str]) -> Iterator[tuple[str, Value]]:

@@ -306,7 +306,7 @@ def test_long_overrides_reach_every_launchers_trainer(
             "command": "python read.py {overrides_file}",
             "launcher": launcher,
             "overrides_style": "file",
-            "overrides": {"spec": "ü" * 10_000 + "x" * 140_000},
+            "overrides": {"spec": "ü" * 100_000 + "x" * 50_000},
             "score": {"source": "log", "pattern": "loss= (.*)"},
         }
         played = play(write(sweep={"trials": 1}, workload={"folder": "app", "trainer": trainer}))

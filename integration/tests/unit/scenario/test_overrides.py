@@ -151,3 +151,13 @@ def test_the_shipped_overrides_suit_the_trainer() -> None:
             overrides.format(Override("", key, value)) for key, value in scenario.overrides.items()
         ]
         assert config.flatten(config.parse_overrides(texts)).items() >= scenario.overrides.items()
+
+
+def test_long_values_are_told_by_digests_that_still_differ_where_they_do() -> None:
+    long = {"lr": 0.1, "spec": "x" * 300_000, "names": ["n" * 10] * 1000}
+    told = overrides.abridged(long)
+    assert told["lr"] == 0.1
+    assert len(str(told)) < 400
+    assert str(told["spec"]).startswith("[300002 characters of JSON, SHA-256 ")
+    assert overrides.abridged(long) == told
+    assert overrides.abridged({**long, "spec": "x" * 299_999 + "y"})["spec"] != told["spec"]
