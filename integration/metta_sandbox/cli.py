@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -307,6 +308,8 @@ def status(as_json: AsJson = False) -> None:
     from metta_sandbox.stack.status import StackStatus, stack_status  # noqa: PLC0415
 
     there = find_record()
+    if there:
+        _hide_tokens(there)
     found = stack_status(there) if there else StackStatus("", ())
     if as_json:
         typer.echo(status_json(found))
@@ -328,13 +331,10 @@ def logs(
     """Print the standing stack's logs, all nodes in one order."""
     from metta_sandbox.report.console import plain_console  # noqa: PLC0415
     from metta_sandbox.report.status import LogPrinter  # noqa: PLC0415
-    from metta_sandbox.stack.credentials import find_credentials  # noqa: PLC0415
     from metta_sandbox.stack.look import all_hosts, host_named, read_logs  # noqa: PLC0415
-    from metta_sandbox.stack.tokens import tokens_in  # noqa: PLC0415
 
     there = _standing()
-    if there.credentials:
-        hide(tokens_in(find_credentials()))
+    _hide_tokens(there)
     hosts = (host_named(there, service),) if service else all_hosts(there)
     printer = LogPrinter(all_hosts(there), plain_console())
     for line in read_logs(there, hosts, follow=follow):
@@ -455,6 +455,15 @@ def _standing() -> Record:
     return there
 
 
+def _hide_tokens(there: Record) -> None:
+    """Hide what the credentials that a standing stack was given hold."""
+    from metta_sandbox.stack.credentials import find_credentials  # noqa: PLC0415
+    from metta_sandbox.stack.tokens import tokens_in  # noqa: PLC0415
+
+    if there.credentials:
+        hide(tokens_in(find_credentials()))
+
+
 def _bounds(*, untrusted: bool, allow_env: list[str] | None) -> Bounds | None:
     """Say what files may ask for, if they are a stranger's."""
     from metta_sandbox.scenario.untrusted import Untrusted as Bounds  # noqa: PLC0415
@@ -492,8 +501,16 @@ def _one_of(value: str, known: tuple[str, ...], option: str) -> str:
     return value
 
 
+def _tell_fault(*raised: Any) -> None:
+    """Print the traceback of a fault of ours, which tells text of others."""
+    sys.stderr.write(for_console("".join(traceback.format_exception(*raised))))
+
+
 def main() -> None:
     """Run the command line; errors of ours are said without a traceback."""
+    threading.excepthook = lambda args: _tell_fault(
+        args.exc_type, args.exc_value, args.exc_traceback
+    )
     for number in HEARD:
         # Until something runs that has to be ended in order.
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -506,8 +523,8 @@ def main() -> None:
     except SandboxError as error:
         sys.stderr.write(f"{for_console(str(error))}\n")
         sys.exit(error.exit_status)
-    except Exception:  # noqa: BLE001 - a fault of ours, whose traceback tells text of others
-        sys.stderr.write(for_console(traceback.format_exc()))
+    except Exception:  # noqa: BLE001 - whatever it is
+        _tell_fault(*sys.exc_info())
         sys.exit(1)
     finally:
         # All is done and said: what comes while the interpreter ends must not change the status.

@@ -8,7 +8,7 @@ named after where it goes:
 - ``for_terminal``: text that is shown as it is, and nothing else is done about it;
 - ``for_console``: all that this program prints, for a CI runner may read it; without secrets;
 - ``for_runner``: what people print in a job (``timeline.log``);
-- ``for_json``: JSON that this program prints;
+- ``for_json``: JSON that this program prints; without secrets;
 - ``for_markdown``, ``for_markdown_code``, ``for_markdown_block``: ``summary.md``;
 - ``for_xml``: ``junit.xml``; ``for_html``: ``report.html``.
 
@@ -23,7 +23,7 @@ import json
 import re
 from typing import Any
 
-from metta_sandbox.masking import masked
+from metta_sandbox.masking import masked, masked_data
 
 #: Controls but for tab and newline, marks that turn the direction of text round, what can't be
 #: seen, and what is no character. Joiners stay: Persian, and many emoji, are written with them.
@@ -64,8 +64,11 @@ def for_console(text: str) -> str:
 
 
 def for_json(value: Any) -> str:
-    """Write JSON of which no runner takes a line for a command; programs read the text itself."""
-    return _OLD_COMMAND.sub(r"\\u0023", json.dumps(value, indent=2))
+    """Write JSON without secrets, of which no runner takes a line for a command.
+
+    Programs read the text itself.
+    """
+    return _OLD_COMMAND.sub(r"\\u0023", json.dumps(masked_data(value), indent=2))
 
 
 def for_xml(text: str) -> str:

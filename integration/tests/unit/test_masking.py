@@ -6,6 +6,8 @@ import json
 import os
 import random
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -14,6 +16,7 @@ import pytest
 from metta_sandbox import masking
 from metta_sandbox.masking import Masker, Stream
 from metta_sandbox.report.hiding import hide_in
+from metta_sandbox.safe_text import for_json
 
 TOKEN = "gh/p+\"s'ecrét & <0123>\\x"
 PLAIN = "hunter2-hunter2"
@@ -131,6 +134,7 @@ def test_plain_data_is_hidden_text_by_text(monkeypatch: pytest.MonkeyPatch) -> N
     assert masking.masked_data(data) is data
     masking.hide([PLAIN, "few"])
     assert masking.masked_data(data) == {"a": ["***", 1.5, None], "***": ("x***",)}
+    assert PLAIN not in for_json(data)
 
 
 def test_text_is_masked_and_what_is_no_text_is_left_out(tmp_path: Path) -> None:
@@ -181,3 +185,25 @@ def test_what_cannot_be_changed_keeps_nothing_else_from_it(
         hide_in(tmp_path, BOTH)
     assert [(tmp_path / f"{name}.log").read_text() for name in "abc"] == [PLAIN, "***", "***"]
     assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("where", ["main", "thread"])
+def test_a_fault_of_ours_tells_no_secret_on_whatever_thread_it_is(where: str) -> None:
+    program = """
+import sys, threading
+from metta_sandbox import cli, masking
+masking.hide(["hunter2-hunter2"])
+def fault():
+    raise LookupError("no hunter2-hunter2 \\x1b[2J here")
+def app():
+    thread = threading.Thread(target=fault)
+    fault() if sys.argv[1] == "main" else (thread.start(), thread.join())
+cli.app = app
+cli.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, where], capture_output=True, text=True, check=False
+    )
+    assert "LookupError: no " in done.stderr
+    assert "hunter2" not in done.stderr.partition("LookupError")[2]
+    assert "\x1b" not in done.stderr
