@@ -160,7 +160,6 @@ def _left_all(case: Case, still: Sequence[Member]) -> Cause | None:
 
 def _went_on(case: Case, member: Member, ended: int) -> Cause:
     """Say of a rank that it needed others once more, of which most had come to their end."""
-    error = member.error
-    call = str(member.call) if member.call else f"`{error.call}`, {error.place}" if error else ""
+    call = member.place
     what = f"went on to {call} when {ended} other ranks had ended with status 0"
     return of_rank(case, member, "collective mismatch", what, call, certainty="likely")

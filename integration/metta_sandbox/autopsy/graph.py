@@ -84,7 +84,7 @@ def waits(case: Case, member: Member) -> bool:
 
 
 def _edges(case: Case, member: Member) -> list[WaitFor]:
-    call = _call(member)
+    call = member.place
     others = [one for one in case.members if one is not member]
     if named := _named(member):
         return [_edge(member, one, call, SAID) for one in others if one.rank in named]
@@ -118,17 +118,6 @@ def _peers(member: Member) -> set[int]:
 
 def _edge(member: Member, other: Member, call: str, evidence: str) -> WaitFor:
     return WaitFor(rank=member.rank, awaited=other.rank, call=call, evidence=evidence)
-
-
-def _call(member: Member) -> str:
-    if member.call is not None:
-        return str(member.call)
-    error = member.error
-    if error is None:
-        return ""
-    return ", ".join(
-        part for part in (f"`{error.call}`" if error.call else "", error.place) if part
-    )
 
 
 def place_of(member: Member) -> tuple[str, str]:

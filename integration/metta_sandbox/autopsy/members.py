@@ -76,6 +76,15 @@ class Member:
         return self.status is None and not self.gone
 
     @property
+    def place(self) -> str:
+        """The call that it is at, or that its error came out of, and where; empty if not known."""
+        if self.call is not None:
+            return str(self.call)
+        error = self.error
+        told = (f"`{error.call}`" if error.call else "", error.place) if error else ()
+        return ", ".join(part for part in told if part)
+
+    @property
     def variables(self) -> Mapping[str, str]:
         """What it goes by when it meets the others: its number, how many there are, and where."""
         seen = self.process.environ if self.process else {}

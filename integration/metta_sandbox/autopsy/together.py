@@ -45,22 +45,15 @@ def named_by_others(case: Case) -> Cause | None:
     named = graph.named() or (behind if len(behind) == 1 else [])
     if not named and len(ahead) == 1 and behind:
         member = case.member(ahead[0])
-        call = _was_at(member)
+        call = member.place
         what = f"went on to {call} when the others had not come there"
         return of_rank(case, member, "collective mismatch", what, call, certainty="likely")
     if not named:
         return None
     member = case.member(named[0])
-    call = _was_at(member)
+    call = member.place
     what = f"did not come to where the others waited for it; it was at {call or 'nothing known'}"
     return of_rank(case, member, "collective mismatch", what, call, certainty="likely")
-
-
-def _was_at(member: Member) -> str:
-    error, call = member.error, str(member.call) if member.call else ""
-    if not call and error and error.place:
-        call = f"`{error.call}`, {error.place}" if error.call else error.place
-    return call
 
 
 def all_wait(case: Case) -> Cause | None:
