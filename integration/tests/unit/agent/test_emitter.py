@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
@@ -266,27 +267,33 @@ def test_nothing_is_lost_wherever_an_event_is_interrupted(
         if raises:
             raise Gone
 
-    places, said = 0, []
-    with channel, channel.makefile("rb") as lines:
-        assert decode(lines.readline())["type"] == "hello"
-        while True:
-            tracer = _StrikesAt(places, strike)
-            with suppress(Gone):
-                sys.settrace(tracer)
-                try:
-                    emitter.emit("outer")
-                finally:
-                    sys.settrace(None)
-            if not tracer.struck:
-                break
-            emitter.emit("after")
-            said.append([])
-            while not said[-1] or said[-1][-1] != "after":
-                said[-1].append(decode(lines.readline())["record"]["event"])
-            places += 1
-        emitter.close()
-    assert places > 100
-    whole = {("inner", "outer", "after"), ("outer", "inner", "after")}
+    said: list[tuple[str, ...]] = []
+
+    def struck_at(place: int) -> bool:
+        tracer = _StrikesAt(place, strike)
+        with suppress(Gone):
+            sys.settrace(tracer)
+            try:
+                emitter.emit("outer")
+            finally:
+                sys.settrace(None)
+        return tracer.struck
+
+    def play() -> None:
+        with channel, channel.makefile("rb") as lines:
+            assert decode(lines.readline())["type"] == "hello"
+            while struck_at(len(said)):
+                emitter.emit("after")
+                events = (decode(line)["record"]["event"] for line in lines)
+                said.append(tuple(takewhile(lambda event: event != "after", events)))
+
+    # CPython 3.11 goes on to handle an exception in whose handler a tracer raised another one: on a
+    # thread of its own that does not go into the next test.
+    plays = threading.Thread(target=play)
+    plays.start()
+    plays.join()
+    emitter.close()
+    assert len(said) > 100
+    whole = {("inner", "outer"), ("outer", "inner")}
     # What is never returned to may not have come to send its own.
-    allowed = {*whole, ("inner", "after")} if raises else whole
-    assert {tuple(each) for each in said} <= allowed
+    assert set(said) <= ({*whole, ("inner",)} if raises else whole)
