@@ -197,6 +197,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
+    session.run("lint-imports", "--no-logo")
     session.run("metta-sandbox", "validate", "scenarios")
     _lint_workflows(session)
 

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from metta_sandbox.api.server import run
-from metta_sandbox.api.tokens import Tokens, read_tokens
 from metta_sandbox.errors import SandboxError
+from metta_sandbox.observatory_tokens import Tokens, read_tokens
 
 
 def main() -> int:

@@ -19,10 +19,10 @@ from metta_sandbox.api.middleware import Guard, Recorder
 from metta_sandbox.api.routes import add_routes
 from metta_sandbox.api.script import Script
 from metta_sandbox.api.store import Store
-from metta_sandbox.api.tokens import Tokens
 from metta_sandbox.api.transcript import Transcript
 from metta_sandbox.errors import MachineError
 from metta_sandbox.node.agent.emitter import Emitter
+from metta_sandbox.observatory_tokens import Tokens
 
 
 @dataclass(frozen=True)

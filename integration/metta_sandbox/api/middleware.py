@@ -16,8 +16,8 @@ from metta_sandbox.api.exchange import Answer, Call, answer_of, read_body, route
 from metta_sandbox.api.fault_rules import ApiFaultRule
 from metta_sandbox.api.faults import FaultRules, answer_in_place, halve
 from metta_sandbox.api.script import Cue, Script, hang_up
-from metta_sandbox.api.tokens import Tokens
 from metta_sandbox.api.transcript import Transcript, record_of
+from metta_sandbox.observatory_tokens import Tokens
 
 TOKEN_HEADER = "X-Auth-Token"  # noqa: S105 - the header's name
 #: Liveness asks for no token, and announces nothing: a held event must not look like a dead server.

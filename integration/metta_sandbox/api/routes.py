@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from metta_sandbox.api.exchange import strict_json
 from metta_sandbox.api.middleware import HEALTH, TOKEN_HEADER
 from metta_sandbox.api.store import Store
-from metta_sandbox.api.tokens import Tokens
+from metta_sandbox.observatory_tokens import Tokens
 
 IdempotencyKey = Annotated[str | None, Header()]
 Named = Annotated[str, Field(min_length=1)]

@@ -17,9 +17,9 @@ from fastapi import FastAPI
 from metta_sandbox.api.announcer import Announcer
 from metta_sandbox.api.app import Settings, create_app
 from metta_sandbox.api.script import HangUps
-from metta_sandbox.api.tokens import Tokens
 from metta_sandbox.errors import MachineError
 from metta_sandbox.node.agent.emitter import Emitter
+from metta_sandbox.observatory_tokens import Tokens
 
 #: Seconds that calls in flight get to end once the process is told to stop.
 GRACE = 0.25

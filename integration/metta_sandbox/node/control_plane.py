@@ -17,8 +17,8 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
-from metta_sandbox.api.tokens import read_tokens
 from metta_sandbox.errors import InputError, SandboxError
+from metta_sandbox.observatory_tokens import read_tokens
 
 #: Statuses that say "not now": the request is sent again.
 RETRIED = frozenset({429, 502, 503, 504})

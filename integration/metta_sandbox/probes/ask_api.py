@@ -14,7 +14,7 @@ def token(url: str) -> str:
     """Read the caller's token for a control plane, if there is one."""
     path = Path.home() / ".metta" / "observatory_tokens.yaml"
     try:
-        from metta_sandbox.api.tokens import read_tokens  # noqa: PLC0415 - may not be there
+        from metta_sandbox.observatory_tokens import read_tokens  # noqa: PLC0415 - may not be there
 
         return read_tokens(path).for_url(url) or "" if path.is_file() else ""
     except ImportError:

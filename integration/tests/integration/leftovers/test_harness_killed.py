@@ -84,7 +84,7 @@ class Figures:
 
 @pytest.mark.parametrize(
     "count",
-    [4, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(5400)])],
+    [4, pytest.param(40, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])],
 )
 def test_on_local_processes(ground: Ground, count: int) -> None:
     ground.say("up", "--engine", "process")
@@ -97,7 +97,7 @@ def test_on_local_processes(ground: Ground, count: int) -> None:
 
 @pytest.mark.parametrize(
     "count",
-    [2, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])],
+    [2, pytest.param(40, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])],
 )
 def test_on_containers(docker_ground: Ground, count: int) -> None:
     _kill_at(docker_ground, count)

@@ -18,9 +18,9 @@ from fastapi.routing import APIRoute
 
 from metta_sandbox.api.announcer import Announcer
 from metta_sandbox.api.app import Settings, create_app
-from metta_sandbox.api.tokens import Tokens
 from metta_sandbox.errors import MachineError
 from metta_sandbox.node.agent.emitter import Emitter
+from metta_sandbox.observatory_tokens import Tokens
 
 SWEEP = {"project": "p", "entity": "e", "wandb_sweep_id": "w"}
 TOKEN = "tok-of-mine"

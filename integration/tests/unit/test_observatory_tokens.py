@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from metta_sandbox.api.tokens import Tokens, read_tokens
 from metta_sandbox.errors import InputError
+from metta_sandbox.observatory_tokens import Tokens, read_tokens
 
 SECRET = "sEcReT-0123"
 
