@@ -133,13 +133,14 @@ def tests(session: nox.Session) -> None:
     parts = [f"{tests}/integration/{part}" for part in ("agent", "api", "arena", "fuzz")]
     session.run("pytest", "-n", "auto", "-m", "not slow", f"{tests}/unit", *parts, env=env)
     # Real runs mostly wait, so two share two cores; more would miss their own deadlines.
-    leftovers = f"{tests}/integration/leftovers"
-    rest = [f"--ignore={part}" for part in (*parts, leftovers)]
+    alone = [f"{tests}/integration/{part}" for part in ("autopsies", "leftovers")]
+    rest = [f"--ignore={part}" for part in (*parts, *alone)]
     words = ("-m", "not slow", "--durations=25")
     beside = ("-n", "2", "--dist", "loadfile")
     session.run("pytest", *beside, *words, *rest, f"{tests}/integration", env=env)
-    # Whatever starts next removes what a dead run left, so nothing starts beside these.
-    session.run("pytest", *words, leftovers, env=env)
+    # Autopsies play many sweeps at once already; and whatever starts next removes what a dead run
+    # left, so nothing starts beside either.
+    session.run("pytest", *words, *alone, env=env)
 
 
 @nox.session

@@ -511,10 +511,17 @@ def main() -> None:
     threading.excepthook = lambda args: _tell_fault(
         args.exc_type, args.exc_value, args.exc_traceback
     )
+    ended = False
+
+    def end(*_: object) -> None:
+        nonlocal ended
+        ended = True
+        sys.exit(INTERRUPTED)
+
     for number in HEARD:
         # Until something runs that has to be ended in order.
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda *_: sys.exit(INTERRUPTED))
+            signal.signal(number, end)
     try:
         app()
     except KeyboardInterrupt:
@@ -524,6 +531,9 @@ def main() -> None:
         sys.stderr.write(f"{for_console(str(error))}\n")
         sys.exit(error.exit_status)
     except Exception:  # noqa: BLE001 - whatever it is
+        if ended:
+            # Whatever was interrupted made an exception of its own out of that, as pydantic does.
+            sys.exit(INTERRUPTED)
         _tell_fault(*sys.exc_info())
         sys.exit(1)
     finally:

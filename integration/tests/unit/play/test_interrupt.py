@@ -114,3 +114,22 @@ def test_what_comes_when_all_is_said_does_not_change_the_status() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_one_that_a_library_made_an_exception_of_its_own_ends_without_a_traceback() -> None:
+    """As pydantic does where a signal comes while it builds a class."""
+    program = """
+import os, signal
+from metta_sandbox import cli
+def app():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except SystemExit as error:
+        raise ValueError("SchemaError: SystemExit: 130") from error
+cli.app = app
+cli.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "")
