@@ -82,10 +82,7 @@ _STORE_GONE = re.compile(
 def _lost_the_store(member: Member) -> bool:
     error = member.error
     if member.alive:
-        port = _value(member, "MASTER_PORT")
-        sockets = member.process.sockets if member.process and port else ()
-        gone = any(s.state == "closed by peer" and s.remote.endswith(f":{port}") for s in sockets)
-        return gone and _at_the_door(member)
+        return "closed by peer" in _states(member) and _at_the_door(member)
     if error is None or error.kind.rpartition(".")[2] not in {"DistNetworkError", "DistStoreError"}:
         return False
     return bool(_STORE_GONE.search(error.message))
@@ -218,7 +215,9 @@ def _odd(case: Case, known: Sequence[Member], name: str) -> Cause | None:
     changed = [one for one in known if one.life and name in one.life.changed]
     alone = [one for one in known if values[id(one)] and counts[values[id(one)]] < common]
     expected = [one for one in known if name == "WORLD_SIZE" and values[id(one)] != str(case.size)]
-    odd = next(iter(alone or changed or expected), None)
+    outside = [one for one in known if name == "MASTER_ADDR" and _tries(one)]
+    outside = outside if any(map(_has_met, known)) else []
+    odd = next(iter(alone or changed or outside or expected), None)
     if odd is None:
         told = ", ".join(f"rank {one.rank} ({one.node}) {values[id(one)]}" for one in known)
         what = f"ranks don't meet, as {name} differs: {told}"
@@ -244,9 +243,26 @@ def _odd(case: Case, known: Sequence[Member], name: str) -> Cause | None:
         what,
         node=odd.node,
         rank=odd.rank,
-        certainty="certain" if alone or changed else "likely",
+        certainty="certain" if alone or changed or outside else "likely",
         evidence=("each rank's variables",),
     )
+
+
+def _tries(member: Member) -> bool:
+    """Tell whether a rank still tries to connect to where it wants to meet the others."""
+    return _states(member) == {"connecting"}
+
+
+def _has_met(member: Member) -> bool:
+    """Tell whether a rank has a connection to where it wants to meet the others."""
+    return "established" in _states(member)
+
+
+def _states(member: Member) -> set[str]:
+    """Give the states of a rank's connections to where it wants to meet the others."""
+    port = _value(member, "MASTER_PORT")
+    sockets = member.process.sockets if member.process and port else ()
+    return {one.state for one in sockets if one.remote.endswith(f":{port}")}
 
 
 def _value(member: Member, name: str) -> str:

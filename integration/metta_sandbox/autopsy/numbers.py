@@ -54,8 +54,10 @@ def gave_up(case: Case, member: Member, what: str, call: str) -> Cause | None:
         other = case.member(first[0])
         said = f"{_at(losses[other.rank])}; rank {member.rank} ({member.node}) {what}"
         return of_rank(case, other, "NaN", said, certainty="likely", evidence=("log",))
-    lost = losses[member.rank]
-    return of_rank(case, member, "NaN", f"{what}, after it {_at(lost)}", call)
+    lost, error = losses[member.rank], member.error
+    if error is None or not error.message or error.message not in lost.line:
+        what = f"{what}, after it {_at(lost)}"
+    return of_rank(case, member, "NaN", what, call)
 
 
 def _told(case: Case) -> dict[int, Lost]:

@@ -202,12 +202,13 @@ def parting_of(known: Mapping[int, Sequence[Entered]]) -> Parting | None:
     by_number = {rank: {each.number: each for each in entered} for rank, entered in known.items()}
     if not by_number:
         return None
-    first = max(min(entered) for entered in by_number.values())
     last = min(max(entered) for entered in by_number.values())
-    for number in range(first, last + 1):
+    for number in sorted({number for entered in by_number.values() for number in entered}):
         now = {rank: each[number] for rank, each in by_number.items() if number in each}
-        if len({one.site for one in now.values()}) <= 1:
+        if number > last or len({one.site for one in now.values()}) <= 1:
             continue
+        # No more of one's history counts than of another's: a dead rank may have kept little.
+        first = max(min(by_number[rank]) for rank in now)
         one = next(iter(now.values()))
         before = {
             rank: tuple(each for each in known[rank] if first <= each.number < number)

@@ -131,10 +131,18 @@ def of_raised(raised: Raised) -> Exc | None:
     """Turn a program's own record of what it raised into words; None if that holds nothing."""
     if not raised.chain:
         return None
-    root, last = raised.chain[0], raised.chain[-1]
-    found = _unwrapped(_of_one(root))
-    ended = "" if last is root else str(_of_one(last))
-    return replace(found, ended=ended, exact=True)
+    return replace(_of_chain([_unwrapped(_of_one(one)) for one in raised.chain]), exact=True)
+
+
+#: What PyTorch raises out of a signal's handler, in the middle of what suffers of it already.
+_WORKER_GONE = re.compile(r"DataLoader worker \(pid\(?s?\)? [\d, ]+\) (is killed|exited)")
+
+
+def _of_chain(chain: Sequence[Exc]) -> Exc:
+    """Take what a chain came from; and what it ended as, if that is another one."""
+    gone = next((one for one in chain if _WORKER_GONE.search(one.message)), None)
+    root, last = gone or chain[0], chain[-1]
+    return replace(root, ended="" if last is root else str(last))
 
 
 def _of_one(one: RaisedOne) -> Exc:
@@ -220,11 +228,9 @@ def _last_chain(lines: Sequence[str]) -> tuple[Exc | None, Sequence[str]]:
         chains[-1].append(read)
         end = read[1]
     for chain in reversed(chains):
-        root, last = chain[0][0], chain[-1][0]
-        if ABOUT_OTHERS.search(last.kind):
+        if ABOUT_OTHERS.search(chain[-1][0].kind):
             continue
-        ended = "" if last is root else str(last)
-        return replace(root, ended=ended), lines[chain[-1][1] :]
+        return _of_chain([one for one, _ in chain]), lines[chain[-1][1] :]
     return None, ()
 
 

@@ -313,6 +313,14 @@ def test_whose_loss_was_lost_first_is_named_though_another_gives_up_first(first:
     assert (cause.kind, cause.rank) == ("NaN", first)
 
 
+def test_what_a_rank_raised_over_its_loss_is_told_once() -> None:
+    said = Exc("AssertionError", "loss is nan at step 9", exact=True)
+    lost = {1: Lost(9, "[rank1]: AssertionError: loss is nan at step 9", named=True)}
+    cause = named(case([*started(), exited(1, 1, 8.0)], errors={1: said}, lost=lost))
+    assert cause.rank == 1
+    assert cause.sentence.count("loss is nan at step 9") == 1
+
+
 def test_a_command_s_log_tells_of_the_loss_of_the_one_rank_on_its_node() -> None:
     ends = [exited(0, 1, 8.0), exited(1, 1, 9.0)]
     lost = Lost(4, "step 4 loss=nan", named=True)

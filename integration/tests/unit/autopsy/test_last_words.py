@@ -111,6 +111,16 @@ def test_a_workers_own_error_is_told_in_place_of_what_tells_of_it() -> None:
     assert (found.place, found.where) == ("data.py:7", "in DataLoader worker process 0")
 
 
+def test_a_worker_that_died_is_the_root_of_what_its_rank_met_meanwhile() -> None:
+    """PyTorch raises it in the handler of a signal, while the rank reads from the dead worker."""
+    gone = "DataLoader worker (pid 16600) is killed by signal: Segmentation fault. "
+    met = RaisedOne(kind="ConnectionResetError", message="[Errno 104] Connection reset by peer")
+    found = of_raised(Raised(chain=(met, RaisedOne(kind="RuntimeError", message=gone))))
+    assert found is not None
+    assert str(found) == f"RuntimeError: {gone.strip()}"
+    assert found.ended == ""
+
+
 def test_one_without_a_message_and_one_that_is_cut_off() -> None:
     head = 'Traceback (most recent call last):\n  File "/work/b.py", line 2, in save\n    save()\n'
     found = parse(head + "KeyboardInterrupt\n")

@@ -9,7 +9,18 @@ import pytest
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause
 from metta_sandbox.autopsy.diagnose import diagnose
-from metta_sandbox.autopsy.seen import Collective, Frame, NodeLook, Process, Recorded, Thread
+from metta_sandbox.autopsy.seen import (
+    Collective,
+    Frame,
+    Life,
+    NodeLook,
+    Process,
+    Raised,
+    RaisedOne,
+    Recorded,
+    Thread,
+    ThreadEnd,
+)
 from metta_sandbox.autopsy.sequences import entered_in, parting_of
 from metta_sandbox.autopsy.words import Exc
 from metta_sandbox.timeline.recording import Event
@@ -114,6 +125,16 @@ def test_without_a_turn_the_one_that_is_further_down_has_left_it_out(odd: int) -
     assert named(seen(ways)).rank == odd
 
 
+def test_a_thread_that_ended_of_an_exception_is_told_of_who_went_on_without_it() -> None:
+    frame = Frame(function="augment", file="/work/train.py", line=17)
+    raised = Raised(chain=(RaisedOne(kind="ValueError", message="3 rows", frames=(frame,)),))
+    life = Life(pid=2, threads=(ThreadEnd(name="training", exception=raised),))
+    ways = [recorded(*TURN, *TURN, "backward"), recorded(*TURN, *TURN, "mean")]
+    cause = named(seen(ways, lives={"node-1": (life,)}))
+    assert (cause.kind, cause.rank) == ("collective mismatch", 1)
+    assert "its thread `training` has ended with ValueError: 3 rows, train.py:17" in cause.sentence
+
+
 def test_who_is_ahead_in_its_steps_has_left_it_out() -> None:
     steps = [
         Event(2.0, {"event": "train.step", "trial": 1, "rank": rank, "step": step})
@@ -191,6 +212,16 @@ def test_where_the_other_side_died_of_it_the_one_that_is_left_tells() -> None:
     first = recorded("mean")
     cause = named(seen([None, first], more=[Event(3.0, end)], errors={0: said}))
     assert (cause.kind, cause.rank, cause.certainty) == ("collective mismatch", None, "unknown")
+
+
+def test_what_two_ranks_kept_of_a_number_counts_where_others_kept_less() -> None:
+    """Ranks that survive what a lost peer does to them have gone on to another collective."""
+    whole = recorded("backward", "backward", "backward", "backward", "mean")
+    some = recorded("mean", first=5)
+    odd = recorded("mean", first=4)
+    cause = named(seen([some, whole, some, odd]))
+    assert (cause.kind, cause.rank) == ("collective mismatch", 3)
+    assert "has left out `backward`, train.py:28: its collective number 4" in cause.sentence
 
 
 def test_where_one_died_of_it_the_one_at_another_line_than_all_others_is_odd() -> None:
