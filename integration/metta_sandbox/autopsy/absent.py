@@ -8,7 +8,7 @@ from metta_sandbox.autopsy.calls import AT_WORK, Doing
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause, Certainty
 from metta_sandbox.autopsy.deaths import clashed, left_alone
-from metta_sandbox.autopsy.graph import graph_of, order, waits
+from metta_sandbox.autopsy.graph import Graph, graph_of, order, waits
 from metta_sandbox.autopsy.kinds import what_holds
 from metta_sandbox.autopsy.members import Member
 from metta_sandbox.autopsy.sentences import cause_of, of_rank
@@ -38,13 +38,7 @@ def rank_absent(case: Case) -> Cause | None:
     # One whose stack can't be read may wait like the others, unless it is seen to be behind them.
     absent = [one for one in absent if _is_read(one) or graph.shown(one.rank)]
     if absent:
-        first = order(graph, absent)[0]
-        assert first.call is not None
-        kind, what = what_holds(first.call)
-        what += "" if first.alive else " until it was told to end"
-        shown = graph.shown(first.rank) or len(absent) == 1
-        sure: Certainty = "certain" if shown and first.alive else "likely"
-        return of_rank(case, first, kind, what, str(first.call), certainty=sure)
+        return _kept_waiting(case, graph, absent)
     if (early := ended_early(case)) is not None:
         return early
     missing = [
@@ -58,6 +52,59 @@ def rank_absent(case: Case) -> Cause | None:
     if missing and waiting:
         return missing_rank(case, missing[0])
     return _at_the_store(case, alive) or _unread(case, alive)
+
+
+def _kept_waiting(case: Case, graph: Graph, absent: Sequence[Member]) -> Cause:
+    """Say what keeps the first of those from coming for which the others wait."""
+    first = order(graph, absent)[0]
+    if (file := _lock_of(first)) and (holder := _holder(case, first, file)) is not None:
+        if waits(case, holder):
+            return _held_in_a_circle(case, first, holder, file)
+        first = holder if holder in absent else first
+    assert first.call is not None
+    kind, what = what_holds(first.call)
+    what += "" if first.alive else " until it was told to end"
+    shown = graph.shown(first.rank) or len(absent) == 1
+    sure: Certainty = "certain" if shown and first.alive else "likely"
+    return of_rank(case, first, kind, what, str(first.call), certainty=sure)
+
+
+def _lock_of(member: Member) -> str:
+    """Name the file whose lock a rank waits for; empty if there is none."""
+    return next(iter(member.process.locks), "") if member.process else ""
+
+
+def _holder(case: Case, member: Member, file: str) -> Member | None:
+    """Find the one other rank that has a file open, and does not wait for its lock."""
+    found = [
+        one
+        for one in case.members
+        if one is not member
+        and one.process is not None
+        and file not in one.process.locks
+        and any(each.target == file and each.writes for each in one.process.fds)
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _held_in_a_circle(case: Case, member: Member, holder: Member, file: str) -> Cause:
+    """Say of two ranks that one waits for a file's lock, and the other, which has it, for it."""
+    name = file.rpartition("/")[2]
+    what = (
+        f"rank {member.rank} ({member.node}) waits at {member.place} for the lock of `{name}`, "
+        f"which rank {holder.rank} ({holder.node}) has open while it waits for others in "
+        f"{holder.place}"
+    )
+    return cause_of(
+        case,
+        "deadlock",
+        what,
+        node=member.node,
+        call=member.place,
+        waiting=(),
+        certainty="likely",
+        evidence=("stack", "open files"),
+    )
 
 
 def _unread(case: Case, alive: Sequence[Member]) -> Cause | None:

@@ -215,7 +215,7 @@ def _odd(case: Case, known: Sequence[Member], name: str) -> Cause | None:
     changed = [one for one in known if one.life and name in one.life.changed]
     alone = [one for one in known if values[id(one)] and counts[values[id(one)]] < common]
     expected = [one for one in known if name == "WORLD_SIZE" and values[id(one)] != str(case.size)]
-    outside = [one for one in known if name == "MASTER_ADDR" and _tries(one)]
+    outside = [one for one in known if name == "MASTER_ADDR" and _is_outside(one)]
     outside = outside if any(map(_has_met, known)) else []
     odd = next(iter(alone or changed or outside or expected), None)
     if odd is None:
@@ -248,9 +248,9 @@ def _odd(case: Case, known: Sequence[Member], name: str) -> Cause | None:
     )
 
 
-def _tries(member: Member) -> bool:
-    """Tell whether a rank still tries to connect to where it wants to meet the others."""
-    return _states(member) == {"connecting"}
+def _is_outside(member: Member) -> bool:
+    """Tell whether a rank wants to meet the others, and has no connection to where."""
+    return member.process is not None and _at_the_door(member) and not _has_met(member)
 
 
 def _has_met(member: Member) -> bool:

@@ -416,10 +416,7 @@ class Nodes:
         if kind == "event":
             self._note(self._timeline.event({"node": node, **message["record"]}))
         elif kind == "lines":
-            for text in message["lines"]:
-                self._heard.note_line(self._timeline.line(node, message["source"], text))
-                if message["source"] in {SWEEP, SETUP} and is_worth_telling(text):
-                    self._last_words[node] = text.strip()
+            self._take_lines(message, own=own)
         elif kind in {"rank-started", "rank-exited"}:
             self._note(self._timeline.event(_rank_event(message)))
         elif kind == "exit":
@@ -428,6 +425,16 @@ class Nodes:
             self._note_change(kind, node, message)
         if self.listener:
             self.listener.take(message)
+
+    def _take_lines(self, message: Message, *, own: bool) -> None:
+        """Take in what something printed; what we run beside the sweep ourselves is no news."""
+        node = message["node"]
+        for text in message["lines"]:
+            line = self._timeline.line(node, message["source"], text)
+            if not own:
+                self._heard.note_line(line)
+            if message["source"] in {SWEEP, SETUP} and is_worth_telling(text):
+                self._last_words[node] = text.strip()
 
     def _note_change(self, kind: str, node: str, message: Message) -> None:
         """Take in that somebody came or went."""

@@ -39,6 +39,6 @@ def last_words(lines: Iterable[str]) -> str:
 
 
 def is_worth_telling(line: str) -> bool:
-    """Tell whether a line may be somebody's last words: no event, and no hint of ours."""
+    """Tell whether a line may be somebody's last words: no ruler, no event, and no hint of ours."""
     text = line.strip()
-    return bool(text) and not text.startswith(('{"event":', "->"))
+    return any(map(str.isalnum, text)) and not text.startswith(('{"event":', "->"))

@@ -17,6 +17,7 @@ from metta_sandbox.autopsy.diagnose import diagnose
 from metta_sandbox.autopsy.losses import Lost
 from metta_sandbox.autopsy.seen import (
     Collective,
+    Fd,
     Frame,
     Life,
     NodeLook,
@@ -101,6 +102,21 @@ def named(one: Case) -> Cause:
     found = diagnose(one)
     assert found is not None
     return found
+
+
+@pytest.mark.parametrize("holder_waits", [True, False])
+def test_who_has_the_file_open_whose_lock_a_rank_waits_for_is_named(holder_waits: bool) -> None:
+    file = "/run/shared/workspace/cache/.lock"
+    fd = Fd(number=11, target=file, writes=True)
+    wants = process(100, at(12, "fcntl.flock(f, fcntl.LOCK_EX)"), locks=(file,), fds=(fd,))
+    stack = waits() if holder_waits else at(9, "time.sleep(9)")
+    cause = named(case(started(), looks(wants, process(101, stack, fds=(fd,)))))
+    if holder_waits:
+        assert (cause.kind, cause.rank, cause.certainty) == ("deadlock", None, "likely")
+        assert "for the lock of `.lock`, which rank 1 (sweep-worker) has open" in cause.sentence
+        assert "waits for others in `all_reduce`, train.py:23" in cause.sentence
+    else:
+        assert (cause.kind, cause.rank) == ("straggler", 1)
 
 
 def test_a_rank_that_stands_still_is_named_and_who_waits_for_it() -> None:

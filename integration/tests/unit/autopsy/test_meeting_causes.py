@@ -184,17 +184,18 @@ def test_who_still_waits_at_a_store_that_was_closed_is_named() -> None:
     assert "came to a store that was being closed" in found.sentence
 
 
-def test_of_two_addresses_the_one_that_nobody_answers_at_is_wrong() -> None:
+@pytest.mark.parametrize("pauses", [True, False])
+def test_of_two_addresses_the_one_that_nobody_answers_at_is_wrong(pauses: bool) -> None:
     joins = ("init_process_group", C10D, 1899, "store = _create_c10d_store(")
     own = ("main", "/src/main.py", 13, "dist.init_process_group()")
     reached, other = "127.185.30.2:56403", "192.0.2.15:56403"
-    sockets = [
+    sockets = (
         Socket(local="127.0.0.1:35824", remote=reached, state="established"),
         Socket(local="192.0.2.2:35590", remote=other, state="connecting", unsent=1),
-    ]
+    )
     looks = [
-        NodeLook(processes=(process(100 + rank, joins, own, sockets=(one,)),))
-        for rank, one in enumerate(sockets)
+        NodeLook(processes=(process(100 + rank, joins, own, sockets=those),))
+        for rank, those in enumerate([sockets[:1], () if pauses else sockets[1:]])
     ]
     lives = {
         host: (Life(pid=100 + rank, environ={"MASTER_ADDR": at[:-6], "MASTER_PORT": "56403"}),)

@@ -31,3 +31,9 @@ def test_the_status_of_a_container_tells_its_signal(status: int, same: int) -> N
 def test_last_words_are_neither_events_nor_hints_nor_nothing() -> None:
     assert last_words(["one", " two ", '{"event": "x"}', "  -> mend it", ""]) == "two"
     assert last_words(["", '{"event": "x"}']) == ""
+
+
+def test_a_ruler_is_nobodys_last_word() -> None:
+    assert (
+        last_words(["boom at line 3", "============", '{"event": "x"}', "  "]) == "boom at line 3"
+    )
