@@ -506,11 +506,15 @@ def _tell_fault(*raised: Any) -> None:
     sys.stderr.write(for_console("".join(traceback.format_exception(*raised))))
 
 
+def _tell_fault_of_thread(args: threading.ExceptHookArgs) -> None:
+    """Do so for a thread; as in Python itself, one that ends by SystemExit says nothing."""
+    if args.exc_type is not SystemExit:
+        _tell_fault(args.exc_type, args.exc_value, args.exc_traceback)
+
+
 def main() -> None:
     """Run the command line; errors of ours are said without a traceback."""
-    threading.excepthook = lambda args: _tell_fault(
-        args.exc_type, args.exc_value, args.exc_traceback
-    )
+    threading.excepthook = _tell_fault_of_thread
     ended = False
 
     def end(*_: object) -> None:

@@ -203,7 +203,7 @@ def parting_of(known: Mapping[int, Sequence[Entered]]) -> Parting | None:
     if not by_number:
         return None
     last = min(max(entered) for entered in by_number.values())
-    for number in sorted({number for entered in by_number.values() for number in entered}):
+    for number in sorted({each for entered in by_number.values() for each in entered}):
         now = {rank: each[number] for rank, each in by_number.items() if number in each}
         if number > last or len({one.site for one in now.values()}) <= 1:
             continue

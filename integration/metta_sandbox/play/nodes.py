@@ -416,7 +416,7 @@ class Nodes:
         if kind == "event":
             self._note(self._timeline.event({"node": node, **message["record"]}))
         elif kind == "lines":
-            self._take_lines(message, own=own)
+            self._take_lines(node, message, own=own)
         elif kind in {"rank-started", "rank-exited"}:
             self._note(self._timeline.event(_rank_event(message)))
         elif kind == "exit":
@@ -426,9 +426,8 @@ class Nodes:
         if self.listener:
             self.listener.take(message)
 
-    def _take_lines(self, message: Message, *, own: bool) -> None:
+    def _take_lines(self, node: str, message: Message, *, own: bool) -> None:
         """Take in what something printed; what we run beside the sweep ourselves is no news."""
-        node = message["node"]
         for text in message["lines"]:
             line = self._timeline.line(node, message["source"], text)
             if not own:

@@ -128,7 +128,7 @@ def flatten(nested: Mapping[str, Value] | Sequence[str]) -> dict[str, Value]:
 
 
 def abridged(overrides: Mapping[str, Value]) -> dict[str, Value]:
-    """Stand a digest for each value that is too long to be told on every occasion.
+    """Replace each value that is too long to repeat in every event by its length and digest.
 
     Equal values have equal digests, so what is abridged can still be compared.
     """

@@ -207,3 +207,21 @@ cli.main()
     assert "LookupError: no " in done.stderr
     assert "hunter2" not in done.stderr.partition("LookupError")[2]
     assert "\x1b" not in done.stderr
+
+
+def test_a_thread_that_is_ended_by_systemexit_says_nothing() -> None:
+    """So end threads whose time is over; see ``limits``."""
+    program = """
+import sys, threading
+from metta_sandbox import cli
+def app():
+    thread = threading.Thread(target=sys.exit)
+    thread.start()
+    thread.join()
+cli.app = app
+cli.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
