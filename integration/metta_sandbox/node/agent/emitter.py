@@ -211,15 +211,12 @@ class Emitter:
         # What is added just before nothing takes any more is left: so look once more.
         while self._socket is not None and outgoing.left():
             try:
-                try:
-                    self._outgoing = outgoing
-                    self._flush(outgoing)
-                finally:
-                    self._outgoing = None
+                self._outgoing = outgoing
+                self._flush(outgoing)
+                self._outgoing = None
             except BaseException:
-                # A signal handler's, or a fault's, which may have told something just now, too, and
-                # may have kept the above from its end. Whoever is to end is not kept waiting; half
-                # a line is then this channel's last.
+                # A signal handler's, or a fault's, which may have told something just now, too.
+                # Whoever is to end is not kept waiting; half a line is then this channel's last.
                 self._outgoing = None
                 self._flush(outgoing, socket.MSG_DONTWAIT)
                 raise
