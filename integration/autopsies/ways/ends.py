@@ -8,6 +8,7 @@ _SHELLS = ("shell", "run-shell")
 
 ENDS = (
     Way("raises", ("IndexError", "out of bounds|{at}"), "raise IndexError("),
+    Way("cleans_up", ("KeyError", "label_of|{at}"), "return labels[step]"),
     Way("recursion", ("RecursionError", "depth|{at}"), "return 1 + depth("),
     Way("file_race", ("FileNotFoundError", "index.json|{at}"), 'open("index.json") as'),
     Way("half_json", ("JSONDecodeError",), "return json.loads("),

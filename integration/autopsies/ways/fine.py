@@ -13,6 +13,7 @@ FINE = (
     Way("fine_idle", fine=True),
     Way("fine_uneven_speed", fine=True),
     Way("fine_retries", fine=True),
+    Way("fine_handles", fine=True),
     Way("fine_thread_dies", fine=True),
     Way("fine_join", fine=True),
     Way("fine_workers", fine=True),

@@ -14,6 +14,7 @@ from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause, Certainty
 from metta_sandbox.autopsy.deaths import death_of, failed_by_themselves
 from metta_sandbox.autopsy.graph import graph_of
+from metta_sandbox.autopsy.handled import waits_as_it_handles
 from metta_sandbox.autopsy.kinds import TRACKER, kind_of
 from metta_sandbox.autopsy.meeting import (
     cannot_reach,
@@ -46,6 +47,7 @@ def diagnose(case: Case) -> Cause | None:
         meeting_differs,
         cannot_reach,
         met_a_closing_store,
+        waits_as_it_handles,
         collectives_differ,
         rank_absent,
         ended_early,

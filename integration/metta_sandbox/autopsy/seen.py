@@ -99,6 +99,15 @@ class Socket(_Seen):
     inode: str = ""
 
 
+class RaisedOne(_Seen):
+    """One exception of a chain; ``frames`` begin with the innermost call, where it was raised."""
+
+    kind: str = ""
+    message: _Text = ""
+    frames: tuple[Frame, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 class Collective(_Seen):
     """A collective that a rank has entered: the how manieth of its process group, and from where.
 
@@ -108,7 +117,8 @@ class Collective(_Seen):
     ``root`` is where it goes to or comes from, as the group numbers it, and ``op`` its reduction
     (``SUM``); both are known where Python asked for it. ``state`` is the recorder's own word, and
     ``over`` tells whether it has ended, well or not; ``group_ranks`` are the group's members by
-    their numbers in the world.
+    their numbers in the world. ``handling`` is the root of the exception in whose ``except`` or
+    ``finally`` it was entered.
     """
 
     group: str
@@ -125,6 +135,7 @@ class Collective(_Seen):
     state: str = ""
     over: bool = False
     group_ranks: tuple[int, ...] = ()
+    handling: RaisedOne | None = None
 
 
 class Recorded(_Seen):
@@ -198,15 +209,6 @@ class Process(_Seen):
             if thread.id == self.pid or thread.name == "MainThread":
                 return thread
         return read[0] if read else None
-
-
-class RaisedOne(_Seen):
-    """One exception of a chain; ``frames`` begin with the innermost call, where it was raised."""
-
-    kind: str = ""
-    message: _Text = ""
-    frames: tuple[Frame, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 class Raised(_Seen):

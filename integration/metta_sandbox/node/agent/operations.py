@@ -10,6 +10,8 @@ from __future__ import annotations
 import sys
 import time
 
+from metta_sandbox.node.agent.raised import brief
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # ``typing`` takes long to import, and this is in every interpreter of a job
     from typing import Any, Callable, Dict, List, Tuple
@@ -82,7 +84,7 @@ class Operations:
                 setattr(group, name, whole)
 
     def about(self, group: str, number: int) -> Dict[str, Any]:
-        """Give the root, as the group numbers it, and the reduce operation of a collective."""
+        """Give the root, as the group numbers it, the reduce operation, and what was handled."""
         return self._about.get((group, number), {})
 
     def sent(self) -> List[Dict[str, Any]]:
@@ -91,7 +93,7 @@ class Operations:
 
     def _note_options(self, name: str, group: Any, args: Any, kwargs: Any) -> None:
         options = kwargs.get("opts", args[-1] if args else None)
-        found: Dict[str, Any] = {}
+        found = _handled()
         if hasattr(options, "rootRank"):
             found["root"] = int(options.rootRank)
         if hasattr(options, "reduceOp"):
@@ -139,14 +141,21 @@ class Operations:
         entry = self._entry(
             known, self._counts[known], "recv" if name.startswith("recv") else name, list(tensors)
         )
-        self._sent.append({**entry, "peer": peer})
-        self._keep({**entry, "peer": peer, "p2p": True})
+        entry = {**entry, **_handled(), "peer": peer}
+        self._sent.append(entry)
+        self._keep({**entry, "p2p": True})
         del self._sent[:-_MOST]
 
     def _note_begun(self, _name: str, group: Any, *_told: Any) -> None:
         known = str(group.group_name)
         more = _sequence(group) - self._before[known]
         self._apart[known] = self._apart.get(known, 0) + more
+
+
+def _handled() -> Dict[str, Any]:
+    """Describe the exception in whose ``except`` or ``finally`` a call is made, if there is one."""
+    error = sys.exc_info()[1]
+    return {} if error is None else {"handling": brief(error)}
 
 
 def _sequence(group: Any) -> int:

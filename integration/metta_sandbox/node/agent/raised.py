@@ -7,6 +7,8 @@ from typing import Any, Dict, List, Optional
 #: At most so much is kept: exceptions, frames of each, characters of a message and of a source.
 _CHAIN, _FRAMES, _MESSAGE, _SOURCE = 8, 40, 2000, 160
 _NOTES = 4
+#: The same of one that is only being handled, as it must fit into one line of ``last_calls``.
+_BRIEF_FRAMES, _BRIEF_MESSAGE = 3, 300
 
 
 def describe(error: BaseException) -> Dict[str, Any]:
@@ -24,6 +26,13 @@ def describe(error: BaseException) -> Dict[str, Any]:
     if isinstance(parts, tuple) and parts and isinstance(parts[0], BaseException):
         chain.append(parts[0])
     return {"chain": [_one(each) for each in reversed(chain)]}
+
+
+def brief(error: BaseException) -> Dict[str, Any]:
+    """Describe shortly where an exception came from: the root of its chain."""
+    root = describe(error)["chain"][0]
+    message, frames = root["message"][:_BRIEF_MESSAGE], root["frames"][:_BRIEF_FRAMES]
+    return {**root, "message": message, "frames": frames, "notes": []}
 
 
 def place(trace: Any) -> Optional[Dict[str, Any]]:
