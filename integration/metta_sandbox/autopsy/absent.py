@@ -12,6 +12,7 @@ from metta_sandbox.autopsy.graph import Graph, graph_of, order, waits
 from metta_sandbox.autopsy.kinds import what_holds
 from metta_sandbox.autopsy.members import Member
 from metta_sandbox.autopsy.sentences import cause_of, of_rank
+from metta_sandbox.autopsy.sequences import strayed
 
 
 def rank_absent(case: Case) -> Cause | None:
@@ -56,6 +57,11 @@ def rank_absent(case: Case) -> Cause | None:
 
 def _kept_waiting(case: Case, graph: Graph, absent: Sequence[Member]) -> Cause:
     """Say what keeps the first of those from coming for which the others wait."""
+    alive = [one for one in case.members if one.alive]
+    polls = all(one.call and one.call.polls for one in absent)
+    if polls and (at_the_store := _at_the_store(case, alive)) is not None:
+        # Who looks again and again waits for somebody, too.
+        return at_the_store
     first = order(graph, absent)[0]
     if (file := _lock_of(first)) and (holder := _holder(case, first, file)) is not None:
         if waits(case, holder):
@@ -65,8 +71,16 @@ def _kept_waiting(case: Case, graph: Graph, absent: Sequence[Member]) -> Cause:
     kind, what = what_holds(first.call)
     what += "" if first.alive else " until it was told to end"
     shown = graph.shown(first.rank) or len(absent) == 1
-    sure: Certainty = "certain" if shown and first.alive else "likely"
+    known = first.call.doing is not Doing.IDLE or (_is_compared(first) and not first.call.polls)
+    sure: Certainty = "certain" if shown and first.alive and known else "likely"
     return of_rank(case, first, kind, what, str(first.call), certainty=sure)
+
+
+def _is_compared(member: Member) -> bool:
+    """Tell whether a rank was looked at twice: else one that sleeps may only have paused."""
+    return member.process is not None and any(
+        one.moved is not None for one in member.process.threads
+    )
 
 
 def _lock_of(member: Member) -> str:
@@ -168,10 +182,31 @@ def _at_the_store(case: Case, alive: Sequence[Member]) -> Cause | None:
     found = [one for one in alive if one.call is not None and one.call.doing is Doing.STORE]
     if not found or (len(found) == len(alive) and len(alive) > 1):
         return None
+    astray = [one for one in alive if one not in found and _has_strayed(one)]
+    if len(astray) == 1:
+        return _not_due(case, astray[0])
     call = found[0].call
     assert call is not None
     kind, what = what_holds(call)
     return of_rank(case, found[0], kind, what, str(call), certainty="likely")
+
+
+def _has_strayed(member: Member) -> bool:
+    return member.recorded is not None and strayed(member.recorded, member.call)
+
+
+def _not_due(case: Case, member: Member) -> Cause:
+    """Say of a rank that it is in a call that did not come there before."""
+    what = f"is at {member.place}, which did not come next before"
+    return of_rank(
+        case,
+        member,
+        "collective mismatch",
+        what,
+        member.place,
+        certainty="likely",
+        evidence=("collectives",),
+    )
 
 
 def ended_early(case: Case) -> Cause | None:

@@ -69,11 +69,17 @@ class Call:
         """Whether only other ranks can let it go on."""
         return self.doing in {Doing.COLLECTIVE, Doing.RENDEZVOUS}
 
+    @property
+    def polls(self) -> bool:
+        """Whether it sleeps for less than a second, as one does that looks again and again."""
+        return self.doing is Doing.IDLE and bool(_SHORT_SLEEP.search(self.source))
+
     def __str__(self) -> str:
         name = f"`{self.name}`" if self.name else ""
         return ", ".join(part for part in (name, self.place) if part) or self.doing.value
 
 
+_SHORT_SLEEP = re.compile(r"\bsleep\(\s*0?\.\d+\s*\)")
 #: Functions of ``torch.distributed`` that wait until all ranks have come together.
 _RENDEZVOUS = re.compile(
     r"init_process_group|_new_process_group_helper|_?store_based_barrier|rendezvous"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import signal
+from dataclasses import replace
 
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Kind
 from metta_sandbox.autopsy.kinds import LEFT_ALONE, MISMATCH, TIMED_OUT, TOLD_TO_END, kind_of
 from metta_sandbox.autopsy.members import Member
+from metta_sandbox.autopsy.waits import lost_threads
 from metta_sandbox.autopsy.words import LIBRARY, Exc, of_raised
 from metta_sandbox.stack.ends import describe_end
 
@@ -81,8 +83,13 @@ def waited_in_vain(error: Exc) -> bool:
 
 
 def _of_torch(error: Exc) -> bool:
-    """Tell whether words are of communication between ranks; last words have nothing to show it."""
-    return error.distributed or (not error.files and not error.exact)
+    """Tell whether words are of communication between ranks.
+
+    An exception without its frames, and what aborted the process, may be. Last words may be about
+    anything.
+    """
+    unknown = bool(error.kind) and not error.files and not error.exact
+    return error.distributed or bool(error.aborted) or unknown
 
 
 def _fatal_in_torch(member: Member) -> bool:
@@ -101,7 +108,17 @@ def death_of(case: Case, member: Member) -> tuple[Kind, str, str]:
         return _signalled(case, member, -status)
     if error is None or not error.kind:
         return _exited(member, status)
-    return kind_of(error), f"raised {told(error)}", placed(error)
+    return kind_of(error), f"raised {told(error)}{_in_thread(member, status)}", placed(error)
+
+
+def _in_thread(member: Member, status: int) -> str:
+    """Tell in which thread something was raised, and how the process ended after that."""
+    lost = lost_threads(member.life)
+    if not lost or lost[0].error != member.error:
+        return ""
+    _, ended, at = _exited(replace(member, error=None), status)
+    place = f" in {placed(lost[0].error)}," if lost[0].error.place else ""
+    return f"{place} in its thread `{lost[0].name}`, and then {ended}{f' in {at}' if at else ''}"
 
 
 def told(error: Exc) -> str:

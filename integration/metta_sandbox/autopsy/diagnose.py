@@ -28,7 +28,13 @@ from metta_sandbox.autopsy.numbers import gave_up, no_number
 from metta_sandbox.autopsy.rollouts import rollout_broke, rollout_died, rollout_hangs
 from metta_sandbox.autopsy.sentences import cause_of, of_rank
 from metta_sandbox.autopsy.sequences import collectives_differ
-from metta_sandbox.autopsy.together import all_wait, lost_a_peer, named_by_others, one_clashed
+from metta_sandbox.autopsy.together import (
+    all_wait,
+    left_out,
+    lost_a_peer,
+    named_by_others,
+    one_clashed,
+)
 from metta_sandbox.autopsy.words import Exc
 
 
@@ -52,6 +58,7 @@ def diagnose(case: Case) -> Cause | None:
         rank_absent,
         ended_early,
         one_clashed,
+        left_out,
         named_by_others,
         all_wait,
         lost_a_peer,

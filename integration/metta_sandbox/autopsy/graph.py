@@ -50,13 +50,23 @@ class Graph:
         """List the ranks that are shown to wait, and those for which they do and that are not."""
         return _apart(one for one in self.edges if one.evidence != ASSUMED)
 
+    def behind(self) -> list[tuple[int, int]]:
+        """List who has entered a collective, each with one that is recorded not to have come."""
+        return [
+            (one.rank, one.awaited)
+            for one in self.edges
+            if one.evidence.startswith(RECORDED) and one.awaited is not None
+        ]
+
     def shown(self, rank: int) -> bool:
         """Tell whether it is shown, and not only assumed, that somebody waits for a rank."""
         return any(one.awaited == rank and one.evidence != ASSUMED for one in self.edges)
 
 
-#: The evidence of a wait where nothing tells for whom of the others it is.
+#: The evidence of a wait that says what shows it.
+RECORDED = "recorded"
 SAID = "it says so itself"
+#: That where nothing tells for whom of the others it is.
 ASSUMED = "it waits for others, and this one is not there"
 
 
@@ -95,7 +105,7 @@ def _edges(case: Case, member: Member) -> list[WaitFor]:
     if last is not None and not (member.call and member.call.doing is Doing.RENDEZVOUS):
         absent = [one for one in others if _is_behind(one, last)]
         if absent:
-            evidence = f"recorded: it has entered number {last.number} of group {last.group}"
+            evidence = f"{RECORDED}: it has entered number {last.number} of group {last.group}"
             return [_edge(member, one, call, evidence) for one in absent]
     place = place_of(member)
     absent = [one for one in others if not waits(case, one) or place_of(one) != place]

@@ -117,7 +117,10 @@ def what_holds(call: Call) -> tuple[Kind, str]:
         Doing.API: ("API slow", f"waits for an answer of the API{at}"),
         Doing.TRACKER: ("tracker failed", f"is held up by {call.name}{at}"),
         Doing.BUSY: ("straggler", f"is still at work{at}"),
-        Doing.IDLE: ("straggler", f"stands still{at}{why}"),
+        Doing.IDLE: (
+            "straggler",
+            f"{'sleeps again and again' if call.polls else 'stands still'}{at}{why}",
+        ),
     }
     unread = f"does not come; its stack can't be read ({call.place or 'no reason told'})"
     kind, what = known.get(call.doing, ("straggler", unread))

@@ -16,7 +16,7 @@ from functools import cached_property
 
 from metta_sandbox.autopsy.calls import Call, bare, own_frame
 from metta_sandbox.autopsy.seen import Life, NodeLook, Process, Recorded, Thread
-from metta_sandbox.autopsy.waits import Family, resolve
+from metta_sandbox.autopsy.waits import Family, lost_threads, resolve
 from metta_sandbox.autopsy.words import LIBRARY, Exc, of_raised
 
 _LAUNCHER = re.compile(
@@ -368,7 +368,8 @@ def _error(life: Life | None, base: Member, status: int | None, *, alone: bool) 
         return of_raised(life.exception)
     if life is not None and life.threads and status not in (None, 0) and not life.fatal:
         # Its main thread has ended as this one had; of no fatal signal was that the reason.
-        return of_raised(life.threads[0].exception)
+        lost = lost_threads(life)
+        return lost[0].error if lost else None
     if status in (None, 0):
         return None
     said = base.error

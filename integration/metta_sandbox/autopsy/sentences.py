@@ -8,7 +8,7 @@ from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause, Certainty, Kind, Waiting
 from metta_sandbox.autopsy.deaths import waited_in_vain
 from metta_sandbox.autopsy.members import Member
-from metta_sandbox.autopsy.words import of_raised
+from metta_sandbox.autopsy.waits import lost_threads, told_of_lost
 
 #: How many of those who wait are named.
 _NAMED = 3
@@ -28,7 +28,9 @@ def of_rank(
     place = call.rpartition(", ")[2]
     at = f" in {call}" if call and place not in what and kind not in _HELD else ""
     if kind == "collective mismatch":
-        at += _lost_threads(member)
+        # It may have gone on without one of its threads.
+        lost = lost_threads(member.life)
+        at += f"; {told_of_lost(lost)}" if lost else ""
     return cause_of(
         case,
         kind,
@@ -39,17 +41,6 @@ def of_rank(
         call=call,
         certainty=certainty,
         evidence=evidence or seen_of(member),
-    )
-
-
-def _lost_threads(member: Member) -> str:
-    """Tell of threads that ended by an exception, after which a rank may have gone on without."""
-    ends = member.life.threads if member.life else ()
-    told = [(one.name, error) for one in ends if (error := of_raised(one.exception)) is not None]
-    return "".join(
-        f"; its thread `{name}` has ended with {error}"
-        + (f", {error.place}" if error.place else "")
-        for name, error in told[:_NAMED]
     )
 
 

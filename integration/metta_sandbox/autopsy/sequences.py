@@ -37,6 +37,7 @@ class Entered:
     dtypes: tuple[str, ...] = ()
     root: int | None = None
     op: str = ""
+    out_sizes: tuple[tuple[int, ...], ...] = ()
 
     def fits(self, other: Entered) -> bool:
         """Tell whether both may be the same one, on two ranks."""
@@ -45,7 +46,7 @@ class Entered:
         else:
             # Who only receives gives nothing of any type.
             types = {frozenset(one.dtypes) for one in (self, other) if one.dtypes}
-            alike = len(types) <= 1
+            alike = len(types) <= 1 and self.takes_as(other)
         return self.name == other.name and alike and self.goes_as(other)
 
     def goes_as(self, other: Entered) -> bool:
@@ -53,9 +54,22 @@ class Entered:
         roots = {self.root, other.root} - {None}
         return len(roots) <= 1 and len({self.op, other.op} - {""}) <= 1
 
+    def takes_as(self, other: Entered) -> bool:
+        """Tell whether two ranks take as much of a scatter, as far as both are known."""
+        return None in (self.taken, other.taken) or self.taken == other.taken
+
     def gives_as(self, other: Entered) -> bool:
-        """Tell whether two ranks give the same, or one rank at two times."""
-        return self.content == other.content and self.goes_as(other)
+        """Tell whether two ranks give and take the same, or one rank at two times."""
+        known = None not in (self.taken, other.taken)
+        same = self.taken == other.taken if known else self.content == other.content
+        return same and self.goes_as(other)
+
+    @property
+    def taken(self) -> int | None:
+        """How many elements come out of a scatter; None of what is none, or if it isn't known."""
+        if self.name != "scatter" or not self.out_sizes:
+            return None
+        return sum(map(math.prod, self.out_sizes))
 
     @property
     def content(self) -> tuple[object, ...]:
@@ -63,15 +77,22 @@ class Entered:
         return tuple(math.prod(size) for size in self.sizes), self.dtypes
 
     @property
-    def gives(self) -> str:
-        """Say what goes in."""
-        shapes = [list(size) for size in self.sizes]
+    def exchanges(self) -> str:
+        """Say what goes in, or what comes out of a scatter."""
+        takes = self.taken is not None
+        sizes = self.out_sizes if takes else self.sizes
+        shapes = [list(size) for size in sizes]
         shape = f" {shapes[0]}" if shapes and len(shapes[0]) > 1 else ""
         types = f" of {', '.join(sorted(set(self.dtypes)))}" if self.dtypes else ""
         root = "" if self.root is None else f", root {self.root}"
         op = f", {self.op}" if self.op else ""
-        count = many(sum(map(math.prod, self.sizes)), "element")
-        return f"{count}{shape}{types}{root}{op}"
+        count = many(sum(map(math.prod, sizes)), "element")
+        return f"{'took' if takes else 'gave'} {count}{shape}{types}{root}{op}"
+
+    @property
+    def with_call(self) -> str:
+        """Say the same, and in which call."""
+        return f"{self.exchanges} {'to' if self.taken is None else 'from'} {self.call}"
 
     @property
     def site(self) -> tuple[str, str, str]:
@@ -126,7 +147,16 @@ def _entered(recorded: Recorded) -> Iterator[tuple[Collective, Entered]]:
             call = calls[one.stack]
             yield (
                 one,
-                Entered(one.number, one.name, one.sizes, call, one.dtypes, one.root, one.op),
+                Entered(
+                    one.number,
+                    one.name,
+                    one.sizes,
+                    call,
+                    one.dtypes,
+                    one.root,
+                    one.op,
+                    one.out_sizes,
+                ),
             )
 
 
@@ -166,8 +196,8 @@ def _of_content(
     other, its = next((rank, one) for rank, one in now.items() if not one.gives_as(own))
     member = case.member(told)
     what = (
-        f"rank {told} ({member.node}) gave {own.gives} to {own.call} "
-        f"where rank {other} ({case.member(other).node}) gave {its.gives} (number {own.number})"
+        f"rank {told} ({member.node}) {own.with_call} "
+        f"where rank {other} ({case.member(other).node}) {its.exchanges} (number {own.number})"
     )
     return cause_of(
         case,
@@ -322,6 +352,19 @@ def strayed(recorded: Recorded, at: Call | None = None) -> bool:
     return len(entered) > 1 and _due(entered[:-1], entered[-1]) is not None
 
 
+def was_due(recorded: Recorded, at: Call | None = None) -> bool:
+    """Tell whether a rank was in its last collective before, and has not gone astray since.
+
+    Args:
+        recorded: What the rank has entered.
+        at: What it is at now.
+
+    """
+    entered = [each for one, each in _entered(recorded) if not one.p2p]
+    came_before = any(one.site == entered[-1].site for one in entered[:-1])
+    return came_before and not strayed(recorded, at)
+
+
 def uses_another(recorded: Recorded) -> bool:
     """Tell whether a rank's last collective went by another group, or root, than there before."""
     told = [(each.site, (one.group, one.root)) for one, each in _entered(recorded) if not one.p2p]
@@ -404,7 +447,7 @@ def _gave_it_alone(case: Case, member: Member, entered: Sequence[Entered], last:
     """Tell of one that gave other tensors than before, where the other side can't tell any more."""
     earlier = (one for one in reversed(entered) if one.number < last.number)
     before = next(one for one in earlier if one.site == last.site)
-    what = f"gave {last.gives} to {last.call} where it gave {before.gives} before"
+    what = f"{last.with_call} where it {before.exchanges} before"
     return of_rank(
         case,
         member,

@@ -11,10 +11,10 @@ from metta_sandbox.autopsy.calls import Doing
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause, Kind
 from metta_sandbox.autopsy.deaths import clashed, death_of, left_alone
-from metta_sandbox.autopsy.graph import graph_of
+from metta_sandbox.autopsy.graph import graph_of, waits
 from metta_sandbox.autopsy.members import Member
 from metta_sandbox.autopsy.sentences import cause_of, of_rank, seen_of
-from metta_sandbox.autopsy.sequences import strayed, uses_another
+from metta_sandbox.autopsy.sequences import strayed, uses_another, was_due
 
 
 def one_clashed(case: Case) -> Cause | None:
@@ -34,6 +34,38 @@ def one_clashed(case: Case) -> Cause | None:
         certainty="unknown",
         evidence=seen_of(member),
     )
+
+
+def left_out(case: Case) -> Cause | None:
+    """Find who waits elsewhere than where it was due, and others wait for it there.
+
+    Of ranks that wait for each other in a circle, in several process groups, this is the one that
+    has not come to where another one often was before.
+    """
+    pairs = [
+        (case.member(ahead), case.member(behind))
+        for ahead, behind in graph_of(case).behind()
+        if _was_due(case.member(ahead)) and waits(case, case.member(behind))
+    ]
+    if len({behind.rank for _, behind in pairs}) != 1:
+        return None
+    ahead, behind = pairs[0]
+    if behind.rank in {one.rank for one, _ in pairs} or ahead.place == behind.place:
+        return None
+    what = f"went on to {behind.place} without {ahead.place}"
+    return of_rank(
+        case,
+        behind,
+        "collective mismatch",
+        what,
+        behind.place,
+        certainty="likely",
+        evidence=("collectives",),
+    )
+
+
+def _was_due(member: Member) -> bool:
+    return member.recorded is not None and was_due(member.recorded, member.call)
 
 
 def named_by_others(case: Case) -> Cause | None:

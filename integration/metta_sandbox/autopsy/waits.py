@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from metta_sandbox.autopsy.calls import Call, Doing, bare, of_thread, own_frame, reading
-from metta_sandbox.autopsy.seen import Frame, Life, Process, Thread, ThreadEnd
-from metta_sandbox.autopsy.words import LIBRARY, of_raised
+from metta_sandbox.autopsy.seen import Frame, Life, Process, Thread
+from metta_sandbox.autopsy.words import LIBRARY, Exc, of_raised
 
 _QUEUE = re.compile(r"/queue\.py$")
 _CHILD = re.compile(r"/(subprocess|multiprocessing/\w+|torch/multiprocessing/\w+)\.py$")
@@ -22,6 +22,8 @@ _JOIN = frozenset({"join", "_wait_for_tstate_lock", "result", "_python_exit"})
 #: Threads and children that serve a library, and for which no program waits.
 _SERVES = re.compile(r"wandb|metta|QueueFeederThread|pin_memory|tqdm|asyncio|IO loop|pydevd")
 _SERVICE = re.compile(r"resource_tracker|wandb-core|wandb-symon|forkserver|torch/bin/|gpu_stats")
+#: How many of the threads that were lost are told.
+_NAMED = 3
 #: How deep waits are followed, in case what was seen at two moments makes a circle.
 _DEEP = 8
 
@@ -130,24 +132,26 @@ def _into_child(family: Family, thread: Thread, call: Call, deep: int) -> Call |
 
 def _other_thread(family: Family, main: Thread, call: Call, deep: int, *, joins: bool) -> Call:
     """Go on to the thread for which the main one waits."""
-    ended = _ended_thread(family)
+    ended = lost_threads(family.lives.get(family.process.pid))
     others = [one for one in family.process.threads if one is not main and _is_own(one)]
     # A thread that has ended holds no lock that it took by `with`.
     may_live = joins or call.source.startswith("with ")
-    if ended is not None and not (may_live and others):
+    if ended and not (may_live and others):
         return _of_ended(call, ended)
     calls = [(one, _reading(family, one, deep)) for one in others]
     # One that waits for other ranks keeps the main thread from nothing by itself.
     free = [(one, each) for one, each in calls if each.doing is not Doing.LOCK]
     if free:
-        thread, found = min(free, key=lambda one: _needs_others(one[1]) is not joins)
+        thread, found = min(
+            free, key=lambda one: (_needs_others(one[1]) is not joins, one[1].polls)
+        )
         return replace(found, thread=found.thread or thread.name, at=call.place)
     if not calls:
         return replace(call, why="for nobody: it has no other thread")
     if not joins:
         return _deadlock(call, [(main, call), *calls])
     (thread, found), *rest = calls
-    if ended is not None:
+    if ended:
         found = _of_ended(found, ended)
     elif rest:
         found = _deadlock(found, calls)
@@ -187,16 +191,39 @@ def _is_own(thread: Thread) -> bool:
     return any(not LIBRARY.search(one.file) for one in thread.frames)
 
 
-def _ended_thread(family: Family) -> ThreadEnd | None:
-    life = family.lives.get(family.process.pid)
-    return life.threads[0] if life and life.threads else None
+@dataclass(frozen=True)
+class LostThread:
+    """A thread that an exception has ended.
+
+    Attributes:
+        name: The thread's.
+        error: The exception.
+
+    """
+
+    name: str
+    error: Exc
+
+    def __str__(self) -> str:
+        error = self.error
+        place = f" in `{error.function}`, {error.place}" if error.place else ""
+        return f"its thread `{self.name}` has ended with {error}{place}"
 
 
-def _of_ended(call: Call, ended: ThreadEnd) -> Call:
-    error = of_raised(ended.exception)
-    place = f" in `{error.function}`, {error.place}" if error and error.place else ""
-    why = f"for nobody: its thread `{ended.name}` has ended with {error}{place}"
-    return replace(call, why=why, ended=error)
+def lost_threads(life: Life | None) -> tuple[LostThread, ...]:
+    """List the threads of a process that exceptions have ended, the last one first."""
+    ends = reversed(life.threads if life else ())
+    told = ((one.name, of_raised(one.exception)) for one in ends)
+    return tuple(LostThread(name, error) for name, error in told if error is not None)
+
+
+def told_of_lost(lost: Sequence[LostThread]) -> str:
+    """Say which threads were lost; a few stand for all."""
+    return ", and ".join(map(str, lost[:_NAMED]))
+
+
+def _of_ended(call: Call, lost: Sequence[LostThread]) -> Call:
+    return replace(call, why=f"for nobody: {told_of_lost(lost)}", ended=lost[0].error)
 
 
 def _child(family: Family, call: Call, children: Sequence[Process], deep: int) -> Call:

@@ -108,10 +108,13 @@ class Operations:
         if name in _RECORDED:
             recorded, position = _RECORDED[name]
             tensors = _tensors(args[position]) if 0 <= position < len(args) else []
+            # Only a scatter tells nothing of what goes in, where not at its root.
+            taken = _tensors(args[0]) if recorded == "scatter" else []
             self._keep(
                 {
                     **found,
                     **self._entry(*key, recorded, tensors),
+                    "out_sizes": [list(each.shape) for each in taken],
                     "group_ranks": list(self._world.pg_group_ranks.get(group, ())),
                 }
             )

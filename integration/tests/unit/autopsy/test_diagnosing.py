@@ -84,7 +84,8 @@ def raised(kind: str, message: str, *calls: Frame) -> Raised:
 
 def process(pid: int, stack: tuple[Frame, ...], **fields: Any) -> Process:
     active = bool(fields.pop("active", False))
-    thread = Thread(name="MainThread", id=pid, active=active, frames=stack)
+    moved = False if fields.pop("compared", True) else None
+    thread = Thread(name="MainThread", id=pid, active=active, frames=stack, moved=moved)
     return Process(pid=pid, threads=(thread,), **fields)
 
 
@@ -473,7 +474,8 @@ def test_a_command_that_gave_up_on_the_api_says_whether_it_was_slow(said: str, k
 
 
 def test_a_rank_that_aborts_over_sizes_of_what_it_got_is_in_another_collective() -> None:
-    said = Exc("", "what():  [enforce fail at pair.cc:456] op.preamble.length <= op.nbytes. 8 vs 4")
+    words = "what():  [enforce fail at pair.cc:456] op.preamble.length <= op.nbytes. 8 vs 4"
+    said = Exc("", words, aborted=words)
     events = [*started(), exited(1, -6), exited(0, 1, 9.1)]
     cause = named(case(events, errors={0: LEFT, 1: said}))
     # Whom the backend aborts may be innocent.
@@ -771,7 +773,9 @@ def test_ranks_that_all_stand_at_one_line_may_wait_for_the_one_that_ended_well()
     looked = {hosts[1]: seen[HOSTS[0]], hosts[2]: seen[HOSTS[1]]}
     cause = named(Case(hosts, 1, events, trial=2, looks=looked))
     assert (cause.kind, cause.rank, cause.certainty) == ("collective mismatch", 0, "likely")
-    assert "ended with status 0, while each of rank 1, rank 2 stands still at" in cause.sentence
+    assert (
+        "ended with status 0, while each of rank 1, rank 2 sleeps again and again" in cause.sentence
+    )
 
 
 def test_a_lock_taken_by_with_is_held_by_a_live_thread_and_not_by_one_that_ended() -> None:
@@ -802,3 +806,66 @@ def test_whom_the_backend_aborts_in_a_collective_is_not_accused_whatever_its_log
     seen = {"errors": {0: LEFT, 1: survived}, "lives": {HOSTS[1]: (life,)}}
     cause = named(case(ends, **seen))
     assert (cause.kind, cause.rank, cause.certainty) == ("collective mismatch", None, "unknown")
+
+
+def test_innocent_last_words_of_one_that_exited_are_not_why_it_ended() -> None:
+    said = Exc("", "warnings: 0, nan-safe: True, Connection closed by peer: never")
+    events = [*started(), exited(1, 2, 9.0), exited(0, 1, 9.5)]
+    cause = named(case(events, errors={0: LEFT, 1: said}))
+    assert (cause.kind, cause.rank) == ("process died", 1)
+    assert "exited with status 2" in cause.sentence
+
+
+def test_all_threads_that_were_lost_are_told_to_who_waits_for_one_of_them() -> None:
+    ends = (
+        ThreadEnd(name="beat", exception=raised("OSError", "no telemetry")),
+        ThreadEnd(name="reader", exception=raised("KeyError", "'row'")),
+    )
+    get = ("Queue.get", "/usr/lib/python3.11/queue.py", 9, "x")
+    gets = frames(get, ("main", "/work/train.py", 71, "row = ready.get()"))
+    seen = looks(process(100, waits()), process(101, gets))
+    life = Life(pid=101, threads=ends)
+    cause = named(case(started(), seen, lives={HOSTS[1]: (life,)}))
+    assert cause.rank == 1
+    assert "its thread `reader` has ended with KeyError: 'row'" in cause.sentence
+    assert "its thread `beat` has ended with OSError: no telemetry" in cause.sentence
+
+
+def test_an_exit_after_a_thread_was_lost_is_told_with_it() -> None:
+    ended = ThreadEnd(name="beat", exception=raised("OSError", "no telemetry"))
+    life = Life(pid=101, threads=(ended,), exits=2, ended=9.0)
+    events = [*started(), exited(1, 2, 9.0), exited(0, 1, 9.5)]
+    cause = named(case(events, errors={0: LEFT}, lives={HOSTS[1]: (life,)}))
+    assert cause.rank == 1
+    assert "raised OSError: no telemetry" in cause.sentence
+    assert "in its thread `beat`, and then exited with status 2" in cause.sentence
+
+
+def test_who_sleeps_a_moment_and_was_seen_only_once_is_not_certain_to_stand_still() -> None:
+    seen = looks(process(100, waits()), process(101, at(9, "time.sleep(9)"), compared=False))
+    assert named(case(started(), seen)).certainty == "likely"
+    polls = looks(process(100, waits()), process(101, at(9, "time.sleep(0.02)")))
+    cause = named(case(started(), polls))
+    assert (cause.rank, cause.certainty) == (1, "likely")
+    assert "sleeps again and again at train.py:9" in cause.sentence
+
+
+def test_who_waits_at_the_store_counts_before_one_that_looks_again_and_again() -> None:
+    key = at(65, 'store.wait(["ready"])')
+    seen = looks(process(100, key), process(101, at(40, "time.sleep(0.02)")))
+    cause = named(case(started(), seen))
+    assert (cause.rank, cause.certainty) == (0, "likely")
+    assert "`store.wait`" in cause.sentence
+
+
+def test_of_two_threads_the_one_that_does_not_just_look_again_and_again_counts() -> None:
+    joins = ("Thread.join", "/usr/lib/python3.11/threading.py", 9, "x")
+    main = frames(joins, ("main", "/work/train.py", 50, "fit.join()"))
+    threads = (
+        Thread(name="MainThread", id=101, frames=main, moved=False),
+        Thread(name="beat", id=102, frames=at(47, "time.sleep(0.005)"), moved=False),
+        Thread(name="fit", id=103, frames=at(58, "time.sleep(3600)"), moved=False),
+    )
+    cause = named(case(started(), looks(process(100, waits()), Process(pid=101, threads=threads))))
+    assert (cause.rank, cause.certainty) == (1, "certain")
+    assert "thread `fit`, which stands still at train.py:58" in cause.sentence

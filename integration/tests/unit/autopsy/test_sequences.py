@@ -82,6 +82,8 @@ def named(case: Case) -> Cause:
 
 
 TURN = ("backward", "mean")
+#: What Gloo says as it aborts a rank that got more than it asked for.
+CLASHED = "what(): op.preamble.length <= op.nbytes. 8 vs 4"
 
 
 @pytest.mark.parametrize("odd", [0, 1])
@@ -132,7 +134,10 @@ def test_a_thread_that_ended_of_an_exception_is_told_of_who_went_on_without_it()
     ways = [recorded(*TURN, *TURN, "backward"), recorded(*TURN, *TURN, "mean")]
     cause = named(seen(ways, lives={"node-1": (life,)}))
     assert (cause.kind, cause.rank) == ("collective mismatch", 1)
-    assert "its thread `training` has ended with ValueError: 3 rows, train.py:17" in cause.sentence
+    assert (
+        "its thread `training` has ended with ValueError: 3 rows in `augment`, train.py:17"
+        in cause.sentence
+    )
 
 
 def test_who_is_ahead_in_its_steps_has_left_it_out() -> None:
@@ -195,7 +200,7 @@ def test_of_a_ring_that_has_lost_its_beginning_only_what_all_still_have_is_compa
 
 
 def test_where_the_other_side_died_of_it_the_one_that_is_left_tells() -> None:
-    said = Exc("", "what(): op.preamble.length <= op.nbytes. 8 vs 4")
+    said = Exc("", CLASHED, aborted=CLASHED)
     end = {"event": "rank.exited", "group": "trial-1", "rank": 0, "status": -6}
     left = recorded(*TURN, *TURN, "backward", "backward")
     case = seen([None, left], more=[Event(3.0, end)], errors={0: said})
@@ -225,7 +230,7 @@ def test_what_two_ranks_kept_of_a_number_counts_where_others_kept_less() -> None
 
 
 def test_where_one_died_of_it_the_one_at_another_line_than_all_others_is_odd() -> None:
-    said = Exc("", "what(): op.preamble.length <= op.nbytes. 8 vs 4", "train.py:32")
+    said = Exc("", CLASHED, "train.py:32", aborted=CLASHED)
     end = {"event": "rank.exited", "group": "trial-1", "rank": 2, "status": -6}
     # Of what a signal has ended, only what Python asked for is recorded: no backward.
     mean = recorded("mean", "mean", "mean").model_copy(update={"partial": True})
@@ -241,7 +246,7 @@ def test_where_one_died_of_it_the_one_at_another_line_than_all_others_is_odd() -
 
 
 def test_what_is_half_recorded_shows_nobody_where_it_was_due() -> None:
-    said = Exc("", "what(): op.preamble.length <= op.nbytes. 8 vs 4", "train.py:32")
+    said = Exc("", CLASHED, "train.py:32", aborted=CLASHED)
     end = {"event": "rank.exited", "group": "trial-1", "rank": 1, "status": -6}
     half = recorded("mean", "mean").model_copy(update={"partial": True})
     at = (
@@ -260,7 +265,7 @@ def test_of_two_the_one_that_makes_a_group_where_its_loop_went_on_is_odd(odd: in
     own = Frame(function="main", file="/work/train.py", line=31)
     cause = named(seen(ways, at={odd: (group, own)}))
     assert (cause.kind, cause.rank, cause.certainty) == ("collective mismatch", odd, "likely")
-    assert "is at `new_group`, train.py:31" in cause.sentence
+    assert "went on to `new_group`, train.py:31 without `all_reduce`" in cause.sentence
 
 
 @pytest.mark.parametrize("odd", [0, 1])
@@ -328,3 +333,56 @@ def test_what_only_one_rank_could_tell_is_no_difference() -> None:
     other = alike.model_copy(update={"entries": (*alike.entries[:-1], last)})
     cause = diagnose(seen([alike, other]))
     assert cause is None or "gave" not in cause.sentence
+
+
+@pytest.mark.parametrize("odd", [0, 1, 2])
+def test_who_takes_another_part_of_a_scatter_than_all_others_is_odd(odd: int) -> None:
+    ways = []
+    for rank in range(3):
+        one = recorded("mean", "barrier")
+        taken = (18,) if rank == odd else (20,)
+        last = one.entries[-1].model_copy(
+            update={"name": "scatter", "sizes": (), "dtypes": (), "root": 1, "out_sizes": (taken,)}
+        )
+        if rank == 1:
+            last = last.model_copy(update={"sizes": ((3, 20),), "dtypes": ("Float",)})
+        ways.append(one.model_copy(update={"entries": (*one.entries[:-1], last)}))
+    cause = named(seen(ways))
+    assert (cause.kind, cause.rank, cause.certainty) == ("collective mismatch", odd, "certain")
+    types = " of Float" if odd == 1 else ""
+    assert f"rank {odd} (node-{odd}) took 18 elements{types}, root 1 from" in cause.sentence
+    assert "took 20 elements" in cause.sentence
+
+
+def in_pair(*words: str) -> Recorded:
+    """Record what ranks 0 and 1 enter in a group of theirs."""
+    one = recorded(*words, group="1")
+    entries = (each.model_copy(update={"group_ranks": (0, 1)}) for each in one.entries)
+    return one.model_copy(update={"entries": tuple(entries)})
+
+
+@pytest.mark.parametrize("behind", [0, 1])
+def test_of_a_circle_who_did_not_come_where_another_one_often_was_has_left_it_out(
+    behind: int,
+) -> None:
+    ways = [in_pair("mean", "mean", "mean")] * 2
+    ways[behind] = in_pair("mean", "mean")
+    barrier = (
+        Frame(function="barrier", file=f"{SITE}/distributed/distributed_c10d.py", line=1),
+        Frame(function="main", file="/work/train.py", line=57),
+    )
+    third = recorded("sync").model_copy(update={"entries": ()})
+    cause = named(seen([*ways, third], at={behind: barrier, 2: barrier}))
+    assert (cause.kind, cause.rank, cause.certainty) == ("collective mismatch", behind, "likely")
+    expected = "went on to `barrier`, train.py:57 without `all_reduce`, train.py:32"
+    assert expected in cause.sentence
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+def test_who_went_astray_counts_before_one_that_waits_at_the_store_for_it(odd: int) -> None:
+    store = Frame(function="main", file="/work/train.py", line=47, source="store.wait(keys)")
+    ways = [recorded(*TURN, *TURN)] * 2
+    ways[odd] = recorded(*TURN, *TURN, "gather")
+    cause = named(seen(ways, at={1 - odd: (store,)}))
+    assert (cause.rank, cause.certainty) == (odd, "likely")
+    assert "train.py:34, which did not come next before" in cause.sentence
