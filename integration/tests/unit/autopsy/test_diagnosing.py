@@ -803,8 +803,7 @@ def test_whom_the_backend_aborts_in_a_collective_is_not_accused_whatever_its_log
     life = Life(pid=101, environ={"METTA_TRIAL": "2", "RANK": "1"}, fatal=waits(), ended=8.0)
     ends = [*started(), exited(1, -6, 8.0), exited(0, 1, 9.0)]
     survived = Exc("EOFError", "", "t.py:3", "read", files=("/work/t.py",))
-    seen = {"errors": {0: LEFT, 1: survived}, "lives": {HOSTS[1]: (life,)}}
-    cause = named(case(ends, **seen))
+    cause = named(case(ends, errors={0: LEFT, 1: survived}, lives={HOSTS[1]: (life,)}))
     assert (cause.kind, cause.rank, cause.certainty) == ("collective mismatch", None, "unknown")
 
 
