@@ -19,6 +19,8 @@ from fuzz.program import Program
 from fuzz.scenarios import stage
 from fuzz.score import score
 
+#: A program keeps so many processes busy as it starts.
+_EACH = 2
 #: With so many others at work for each core, programs may be silent for twice as long.
 _CROWD = 4
 #: A batch that takes longer than so many seconds for each of its programs is ended.
@@ -43,7 +45,7 @@ def play(programs: Sequence[Program], setting: Setting) -> Iterator[Played]:
         folder = Path(name)
         # Who runs inside a container must be able to read it.
         folder.chmod(0o755)
-        slower = _slower(setting.load)
+        slower = _slower(max(setting.load, _EACH * setting.jobs))
         for program in programs:
             stage(program, folder, slower=slower)
         with _busy(setting.load):

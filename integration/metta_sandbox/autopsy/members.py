@@ -136,7 +136,8 @@ class Tree:
     def is_gone(self, pid: int) -> bool:
         """Tell whether a process that has told of itself is not there any more."""
         life = self.lives.get(pid)
-        seen = bool(self.look.processes) and pid not in self.processes
+        began_later = bool(life and self.look.time and life.started >= self.look.time)
+        seen = bool(self.look.processes) and pid not in self.processes and not began_later
         return life is not None and (life.ended is not None or seen)
 
     def parent(self, pid: int) -> int:

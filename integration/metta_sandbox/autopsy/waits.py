@@ -141,6 +141,9 @@ def _other_thread(family: Family, main: Thread, call: Call, deep: int, *, joins:
     calls = [(one, _reading(family, one, deep)) for one in others]
     # One that waits for other ranks keeps the main thread from nothing by itself.
     free = [(one, each) for one, each in calls if each.doing is not Doing.LOCK]
+    held = [(one, each) for one, each in calls if each.doing is Doing.LOCK]
+    if joins and held and free and all(each.polls for _, each in free):
+        return _beside(held[0], free, call)
     if free:
         thread, found = min(
             free, key=lambda one: (_needs_others(one[1]) is not joins, one[1].polls)
@@ -158,6 +161,20 @@ def _other_thread(family: Family, main: Thread, call: Call, deep: int, *, joins:
     else:
         found = replace(found, why="for nobody")
     return replace(found, thread=thread.name, at=call.place)
+
+
+def _beside(held: tuple[Thread, Call], others: Sequence[tuple[Thread, Call]], call: Call) -> Call:
+    """Tell of the thread that is joined and waits itself, beside some that only look now and then.
+
+    Args:
+        held: That thread, and what it is at.
+        others: Those beside it.
+        call: What the main thread is at.
+
+    """
+    thread, found = held
+    told = ", ".join(f"thread `{one.name}`, which polls at {each.place}" for one, each in others)
+    return replace(found, thread=thread.name, at=call.place, why=f"beside {told}")
 
 
 def _reading(family: Family, thread: Thread, deep: int) -> Call:

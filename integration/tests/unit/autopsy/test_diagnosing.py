@@ -868,3 +868,19 @@ def test_of_two_threads_the_one_that_does_not_just_look_again_and_again_counts()
     cause = named(case(started(), looks(process(100, waits()), Process(pid=101, threads=threads))))
     assert (cause.rank, cause.certainty) == (1, "certain")
     assert "thread `fit`, which stands still at train.py:58" in cause.sentence
+
+
+def test_a_thread_that_is_joined_and_waits_itself_counts_before_one_that_polls() -> None:
+    joins = ("Thread.join", "/usr/lib/python3.11/threading.py", 9, "x")
+    gets = ("Queue.get", "/usr/lib/python3.11/queue.py", 9, "x")
+    main = frames(joins, ("main", "/work/train.py", 50, "fit.join()"))
+    fit = frames(gets, ("fit", "/work/train.py", 57, "row = ready.get()"))
+    threads = (
+        Thread(name="MainThread", id=101, frames=main, moved=False),
+        Thread(name="beat", id=102, frames=at(47, "time.sleep(0.005)"), moved=False),
+        Thread(name="fit", id=103, frames=fit, moved=False),
+    )
+    cause = named(case(started(), looks(process(100, waits()), Process(pid=101, threads=threads))))
+    assert (cause.kind, cause.rank) == ("waiting for a lock", 1)
+    assert "thread `fit`, which waits at train.py:57 in `fit`: row = ready.get()" in cause.sentence
+    assert "beside thread `beat`, which polls at train.py:47" in cause.sentence

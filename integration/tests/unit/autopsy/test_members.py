@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from metta_sandbox.autopsy.case import Case
+from metta_sandbox.autopsy.members import Tree
 from metta_sandbox.autopsy.seen import (
     Frame,
     Group,
@@ -145,3 +146,12 @@ def test_a_pipe_that_ends_well_hides_no_exception() -> None:
     case = Case(HOSTS[:1], 1, (ended,), lives={HOSTS[0]: (life,)}, script=True)
     (rank,) = case.members
     assert (rank.status, rank.error.kind if rank.error else "") == (1, "IndexError")
+
+
+def test_a_process_that_began_after_the_look_is_not_gone() -> None:
+    seen = Process(pid=1, command=("python", "train.py"))
+    look = NodeLook(processes=(seen,), time=10.0)
+    lives = {2: Life(pid=2, started=11.0), 3: Life(pid=3, started=9.0)}
+    tree = Tree(look, lives)
+    assert not tree.is_gone(2)
+    assert tree.is_gone(3)
