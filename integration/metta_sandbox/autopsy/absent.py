@@ -70,8 +70,11 @@ def _kept_waiting(case: Case, graph: Graph, absent: Sequence[Member]) -> Cause:
     assert first.call is not None
     kind, what = what_holds(first.call)
     what += "" if first.alive else " until it was told to end"
-    shown = graph.shown(first.rank) or len(absent) == 1
-    known = first.call.doing is not Doing.IDLE or (_is_compared(first) and not first.call.polls)
+    others = [one for one in case.members if one is not first]
+    alone = len(absent) == 1 and (not others or any(waits(case, one) for one in others))
+    shown = graph.shown(first.rank) or alone
+    still = first.call.doing is Doing.IDLE
+    known = not first.call.polls and (not still or _is_compared(first))
     sure: Certainty = "certain" if shown and first.alive and known else "likely"
     return of_rank(case, first, kind, what, str(first.call), certainty=sure)
 

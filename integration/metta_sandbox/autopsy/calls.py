@@ -71,15 +71,17 @@ class Call:
 
     @property
     def polls(self) -> bool:
-        """Whether it sleeps for less than a second, as one does that looks again and again."""
-        return self.doing is Doing.IDLE and bool(_SHORT_SLEEP.search(self.source))
+        """Whether it looks again and again for something, and sleeps a moment in between."""
+        return self.doing in {Doing.IDLE, Doing.BUSY} and bool(_POLLS.search(self.source))
 
     def __str__(self) -> str:
         name = f"`{self.name}`" if self.name else ""
         return ", ".join(part for part in (name, self.place) if part) or self.doing.value
 
 
-_SHORT_SLEEP = re.compile(r"\bsleep\(\s*0?\.\d+\s*\)")
+_POLLS = re.compile(
+    r"\bsleep\(\s*0?\.\d+\s*\)|\bwhile not .*\b(exists|is_file|is_set|done|poll|empty)\(\)"
+)
 #: Functions of ``torch.distributed`` that wait until all ranks have come together.
 _RENDEZVOUS = re.compile(
     r"init_process_group|_new_process_group_helper|_?store_based_barrier|rendezvous"

@@ -849,9 +849,14 @@ def test_who_sleeps_a_moment_and_was_seen_only_once_is_not_certain_to_stand_stil
     assert "sleeps again and again at train.py:9" in cause.sentence
 
 
-def test_who_waits_at_the_store_counts_before_one_that_looks_again_and_again() -> None:
+@pytest.mark.parametrize("line", ["time.sleep(0.02)", "while not path.exists():"])
+@pytest.mark.parametrize("moves", [True, False])
+def test_who_waits_at_the_store_counts_before_one_that_looks_again_and_again(
+    line: str, *, moves: bool
+) -> None:
     key = at(65, 'store.wait(["ready"])')
-    seen = looks(process(100, key), process(101, at(40, "time.sleep(0.02)")))
+    polls = Thread(name="MainThread", id=101, frames=at(40, line), moved=moves)
+    seen = looks(process(100, key), Process(pid=101, threads=(polls,)))
     cause = named(case(started(), seen))
     assert (cause.rank, cause.certainty) == (0, "likely")
     assert "`store.wait`" in cause.sentence
