@@ -103,6 +103,8 @@ _LOCK_SOURCE = re.compile(
     r"\b(acquire|join|wait|get|result|communicate)\s*\(|^with\s+[\w.]*(lock|mutex|sem)\w*",
     re.IGNORECASE,
 )
+#: A library that takes a lock of its own, as `logging` does.
+_TAKES_LOCK = re.compile(r"\.acquire\(|^with\s+[\w.]*lock\b")
 #: A call on PyTorch's store, which is C++ and has no frame of its own.
 _STORE = re.compile(
     r"\b\w*store\w*\.(?P<call>wait|get|multi_get)\(\s*(?P<key>[^)]*)", re.IGNORECASE
@@ -212,6 +214,8 @@ def _local(thread: Thread, own: Frame | None) -> tuple[Doing, str]:
     if _outermost(frames, _HTTP) is not None:
         return Doing.API, inner.function
     waits = _outermost(called, _LOCK_MODULES)
+    if waits is None and inner is not own and _TAKES_LOCK.search(inner.source):
+        waits = inner
     sleeps = thread.waits is not None and thread.waits.kind == "sleep"
     if waits is not None or (own and not sleeps and _LOCK_SOURCE.search(own.source)):
         return Doing.LOCK, waits.function if waits else ""

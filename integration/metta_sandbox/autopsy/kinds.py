@@ -113,7 +113,10 @@ def what_holds(call: Call) -> tuple[Kind, str]:
             "waiting for the GIL",
             f"waits for the interpreter's lock that {holder} holds{at}",
         ),
-        Doing.LOCK: ("waiting for a lock", f"waits{at},{why}" if why else f"waits for a lock{at}"),
+        Doing.LOCK: (
+            "waiting for a lock",
+            f"waits{at}{',' if at else ''}{why}" if why else f"waits for a lock{at}",
+        ),
         Doing.API: ("API slow", f"waits for an answer of the API{at}"),
         Doing.TRACKER: ("tracker failed", f"is held up by {call.name}{at}"),
         Doing.BUSY: ("straggler", f"is still at work{at}"),

@@ -217,7 +217,8 @@ def _odd(case: Case, known: Sequence[Member], name: str) -> Cause | None:
     expected = [one for one in known if name == "WORLD_SIZE" and values[id(one)] != str(case.size)]
     outside = [one for one in known if name == "MASTER_ADDR" and _is_outside(one)]
     outside = outside if any(map(_has_met, known)) else []
-    odd = next(iter(alone or changed or outside or expected), None)
+    shown = alone or changed or outside
+    odd = next(iter(shown or expected), None)
     if odd is None:
         told = ", ".join(f"rank {one.rank} ({one.node}) {values[id(one)]}" for one in known)
         what = f"ranks don't meet, as {name} differs: {told}"
@@ -243,8 +244,8 @@ def _odd(case: Case, known: Sequence[Member], name: str) -> Cause | None:
         what,
         node=odd.node,
         rank=odd.rank,
-        certainty="certain" if alone or changed or outside else "likely",
-        evidence=("each rank's variables",),
+        certainty="certain" if shown else "likely",
+        evidence=("each rank's variables", *(("sockets",) if outside and shown is outside else ())),
     )
 
 

@@ -55,7 +55,7 @@ def gave_up(case: Case, member: Member, what: str, call: str) -> Cause | None:
         said = f"{_at(losses[other.rank])}; rank {member.rank} ({member.node}) {what}"
         return of_rank(case, other, "NaN", said, certainty="likely", evidence=("log",))
     lost, error = losses[member.rank], member.error
-    if error is None or not error.message or error.message not in lost.line:
+    if error is None or not error.message or not lost.line.endswith(str(error)):
         what = f"{what}, after it {_at(lost)}"
     return of_rank(case, member, "NaN", what, call)
 

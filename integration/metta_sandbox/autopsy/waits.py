@@ -19,6 +19,8 @@ _QUEUE = re.compile(r"/queue\.py$")
 _CHILD = re.compile(r"/(subprocess|multiprocessing/\w+|torch/multiprocessing/\w+)\.py$")
 _LOADER = re.compile(r"torch/utils/data/dataloader\.py$")
 _JOIN = frozenset({"join", "_wait_for_tstate_lock", "result", "_python_exit"})
+#: Where a child of `multiprocessing` waits at its end until its queues are empty.
+_ENDS_ITS_QUEUE = "_finalize_join"
 #: Threads and children that serve a library, and for which no program waits.
 _SERVES = re.compile(r"wandb|metta|QueueFeederThread|pin_memory|tqdm|asyncio|IO loop|pydevd")
 _SERVICE = re.compile(r"resource_tracker|wandb-core|wandb-symon|forkserver|torch/bin/|gpu_stats")
@@ -105,6 +107,10 @@ def _children(family: Family) -> list[Process]:
 
 
 def _along(family: Family, main: Thread, call: Call, deep: int) -> Call:
+    if any(bare(one.function) == _ENDS_ITS_QUEUE for one in main.frames):
+        # What lies further out on a fork's stack is its parent's.
+        why = "for somebody to take what it has put into a queue"
+        return replace(call, place="", function="", source="", why=why)
     if (inner := _into_child(family, main, call, deep)) is not None:
         return inner
     called = _called(main)

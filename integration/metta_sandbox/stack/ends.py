@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 #: A shell, and a container, that a signal killed ends with this plus the signal.
 _SIGNALLED = 128
+#: What `timeout` of the coreutils ends with, after it has ended its command.
+_TIMED_OUT = 124
 _LONGEST = 300
 
 
@@ -20,6 +22,8 @@ def describe_end(status: int, said: str = "", *, out_of_memory: bool = False) ->
 
     """
     how = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
+    if status == _TIMED_OUT:
+        how += ", as `timeout` does when the time is up"
     if out_of_memory:
         how += ", out of memory"
     said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]}…"

@@ -889,3 +889,43 @@ def test_a_thread_that_is_joined_and_waits_itself_counts_before_one_that_polls()
     assert (cause.kind, cause.rank) == ("waiting for a lock", 1)
     assert "thread `fit`, which waits at train.py:57 in `fit`: row = ready.get()" in cause.sentence
     assert "beside thread `beat`, which polls at train.py:47" in cause.sentence
+
+
+def test_a_thread_that_has_a_lock_of_logging_is_told_to_who_waits_for_it() -> None:
+    acquires = ("Handler.acquire", "/usr/lib/python3.11/logging/__init__.py", 9)
+    main = frames((*acquires, "self.lock.acquire()"), ("main", "/work/train.py", 50, "log.info(1)"))
+    sends = frames(("emit", "/work/remote.py", 12, "time.sleep(3600)"))
+    threads = (
+        Thread(name="MainThread", id=101, frames=main, moved=False),
+        Thread(name="sender", id=102, frames=sends, moved=False),
+    )
+    cause = named(case(started(), looks(process(100, waits()), Process(pid=101, threads=threads))))
+    assert cause.rank == 1
+    assert "its thread `sender`, which stands still at remote.py:12" in cause.sentence
+    assert "its main thread waits at train.py:50" in cause.sentence
+
+
+def test_a_child_that_can_not_end_as_nobody_takes_from_its_queue_is_told() -> None:
+    library = "/usr/lib/python3.11/multiprocessing"
+    joins = frames(
+        ("BaseProcess.join", f"{library}/process.py", 9, "res = self._popen.wait(timeout)"),
+        ("main", "/work/train.py", 50, "child.join()"),
+    )
+    ends = frames(
+        ("Thread.join", "/usr/lib/python3.11/threading.py", 9, "self._wait_for_tstate_lock()"),
+        ("Queue._finalize_join", f"{library}/queues.py", 9, "thread.join()"),
+        ("BaseProcess.start", f"{library}/process.py", 9, "self._popen = self._Popen(self)"),
+        ("main", "/work/train.py", 48, "child.start()"),
+    )
+    stopped = NodeLook(
+        processes=(
+            process(101, joins, command=("python", "train.py")),
+            process(102, ends, command=("python", "train.py"), parent=101),
+        )
+    )
+    seen = {**looks(process(100, waits())), HOSTS[1]: stopped}
+    cause = named(case(started(), seen))
+    assert cause.rank == 1
+    assert "waits for somebody to take what it has put into a queue" in cause.sentence
+    assert "its main thread waits at train.py:50" in cause.sentence
+    assert "train.py:48" not in cause.sentence

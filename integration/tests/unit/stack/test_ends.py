@@ -10,6 +10,7 @@ from metta_sandbox.stack.ends import container_status, describe_end, last_words
     [
         (0, "", False, "exited with status 0"),
         (3, "cannot listen", False, "exited with status 3, saying: cannot listen"),
+        (124, "", False, "exited with status 124, as `timeout` does when the time is up"),
         (-11, "fault", False, "was killed by signal 11, saying: fault"),
         (-9, "step 7", False, "was killed by signal 9"),
         (-9, "", True, "was killed by signal 9, out of memory"),
