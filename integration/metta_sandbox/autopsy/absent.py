@@ -12,7 +12,6 @@ from metta_sandbox.autopsy.graph import Graph, graph_of, order, waits
 from metta_sandbox.autopsy.kinds import what_holds
 from metta_sandbox.autopsy.members import Member
 from metta_sandbox.autopsy.sentences import cause_of, of_rank
-from metta_sandbox.autopsy.sequences import strayed
 
 
 def rank_absent(case: Case) -> Cause | None:
@@ -185,22 +184,28 @@ def _at_the_store(case: Case, alive: Sequence[Member]) -> Cause | None:
     found = [one for one in alive if one.call is not None and one.call.doing is Doing.STORE]
     if not found or (len(found) == len(alive) and len(alive) > 1):
         return None
-    astray = [one for one in alive if one not in found and _has_strayed(one)]
-    if len(astray) == 1:
-        return _not_due(case, astray[0])
+    alone = [one for one in alive if one not in found and _receives_anew(one)]
+    if len(alone) == 1:
+        return _not_due(case, alone[0])
     call = found[0].call
     assert call is not None
     kind, what = what_holds(call)
     return of_rank(case, found[0], kind, what, str(call), certainty="likely")
 
 
-def _has_strayed(member: Member) -> bool:
-    return member.recorded is not None and strayed(member.recorded, member.call)
+def _receives_anew(member: Member) -> bool:
+    """Tell whether a rank waits for a message where it never did before."""
+    recorded, call = member.recorded, member.call
+    if recorded is None or call is None or call.name != "recv":
+        return False
+    return (
+        sum(one.p2p and one.name == "recv" for one in recorded.entries) == 1 < len(recorded.entries)
+    )
 
 
 def _not_due(case: Case, member: Member) -> Cause:
-    """Say of a rank that it is in a call that did not come there before."""
-    what = f"is at {member.place}, which did not come next before"
+    """Say of a rank that it is in a call that did not come before."""
+    what = f"is at {member.place}, where it never was before"
     return of_rank(
         case,
         member,

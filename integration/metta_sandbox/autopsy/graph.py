@@ -173,9 +173,12 @@ def order(graph: Graph, members: Sequence[Member]) -> list[Member]:
     """Sort ranks that wait for nobody: those that most others wait for come first."""
     position: Mapping[Doing, int] = {doing: number for number, doing in enumerate(_ORDER)}
 
-    def key(one: Member) -> tuple[bool, int, int, int]:
+    def key(one: Member) -> tuple[bool, bool, int, int, int]:
         doing = one.call.doing if one.call else Doing.UNKNOWN
-        return not graph.shown(one.rank), position[doing], -graph.count(one.rank), one.rank
+        # Who looks again and again waits for somebody, too.
+        polls = one.call is not None and one.call.polls
+        most = -graph.count(one.rank)
+        return polls, not graph.shown(one.rank), position[doing], most, one.rank
 
     return sorted(members, key=key)
 

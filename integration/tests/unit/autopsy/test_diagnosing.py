@@ -929,3 +929,11 @@ def test_a_child_that_can_not_end_as_nobody_takes_from_its_queue_is_told() -> No
     assert "waits for somebody to take what it has put into a queue" in cause.sentence
     assert "its main thread waits at train.py:50" in cause.sentence
     assert "train.py:48" not in cause.sentence
+
+
+def test_who_is_at_work_counts_before_one_that_looks_again_and_again() -> None:
+    busy = Thread(name="MainThread", id=100, frames=at(98, "x = x + 1"), moved=True)
+    polls = process(101, at(49, "time.sleep(0.02)"))
+    cause = named(case(started(), looks(Process(pid=100, threads=(busy,)), polls)))
+    assert (cause.rank, cause.certainty) == (0, "likely")
+    assert "is still at work at train.py:98" in cause.sentence

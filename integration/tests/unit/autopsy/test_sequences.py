@@ -379,10 +379,21 @@ def test_of_a_circle_who_did_not_come_where_another_one_often_was_has_left_it_ou
 
 
 @pytest.mark.parametrize("odd", [0, 1])
-def test_who_went_astray_counts_before_one_that_waits_at_the_store_for_it(odd: int) -> None:
+@pytest.mark.parametrize("before", [0, 1])
+def test_who_first_waits_for_a_message_counts_before_who_waits_at_the_store_for_it(
+    odd: int, before: int
+) -> None:
     store = Frame(function="main", file="/work/train.py", line=47, source="store.wait(keys)")
-    ways = [recorded(*TURN, *TURN)] * 2
-    ways[odd] = recorded(*TURN, *TURN, "gather")
-    cause = named(seen(ways, at={1 - odd: (store,)}))
-    assert (cause.rank, cause.certainty) == (odd, "likely")
-    assert "train.py:34, which did not come next before" in cause.sentence
+    mine = Frame(function="main", file="/work/train.py", line=85)
+    receives = (Frame(function="recv", file=FILES["barrier"], line=1), mine)
+    turns = recorded(*TURN, *TURN)
+    message = turns.entries[-1].model_copy(update={"name": "recv", "p2p": True})
+    ways = [turns] * 2
+    entries = (*turns.entries, *[message] * (1 + before))
+    ways[odd] = turns.model_copy(update={"entries": entries})
+    cause = named(seen(ways, at={1 - odd: (store,), odd: receives}))
+    if before:
+        assert (cause.rank, cause.certainty) == (1 - odd, "likely")
+    else:
+        assert (cause.rank, cause.certainty) == (odd, "likely")
+        assert "is at `recv`, train.py:85, where it never was before" in cause.sentence
