@@ -154,7 +154,10 @@ def _other_thread(family: Family, main: Thread, call: Call, deep: int, *, joins:
         thread, found = min(
             free, key=lambda one: (_needs_others(one[1]) is not joins, one[1].polls)
         )
-        return replace(found, thread=found.thread or thread.name, at=call.place)
+        # Between the main thread and a child there may be a thread that waits for that.
+        between = f", and its thread `{thread.name}` at {found.at}" if found.at else ""
+        at = f"{call.place}{between}"
+        return replace(found, thread=found.thread or thread.name, at=at)
     if not calls:
         return replace(call, why="for nobody: it has no other thread")
     if not joins:

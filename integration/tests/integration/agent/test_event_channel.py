@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import SmallStack, WaitUntil
+    from tests.integration.agent.conftest import SmallStack, WaitUntil
 
 
 _EMITTER = """

@@ -14,7 +14,7 @@ from metta_sandbox.errors import StackError
 from metta_sandbox.node.agent.wire import encode
 
 if TYPE_CHECKING:
-    from conftest import SmallStack, WaitUntil
+    from tests.integration.agent.conftest import SmallStack, WaitUntil
 
 
 _EMITTER = """

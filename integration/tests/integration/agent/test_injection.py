@@ -13,7 +13,7 @@ import pytest
 from metta_sandbox.errors import StackError
 
 if TYPE_CHECKING:
-    from conftest import Harness, SmallStack
+    from tests.integration.agent.conftest import Harness, SmallStack
 
 #: Seconds that a machine with much else to do may take.
 _PATIENCE = 60.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from conftest import SmallStack
+    from tests.integration.agent.conftest import SmallStack
 
 
 def test_it_works_without_anything_installed(stack: SmallStack, any_python: str) -> None:

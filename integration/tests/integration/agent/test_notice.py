@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from conftest import Harness, SmallStack, WaitUntil
+    from tests.integration.agent.conftest import Harness, SmallStack, WaitUntil
 
 #: Below a shell that dies at once of SIGTERM: one that saves first.
 _SAVES = """

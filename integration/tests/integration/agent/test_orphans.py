@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import SmallStack, WaitUntil
+    from tests.integration.agent.conftest import SmallStack, WaitUntil
 
 
 #: A trainer that leaves a child in a session of its own, as torch elastic's ranks are.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import SmallStack, WaitUntil
+    from tests.integration.agent.conftest import SmallStack, WaitUntil
 
 
 _COUNT = """

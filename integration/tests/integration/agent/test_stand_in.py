@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Harness, SmallStack, WaitUntil
+    from tests.integration.agent.conftest import Harness, SmallStack, WaitUntil
 
 ENDS = {
     "falls off its end": "print('done')",

@@ -16,7 +16,7 @@ import pytest
 from metta_sandbox.node.agent.warm_client import ask
 
 if TYPE_CHECKING:
-    from conftest import Harness, SmallStack, WaitUntil
+    from tests.integration.agent.conftest import Harness, SmallStack, WaitUntil
 
 PLACE = {
     "num_nodes": 2,

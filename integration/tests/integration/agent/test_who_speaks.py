@@ -14,7 +14,7 @@ from metta_sandbox.node.agent.load import slowed
 from metta_sandbox.node.agent.wire import decode, encode
 
 if TYPE_CHECKING:
-    from conftest import SmallStack
+    from tests.integration.agent.conftest import SmallStack
 
 FORGED = {"event": "observation.recorded", "score": 9999, "pid": 1, "seq": 1}
 _HELLO = {"type": "hello", "pid": 1, "who": {}}

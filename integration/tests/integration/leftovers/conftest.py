@@ -24,7 +24,7 @@ from metta_sandbox.stack.credentials import memory_root
 from metta_sandbox.stack.lease import LABEL
 
 if TYPE_CHECKING:
-    from running import Command, Process, Start
+    from tests.integration.play.conftest import Command, Process, Start
 
 
 def _running() -> ModuleType:

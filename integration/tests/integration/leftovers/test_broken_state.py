@@ -13,8 +13,8 @@ from python_on_whales.exceptions import DockerException
 from metta_sandbox.stack.lease import LABEL
 
 if TYPE_CHECKING:
-    from conftest import Ground
-    from running import Command
+    from tests.integration.leftovers.conftest import Ground
+    from tests.integration.play.conftest import Command
 
 
 def test_containers_half_removed_stopped_or_with_a_guest_in_their_network(

@@ -16,7 +16,7 @@ from python_on_whales import DockerClient
 from metta_sandbox.stack.lease import LABEL, Owner
 
 if TYPE_CHECKING:
-    from conftest import Ground
+    from tests.integration.leftovers.conftest import Ground
 
 NO_ENGINE = "unix:///nonexistent/docker.sock"
 NOTHING = "nothing was left behind\n"

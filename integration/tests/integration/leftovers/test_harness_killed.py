@@ -17,8 +17,8 @@ from metta_sandbox.node.agent.load import slowed
 from metta_sandbox.stack.credentials import memory_root
 
 if TYPE_CHECKING:
-    from conftest import Ground
-    from running import Command
+    from tests.integration.leftovers.conftest import Ground
+    from tests.integration.play.conftest import Command
 
 #: What a run tells when its sweep is over. Kills are spread over the time before, by what was told
 #: and not by seconds, so that they hit a run that is alive on a fast machine and on a slow one.

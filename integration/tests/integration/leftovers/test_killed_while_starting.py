@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from conftest import Ground
+    from tests.integration.leftovers.conftest import Ground
 
 
 def test_containers_that_come_into_being_once_the_harness_is_dead(docker_ground: Ground) -> None:

@@ -13,7 +13,7 @@ import pytest
 from metta_sandbox.stack.lease import Owner
 
 if TYPE_CHECKING:
-    from conftest import Ground
+    from tests.integration.leftovers.conftest import Ground
 
 NOTHING = "nothing was left behind"
 Make = Callable[[Owner], None]

@@ -17,8 +17,8 @@ from python_on_whales import DockerClient
 from python_on_whales.exceptions import DockerException
 
 if TYPE_CHECKING:
-    from conftest import Ground, MakeGround
-    from running import Command
+    from tests.integration.leftovers.conftest import Ground, MakeGround
+    from tests.integration.play.conftest import Command
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

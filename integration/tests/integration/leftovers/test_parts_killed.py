@@ -12,8 +12,8 @@ import pytest
 from metta_sandbox.node.agent.load import slowed
 
 if TYPE_CHECKING:
-    from conftest import Ground
-    from running import Command
+    from tests.integration.leftovers.conftest import Ground
+    from tests.integration.play.conftest import Command
 
 #: Whom to kill, and what the reason then says.
 VICTIMS = [

@@ -16,7 +16,7 @@ from metta_sandbox.stack.compose import _engine_subnets
 from metta_sandbox.stack.subnet import POOL, free_subnets, host_routes
 
 if TYPE_CHECKING:
-    from conftest import Ground
+    from tests.integration.leftovers.conftest import Ground
 
 _PATIENCE = 560.0
 

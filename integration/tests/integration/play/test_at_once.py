@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Command, Start
+    from tests.integration.play.conftest import Command, Start
 
 ENGINE = ("--engine", "process")
 #: Waits for a file, for at most a minute.

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from metta_sandbox.report.results import ScenarioResult
 
 if TYPE_CHECKING:
-    from conftest import Start
+    from tests.integration.play.conftest import Start
 
 Named = Callable[..., tuple[ScenarioResult, Path, str]]
 TRAINER = """\

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Start, Write
+    from tests.integration.play.conftest import Start, Write
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from platformdirs import user_cache_path
 from python_on_whales import DockerClient
 
 if TYPE_CHECKING:
-    from conftest import Command, InDockerGroup, Start, Write
+    from tests.integration.conftest import InDockerGroup
+    from tests.integration.play.conftest import Command, Start, Write
 
 ENGINE = ("--engine", "compose")
 #: A user of no other rights than to talk to the engine.

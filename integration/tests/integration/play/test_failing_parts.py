@@ -19,7 +19,7 @@ import pytest
 from metta_sandbox.report.results import ScenarioResult
 
 if TYPE_CHECKING:
-    from conftest import Command, Start, Write
+    from tests.integration.play.conftest import Command, Start, Write
 
 #: Nobody waits for longer, on a busy machine either: less than the default silence of 60 s.
 SECONDS = 45

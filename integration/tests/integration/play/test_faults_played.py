@@ -16,7 +16,7 @@ from metta_sandbox.scenario.faults import CATALOGUE
 from metta_sandbox.verdict import Verdict
 
 if TYPE_CHECKING:
-    from conftest import Command, Start, Write
+    from tests.integration.play.conftest import Command, Start, Write
 
 BASE = """\
 version: 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Start
+    from tests.integration.play.conftest import Start
 
 #: Tries all at once, and prints what came of it. ``AGENT`` is this node's agent.
 FORGE = r"""

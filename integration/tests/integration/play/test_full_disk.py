@@ -12,7 +12,7 @@ import pytest
 from python_on_whales import DockerClient
 
 if TYPE_CHECKING:
-    from conftest import Command, Start
+    from tests.integration.play.conftest import Command, Start
 
 #: The worker writes until it can't; both say what they see of the folder that they share.
 WRITING = """\

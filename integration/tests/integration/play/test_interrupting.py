@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Command, Start, Write
+    from tests.integration.play.conftest import Command, Start, Write
 
 ENGINE = ("--engine", "process")
 

@@ -17,7 +17,7 @@ from metta_sandbox.scenario.faults import CATALOGUE
 from metta_sandbox.verdict import Verdict
 
 if TYPE_CHECKING:
-    from conftest import Start
+    from tests.integration.play.conftest import Start
 
 #: Two nodes with one connection, on which each byte is waited for; what becomes of it is printed.
 TALK = """\

@@ -16,7 +16,7 @@ from metta_sandbox.stack import engines
 from metta_sandbox.stack.engines import ProcessEngine, choose
 
 if TYPE_CHECKING:
-    from conftest import Start, Write
+    from tests.integration.play.conftest import Start, Write
 
 
 def test_without_an_engine_auto_plays_on_local_processes_and_says_so(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from python_on_whales import DockerClient
 
 if TYPE_CHECKING:
-    from conftest import Start
+    from tests.integration.play.conftest import Start
 
 ENGINE = ("--engine", "compose")
 PORT = 7000

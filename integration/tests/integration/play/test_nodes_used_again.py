@@ -11,7 +11,7 @@ import pytest
 from python_on_whales import DockerClient
 
 if TYPE_CHECKING:
-    from conftest import Command, Start
+    from tests.integration.play.conftest import Command, Start
 
 ENGINE = ("--engine", "compose", "--jobs", "1")
 

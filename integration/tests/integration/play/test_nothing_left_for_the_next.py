@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Command, Start
+    from tests.integration.play.conftest import Command, Start
 
 ENGINE = ("--engine", "process")
 

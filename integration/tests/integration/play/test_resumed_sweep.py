@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 if TYPE_CHECKING:
-    from conftest import Command, Start
+    from tests.integration.play.conftest import Command, Start
 
 #: Scores by what was suggested; the third trial waits to be interrupted where a file says so.
 TRAINER = """\

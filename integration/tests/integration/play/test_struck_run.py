@@ -11,7 +11,7 @@ from python_on_whales import DockerClient
 from ruamel.yaml import YAML
 
 if TYPE_CHECKING:
-    from conftest import Command, Start
+    from tests.integration.play.conftest import Command, Start
 
 SECRET = "only-for-the-caller"
 TRAINER = """

@@ -20,7 +20,7 @@ from metta_sandbox.scenario.loading import load
 from metta_sandbox.timeline.recording import render
 
 if TYPE_CHECKING:
-    from conftest import Command, Start, Write
+    from tests.integration.play.conftest import Command, Start, Write
 
 HOSTS = ("sweep-master", "sweep-worker", "dummy-api")
 TRIALS = 2

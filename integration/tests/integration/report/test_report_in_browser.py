@@ -19,8 +19,9 @@ from metta_sandbox.report.results import CheckResult, RunResult, ScenarioResult,
 from metta_sandbox.verdict import Verdict
 
 if TYPE_CHECKING:
-    from conftest import Open, Opened
     from playwright.sync_api import Page
+
+    from tests.integration.report.conftest import Open, Opened
 
 HOSTILE = "</script><script>document.title='taken'</script><img src=http://example.com/x>"
 #: What the page's charts hold, asked of the library that draws them.

@@ -15,7 +15,7 @@ import pytest
 from .conftest import PATIENCE, SECRET, User, docker
 
 if TYPE_CHECKING:
-    from conftest import InDockerGroup
+    from tests.integration.conftest import InDockerGroup
 
 SOMEBODY = 31_337
 #: Ends with a status that says what went wrong, or 42.

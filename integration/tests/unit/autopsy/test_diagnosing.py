@@ -937,3 +937,25 @@ def test_who_is_at_work_counts_before_one_that_looks_again_and_again() -> None:
     cause = named(case(started(), looks(Process(pid=100, threads=(busy,)), polls)))
     assert (cause.rank, cause.certainty) == (0, "likely")
     assert "is still at work at train.py:98" in cause.sentence
+
+
+def test_the_thread_that_waits_for_a_child_is_told_beside_the_main_one() -> None:
+    joins = ("Thread.join", "/usr/lib/python3.11/threading.py", 9, "x")
+    waits_for_child = ("Popen.wait", "/usr/lib/python3.11/subprocess.py", 9, "x")
+    threads = (
+        Thread(
+            name="MainThread", id=101, frames=frames(joins, ("main", "/w/train.py", 50, "t.join()"))
+        ),
+        Thread(
+            name="fit",
+            id=102,
+            frames=frames(waits_for_child, ("pack", "/w/train.py", 38, "subprocess.run(pack)")),
+        ),
+    )
+    parent = Process(pid=101, command=("python", "train.py"), threads=threads)
+    child = Process(pid=102, parent=101, state="S", command=("sleep", "4000"), name="sleep")
+    seen = {**looks(process(100, waits())), HOSTS[1]: NodeLook(processes=(parent, child))}
+    cause = named(case(started(), seen))
+    assert cause.rank == 1
+    expected = "; its main thread waits at train.py:50, and its thread `fit` at train.py:38"
+    assert expected in cause.sentence

@@ -14,7 +14,7 @@ from metta_sandbox.scenario.loading import parse
 from metta_sandbox.scenario.model import Scenario
 
 if TYPE_CHECKING:
-    from conftest import Played
+    from tests.unit.checks.conftest import Played
 
 
 def read(text: str) -> Scenario:

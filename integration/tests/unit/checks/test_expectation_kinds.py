@@ -15,7 +15,7 @@ from metta_sandbox.scenario.expect import KINDS
 from metta_sandbox.scenario.loading import to_yaml
 
 if TYPE_CHECKING:
-    from conftest import Played
+    from tests.unit.checks.conftest import Played
 
 Spoil = Callable[["Played"], object]
 Item = dict[str, Any]

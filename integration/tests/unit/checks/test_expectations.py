@@ -15,9 +15,8 @@ from metta_sandbox.matching import Matcher
 from metta_sandbox.scenario.expect import Log
 
 if TYPE_CHECKING:
-    from conftest import Played
-
     from metta_sandbox.checks.judgement import Judgement
+    from tests.unit.checks.conftest import Played
 
 
 def first(played: Played, item: dict[str, Any]) -> tuple[str, str, str]:

@@ -17,7 +17,7 @@ from metta_sandbox.scenario.needs import lacking, needs
 from metta_sandbox.stack.side import WATCHER
 
 if TYPE_CHECKING:
-    from conftest import Played
+    from tests.unit.checks.conftest import Played
 
 #: Nobody asked who is outside.
 BLIND = {"lookup": "sweep-master", "attempt": "packet"}

@@ -15,7 +15,7 @@ from metta_sandbox.checks.trials import results
 from metta_sandbox.verdict import Verdict
 
 if TYPE_CHECKING:
-    from conftest import Played
+    from tests.unit.checks.conftest import Played
 
 Spoil = Callable[["Played"], object]
 RUN = "basic.r.2"

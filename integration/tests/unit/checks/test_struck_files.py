@@ -32,7 +32,7 @@ from metta_sandbox.timeline.recording import Timeline
 from metta_sandbox.verdict import worst
 
 if TYPE_CHECKING:
-    from conftest import Played
+    from tests.unit.checks.conftest import Played
 
 SECRET = "only-for-the-caller"
 RUN = "basic.r.1"

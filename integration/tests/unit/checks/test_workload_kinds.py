@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from metta_sandbox.checks.evaluation import STANDING, evaluate, standing
 
 if TYPE_CHECKING:
-    from conftest import Played
+    from tests.unit.checks.conftest import Played
 
 OWN = {"trainer": {"command": ["python", "train.py"]}}
 NEXT = "POST /sweeps/{name}/runs/next"

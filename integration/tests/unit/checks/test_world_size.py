@@ -20,7 +20,7 @@ from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.verdict import Verdict
 
 if TYPE_CHECKING:
-    from conftest import Played
+    from tests.unit.checks.conftest import Played
 
 NAME = "world size"
 NEVER = [{"trial": trial, "rank": node} for trial in (1, 2) for node in (0, 1)]
