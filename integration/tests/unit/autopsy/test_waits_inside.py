@@ -38,4 +38,4 @@ def test_a_thread_that_is_joined_is_followed_to_the_worker_that_it_waits_for() -
 
     assert (call.doing, call.place) == (Doing.IDLE, "data.py:18")
     assert call.thread == "data loader worker, pid 3"
-    assert call.at == "train.py:60"
+    assert call.at == "train.py:60, and its thread `fit` at train.py:24"
