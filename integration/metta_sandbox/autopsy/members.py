@@ -16,7 +16,7 @@ from functools import cached_property
 
 from metta_sandbox.autopsy.calls import Call, bare, own_frame
 from metta_sandbox.autopsy.seen import Life, NodeLook, Process, Recorded, Thread
-from metta_sandbox.autopsy.waits import Family, lost_threads, resolve
+from metta_sandbox.autopsy.waits import Family, lost_threads, resolve, told_of_lost
 from metta_sandbox.autopsy.words import LIBRARY, Exc, of_raised
 
 _LAUNCHER = re.compile(
@@ -252,10 +252,10 @@ def member_of(tree: Tree, base: Member, pid: int, *, alone: bool) -> Member:
     life, process = tree.lives.get(pid), tree.processes.get(pid)
     status, ended = _end(tree, base, pid, alone=alone)
     number = tree.number(pid)
+    call = resolve(Family(process, tree.children, tree.lives)) if process else _last_call(life)
     error = None
     if process is None:
-        error = _error(life, base, status, alone=alone)
-    call = resolve(Family(process, tree.children, tree.lives)) if process else _last_call(life)
+        error = _error(life, base, status, alone=alone, told_to_end=call is not None)
     recorded = process.recorded if process and process.recorded else None
     return replace(
         base,
@@ -279,7 +279,7 @@ _RAISES = re.compile(r"metta_sandbox/node/agent/(witness|raised)\.py$")
 
 def _last_call(life: Life | None) -> Call | None:
     """Tell what a process was at when it was told to end, if nothing had ended it before."""
-    if life is None or life.exception is not None or life.threads:
+    if life is None or life.exception is not None:
         return None
     if all(LIBRARY.search(one.file) for one in life.terminated):
         return None
@@ -293,7 +293,7 @@ def _last_call(life: Life | None) -> Call | None:
     )
     process = Process(pid=life.pid, command=("python",), threads=threads)
     call = resolve(Family(process, {}, {life.pid: life}))
-    return call if call.thread or call.waits_for_others else _with_others(call, life)
+    return call if call.thread or call.ended or call.waits_for_others else _with_others(call, life)
 
 
 def _with_others(call: Call, life: Life) -> Call:
@@ -304,9 +304,11 @@ def _with_others(call: Call, life: Life) -> Call:
         for one in own
         if one is not None and not LIBRARY.search(one.file)
     ]
-    if not told:
-        return call
-    return replace(call, why=f"beside a thread at {', and one at '.join(told)}")
+    beside = f"beside a thread at {', and one at '.join(told)}" if told else ""
+    lost = lost_threads(life)
+    ended = f"and {told_of_lost(lost)}" if lost else ""
+    why = ", ".join(each for each in (beside, ended) if each)
+    return replace(call, why=why) if why else call
 
 
 def _children_ended(tree: Tree, pid: int) -> tuple[Life, ...]:
@@ -364,11 +366,14 @@ def _fatal(life: Life) -> int:
     return next((number for word, number in _SIGNALS.items() if word in said), -6)
 
 
-def _error(life: Life | None, base: Member, status: int | None, *, alone: bool) -> Exc | None:
+def _error(
+    life: Life | None, base: Member, status: int | None, *, alone: bool, told_to_end: bool
+) -> Exc | None:
     if life is not None and life.exception is not None:
         return of_raised(life.exception)
-    if life is not None and life.threads and status not in (None, 0) and not life.fatal:
-        # Its main thread has ended as this one had; of no fatal signal was that the reason.
+    killed = told_to_end or (life is not None and bool(life.fatal))
+    if life is not None and life.threads and status not in (None, 0) and not killed:
+        # Its main thread has ended as this one had; of no signal was that the reason.
         lost = lost_threads(life)
         return lost[0].error if lost else None
     if status in (None, 0):

@@ -198,6 +198,7 @@ def _of_content(
     what = (
         f"rank {told} ({member.node}) {own.with_call} "
         f"where rank {other} ({case.member(other).node}) {its.exchanges} (number {own.number})"
+        f"{_waited_at(case, now)}"
     )
     return cause_of(
         case,
@@ -210,6 +211,15 @@ def _of_content(
         certainty="certain" if odd else "unknown",
         evidence=("collectives",),
     )
+
+
+def _waited_at(case: Case, now: Mapping[int, Entered]) -> str:
+    """Say where a rank waited for what it had begun elsewhere; empty where nobody did."""
+    for rank, one in now.items():
+        place = _place(case.member(rank))
+        if place and place != one.call.place:
+            return f"; rank {rank} waited at {place}"
+    return ""
 
 
 def _gave_something_else(entered: Sequence[Entered], now: Entered) -> bool:

@@ -117,7 +117,8 @@ def _along(family: Family, main: Thread, call: Call, deep: int) -> Call:
     if not any(_CHILD.search(one.file) for one in called):
         joins = any(bare(one.function) in _JOIN for one in called)
         return _other_thread(family, main, call, deep, joins=joins)
-    return _ended_child(family, call) or replace(call, why="for nobody: it has no child")
+    nobody = "for what its parent sends" if deep else "for nobody: it has no child"
+    return _ended_child(family, call) or replace(call, why=nobody)
 
 
 def _called(thread: Thread) -> Sequence[Frame]:
@@ -154,10 +155,7 @@ def _other_thread(family: Family, main: Thread, call: Call, deep: int, *, joins:
         thread, found = min(
             free, key=lambda one: (_needs_others(one[1]) is not joins, one[1].polls)
         )
-        # Between the main thread and a child there may be a thread that waits for that.
-        between = f", and its thread `{thread.name}` at {found.at}" if found.at else ""
-        at = f"{call.place}{between}"
-        return replace(found, thread=found.thread or thread.name, at=at)
+        return _by_way_of(thread, found, call)
     if not calls:
         return replace(call, why="for nobody: it has no other thread")
     if not joins:
@@ -167,9 +165,23 @@ def _other_thread(family: Family, main: Thread, call: Call, deep: int, *, joins:
         found = _of_ended(found, ended)
     elif rest:
         found = _deadlock(found, calls)
-    else:
+    elif not found.at:
         found = replace(found, why="for nobody")
-    return replace(found, thread=thread.name, at=call.place)
+    return _by_way_of(thread, found, call)
+
+
+def _by_way_of(thread: Thread, found: Call, call: Call) -> Call:
+    """Give what a main thread waits for by way of another thread, which may wait for a child.
+
+    Args:
+        thread: The other thread.
+        found: What that one, or its child, is at.
+        call: What the main thread is at.
+
+    """
+    between = f", and its thread `{thread.name}` at {found.at}" if found.at else ""
+    at = f"{call.place}{between}"
+    return replace(found, thread=found.thread or thread.name, at=at)
 
 
 def _beside(held: tuple[Thread, Call], others: Sequence[tuple[Thread, Call]], call: Call) -> Call:

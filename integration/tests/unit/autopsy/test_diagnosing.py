@@ -959,3 +959,33 @@ def test_the_thread_that_waits_for_a_child_is_told_beside_the_main_one() -> None
     assert cause.rank == 1
     expected = "; its main thread waits at train.py:50, and its thread `fit` at train.py:38"
     assert expected in cause.sentence
+
+
+def test_a_thread_that_was_lost_is_not_why_a_rank_was_told_to_end() -> None:
+    ended = ThreadEnd(name="beat", exception=raised("OSError", "no telemetry"))
+    life = Life(pid=100, threads=(ended,), terminated=at(54, ""), ended=9.5)
+    events = [*started(), exited(1, 1, 9.0), exited(0, -15, 9.5)]
+    cause = named(case(events, errors={1: LEFT}, lives={HOSTS[0]: (life,)}))
+    assert (cause.kind, cause.rank, cause.certainty) == ("straggler", 0, "likely")
+    assert "stands still at train.py:54" in cause.sentence
+    assert "and its thread `beat` has ended with OSError: no telemetry" in cause.sentence
+
+
+def test_a_thread_that_waits_for_a_child_that_waits_for_it_is_told_with_both_lines() -> None:
+    joins = ("Thread.join", "/usr/lib/python3.11/threading.py", 9, "x")
+    receives = ("_recv", "/usr/lib/python3.11/multiprocessing/connection.py", 9, "x")
+    main = frames(joins, ("main", "/w/train.py", 50, "fit.join()"))
+    asks = frames(receives, ("ask", "/w/train.py", 59, "value = here.recv()"))
+    serves = frames(receives, ("serve", "/w/train.py", 53, "number = there.recv()"))
+    python = ("python", "train.py")
+    threads = (
+        Thread(name="MainThread", id=101, frames=main, moved=False),
+        Thread(name="fit", id=102, frames=asks, moved=False),
+    )
+    parent = Process(pid=101, command=python, threads=threads)
+    node = NodeLook(processes=(parent, process(109, serves, parent=101, command=python)))
+    cause = named(case(started(), {**looks(process(100, waits())), HOSTS[1]: node}))
+    assert cause.rank == 1
+    assert "waits for its child 109, python train.py, which waits at train.py:53" in cause.sentence
+    assert "for what its parent sends" in cause.sentence
+    assert "main thread waits at train.py:50, and its thread `fit` at train.py:59" in cause.sentence

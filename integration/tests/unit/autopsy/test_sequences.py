@@ -397,3 +397,15 @@ def test_who_first_waits_for_a_message_counts_before_who_waits_at_the_store_for_
     else:
         assert (cause.rank, cause.certainty) == (odd, "likely")
         assert "is at `recv`, train.py:85, where it never was before" in cause.sentence
+
+
+def test_where_a_rank_waits_for_what_it_began_elsewhere_is_told_with_what_it_gave() -> None:
+    one = recorded("mean", "mean")
+    last = one.entries[-1].model_copy(update={"sizes": ((2,),)})
+    other = one.model_copy(update={"entries": (one.entries[0], last)})
+    wait = Frame(function="wait", file=f"{SITE}/distributed/work.py", line=1, source="x.wait()")
+    mine = Frame(function="main", file="/work/train.py", line=41)
+    cause = named(seen([one, other], at={0: (wait, mine), 1: (wait, mine)}))
+    assert (cause.kind, cause.rank) == ("collective mismatch", 1)
+    assert "to `all_reduce`, train.py:32" in cause.sentence
+    assert "; rank 0 waited at train.py:41" in cause.sentence
