@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 
 from metta_sandbox.autopsy.calls import AT_WORK, Doing
@@ -57,8 +58,11 @@ def rank_absent(case: Case) -> Cause | None:
 def _kept_waiting(case: Case, graph: Graph, absent: Sequence[Member]) -> Cause:
     """Say what keeps the first of those from coming for which the others wait."""
     alive = [one for one in case.members if one.alive]
+    at_store = [one for one in alive if one.call and one.call.doing is Doing.STORE]
     polls = all(one.call and one.call.polls for one in absent)
-    if polls and (at_the_store := _at_the_store(case, alive)) is not None:
+    # One alone that polls may be whom all at the store wait for.
+    few = len(at_store) <= len(absent)
+    if polls and few and (at_the_store := _at_the_store(case, alive)) is not None:
         # Who looks again and again waits for somebody, too.
         return at_the_store
     first = order(graph, absent)[0]
@@ -68,7 +72,7 @@ def _kept_waiting(case: Case, graph: Graph, absent: Sequence[Member]) -> Cause:
         first = holder if holder in absent else first
     assert first.call is not None
     kind, what = what_holds(first.call)
-    what += "" if first.alive else " until it was told to end"
+    what += "" if first.alive else f" until {_stopped_by(first)} ended it"
     others = [one for one in case.members if one is not first]
     alone = len(absent) == 1 and (not others or any(waits(case, one) for one in others))
     shown = graph.shown(first.rank) or alone
@@ -76,6 +80,10 @@ def _kept_waiting(case: Case, graph: Graph, absent: Sequence[Member]) -> Cause:
     known = not first.call.polls and (not still or _is_compared(first))
     sure: Certainty = "certain" if shown and first.alive and known else "likely"
     return of_rank(case, first, kind, what, str(first.call), certainty=sure)
+
+
+def _stopped_by(member: Member) -> str:
+    return "SIGINT" if member.status == -signal.SIGINT else "SIGTERM"
 
 
 def _is_compared(member: Member) -> bool:

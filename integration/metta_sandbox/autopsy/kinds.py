@@ -119,7 +119,7 @@ def what_holds(call: Call) -> tuple[Kind, str]:
         ),
         Doing.API: ("API slow", f"waits for an answer of the API{at}"),
         Doing.TRACKER: ("tracker failed", f"is held up by {call.name}{at}"),
-        Doing.BUSY: ("straggler", f"is still at work{at}"),
+        Doing.BUSY: ("straggler", f"is still at work{at}{why}"),
         Doing.IDLE: (
             "straggler",
             f"{'sleeps again and again' if call.polls else 'stands still'}{at}{why}",

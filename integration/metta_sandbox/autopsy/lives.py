@@ -10,18 +10,21 @@ import json
 import os
 import re
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import ValidationError
 
 from metta_sandbox import beneath
-from metta_sandbox.autopsy.seen import Life, Recorded
+from metta_sandbox.autopsy.seen import Frame, Life, Recorded
 from metta_sandbox.node.agent.last_calls import SLOT, SLOTS, SUFFIX
 from metta_sandbox.node.agent.told import FOLDER
+from metta_sandbox.stack.request import RUN_FOLDER
 
 #: At most so many files of a node are read, and so many bytes of one and of all.
 _FILES, _BYTES, _ALL_BYTES = 1100, 1 << 19, 1 << 25
+#: At most so many files of programs are read, and so many letters of a line are kept.
+_SOURCES, _LINE = 64, 160
 _NAME = re.compile(r"\d{1,10}\.jsonl")
 #: How the interpreter writes a stack on its own, as ``faulthandler`` does.
 _FATAL = re.compile(r"Fatal Python error: (.*)")
@@ -55,7 +58,55 @@ def read_lives(run_folder: Path, host: str) -> tuple[Life, ...]:
             left -= len(calls)
             lives[-1] = lives[-1].model_copy(update={"recorded": _last_calls(calls)})
         found += lives
-    return tuple(sorted(found, key=lambda one: one.started))
+    sources = _Sources(run_folder)
+    return tuple(sorted(map(sources.added_to, found), key=lambda one: one.started))
+
+
+class _Sources:
+    """Lines of programs that lie in the folder that all nodes share.
+
+    The interpreter writes stacks without them, and one line tells a sleep from a lock.
+
+    Args:
+        run_folder: That folder, as the harness calls it.
+
+    """
+
+    def __init__(self, run_folder: Path) -> None:
+        self._folder = run_folder
+        self._files: dict[PurePosixPath, list[str]] = {}
+
+    def added_to(self, life: Life) -> Life:
+        """Give a life whose stacks have their lines, where they can be read."""
+        if not life.terminated:
+            return life
+        beside = tuple(self._frames(each) for each in life.beside)
+        return life.model_copy(
+            update={"terminated": self._frames(life.terminated), "beside": beside}
+        )
+
+    def _frames(self, frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
+        return tuple(
+            one if one.source else one.model_copy(update={"source": self._line(one)})
+            for one in frames
+        )
+
+    def _line(self, frame: Frame) -> str:
+        file = PurePosixPath(frame.file)
+        # A container's nodes call that folder by another name.
+        root = next(
+            (each for each in (self._folder, RUN_FOLDER) if file.is_relative_to(each)), None
+        )
+        if root is None:
+            return ""
+        if file not in self._files and len(self._files) < _SOURCES:
+            text = b""
+            with suppress(OSError):
+                text = beneath.read_bytes(self._folder, file.relative_to(root), most=_BYTES)
+            self._files[file] = text.decode(errors="replace").splitlines()
+        lines = self._files.get(file, [])
+        known = 0 < frame.line <= len(lines)
+        return lines[frame.line - 1].strip()[:_LINE] if known else ""
 
 
 def _read(run_folder: Path, file: Path, most: int) -> tuple[str, float]:

@@ -291,7 +291,7 @@ def _last_call(life: Life | None) -> Call | None:
         Thread(name="" if number else "MainThread", id=life.pid + number, frames=frames)
         for number, frames in enumerate(stacks)
     )
-    process = Process(pid=life.pid, command=("python",), threads=threads)
+    process = Process(pid=life.pid, command=("python",), threads=threads, recorded=life.recorded)
     call = resolve(Family(process, {}, {life.pid: life}))
     return call if call.thread or call.ended or call.waits_for_others else _with_others(call, life)
 

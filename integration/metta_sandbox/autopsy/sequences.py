@@ -362,6 +362,13 @@ def strayed(recorded: Recorded, at: Call | None = None) -> bool:
     return len(entered) > 1 and _due(entered[:-1], entered[-1]) is not None
 
 
+def went_astray(case: Case, member: Member) -> Cause:
+    """Say of a rank that ``strayed`` which call was due in place of its last one."""
+    assert member.recorded is not None
+    *before, last = (each for _, each in _entered(member.recorded))
+    return _of(case, member, before, last, next_of(before) or last)
+
+
 def was_due(recorded: Recorded, at: Call | None = None) -> bool:
     """Tell whether a rank was in its last collective before, and has not gone astray since.
 

@@ -14,7 +14,7 @@ from metta_sandbox.autopsy.deaths import clashed, death_of, left_alone
 from metta_sandbox.autopsy.graph import graph_of, waits
 from metta_sandbox.autopsy.members import Member
 from metta_sandbox.autopsy.sentences import cause_of, of_rank, seen_of
-from metta_sandbox.autopsy.sequences import strayed, uses_another, was_due
+from metta_sandbox.autopsy.sequences import strayed, uses_another, was_due, went_astray
 
 
 def one_clashed(case: Case) -> Cause | None:
@@ -48,7 +48,7 @@ def left_out(case: Case) -> Cause | None:
         if _was_due(case.member(ahead)) and waits(case, case.member(behind))
     ]
     if len({behind.rank for _, behind in pairs}) != 1:
-        return None
+        return _one_astray(case)
     ahead, behind = pairs[0]
     if behind.rank in {one.rank for one, _ in pairs} or ahead.place == behind.place:
         return None
@@ -62,6 +62,14 @@ def left_out(case: Case) -> Cause | None:
         certainty="likely",
         evidence=("collectives",),
     )
+
+
+def _one_astray(case: Case) -> Cause | None:
+    """Find the one rank whose last call was not due, where all of them wait, or did."""
+    if not all(waits(case, one) for one in case.members):
+        return None
+    found = [one for one in case.members if one.recorded and strayed(one.recorded)]
+    return went_astray(case, found[0]) if len(found) == 1 else None
 
 
 def _was_due(member: Member) -> bool:

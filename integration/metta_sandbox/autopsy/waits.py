@@ -143,9 +143,10 @@ def _other_thread(family: Family, main: Thread, call: Call, deep: int, *, joins:
     others = [one for one in family.process.threads if one is not main and _is_own(one)]
     # A thread that has ended holds no lock that it took by `with`.
     may_live = joins or call.source.startswith("with ")
-    if ended and not (may_live and others):
-        return _of_ended(call, ended)
     calls = [(one, _reading(family, one, deep)) for one in others]
+    elsewhere = any(each.doing is not Doing.LOCK and not each.polls for _, each in calls)
+    if ended and not (elsewhere or (may_live and others)):
+        return _of_ended(call, ended)
     # One that waits for other ranks keeps the main thread from nothing by itself.
     free = [(one, each) for one, each in calls if each.doing is not Doing.LOCK]
     held = [(one, each) for one, each in calls if each.doing is Doing.LOCK]
@@ -155,6 +156,8 @@ def _other_thread(family: Family, main: Thread, call: Call, deep: int, *, joins:
         thread, found = min(
             free, key=lambda one: (_needs_others(one[1]) is not joins, one[1].polls)
         )
+        if ended and not may_live:
+            found = replace(found, why=f"{found.why} and {told_of_lost(ended)}".strip())
         return _by_way_of(thread, found, call)
     if not calls:
         return replace(call, why="for nobody: it has no other thread")

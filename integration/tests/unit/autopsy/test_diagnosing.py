@@ -650,7 +650,7 @@ def test_what_a_rank_was_at_when_its_launcher_ended_it_is_known_by_its_own_recor
     ends = [*started(), exited(0, -15, 9.1), exited(1, 1, 9.0)]
     cause = named(case(ends, errors={1: told}, lives={HOSTS[0]: (life,)}))
     assert (cause.kind, cause.rank) == ("straggler", 0)
-    assert "stands still at train.py:44 in `main` until it was told to end" in cause.sentence
+    assert "stands still at train.py:44 in `main` until SIGTERM ended it" in cause.sentence
 
 
 def test_a_thread_that_a_main_thread_joins_and_that_waits_for_an_ended_one_is_followed() -> None:
@@ -989,3 +989,33 @@ def test_a_thread_that_waits_for_a_child_that_waits_for_it_is_told_with_both_lin
     assert "waits for its child 109, python train.py, which waits at train.py:53" in cause.sentence
     assert "for what its parent sends" in cause.sentence
     assert "main thread waits at train.py:50, and its thread `fit` at train.py:59" in cause.sentence
+
+
+def test_a_live_thread_that_sleeps_counts_before_one_that_was_lost() -> None:
+    gets = ("Queue.get", "/usr/lib/python3.11/queue.py", 9, "x")
+    main = frames(gets, ("main", "/w/train.py", 53, "row = ready.get()"))
+    threads = (
+        Thread(name="MainThread", id=101, frames=main, moved=False),
+        Thread(name="reader", id=102, frames=at(48, "time.sleep(3600)"), moved=False),
+    )
+    ended = ThreadEnd(name="beat", exception=raised("OSError", "no telemetry"))
+    life = Life(pid=101, threads=(ended,))
+    seen = looks(process(100, waits()), Process(pid=101, threads=threads))
+    cause = named(case(started(), seen, lives={HOSTS[1]: (life,)}))
+    assert (cause.kind, cause.rank) == ("straggler", 1)
+    assert "its thread `reader`, which stands still at train.py:48" in cause.sentence
+    assert "and its thread `beat` has ended with OSError: no telemetry" in cause.sentence
+
+
+def test_one_alone_that_polls_counts_before_all_others_at_the_store() -> None:
+    hosts = (*HOSTS, "sweep-worker-2")
+    key = at(59, "store.wait(everyone)")
+    polls = process(100, at(51, "time.sleep(0.02)"))
+    looked = {
+        **looks(polls, process(101, key)),
+        hosts[2]: NodeLook(processes=(process(102, key),)),
+    }
+    events = (*started(), _started_third(hosts[2]))
+    cause = named(Case(hosts, 1, events, trial=2, looks=looked))
+    assert (cause.rank, cause.certainty) == (0, "likely")
+    assert "sleeps again and again at train.py:51" in cause.sentence

@@ -409,3 +409,26 @@ def test_where_a_rank_waits_for_what_it_began_elsewhere_is_told_with_what_it_gav
     assert (cause.kind, cause.rank) == ("collective mismatch", 1)
     assert "to `all_reduce`, train.py:32" in cause.sentence
     assert "; rank 0 waited at train.py:41" in cause.sentence
+
+
+@pytest.mark.parametrize("odd", [1, 3])
+def test_where_all_wait_in_a_circle_of_messages_the_one_whose_call_was_not_due_is_odd(
+    odd: int,
+) -> None:
+    def sends(one: Recorded) -> Recorded:
+        """Turn what they do at the barrier's line into messages."""
+        entries = (
+            each.model_copy(update={"name": "recv", "p2p": True})
+            if each.name == "barrier"
+            else each
+            for each in one.entries
+        )
+        return one.model_copy(update={"entries": tuple(entries)})
+
+    turn = ("barrier", "gather")
+    stuck, ahead = (*turn, *turn, "barrier"), (*turn, *turn, "barrier", "gather")
+    ways = [sends(recorded(*words)) for words in (stuck, ahead, stuck, ahead)]
+    ways[odd] = sends(recorded(*turn, *turn, "gather"))
+    cause = named(seen(ways))
+    assert (cause.kind, cause.rank, cause.certainty) == ("collective mismatch", odd, "likely")
+    assert "has left out `barrier`, train.py:30" in cause.sentence
