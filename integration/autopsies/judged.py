@@ -161,7 +161,7 @@ def read(kept: Path) -> list[Judged]:
 
 def table(judged: Sequence[Judged], *, by: str = "launcher") -> str:
     """Draw a table of Markdown: a line for each launcher (or way) and engine, and one for all."""
-    titles = (by, "engine", "cells", "happened", "cause right", "rank right")
+    titles: tuple[str, ...] = (by, "engine", "cells", "happened", "cause right", "rank right")
     titles += ("innocent accused", "median s", "worst s")
     lines = ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
     groups = dict.fromkeys((str(getattr(one, by)), one.engine) for one in judged)

@@ -67,5 +67,5 @@ class Played:
     def _play(self, paths: list[Path]) -> float:
         folder = self._setting.folder
         artifacts = f"--artifacts={folder / 'cookbook'}"
-        words = ("run", *paths, "--engine=process", artifacts, "--quiet", *self._options)
-        return call(sandbox(*words), cwd=folder)
+        words = sandbox("run", *paths, "--engine=process", artifacts, "--quiet", *self._options)
+        return call(words, cwd=folder)

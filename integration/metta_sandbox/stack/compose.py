@@ -13,7 +13,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 from python_on_whales import DockerClient
 from python_on_whales.exceptions import DockerException
 from ruamel.yaml import YAML

@@ -130,6 +130,7 @@ class SmallStack:
 
     def tell(self, process: subprocess.Popen[bytes], text: str) -> subprocess.Popen[bytes]:
         """Tell a process what only it is to know."""
+        assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
             stdin.write(f"{text}\n".encode())
         return process

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import socket
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,13 @@ _BOUND = 24 << 20
 
 
 def _memory(pid: int) -> int:
-    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) << 10
+    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) << 10
+
+
+def _is_long(log: Path) -> bool:
+    return log.exists() and log.stat().st_size > 9_000_000
 
 
 def _written(lines: list[str]) -> int:
@@ -60,7 +67,7 @@ def test_a_slow_harness_slows_the_stack_and_loses_nothing(
     # Nobody receives, and still requests are answered, to the end of what bounds allow.
     for rank in ("0", "1"):
         log = stack.folder / f"rank-{rank}.log"
-        wait_until(lambda log=log: log.exists() and log.stat().st_size > 9_000_000, "the lines")
+        wait_until(partial(_is_long, log), "the lines")
     for node in ("a", "b"):
         harness.link.request(node, "groups")
     for pid, size in before.items():
@@ -72,7 +79,7 @@ def test_a_slow_harness_slows_the_stack_and_loses_nothing(
         assert [harness.messages[place]["record"]["seq"] for place in events] == list(
             range(1, 8001)
         )
-    for rank in (0, 1):
+    for rank in ("0", "1"):
         assert _written(harness.lines(f"rank-{rank}")) == 100_000
 
 

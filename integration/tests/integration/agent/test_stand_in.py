@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,10 @@ class Node:
         return next(each for each in every if each["group"] == name)
 
 
+def _is_gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
 @pytest.fixture
 def node(stack: SmallStack) -> Node:
     return Node(stack, stack.up("n"))
@@ -106,7 +111,7 @@ def test_nothing_outlives_what_it_hangs_on(node: Node, wait_until: WaitUntil, wh
     victim = {"program": program, "stand-in": stands, "seed": seed, "agent": agent}[who]
     os.kill(victim, signal.SIGKILL)
     for pid in (program, stands):
-        wait_until(lambda pid=pid: not Path(f"/proc/{pid}").exists(), f"{pid} is gone")
+        wait_until(partial(_is_gone, pid), f"{pid} is gone")
     if who != "agent":
         assert node.end("sweep")[0] == -signal.SIGKILL
     if who in {"program", "stand-in"}:

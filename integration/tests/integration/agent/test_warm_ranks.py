@@ -8,8 +8,9 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -209,7 +210,12 @@ def test_words_and_variables_are_the_same_bytes_in_another_locale(stack: SmallSt
 
 
 def test_a_rank_that_can_not_begin_says_why(warm: Warm) -> None:
-    program = {"kind": "script", "target": "script.py", "arguments": None, "command": []}
+    program: dict[str, Any] = {
+        "kind": "script",
+        "target": "script.py",
+        "arguments": None,
+        "command": [],
+    }
     ranked = warm.stack.program(
         *("ranks", f"--warm={warm.socket}", f"--log-folder={warm.stack.folder / 'forked'}"),
         *(f"--group={json.dumps({**PLACE, 'ranks_per_node': 1})}", f"--run={json.dumps(program)}"),
@@ -218,6 +224,14 @@ def test_a_rank_that_can_not_begin_says_why(warm: Warm) -> None:
 
     assert warm.harness.wait("exit", group="forked")["status"] == 1
     assert "KeyError: 'unbuffered'" in warm.log("forked", 1)
+
+
+def _is_ready(log: Path) -> bool:
+    return log.exists() and "ready" in log.read_text()
+
+
+def _is_gone(pid: str) -> bool:
+    return not Path(f"/proc/{pid}").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -233,7 +247,7 @@ def test_a_signal_to_the_trial_reaches_its_ranks(
     folder = warm.stack.folder / "forked"
     for rank in (2, 3):
         path = folder / f"rank-{rank}.log"
-        wait_until(lambda path=path: path.exists() and "ready" in path.read_text(), "ready")
+        wait_until(partial(_is_ready, path), "ready")
     warm.harness.link.request("n", "signal", group="forked", signal=number)
     assert warm.harness.wait("exit", group="forked")["status"] == 1
     assert all("heard" in warm.log("forked", rank) for rank in (2, 3))
@@ -266,7 +280,7 @@ def test_no_rank_outlives_who_started_it(warm: Warm, wait_until: WaitUntil, who:
     os.kill(victim[who], signal.SIGKILL)
     assert warm.harness.wait("exit", group="forked")["status"] != 0
     for pid in said:
-        wait_until(lambda pid=pid: not Path(f"/proc/{pid}").exists(), f"{pid} is gone")
+        wait_until(partial(_is_gone, pid), f"{pid} is gone")
 
 
 def test_random_numbers_differ_from_rank_to_rank(warm: Warm) -> None:

@@ -42,7 +42,8 @@ def run_doctor(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
 def left_behind(docker: DockerClient) -> list[str]:
     """List what doctors make: by label, since other tests and runs are at work beside."""
     containers = docker.container.list(all=True, filters=[("label", "dev.metta-sandbox.run")])
-    runs = [one.config.labels["dev.metta-sandbox.run"] for one in containers]
+    labels = [one.config.labels or {} for one in containers]
+    runs = [each["dev.metta-sandbox.run"] for each in labels]
     images = [tag for image in docker.image.list("metta-sandbox-doctor") for tag in image.repo_tags]
     return [*(run for run in runs if run.startswith("doctor-")), *images]
 
@@ -59,7 +60,9 @@ def test_this_machine_can_play_scenarios_on_its_engine(docker: DockerClient) -> 
     items = by_name(report.items)
     assert list(items) == NAMES
     assert report.ok, [item for item in report.items if item.status is Status.MISSING]
-    assert items["engine"].found.startswith(str(docker.version().server.version))
+    server = docker.version().server
+    assert server is not None
+    assert items["engine"].found.startswith(str(server.version))
     assert [name for name, item in items.items() if item.status is Status.UNKNOWN] == []
     assert left_behind(docker) == []
 

@@ -61,7 +61,7 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
         f"storage: {{filesystem: {{rootdirectory: {tmp_path / 'registry'}}}}}\n"
         f'http: {{addr: "127.0.0.1:{port.number}"}}\n'
     )
-    command = ["docker-registry", "serve", config]
+    command: list[str | Path] = ["docker-registry", "serve", config]
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:

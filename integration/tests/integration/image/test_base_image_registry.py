@@ -15,7 +15,7 @@ from python_on_whales import DockerClient
 from metta_sandbox.errors import InputError, MachineError
 from metta_sandbox.image import base_image
 from metta_sandbox.image.base_image import BaseImage, ensure_base, find_base
-from metta_sandbox.image.debian_base import DebianBase
+from metta_sandbox.image.debian_base import DebianBase, make_base
 from metta_sandbox.image.node_platform import NodePlatform
 
 
@@ -135,7 +135,7 @@ def test_a_base_from_packages_is_what_the_dockerfile_expects(
 ) -> None:
     monkeypatch.setattr("metta_sandbox.image.debian_base.REPOSITORY", "metta-sandbox-test-base")
     wanted = DebianBase(platform.debian_architecture)
-    tag = base_image.make_base(docker, wanted)
+    tag = make_base(docker, wanted)
     try:
         script = (
             "import os, ssl, sys, venv; assert sys.version_info[:2] == (3, 11);"

@@ -33,7 +33,9 @@ def copy(tmp_path: Path) -> Path:
 
 
 def layers(docker: DockerClient, tag: str) -> list[str]:
-    return list(docker.image.inspect(tag).root_fs.layers)
+    found = docker.image.inspect(tag).root_fs.layers
+    assert found is not None
+    return list(found)
 
 
 def run(docker: DockerClient, image: Image, *command: str) -> str:

@@ -34,7 +34,8 @@ def test_tests_pass_beside_somebodys_constraint(tmp_path: Path, by_file: bool) -
         env["XDG_CONFIG_HOME"] = str(tmp_path)
     else:
         env["PIP_CONSTRAINT"] = str(constraints)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", _CUDA, _TESTED]
+    command: list[str | Path] = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command += ["-k", _CUDA, _TESTED]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout

@@ -243,7 +243,7 @@ def _tidy(ground: Ground) -> None:
             if found := ids(ground.docker, "container", label):
                 ground.docker.container.remove(found, force=True, volumes=True)
             if found := ids(ground.docker, "network", label):
-                ground.docker.network.remove(found)
+                ground.docker.network.remove([*found])
 
 
 def without_clients(found: Sequence[str]) -> list[str]:

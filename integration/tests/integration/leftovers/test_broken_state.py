@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 from python_on_whales import DockerClient
@@ -22,7 +22,7 @@ def test_containers_half_removed_stopped_or_with_a_guest_in_their_network(
 ) -> None:
     ground = docker_ground
     dead = _killed_in_training(ground)
-    label = [("label", f"{LABEL}.run={dead.run}")]
+    label: list[tuple[Literal["label"], str]] = [("label", f"{LABEL}.run={dead.run}")]
     (network,) = docker.network.list(filters=label)
     guest = f"metta-test-guest-{os.getpid()}"
     words = [f"--name={guest}", f"--network={network.name}", "--entrypoint=sleep"]

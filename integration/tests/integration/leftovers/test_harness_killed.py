@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,9 +125,7 @@ def _kill_at(ground: Ground, count: int) -> None:
             figures.left.append(len(ground.left(*runs)))
             copies = [memory_root(run) for run in runs]
             gone = "copies of credentials are gone by themselves"
-            ground.eventually(
-                lambda roots=copies: not any(map(Path.exists, roots)), gone, slowed(5)
-            )
+            ground.eventually(partial(_are_gone, copies), gone, slowed(5))
             stage = _stage(command)
             figures.stages[stage] = figures.stages.get(stage, 0) + 1
             dead += runs
@@ -148,6 +147,10 @@ def _kill_at(ground: Ground, count: int) -> None:
         each.name for each in ground.temp.glob("metta-*")
     )
     assert list(ground.leases.glob("*.json")) == []
+
+
+def _are_gone(folders: list[Path]) -> bool:
+    return not any(map(Path.exists, folders))
 
 
 def _lines_of(undisturbed: Command) -> int:

@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import pytest
 
@@ -19,7 +19,14 @@ NOTHING = "nothing was left behind"
 Make = Callable[[Owner], None]
 
 
-def elsewhere(ground: Ground, name: str = "another") -> dict[str, str]:
+class Place(TypedDict):
+    """Variables that say where somebody's home and state are."""
+
+    HOME: str
+    XDG_STATE_HOME: str
+
+
+def elsewhere(ground: Ground, name: str = "another") -> Place:
     """Be somebody with a home and a state of their own, as a CI job is."""
     home = ground.folder / name
     (home / ".config").mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from python_on_whales import DockerClient
+from python_on_whales import DockerClient, Network
 from python_on_whales.exceptions import DockerException
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def test_a_run_passes_where_the_engines_own_pools_are_exhausted(
     own_ground: Ground, own_engine: OwnEngine
 ) -> None:
     create = own_engine.docker.network.create
-    made = [create("full-0")]
+    made: list[Network | str] = [create("full-0")]
     try:
         while not (said := _refusal(lambda: made.append(create(f"full-{len(made)}")))):
             assert len(made) < 40

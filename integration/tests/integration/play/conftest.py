@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jsonschema
 import pytest
@@ -194,7 +194,8 @@ class Command:
             state = Path(self.env["XDG_STATE_HOME"])
             found += [str(each) for each in state.rglob(f"{run.name}.json")]
             if docker:
-                ours = [("label", f"dev.metta-sandbox.run={run.name}")]
+                label = f"dev.metta-sandbox.run={run.name}"
+                ours: list[tuple[Literal["label"], str]] = [("label", label)]
                 found += [each.name for each in docker.container.list(all=True, filters=ours)]
                 found += [each.name for each in docker.network.list(filters=ours)]
         return found
@@ -331,7 +332,8 @@ def hooked(tmp_path: Path) -> Callable[[str], Path]:
 
     def make(code: str) -> Path:
         folder = tmp_path / "hooked"
-        subprocess.run([sys._base_executable, "-m", "venv", "--without-pip", folder], check=True)
+        python: str = sys._base_executable  # type: ignore[attr-defined]
+        subprocess.run([python, "-m", "venv", "--without-pip", folder], check=True)
         packages = Path(*folder.glob("lib/python3*/site-packages"))
         (packages / "hook.py").write_text(code)
         ours = site.getsitepackages()[0]

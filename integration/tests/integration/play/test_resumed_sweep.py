@@ -31,7 +31,7 @@ def write(folder: Path, *, hold: bool = False, **sweep: Any) -> Path:
     if hold:
         (folder / "mine" / "hold").touch()
     lr = {"distribution": "uniform", "min": 0.0, "max": 1.0}
-    scenario = {
+    scenario: dict[str, Any] = {
         "version": 1,
         "name": "x",
         "nodes": 1,

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-from python_on_whales import DockerClient
+from python_on_whales import Container, DockerClient
 from python_on_whales.components.container.models import ContainerHostConfig
 
 from metta_sandbox.scenario.loading import load
@@ -87,8 +87,11 @@ class Observed:
 def on_containers(docker: DockerClient, start: Start, scenario: Path, folder: Path) -> Observed:
     command = start("run", scenario, "--engine", "compose")
     command.says("ready: sweep-master", patience=300)
-    label = [("label", f"dev.metta-sandbox.run={command.run}")]
-    found = {each.config.hostname: each for each in docker.container.list(filters=label)}
+    label: list[tuple[Literal["label"], str]] = [("label", f"dev.metta-sandbox.run={command.run}")]
+    found: dict[str, Container] = {}
+    for each in docker.container.list(filters=label):
+        assert each.config.hostname is not None
+        found[each.config.hostname] = each
     (network,) = docker.network.list(filters=label)
     settings = {host: container.host_config for host, container in found.items()}
     ports = {host: container.network_settings.ports for host, container in found.items()}
@@ -101,7 +104,9 @@ def on_containers(docker: DockerClient, start: Start, scenario: Path, folder: Pa
             process = subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT)
             following.enter_context(process)
         nodes = {host: found[host] for host in ("sweep-master", "sweep-worker")}
-        with outside(docker, command, nodes["sweep-master"].config.image) as address:
+        image = nodes["sweep-master"].config.image
+        assert image is not None
+        with outside(docker, command, image) as address:
             probe = ["python3", "-c", PROBE, address[0], str(address[1])]
             probes = {host: json.loads(str(node.execute(probe))) for host, node in nodes.items()}
         assert command.wait(300) == 0, command.text
@@ -145,7 +150,9 @@ def test_artifacts_of_containers_are_those_of_the_contract(
     assert_artifacts(command, scenario, "compose")
     assert (command.folder / "tiny" / "compose.yaml").exists()
     environment = json.loads((command.folder / "environment.json").read_text())
-    assert environment["engine_versions"]["docker"] == docker.version().server.version
+    server = docker.version().server
+    assert server is not None
+    assert environment["engine_versions"]["docker"] == server.version
     assert set(environment["images"]) == {"tiny"}
     assert command.left(docker) == []
 

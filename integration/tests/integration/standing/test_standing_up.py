@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,8 @@ def test_what_was_killed_is_ill_and_up_starts_it_anew(user: User) -> None:
     name = "metta-sweep-worker" if user.engine == "compose" else "sweep-worker"
 
     def ill() -> bool:
-        return user.status()[1]["sweep-worker"]["state"] == "exited"
+        state: str = user.status()[1]["sweep-worker"]["state"]
+        return state == "exited"
 
     eventually(ill, "it is seen")
     status, said = user.do("launch", "sweep", "run=test")
@@ -96,7 +98,7 @@ def test_ctrl_c_leaves_nothing(user: User) -> None:
     for moment in MOMENTS:
         process = user.start("up", "--engine", user.engine, "--nodes", "2")
         # An interpreter that has not come to any program of ours yet ends as Python does.
-        eventually(lambda pid=process.pid: _hears(pid), "it hears what ends it")
+        eventually(partial(_hears, process.pid), "it hears what ends it")
         threading.Event().wait(moment)
         # As a terminal does: to whoever is in the foreground.
         os.killpg(process.pid, signal.SIGINT)

@@ -213,9 +213,9 @@ def test_a_fix_is_tried_by_typing_the_command_again(user: User) -> None:
         assert "second word" in log
         assert "first word" not in log
     assert [path.name for path in (folder / "trials").iterdir()] == ["long.r.2"]
-    for log in (folder / "logs").glob("sweep-*.log"):
-        assert "first word" not in log.read_text(), "another sweep's part"
-        assert "second word" in log.read_text()
+    for path in (folder / "logs").glob("sweep-*.log"):
+        assert "first word" not in path.read_text(), "another sweep's part"
+        assert "second word" in path.read_text()
     calls = [json.loads(line) for line in (folder / "api/requests.jsonl").read_text().splitlines()]
     assert calls
     assert all(call["authenticated"] for call in calls if call["path"] != "/health"), calls

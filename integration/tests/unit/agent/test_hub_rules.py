@@ -52,7 +52,8 @@ class Peer:
 
     async def ends(self) -> bool:
         """Tell whether the hub closes the connection, whatever it says before."""
-        return (await self.hear("end"))["type"] == "end"
+        kind: str = (await self.hear("end"))["type"]
+        return kind == "end"
 
 
 class Stack:

@@ -29,7 +29,7 @@ def test_what_was_remembered_is_found_and_put_right_wherever_it_is_kept() -> Non
     for text, put in found:
         put(text.replace(HOME, "/mine"))
     assert kept[:2] == ({"a": "/mine/tmp", "b": "else"}, [1, "/mine/tmp"])
-    assert [each.path for each in kept[2:]] == ["/mine/tmp"] * 2  # type: ignore[attr-defined]
+    assert [each.path for each in kept[2:]] == ["/mine/tmp"] * 2
     del found, text, put
     assert places(HOME)[0] == []
 

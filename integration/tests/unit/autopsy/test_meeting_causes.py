@@ -158,8 +158,8 @@ def test_who_came_to_a_store_that_was_closing_is_named() -> None:
         function="hand_off",
         exact=True,
     )
-    ended = Event(2.0, {"event": "rank.exited", "rank": 1, "node": HOSTS[1], "status": 1})
-    ended.fields["group"] = "trial-1"
+    about = {"rank": 1, "node": HOSTS[1], "status": 1, "group": "trial-1"}
+    ended = Event(2.0, {"event": "rank.exited", **about})
     found = diagnose(case([*started(0, 1), ended], look, NodeLook(), errors={1: lost}))
     assert found is not None
     assert (found.kind, found.rank) == ("rank missing at rendezvous", 1)

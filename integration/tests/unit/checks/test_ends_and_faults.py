@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from metta_sandbox.checks.evaluation import STANDING, evaluate, standing
-from metta_sandbox.scenario.faults import CATALOGUE
+from metta_sandbox.scenario.faults import CATALOGUE, FaultKind
 from metta_sandbox.scenario.loading import parse
 from metta_sandbox.scenario.model import Scenario
 
@@ -42,7 +42,7 @@ def test_what_no_trial_can_leave_is_not_asked_for() -> None:
 
 
 @pytest.mark.parametrize("kind", CATALOGUE.values(), ids=list(CATALOGUE))
-def test_a_fault_makes_moot_what_it_says_and_nothing_else(kind: type) -> None:
+def test_a_fault_makes_moot_what_it_says_and_nothing_else(kind: type[FaultKind]) -> None:
     checks = standing(read(f"faults: [{kind.example}]"))
 
     assert kind.voids <= set(STANDING)

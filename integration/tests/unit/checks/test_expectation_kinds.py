@@ -456,7 +456,7 @@ def test_a_trial_is_the_best_by_the_sweeps_goal(played: Played) -> None:
 def test_what_a_file_says_of_names_and_digests_takes_the_standing_checks_place(
     played: Played,
 ) -> None:
-    items = [{"run_names": {"in_order": False}}, {"digests": "different"}]
+    items: list[dict[str, Any]] = [{"run_names": {"in_order": False}}, {"digests": "different"}]
 
     names = [result.name for result in evaluate(played.evidence(*items)) if not result.asked_by]
 

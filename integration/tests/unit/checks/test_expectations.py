@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from metta_sandbox.checks import evaluation
 from metta_sandbox.checks.evaluation import STANDING, Seconds, evaluate
 from metta_sandbox.matching import Matcher
 from metta_sandbox.scenario.expect import Log
+from metta_sandbox.scenario.expect.bounds import Kind
 
 if TYPE_CHECKING:
     from metta_sandbox.checks.judgement import Judgement
@@ -198,7 +200,8 @@ def test_a_check_that_takes_for_ever_is_inconclusive_and_the_others_are_judged(
         while True:
             time.sleep(0.01)
 
-    monkeypatch.setattr(evaluation, "EXPECTED", {**evaluation.EXPECTED, Log: hang})
+    expected: dict[type[Kind], Callable[..., Judgement]] = {**evaluation.EXPECTED, Log: hang}
+    monkeypatch.setattr(evaluation, "EXPECTED", expected)
     evidence = played.evidence({"log": {"contains": "hello"}}, {"trials": {"completed": 2}})
 
     first, second, *_ = evaluate(evidence, seconds=Seconds(each=0.3))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import socket
 import sys
 from collections.abc import Callable
@@ -116,7 +117,7 @@ def test_info_is_read() -> None:
 
 
 def test_an_engine_of_the_same_name_and_kernel_is_here() -> None:
-    here = {"Name": socket.gethostname(), "KernelVersion": read_engine.platform.release()}
+    here = {"Name": socket.gethostname(), "KernelVersion": platform.release()}
     assert read_engine.parse_info({**INFO, **here}, 0, 0).here
 
 

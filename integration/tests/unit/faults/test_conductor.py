@@ -19,7 +19,7 @@ from metta_sandbox.scenario.faults import CATALOGUE
 from metta_sandbox.scenario.loading import parse
 from metta_sandbox.verdict import Verdict
 
-STEP = {"event": "train.step", "rank": 1, "trial": 2, "step": 20}
+STEP: dict[str, Any] = {"event": "train.step", "rank": 1, "trial": 2, "step": 20}
 
 
 @dataclass

@@ -69,7 +69,7 @@ def test_both_the_count_and_the_answer_are_the_proof(
 
 
 def test_nobody_is_beside_local_processes() -> None:
-    assert disks_of(SimpleNamespace(engine="process"), ()) is None  # type: ignore[arg-type]
+    assert disks_of(SimpleNamespace(engine="process"), ()) is None
     ground: Any = SimpleNamespace(disks=None)
     with pytest.raises(StackError, match="no container"):
         FillDisk("f", DiskFull(node="sweep-worker"), ground).inject()

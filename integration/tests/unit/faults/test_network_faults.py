@@ -132,7 +132,8 @@ def test_a_share_is_lost_within_what_chance_allows(arrived: int, lost: int, hold
 
 
 def test_a_delay_is_one_that_no_slow_machine_makes_up() -> None:
-    slow = made(DelayPackets, Delay(between=PAIR, by="50ms", jitter="10ms"))
+    said = Delay.model_validate({"between": PAIR, "by": "50ms", "jitter": "10ms"})
+    slow = made(DelayPackets, said)
     assert slow.rule == {"kind": "delay", "by": 0.05, "jitter": 0.01}
     assert slow.is_struck(Crossing(2, 2, 0, (0.05, 0.055)))
     assert not slow.is_struck(Crossing(2, 2, 0, (0.001, 0.055)))
@@ -211,7 +212,7 @@ def test_the_port_is_said_or_that_of_the_trigger() -> None:
 
 
 def test_nobody_is_beside_local_processes() -> None:
-    assert sides_of(SimpleNamespace(engine="process"), ()) is None  # type: ignore[arg-type]
-    alone = CutLink("f", Partition(between=PAIR), SimpleNamespace(network=None))  # type: ignore[arg-type]
+    assert sides_of(SimpleNamespace(engine="process"), ()) is None
+    alone = CutLink("f", Partition(between=PAIR), SimpleNamespace(network=None))
     with pytest.raises(StackError, match="no container"):
         alone.inject()

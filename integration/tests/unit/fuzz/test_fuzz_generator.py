@@ -4,6 +4,7 @@ import ast
 from collections import Counter
 from pathlib import Path
 
+import fuzz
 from fuzz.deviations import DEVIATIONS, _partners
 from fuzz.generate import LAUNCHERS, generate
 from fuzz.helpers import HELPERS
@@ -75,7 +76,7 @@ def test_without_what_goes_wrong_only_that_is_missing() -> None:
 
 
 def test_ground_truth_knows_nothing_of_the_autopsy() -> None:
-    package = Path(__import__("fuzz").__file__).parent
+    package = Path(fuzz.__file__).parent
     sources = {path.name: path.read_text() for path in package.glob("*.py")}
     assert sources
     for name, text in sources.items():

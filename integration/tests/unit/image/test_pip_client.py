@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from metta_sandbox.errors import MachineError
-from metta_sandbox.image import pip_client
 from metta_sandbox.image.node_platform import NodePlatform
 from metta_sandbox.image.pip_client import Download, PipResult, cuda_in, find_pip, run_pip
 
@@ -118,7 +117,7 @@ def test_the_users_quiet_setting_does_not_blind_us(monkeypatch: pytest.MonkeyPat
 
 
 def test_without_any_pip_the_mend_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pip_client.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(MachineError, match="ensurepip"):
         find_pip()

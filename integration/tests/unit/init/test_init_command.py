@@ -64,10 +64,11 @@ def test_the_workflow_passes_its_schema_and_the_security_linter(repository: Path
     said("init")
 
     tools = Path(sys.executable).parent
-    for command in (
+    commands: list[list[str | Path]] = [
         [tools / "check-jsonschema", "--builtin-schema", "vendor.github-workflows"],
         [tools / "zizmor", "--offline", "--config", RULES],
-    ):
+    ]
+    for command in commands:
         told = subprocess.run(
             [*command, repository / FILES[0]], capture_output=True, text=True, check=False
         )

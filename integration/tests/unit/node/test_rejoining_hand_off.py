@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch.distributed as dist
 
-from metta_sandbox.node import handoff as module
 from metta_sandbox.node.handoff import HandOff, Outcome
 from metta_sandbox.node.rejoin import RejoiningGroup
 from metta_sandbox.node.view import NodeView
@@ -62,7 +61,7 @@ class Sweep:
 @pytest.fixture
 def sweep(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sweep]:
     made = Sweep()
-    monkeypatch.setattr(module.dist, "TCPStore", lambda *_, **__: made.store)
+    monkeypatch.setattr(dist, "TCPStore", lambda *_, **__: made.store)
     monkeypatch.setattr(RejoiningGroup, "_broadcast", partialmethod(_by_way_of, made))
     yield made
     made.pool.shutdown(cancel_futures=True)

@@ -9,13 +9,13 @@ from unittest.mock import Mock
 
 import pytest
 
+from metta_sandbox.node.agent.sprout import at_start
 from metta_sandbox.node.agent.warm_launcher import rank_environment
 from metta_sandbox.node.launchers import warm
 from metta_sandbox.node.launchers.base import GroupSpec
 from metta_sandbox.node.launchers.warm import (
     Program,
     WarmLauncher,
-    at_start,
     ranks_command,
     read_program,
 )

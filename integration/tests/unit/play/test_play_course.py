@@ -5,7 +5,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -14,6 +14,7 @@ from metta_sandbox.play import ending
 from metta_sandbox.play import play as module
 from metta_sandbox.play import run as running
 from metta_sandbox.play.course import Played, Setting
+from metta_sandbox.play.options import Options
 from metta_sandbox.play.play import play
 from metta_sandbox.report import results
 from metta_sandbox.report.artifacts import create_run_folder
@@ -21,6 +22,7 @@ from metta_sandbox.report.console import Reporter
 from metta_sandbox.scenario.loading import load, parse
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.untrusted import Untrusted
+from metta_sandbox.stack import engines
 from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.lease import Owner
 
@@ -78,7 +80,9 @@ def played(tmp_path: Path, engine: Engine, scenario: Scenario | None = None) -> 
     def ignore(_: object) -> None:
         """Nobody watches."""
 
-    setting = Setting(engine, Owner("run"), create_run_folder(tmp_path), ignore, ignore)
+    # It has what a play calls, and no more.
+    stand_in = cast(engines.Engine, engine)
+    setting = Setting(stand_in, Owner("run"), create_run_folder(tmp_path), ignore, ignore)
     return play(scenario or load(FILE), FILE, setting)
 
 
@@ -171,7 +175,7 @@ def test_results_are_written_also_when_nothing_could_start(
         raise error
 
     monkeypatch.setattr(running, "choose", choose)
-    options = running.Options(paths=(FILE,), artifacts=tmp_path)
+    options = Options(paths=(FILE,), artifacts=tmp_path)
 
     with pytest.raises(type(error)):
         running.run(options, Reporter(quiet=True))
@@ -189,7 +193,7 @@ def test_a_strangers_scenarios_are_played_in_containers_alone(
     engine.name = "process"
     monkeypatch.setattr(running, "choose", lambda *_, **__: engine)
     stranger = Untrusted(Path("/"), memory=2**33)
-    options = running.Options(paths=(FILE,), artifacts=tmp_path, untrusted=stranger)
+    options = Options(paths=(FILE,), artifacts=tmp_path, untrusted=stranger)
 
     with pytest.raises(MachineError, match="needs containers") as caught:
         running.run(options, Reporter(quiet=True))
@@ -209,7 +213,7 @@ def test_what_an_unfinished_run_left_is_removed(
     monkeypatch.setattr(running, "choose", lambda *_, **__: engine)
     monkeypatch.setattr(running, "play", breaks)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    options = running.Options(paths=(FILE,), artifacts=tmp_path / "artifacts")
+    options = Options(paths=(FILE,), artifacts=tmp_path / "artifacts")
 
     with pytest.raises(RuntimeError):
         running.run(options, Reporter(quiet=True))
@@ -233,7 +237,7 @@ def test_what_one_scenario_lacks_is_its_own_error_and_the_others_are_played(
     for name, more in {"first": "workload: {image: mine}", "second": ""}.items():
         (tmp_path / f"{name}.yaml").write_text(f"version: 1\nname: {name}\n{more}\n")
     files = [tmp_path / "first.yaml", tmp_path / "second.yaml"]
-    options = running.Options(paths=tuple(files), artifacts=tmp_path / "artifacts", jobs=1)
+    options = Options(paths=tuple(files), artifacts=tmp_path / "artifacts", jobs=1)
 
     assert running.run(options, Reporter(quiet=True)) == 1
 

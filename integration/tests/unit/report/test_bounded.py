@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,7 +34,7 @@ def test_a_short_curve_is_kept_whole() -> None:
 def test_marks_lose_none_of_their_count(times: list[float], limit: int) -> None:
     marks = Marks(limit)
     for time in times:
-        marks.add(time, lambda time=time: str(time))
+        marks.add(time, partial(str, time))
     found = list(marks)
     assert len(found) <= limit
     assert sum(mark.count for mark in found) == len(times)

@@ -418,7 +418,13 @@ def test_junit_is_words_alone(text: str) -> None:
 PRINTING = {"cli.py", "doctor/show.py", "report/console.py", "report/live.py", "report/scene.py"}
 PRINTING |= {"report/status.py"}
 #: What runs on nodes, prints its own source, or speaks to this program alone.
-_NO_DOORS = ("node/", "api/", "probes/", "doctor/inside.py", "scenario/faults/table.py")
+_NO_DOORS: tuple[str, ...] = (
+    "node/",
+    "api/",
+    "probes/",
+    "doctor/inside.py",
+    "scenario/faults/table.py",
+)
 _NO_DOORS += ("stack/watch_copies.py",)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -142,7 +143,7 @@ def test_a_pipe_gets_plain_lines_also_with_colours_forced(
 def test_a_terminal_gets_the_view_unless_asked_otherwise(
     options: dict[str, bool], kind: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live.sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setattr(live, "plain_console", terminal)
     monkeypatch.setenv("TERM", "xterm")
     assert type(make_reporter(**options)) is kind

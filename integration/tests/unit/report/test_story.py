@@ -22,11 +22,11 @@ def trained(trial: int, rank: int, at: float, **step: Any) -> dict[str, Any]:
 
 def trial(number: int, at: float, *, failed: bool = False) -> list[dict[str, Any]]:
     run = f"s.r.{number}"
-    common = {"rank": 0, "node_rank": 0, "trial": number}
-    rank = {"rank": 1, "trial": number, "run": run}
-    exited = {"status": 1 if failed else 0, "rank": 1}
+    common: dict[str, Any] = {"rank": 0, "node_rank": 0, "trial": number}
+    rank: dict[str, Any] = {"rank": 1, "trial": number, "run": run}
+    exited: dict[str, Any] = {"status": 1 if failed else 0, "rank": 1}
     worker = "sweep-worker"
-    score = {"reason": "rank 1 raised"} if failed else {"score": 1.5}
+    score: dict[str, Any] = {"reason": "rank 1 raised"} if failed else {"score": 1.5}
     return [
         event("suggestion.made", at, **common, suggestion={"lr": 0.1 * number}),
         event("run.named", at + 0.1, **common, run=run),

@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from metta_sandbox.errors import InputError
-from metta_sandbox.scenario.faults import CATALOGUE, names_of
+from metta_sandbox.scenario.faults import CATALOGUE, FaultKind, names_of
 from metta_sandbox.scenario.faults.injected import injected_ranks
 from metta_sandbox.scenario.faults.table import BEGIN, END, table
 from metta_sandbox.scenario.loading import parse, parse_file, to_yaml
@@ -43,7 +43,9 @@ def refusal(*faults: str, more: str = "") -> str:
 
 
 @pytest.mark.parametrize("kind", CATALOGUE.values(), ids=list(CATALOGUE))
-def test_every_example_is_a_fault_that_reads_back_and_fits_the_schema(kind: type) -> None:
+def test_every_example_is_a_fault_that_reads_back_and_fits_the_schema(
+    kind: type[FaultKind],
+) -> None:
     scenario = read(kind.example)
 
     assert type(scenario.faults[0].said) is kind

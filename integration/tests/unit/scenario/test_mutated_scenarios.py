@@ -90,7 +90,8 @@ BOMBS += [
     + ", ".join(f"&x{level} [{', '.join([f'*x{level - 1}'] * 9)}]" for level in range(1, 12))
     + "]"
 ]
-JUNK = [None, True, 0, 1, -1, 1e-400, 1e308, 2**70, 0.5, "", "x", "1", "(", "10m", [], {}, [[]]]
+JUNK: list[Any] = [None, True, 0, 1, -1, 1e-400, 1e308, 2**70, 0.5, "", "x", "1", "(", "10m"]
+JUNK += [[], {}, [[]]]
 JUNK += ["${few}", "everything.yaml", {"nodes": [1, 2]}, {"nodes.x": [1], "trainer.x": [1]}]
 JUNK += [{"min": 1}, {"values": [1]}, {"": 1}, [{}], ["a=1"], ["a", 1], {"equals": 1}, "log_normal"]
 KEYS = ["min", "values", "log", "x.y", "", "+a", "~", "extends", "matrix", "variables", "exclude"]
@@ -133,9 +134,9 @@ def value_of(chosen: list[str]) -> Mutation:
     """Make a mutation that puts something in the place of one value."""
 
     def mutate(data: bytes, source: random.Random) -> bytes:
-        places = list(_VALUE.finditer(data)) or [re.match(b"", data)]
-        place = source.choice(places)
-        return data[: place.start()] + source.choice(chosen).encode() + data[place.end() :]
+        spans = [found.span() for found in _VALUE.finditer(data)] or [(0, 0)]
+        start, end = source.choice(spans)
+        return data[:start] + source.choice(chosen).encode() + data[end:]
 
     return mutate
 

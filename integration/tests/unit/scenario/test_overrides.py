@@ -154,7 +154,7 @@ def test_the_shipped_overrides_suit_the_trainer() -> None:
 
 
 def test_long_values_are_told_by_digests_that_still_differ_where_they_do() -> None:
-    long = {"lr": 0.1, "spec": "x" * 300_000, "names": ["n" * 10] * 1000}
+    long: dict[str, Value] = {"lr": 0.1, "spec": "x" * 300_000, "names": ["n" * 10] * 1000}
     told = overrides.abridged(long)
     assert told["lr"] == 0.1
     assert len(str(told)) < 400

@@ -33,7 +33,7 @@ def read(text: str, path: Path = FILE, **given: str) -> Scenario:
 
 def told(text: str, **given: str) -> str:
     with pytest.raises(InputError) as caught:
-        read(text, **given)
+        read(text, FILE, **given)
     return str(caught.value)
 
 

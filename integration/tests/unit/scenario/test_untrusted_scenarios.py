@@ -62,7 +62,8 @@ def said(pattern: str) -> dict[str, Any]:
     value: Any = None
     for part in reversed(pattern.split(".")):
         value = {"x" if part == "*" else part: value}
-    return value
+    made: dict[str, Any] = value
+    return made
 
 
 def refusals(bounds: Untrusted, data: dict[str, Any]) -> Iterator[str]:

@@ -56,6 +56,7 @@ def test_it_imports_only_itself_and_the_standard_library() -> None:
             if isinstance(node, ast.Import):
                 imported |= {name.name for name in node.names}
             elif isinstance(node, ast.ImportFrom):
+                assert node.module is not None
                 imported.add(node.module)
     own = {name for name in imported if name.startswith("metta_sandbox.node.agent.")}
     rest = {name.partition(".")[0] for name in imported - own}

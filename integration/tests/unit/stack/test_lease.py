@@ -41,6 +41,7 @@ def holder(tmp_path: Path) -> Iterator[Hold]:
             text=True,
         )
         started.append(process)
+        assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         return process
 
@@ -126,7 +127,7 @@ def test_a_killed_owner_s_is_reaped_once(tmp_path: Path, holder: Hold) -> None:
     process = holder("run-1")
     process.kill()
     process.wait()
-    removed = []
+    removed: list[str] = []
     assert reap(removed.append, tmp_path) == ["run-1"] == removed
     assert reap(_must_not, tmp_path) == []
     assert _names(tmp_path) == []
@@ -169,7 +170,7 @@ def test_one_that_can_t_be_removed_is_kept_and_the_others_go(tmp_path: Path) -> 
 def test_two_reapers_at_once_share_the_work(tmp_path: Path) -> None:
     for number in range(20):
         (tmp_path / f"run-{number}.json").write_text("")
-    removed = []
+    removed: list[str] = []
     both = threading.Barrier(2)
 
     def work() -> None:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,12 @@ def relay() -> Iterator[StartRelay]:
     yield start
     for each in links:
         each.close()
+
+
+def received(link: HubLink) -> dict[str, Any]:
+    message = link.receive(20)
+    assert message is not None
+    return message
 
 
 def test_a_request_gets_its_own_answer(relay: StartRelay) -> None:
@@ -80,7 +87,7 @@ while True:
 """)
     with pytest.raises(StackError, match="the hub stands still: no sign of life for"):
         link.request("a", "groups", patience=60)
-    gone = link.receive(20)
+    gone = received(link)
     assert (gone["type"], gone["still"]) == ("gone", True)
     assert "the hub stands still" in gone["reason"]
 
@@ -128,7 +135,7 @@ def test_the_end_of_the_connection_is_told_with_its_reason(
     relay: StartRelay, program: str, reason: str
 ) -> None:
     link = relay(program)
-    message = link.receive(20)
+    message = received(link)
     assert message["type"] == "gone"
     assert reason in message["reason"]
     with pytest.raises(StackError, match="the connection to the stack is gone"):
@@ -151,7 +158,7 @@ hear()
     lost, fine = link.ask("a", "groups"), link.ask("b", "groups")
     assert link.result(fine, "b", "groups", 20) == 5
     assert lost.get(timeout=20)["error"] == "its agent is gone"
-    assert link.receive(20)["type"] == "lost"
+    assert received(link)["type"] == "lost"
 
 
 def test_a_busy_harness_slows_the_stack_but_gets_its_answers(
@@ -171,12 +178,12 @@ for number in range(4000):
     if number == 2000:
         open({str(sent)!r}, "w").close()
 """)
-    assert link.receive(20)["record"]["seq"] == 0
+    assert received(link)["record"]["seq"] == 0
     # 2000 messages are more than inbox and pipes hold, so it is stuck until somebody asks.
     assert not sent.exists()
     link.request("a", "groups", patience=20)
     assert sent.exists()
-    seqs = [link.receive(20)["record"]["seq"] for _ in range(3999)]
+    seqs = [received(link)["record"]["seq"] for _ in range(3999)]
     assert seqs == list(range(1, 4000))
 
 

@@ -48,7 +48,7 @@ def test_another_python_on_the_path_serves_where_this_one_is_too_new(
 ) -> None:
     other = tmp_path / "python3.12"
     other.touch(0o755)
-    monkeypatch.setattr(node_python.sys, "version_info", _Version(3, 13))
+    monkeypatch.setattr(sys, "version_info", _Version(3, 13))
     monkeypatch.setenv("PATH", str(tmp_path))
 
     assert node_python.suitable_python() == (str(other), "3.12")
@@ -57,7 +57,7 @@ def test_another_python_on_the_path_serves_where_this_one_is_too_new(
 def test_without_a_suitable_python_it_is_said_which_would_be(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(node_python.sys, "version_info", _Version(3, 13))
+    monkeypatch.setattr(sys, "version_info", _Version(3, 13))
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(MachineError, match=r"need Python 3.11 or 3.12 .*this is 3.13") as error:

@@ -30,6 +30,6 @@ def test_where_there_is_one_loopback_address_all_hosts_share_it(
         def bind(self, _address: object) -> None:
             raise OSError(49, "Can't assign requested address")
 
-    monkeypatch.setattr(process.socket, "socket", Refusing)
+    monkeypatch.setattr(socket, "socket", Refusing)
 
     assert process.loopback_addresses("run", 2) == ["127.0.0.1", "127.0.0.1"]

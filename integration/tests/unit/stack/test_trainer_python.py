@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def test_elsewhere_pip_fetches_by_itself_and_once(
             Path(command[-1]).mkdir()
         return ""
 
-    monkeypatch.setattr(module.sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(module, "user_cache_path", lambda _: tmp_path)
     monkeypatch.setattr(module, "find_pip", lambda: ["pip"])
     monkeypatch.setattr(module, "_run", run)

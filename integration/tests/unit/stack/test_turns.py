@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,11 @@ def test_a_log_is_cut_by_turn(mark: str, part: bytes, whole: bool) -> None:
 
 
 def test_what_is_not_as_it_was_is_told_with_where() -> None:
-    answers = {"one": {"left": []}, "two": {"left": ["/tmp/x"]}, "three": {"problem": "gone"}}
+    answers: dict[str, dict[str, Any]] = {
+        "one": {"left": []},
+        "two": {"left": ["/tmp/x"]},
+        "three": {"problem": "gone"},
+    }
     assert left_in(answers) == ["three: gone", "two: /tmp/x"]
     assert problems_in(answers) == ["three: gone"]
 

@@ -79,7 +79,8 @@ def test_twelve_trials_find_the_best_of_three_choices(seed: int) -> None:
     """The best is neither where the search begins nor beside it, and wants a rate of its own."""
 
     def play(at: Overrides) -> float:
-        return -((math.log10(at["lr"] / 0.05)) ** 2) * 0.3 - 1 / at["epochs"]
+        score: float = -((math.log10(at["lr"] / 0.05)) ** 2) * 0.3 - 1 / at["epochs"]
+        return score
 
     found = played({"lr": LR, "epochs": {"values": [5, 10, 20]}}, play, seed, 12)
     assert (found[0]["lr"], found[0]["epochs"]) == (pytest.approx(0.1), 10)
@@ -117,7 +118,8 @@ def test_a_search_over_choices_goes_on_from_its_observations(seed: int, stop: in
     parameters = {"lr": LR, "kind": {"values": ["a", "b", "c"]}, "deep": {"values": [1, 2, 4, 8]}}
 
     def play(at: Overrides) -> float:
-        return math.log10(at["lr"]) + at["deep"] * (at["kind"] == "c")
+        score: float = math.log10(at["lr"]) + at["deep"] * (at["kind"] == "c")
+        return score
 
     whole = played(parameters, play, seed, stop + 1)
     assert played(parameters, play, seed, stop + 1) == whole

@@ -16,7 +16,7 @@ Event: TypeAlias = dict[str, Any]
 
 def ordered(events: Sequence[Event]) -> list[Event]:
     numbered = enumerate(events)
-    return list(Merge(needs_of(events)).run(numbered))
+    return list(Merge[Event](needs_of(events)).run(numbered))
 
 
 def sweep_of(nodes: int, trials: int, repeats: set[int]) -> list[list[Event]]:
@@ -75,13 +75,13 @@ def test_any_receipt_order_ends_in_one_that_respects_emitters_and_causes(
     result = ordered(received)
 
     assert sorted(map(id, result)) == sorted(map(id, received))
-    last = defaultdict(int)
+    last: dict[tuple[Any, Any], int] = defaultdict(int)
     for event in result:
         emitter = event["node"], event["pid"]
         assert event["seq"] == last[emitter] + 1
         last[emitter] = event["seq"]
     for pair in CAUSAL_PAIRS:
-        counts = defaultdict(int)
+        counts: dict[tuple[Any, ...], int] = defaultdict(int)
         for event in result:
             key = tuple(event.get(field) for field in pair.same)
             if event["event"] == pair.cause:
@@ -109,7 +109,7 @@ def test_what_is_no_event_keeps_its_place() -> None:
     ]
     items = [(None, "x"), (0, "b"), (None, "y"), (1, "a"), (None, "z")]
 
-    assert list(Merge(needs_of(events)).run(items)) == ["x", "y", "a", "b", "z"]
+    assert list(Merge[str](needs_of(events)).run(items)) == ["x", "y", "a", "b", "z"]
 
 
 def test_a_trial_played_again_pairs_its_second_cause_with_the_second_effect() -> None:

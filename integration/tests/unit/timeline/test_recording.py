@@ -112,6 +112,7 @@ def test_threads_do_not_tear_lines(timeline: Timeline) -> None:
 
 def test_a_disk_that_takes_no_more_is_told_at_the_end_and_events_go_on(tmp_path: Path) -> None:
     timeline = Timeline(tmp_path / "timeline.jsonl")
+    assert timeline._file is not None
     timeline._file.close()
     timeline._file = open("/dev/full", "w")  # noqa: PTH123, SIM115
     timeline.event({"event": "one"})
