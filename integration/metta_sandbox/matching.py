@@ -205,7 +205,7 @@ class _Process:
     def ask(self, request: tuple[Any, ...], file: int | None) -> None:
         """Send a request, which ``answer`` answers."""
         self.busy = True
-        with suppress(ConnectionError):
+        with suppress(OSError):  # somebody has ended it just now
             matching_process.send(self._socket, request, file)
 
     def answer(self, patience: float) -> Any:
@@ -213,19 +213,30 @@ class _Process:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         if poll.poll(patience * 1000):
-            with suppress(EOFError, ConnectionError):
+            with suppress(EOFError, OSError):
                 answer, _ = matching_process.receive(self._socket)
                 self.busy = not answer[-1]
                 return answer
         return None
 
-    def end(self) -> None:
-        """End it, whatever it does."""
+    def stop(self) -> None:
+        """End it, whatever it does; who still waits for an answer hears at once that none comes."""
         self._process.kill()
         self._process.wait()
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        """End it when nobody waits for an answer any more."""
+        self.stop()
         self._socket.close()
 
 
 def _end_all(processes: list[_Process]) -> None:
     while processes:
-        processes.pop().end()
+        process = processes.pop()
+        # A thread that waits for an answer ends it itself: nobody may close what it reads.
+        if process.busy:
+            process.stop()
+        else:
+            process.end()

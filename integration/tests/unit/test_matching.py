@@ -124,7 +124,8 @@ def test_all_batches_together_get_so_long(
         list(matcher.matches(["b"], file))
 
 
-def test_a_thread_that_waits_keeps_nobody_from_working() -> None:
+@pytest.mark.parametrize("pause", [0.0, 0.01, 0.1])
+def test_a_thread_that_waits_keeps_nobody_from_working(pause: float) -> None:
     matcher = Matcher(seconds=30)
 
     def wait() -> None:
@@ -134,6 +135,7 @@ def test_a_thread_that_waits_keeps_nobody_from_working() -> None:
     thread = threading.Thread(target=wait)
     thread.start()
     assert [each.index for each in matcher.matches(["b"], ["a", "b"])] == [1]
+    threading.Event().wait(pause)
     matcher.close()
     thread.join(20)
     assert not thread.is_alive()
