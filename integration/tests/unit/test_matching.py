@@ -134,6 +134,8 @@ def test_a_thread_that_waits_keeps_nobody_from_working(pause: float) -> None:
 
     thread = threading.Thread(target=wait)
     thread.start()
+    while not any(each.busy for each in list(matcher._started)):
+        threading.Event().wait(0.001)
     assert [each.index for each in matcher.matches(["b"], ["a", "b"])] == [1]
     threading.Event().wait(pause)
     matcher.close()
