@@ -136,10 +136,14 @@ class Examiner:
             events = tuple(self._timeline.events)
             trial = trial_under_way(events)
             nodes = self._seen_just_now() or self._look(events, gone)
+            case = self._case(trial, events, nodes, gone)
+            if _still_ends(case):
+                # Who brought the others down may say why some moments after they have ended.
+                nodes = self._look(events, gone)
+                case = self._case(trial, events, nodes, gone)
             self._tell_of_native(nodes)
             self._looks.append(Look(trial, nodes))
             if trial not in _failed(events):
-                case = self._case(trial, events, nodes, gone)
                 self._note(replace(case, cut_short=cut_short))
 
     def keep(self, folder: Path) -> None:
@@ -315,6 +319,15 @@ class Examiner:
 def _found(look: Callable[[list[str]], _T | None], printed: dict[str, list[str]]) -> dict[str, _T]:
     """Look for something in what each node's command printed."""
     return {host: one for host, lines in printed.items() if (one := look(lines)) is not None}
+
+
+def _still_ends(case: Case) -> bool:
+    """Tell whether a command has failed, others have not ended, and nothing tells of which."""
+    failed = any(status for status, _ in case.commands.values())
+    if not failed or len(case.commands) == len(case.hosts):
+        return False
+    cause = diagnose(case)
+    return cause is None or cause.certainty == "unknown"
 
 
 def _file(host: str) -> str:

@@ -184,3 +184,34 @@ def test_a_trial_in_which_a_node_was_lost_failed_of_that(
 
     assert [cause.kind for cause in made.causes] == ["node lost"]
     assert told[0].startswith("sweep-worker was killed by signal 9 in trial 1")
+
+
+@pytest.mark.parametrize("says", ["ValueError: no", ""])
+def test_who_brought_the_others_down_may_say_why_after_they_have_ended(
+    timeline: Timeline, tmp_path: Path, says: str
+) -> None:
+    def prints(node: str, words: str) -> None:
+        call = '  File "/w/metta_sandbox/node/rollout.py", line 3, in main'
+        for line in ("Traceback (most recent call last):", call, words):
+            timeline.line(node, "sweep", line)
+
+    lost = "torch.distributed.DistNetworkError: Failed to recv. Connection was likely closed."
+    prints(WORKER, lost)
+    timeline.event({"event": "command.exited", "node": WORKER, "group": "sweep", "status": 1})
+    nodes, looks = Nodes(tmp_path, {}), []
+
+    def execute(group: str, commands: Mapping[str, Sequence[str]], patience: float) -> Any:
+        looks.append(group)
+        if len(looks) == 2 and says:
+            prints(MASTER, says)
+        return nodes(group, commands, patience)
+
+    made, _ = examiner(timeline, execute)
+    made.sweep_broke({})
+
+    assert len(looks) == 2
+    (cause,) = made.causes
+    if says:
+        assert "the command of rank 0 (sweep-master) raised ValueError: no" in cause.sentence
+    else:
+        assert (cause.rank, cause.certainty) == (None, "unknown")
