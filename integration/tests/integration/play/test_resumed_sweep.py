@@ -60,7 +60,9 @@ def play(cli: Start, file: Path, artifacts: Path | None = None) -> Command:
     return cli("run", file, "--engine", "process", artifacts=artifacts)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL]
+)
 def test_it_makes_the_same_suggestions_under_names_that_go_on(
     cli: Start, tmp_path: Path, how: signal.Signals
 ) -> None:

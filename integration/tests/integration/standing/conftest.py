@@ -46,6 +46,29 @@ SHORT = (*SMALL, "trainer.total_timesteps=64")
 ENDLESS = (*SMALL, "trainer.total_timesteps=100000000")
 
 
+#: What CI plays on local processes, too; by night all of it is.
+ON_BOTH = frozenset(
+    {
+        "test_up_twice_stop_twice",
+        "test_what_was_killed_is_ill_and_up_starts_it_anew",
+        "test_ctrl_c_leaves_nothing",
+        "test_status_tells_all",
+        "test_a_shell_sees_what_a_job_sees",
+        "test_secrets_are_nowhere",
+    }
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave most of what both engines do alike to containers, where it is not night."""
+    for item in items:
+        if not item.path.is_relative_to(Path(__file__).parent) or "[process" not in item.name:
+            continue
+        if isinstance(item, pytest.Function) and item.originalname not in ON_BOTH:
+            item.add_marker(pytest.mark.slow)
+
+
 def eventually(holds: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
     """Look until something is so, and return it."""
     deadline = time.monotonic() + patience

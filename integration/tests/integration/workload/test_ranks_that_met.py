@@ -33,7 +33,7 @@ workload:
 """
 
 
-@pytest.mark.parametrize("launcher", ["warm", "plain"])
+@pytest.mark.parametrize("launcher", ["warm", pytest.param("plain", marks=pytest.mark.slow)])
 def test_it_is_told_whether_ranks_met(tmp_path: Path, launcher: str) -> None:
     (tmp_path / "code").mkdir()
     for name, code in (("never", NEVER), ("alone", ALONE), ("together", TOGETHER)):

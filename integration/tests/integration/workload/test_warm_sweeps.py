@@ -99,6 +99,7 @@ def _what_counts(result: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {"verdict": result["verdict"], "trials": trials, "checks": checks}
 
 
+@pytest.mark.slow
 def test_the_bundled_trainer_s_sweep_is_the_same(play: Play, tmp_path: Path) -> None:
     file = tmp_path / "bundled.yaml"
     file.write_text(BUNDLED)

@@ -261,7 +261,9 @@ dist.destroy_process_group()
 """
 
 
-@pytest.mark.parametrize("working_folder", ["shared", "private"])
+@pytest.mark.parametrize(
+    "working_folder", ["shared", pytest.param("private", marks=pytest.mark.slow)]
+)
 def test_each_trial_finds_the_folder_as_setup_left_it_unless_all_work_on_in_one(
     play: Play, write: Callable[..., Path], working_folder: str
 ) -> None:
