@@ -85,7 +85,7 @@ class Figures:
 
 @pytest.mark.parametrize(
     "count",
-    [4, pytest.param(40, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])],
+    [2, pytest.param(40, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])],
 )
 def test_on_local_processes(ground: Ground, count: int) -> None:
     ground.say("up", "--engine", "process")

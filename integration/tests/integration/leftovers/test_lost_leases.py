@@ -51,6 +51,7 @@ def removed_beside_a_neighbour(ground: Ground) -> None:
         assert dead.run not in ground.say("clean", **elsewhere(ground))
 
 
+@pytest.mark.slow
 def test_local_processes_of_another_home(ground: Ground) -> None:
     removed_beside_a_neighbour(ground)
 

@@ -24,6 +24,7 @@ VICTIMS = [
 ]
 
 
+@pytest.mark.slow  # Containers are, too, by day.
 @pytest.mark.parametrize(("victims", "said"), VICTIMS)
 def test_local_processes(ground: Ground, victims: tuple[str, ...], said: str) -> None:
     command = _training(ground)
