@@ -79,6 +79,7 @@ class Call:
         return ", ".join(part for part in (name, self.place) if part) or self.doing.value
 
 
+#: Lines of a loop that looks for something again and again.
 _POLLS = re.compile(
     r"\bsleep\(\s*0?\.\d+\s*\)|\bwhile not .*\b(exists|is_file|is_set|done|poll|empty)\(\)"
 )

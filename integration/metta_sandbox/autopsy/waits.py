@@ -246,9 +246,13 @@ class LostThread:
     error: Exc
 
     def __str__(self) -> str:
-        error = self.error
-        place = f" in `{error.function}`, {error.place}" if error.place else ""
-        return f"its thread `{self.name}` has ended with {error}{place}"
+        return f"its thread `{self.name}` has ended with {_placed(self.error)}"
+
+
+def _placed(error: Exc | None) -> str:
+    """Say what was raised, and where."""
+    place = f" in `{error.function}`, {error.place}" if error and error.place else ""
+    return f"{error}{place}"
 
 
 def lost_threads(life: Life | None) -> tuple[LostThread, ...]:
@@ -303,7 +307,6 @@ def _ended_child(family: Family, call: Call) -> Call | None:
     for life in family.lives.values():
         if life.parent == family.process.pid and life.exception is not None:
             error = of_raised(life.exception)
-            place = f" in `{error.function}`, {error.place}" if error and error.place else ""
-            why = f"for its child {life.pid}, which has ended with {error}{place}"
+            why = f"for its child {life.pid}, which has ended with {_placed(error)}"
             return replace(call, why=why, ended=error)
     return None

@@ -122,7 +122,7 @@ class Exc:
 _BACKWARD = re.compile(r"torch/(autograd/|_tensor\.py|nn/parallel/)")
 _BACKEND = re.compile(
     r"gloo|NCCL|c10d|Dist(Backend|Network|Store)Error|ProcessGroup|monitoredBarrier|TCPStore"
-    r"|wait timeout after \d+ms, keys|CollectiveFingerPrint|\[c10d\]"
+    r"|wait timeout after \d+ms, keys|CollectiveFingerPrint"
 )
 _CONNECTION = re.compile(r"[Cc]onnection|[Tt]imed? ?out|Socket|peer")
 

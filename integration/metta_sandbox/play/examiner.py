@@ -136,14 +136,15 @@ class Examiner:
             events = tuple(self._timeline.events)
             trial = trial_under_way(events)
             nodes = self._seen_just_now() or self._look(events, gone)
-            case = self._case(trial, events, nodes, gone)
-            if _still_ends(case):
+            known = trial in _failed(events)
+            case = None if known else self._case(trial, events, nodes, gone)
+            if case is not None and _still_ends(case):
                 # Who brought the others down may say why some moments after they have ended.
                 nodes = self._look(events, gone)
                 case = self._case(trial, events, nodes, gone)
             self._tell_of_native(nodes)
             self._looks.append(Look(trial, nodes))
-            if trial not in _failed(events):
+            if case is not None:
                 self._note(replace(case, cut_short=cut_short))
 
     def keep(self, folder: Path) -> None:

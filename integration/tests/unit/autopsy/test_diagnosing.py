@@ -38,6 +38,11 @@ C10D = f"{SITE}/torch/distributed/distributed_c10d.py"
 LEFT = Exc("RuntimeError", "Connection closed by peer", "train.py:23", "main", "all_reduce")
 
 
+#: Where a thread waits for another one, and at a queue.
+JOINS = ("Thread.join", "/usr/lib/python3.11/threading.py", 9, "x")
+GETS = ("Queue.get", "/usr/lib/python3.11/queue.py", 9, "x")
+
+
 def event(name: str, at: float, **fields: Any) -> Event:
     return Event(at, {"event": name, **fields})
 
@@ -660,13 +665,13 @@ def test_a_thread_that_a_main_thread_joins_and_that_waits_for_an_ended_one_is_fo
     joins = thread(
         "MainThread",
         101,
-        ("Thread.join", "/usr/lib/python3.11/threading.py", 9, "x"),
+        JOINS,
         ("main", "/work/train.py", 50, "trainer.join()"),
     )
     gets = thread(
         "fit",
         102,
-        ("Queue.get", "/usr/lib/python3.11/queue.py", 9, "x"),
+        GETS,
         ("fit", "/work/train.py", 71, "value = ready.get()"),
     )
     one = Process(pid=101, threads=(joins, gets))
@@ -700,7 +705,7 @@ def test_one_told_to_end_at_a_line_without_its_text_is_shown_with_its_other_thre
 def test_a_thread_at_the_store_is_joined_rather_than_one_that_sleeps_beside_it() -> None:
     def rank(pid: int, *threads: tuple[Frame, ...]) -> Process:
         joins = frames(
-            ("Thread.join", "/usr/lib/python3.11/threading.py", 9, "x"),
+            JOINS,
             ("main", "/work/train.py", 110, "trainer.join()"),
         )
         names = ("MainThread", "reader", "fit")
@@ -820,8 +825,7 @@ def test_all_threads_that_were_lost_are_told_to_who_waits_for_one_of_them() -> N
         ThreadEnd(name="beat", exception=raised("OSError", "no telemetry")),
         ThreadEnd(name="reader", exception=raised("KeyError", "'row'")),
     )
-    get = ("Queue.get", "/usr/lib/python3.11/queue.py", 9, "x")
-    gets = frames(get, ("main", "/work/train.py", 71, "row = ready.get()"))
+    gets = frames(GETS, ("main", "/work/train.py", 71, "row = ready.get()"))
     seen = looks(process(100, waits()), process(101, gets))
     life = Life(pid=101, threads=ends)
     cause = named(case(started(), seen, lives={HOSTS[1]: (life,)}))
@@ -863,8 +867,7 @@ def test_who_waits_at_the_store_counts_before_one_that_looks_again_and_again(
 
 
 def test_of_two_threads_the_one_that_does_not_just_look_again_and_again_counts() -> None:
-    joins = ("Thread.join", "/usr/lib/python3.11/threading.py", 9, "x")
-    main = frames(joins, ("main", "/work/train.py", 50, "fit.join()"))
+    main = frames(JOINS, ("main", "/work/train.py", 50, "fit.join()"))
     threads = (
         Thread(name="MainThread", id=101, frames=main, moved=False),
         Thread(name="beat", id=102, frames=at(47, "time.sleep(0.005)"), moved=False),
@@ -876,10 +879,8 @@ def test_of_two_threads_the_one_that_does_not_just_look_again_and_again_counts()
 
 
 def test_a_thread_that_is_joined_and_waits_itself_counts_before_one_that_polls() -> None:
-    joins = ("Thread.join", "/usr/lib/python3.11/threading.py", 9, "x")
-    gets = ("Queue.get", "/usr/lib/python3.11/queue.py", 9, "x")
-    main = frames(joins, ("main", "/work/train.py", 50, "fit.join()"))
-    fit = frames(gets, ("fit", "/work/train.py", 57, "row = ready.get()"))
+    main = frames(JOINS, ("main", "/work/train.py", 50, "fit.join()"))
+    fit = frames(GETS, ("fit", "/work/train.py", 57, "row = ready.get()"))
     threads = (
         Thread(name="MainThread", id=101, frames=main, moved=False),
         Thread(name="beat", id=102, frames=at(47, "time.sleep(0.005)"), moved=False),
@@ -940,11 +941,10 @@ def test_who_is_at_work_counts_before_one_that_looks_again_and_again() -> None:
 
 
 def test_the_thread_that_waits_for_a_child_is_told_beside_the_main_one() -> None:
-    joins = ("Thread.join", "/usr/lib/python3.11/threading.py", 9, "x")
     waits_for_child = ("Popen.wait", "/usr/lib/python3.11/subprocess.py", 9, "x")
     threads = (
         Thread(
-            name="MainThread", id=101, frames=frames(joins, ("main", "/w/train.py", 50, "t.join()"))
+            name="MainThread", id=101, frames=frames(JOINS, ("main", "/w/train.py", 50, "t.join()"))
         ),
         Thread(
             name="fit",
@@ -972,9 +972,8 @@ def test_a_thread_that_was_lost_is_not_why_a_rank_was_told_to_end() -> None:
 
 
 def test_a_thread_that_waits_for_a_child_that_waits_for_it_is_told_with_both_lines() -> None:
-    joins = ("Thread.join", "/usr/lib/python3.11/threading.py", 9, "x")
     receives = ("_recv", "/usr/lib/python3.11/multiprocessing/connection.py", 9, "x")
-    main = frames(joins, ("main", "/w/train.py", 50, "fit.join()"))
+    main = frames(JOINS, ("main", "/w/train.py", 50, "fit.join()"))
     asks = frames(receives, ("ask", "/w/train.py", 59, "value = here.recv()"))
     serves = frames(receives, ("serve", "/w/train.py", 53, "number = there.recv()"))
     python = ("python", "train.py")
@@ -992,8 +991,7 @@ def test_a_thread_that_waits_for_a_child_that_waits_for_it_is_told_with_both_lin
 
 
 def test_a_live_thread_that_sleeps_counts_before_one_that_was_lost() -> None:
-    gets = ("Queue.get", "/usr/lib/python3.11/queue.py", 9, "x")
-    main = frames(gets, ("main", "/w/train.py", 53, "row = ready.get()"))
+    main = frames(GETS, ("main", "/w/train.py", 53, "row = ready.get()"))
     threads = (
         Thread(name="MainThread", id=101, frames=main, moved=False),
         Thread(name="reader", id=102, frames=at(48, "time.sleep(3600)"), moved=False),
