@@ -151,7 +151,19 @@ def verdict_on(course: Course, checks: tuple[CheckResult, ...]) -> tuple[Verdict
     if course.ending.end.key not in {"finished", course.wanted_end}:
         return Verdict.FAILED, course.ending.reason
     verdict = worst(check.verdict for check in checks)
-    bad = [check.name for check in checks if check.verdict not in (Verdict.PASSED, Verdict.SKIPPED)]
-    if not bad:
-        return verdict, ""
-    return verdict, "; ".join([f"did not hold: {', '.join(bad)}", *course.failures])
+    if parts := name_bad_checks(checks):
+        return verdict, "; ".join([*parts, *course.failures])
+    return verdict, ""
+
+
+def name_bad_checks(checks: tuple[CheckResult, ...]) -> list[str]:
+    """Name the checks that failed, then those that could not be judged; a phrase for either."""
+    by_phrase = {
+        "did not hold": (Verdict.FAILED,),
+        "could not be told": (Verdict.INCONCLUSIVE, Verdict.ERROR),
+    }
+    named = {
+        phrase: ", ".join(check.name for check in checks if check.verdict in verdicts)
+        for phrase, verdicts in by_phrase.items()
+    }
+    return [f"{phrase}: {names}" for phrase, names in named.items() if names]

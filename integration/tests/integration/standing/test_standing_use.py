@@ -156,6 +156,8 @@ def compare_with_dry_run(user: User, words: tuple[str, ...]) -> None:
 
 
 def test_a_shell_sees_what_a_job_sees(user: User) -> None:
+    status, said = user.end(user.launch("run=seen", *SHORT))
+    assert status == 0, said
     status, said = user.do("shell", "1", stdin=PRINT_ENVIRONMENT)
     assert status == 7, said
     environment, folder = said.splitlines()[-2:]
@@ -163,8 +165,8 @@ def test_a_shell_sees_what_a_job_sees(user: User) -> None:
     assert environ.keys() >= CONTRACT
     assert environ["RANK"] == environ["SKYPILOT_NODE_RANK"] == "1"
     assert len(environ["SKYPILOT_NODE_IPS"].split("\n")) == 2
-    assert environ["METTA_RUN_ID"] == "long", "that of the last sweep"
-    assert environ["METTA_CMD_ARGS"].startswith("run=long trainer.batch_size=64")
+    assert environ["METTA_RUN_ID"] == "seen", "that of the last sweep"
+    assert environ["METTA_CMD_ARGS"].startswith("run=seen trainer.")
     assert folder == ("/workspace" if user.engine == "compose" else str(user.work.resolve()))
     assert environ["HOME"] != str(user.home)
     assert SECRET not in environment

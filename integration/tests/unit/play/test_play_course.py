@@ -19,12 +19,14 @@ from metta_sandbox.play.play import play
 from metta_sandbox.report import results
 from metta_sandbox.report.artifacts import create_run_folder
 from metta_sandbox.report.console import Reporter
+from metta_sandbox.report.results import CheckResult
 from metta_sandbox.scenario.loading import load, parse
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.untrusted import Untrusted
 from metta_sandbox.stack import engines
 from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.lease import Owner
+from metta_sandbox.verdict import Verdict
 
 FILE = Path("scenarios/basic.yaml")
 
@@ -254,3 +256,11 @@ def test_what_one_scenario_lacks_is_its_own_error_and_the_others_are_played(
 
 def _raise(error: Exception) -> None:
     raise error
+
+
+def test_a_check_that_could_not_be_judged_is_not_said_to_have_failed() -> None:
+    ways = {"a": "passed", "b": "failed", "c": "inconclusive", "d": "skipped", "e": "error"}
+    checks = tuple(CheckResult(name=name, verdict=Verdict(way)) for name, way in ways.items())
+    assert ending.name_bad_checks(checks) == ["did not hold: b", "could not be told: c, e"]
+    assert ending.name_bad_checks(checks[2:3]) == ["could not be told: c"]
+    assert ending.name_bad_checks(checks[:1]) == []
