@@ -23,7 +23,7 @@ class SandboxError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message}\n  -> {self.hint}" if self.hint else self.message
+        return "\n".join(filter(None, [self.message, self.hint and f"  -> {self.hint}"]))
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ class InputError(SandboxError):
         self.problems = problems
 
     def __str__(self) -> str:
-        lines = [str(problem) for problem in self.problems]
-        return "\n".join([*lines, super().__str__()])
+        return "\n".join(filter(None, [*map(str, self.problems), super().__str__()]))
 
 
 class MachineError(SandboxError):

@@ -7,8 +7,8 @@ _THOUSAND = 1000
 
 
 def many(count: int, noun: str) -> str:
-    """Write a count with its noun."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    """Write a count with its noun, thousands apart."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def size(number: int) -> str:

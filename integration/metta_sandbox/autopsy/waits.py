@@ -26,6 +26,7 @@ _SERVES = re.compile(r"wandb|metta|QueueFeederThread|pin_memory|tqdm|asyncio|IO 
 _SERVICE = re.compile(r"resource_tracker|wandb-core|wandb-symon|forkserver|torch/bin/|gpu_stats")
 #: How many of the threads that were lost are told.
 _NAMED = 3
+_NOTHING = Life(pid=0)
 #: How deep waits are followed, in case what was seen at two moments makes a circle.
 _DEEP = 8
 
@@ -150,11 +151,17 @@ def _other_thread(family: Family, main: Thread, call: Call, deep: int, *, joins:
     # One that waits for other ranks keeps the main thread from nothing by itself.
     free = [(one, each) for one, each in calls if each.doing is not Doing.LOCK]
     held = [(one, each) for one, each in calls if each.doing is Doing.LOCK]
-    if joins and held and free and all(each.polls for _, each in free):
+    trains = [one for one, _ in free if _has_entered_collectives(family, one)]
+    if joins and held and free and not trains and all(each.polls for _, each in free):
         return _beside(held[0], free, call)
     if free:
         thread, found = min(
-            free, key=lambda one: (_needs_others(one[1]) is not joins, one[1].polls)
+            free,
+            key=lambda one: (
+                _needs_others(one[1]) is not joins,
+                one[1].polls,
+                one[0] not in trains,
+            ),
         )
         if ended and not may_live:
             found = replace(found, why=f"{found.why} and {told_of_lost(ended)}".strip())
@@ -171,6 +178,19 @@ def _other_thread(family: Family, main: Thread, call: Call, deep: int, *, joins:
     elif not found.at:
         found = replace(found, why="for nobody")
     return _by_way_of(thread, found, call)
+
+
+def _has_entered_collectives(family: Family, thread: Thread) -> bool:
+    """Tell whether collectives were entered from where a thread's own code begins."""
+    process = family.process
+    recorded = process.recorded or family.lives.get(process.pid, _NOTHING).recorded
+    stacks = recorded.stacks if recorded is not None else ()
+    return _beginning(thread.frames) in {_beginning(stack) for stack in stacks} - {None}
+
+
+def _beginning(frames: Sequence[Frame]) -> tuple[str, str] | None:
+    own = [one for one in frames if not LIBRARY.search(one.file)]
+    return (own[-1].file, bare(own[-1].function)) if own else None
 
 
 def _by_way_of(thread: Thread, found: Call, call: Call) -> Call:
@@ -198,7 +218,7 @@ def _beside(held: tuple[Thread, Call], others: Sequence[tuple[Thread, Call]], ca
     """
     thread, found = held
     told = ", ".join(f"thread `{one.name}`, which polls at {each.place}" for one, each in others)
-    return replace(found, thread=thread.name, at=call.place, why=f"beside {told}")
+    return replace(_by_way_of(thread, found, call), why=f"{found.why} beside {told}".strip())
 
 
 def _reading(family: Family, thread: Thread, deep: int) -> Call:

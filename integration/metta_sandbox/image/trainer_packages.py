@@ -59,4 +59,4 @@ def _not_found(error: RequirementError, required: tuple[Required, ...]) -> Input
         Problem(each.file, each.line, each.column, f"{each.text}: {message.rstrip(':')}")
         for each in said
     )
-    return InputError("\n".join(["pip said:", *details]), error.hint, problems)
+    return InputError("\n".join(["pip said:", *details] if details else []), error.hint, problems)

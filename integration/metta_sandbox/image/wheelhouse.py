@@ -39,6 +39,7 @@ from metta_sandbox.image.wheel_metadata import (
     read_wheel,
 )
 from metta_sandbox.progress import Progress
+from metta_sandbox.words import many
 
 #: Where PyTorch publishes its CPU builds.
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -176,7 +177,9 @@ def ensure(spec: WheelSpec, progress: Progress, cache: Path | None = None) -> Wh
 
 
 def _make(spec: WheelSpec, path: Path, progress: Progress) -> None:
-    progress(f"packages: fetching {len(spec.requirements)} requirements and what they need")
+    progress(
+        f"packages: fetching {many(len(spec.requirements), 'requirement')}, with all dependencies"
+    )
     with tempfile.TemporaryDirectory(prefix=f"{spec.key}-", dir=path.parent) as scratch:
         wheels = _fetch_closure(spec, Path(scratch), progress)
         wheels = [(source, wheel) for source, wheel in wheels if not is_stub(wheel.file)]

@@ -22,9 +22,10 @@ from metta_sandbox.report.artifacts import scenario_folders
 from metta_sandbox.report.results import RunResult, ScenarioResult
 from metta_sandbox.report.story import Limits, tell
 from metta_sandbox.report.waits import picture
-from metta_sandbox.report.wording import amount, figure, headline, many, seconds, without
+from metta_sandbox.report.wording import amount, figure, headline, seconds, without
 from metta_sandbox.safe_text import for_html
 from metta_sandbox.verdict import Verdict
+from metta_sandbox.words import many
 
 FILE_NAME = "report.html"
 _TEMPLATES = Path(__file__).with_name("templates")

@@ -12,10 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from metta_sandbox.report.console import shown
-from metta_sandbox.report.wording import figure, many, seconds
+from metta_sandbox.report.wording import figure, seconds
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import API
 from metta_sandbox.timeline.recording import Event, render
+from metta_sandbox.words import many
 
 _MOST_NODES = 12
 _MOST_TRIALS = 6

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from metta_sandbox.report.results import CheckResult, RunResult, ScenarioResult, TrialResult
-from metta_sandbox.report.wording import explain, figure, headline, many, seconds, without
+from metta_sandbox.report.wording import explain, figure, headline, seconds, without
 from metta_sandbox.safe_text import for_markdown, for_markdown_block, for_markdown_code
 from metta_sandbox.verdict import Verdict
+from metta_sandbox.words import many
 
 FILE_NAME = "summary.md"
 _SIGNS = {

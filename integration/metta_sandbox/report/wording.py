@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from metta_sandbox.report.results import CheckResult, LeftOut, RunResult
 from metta_sandbox.verdict import Verdict
+from metta_sandbox.words import many
 
 _MINUTE = 60
 #: How many files that were left out are named in a line.
@@ -35,11 +36,6 @@ def without(left_out: LeftOut) -> str:
     named = [f"{one.file} ({one.why})" for one in left_out.files[:_MOST_NAMED]]
     more = left_out.count - len(named)
     return f"{', '.join(named)}{f' and {more:,} more' if more else ''}" if named else ""
-
-
-def many(count: int, noun: str) -> str:
-    """Write a count with its noun."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def seconds(value: float | None) -> str:

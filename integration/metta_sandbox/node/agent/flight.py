@@ -76,12 +76,11 @@ def recorded(most: int = _TOLD) -> Dict[str, Any]:
         }
         for entry in told
     ]
-    if OPERATIONS and not any(one["p2p"] for one in found):
-        sent = [
-            {**one, "p2p": True, "group_ranks": members.get(one["group"], [])}
-            for one in OPERATIONS[0].sent()
-        ]
-        found = sorted([*found, *sent], key=lambda one: int(one["time"]))[-most:]
+    if OPERATIONS:
+        # NCCL's messages are recorded, Gloo's are not.
+        messages = any(one["p2p"] for one in found)
+        more = [one for one in OPERATIONS[0].unrecorded() if not (messages and one["p2p"])]
+        found = sorted([*found, *map(dict, more)], key=lambda one: int(one["time"]))[-most:]
     stacks: List[List[Dict[str, Any]]] = []
     for one in found:
         if one["stack"] not in stacks:

@@ -1,4 +1,4 @@
-"""Notes what torch's own recorder leaves out: roots, reduce operations, and Gloo's point-to-point.
+"""Notes what torch's own recorder leaves out: roots, reduce operations, and some of Gloo's calls.
 
 Each call notes itself and returns what it would, as soon as it would: it only begins what is then
 waited for. The last ones are kept in a file as well (``last_calls``), before they begin, as Gloo's
@@ -49,6 +49,9 @@ _TYPES = {
     "bool": "Bool",
 }
 _SENDS = ("send", "recv", "recv_anysource")
+#: Gloo makes it of two messages with each of the others at rank 0, and of two at any other. Torch's
+#: recorder counts two everywhere, a group counts them all.
+_MONITORED, _ITS_COUNT = "monitored_barrier", 2
 #: At most so many are kept, the last ones, and so many frames of each.
 _MOST, _DEEP = 400, 40
 
@@ -66,7 +69,7 @@ class Operations:
         self._world = module._world  # noqa: SLF001 - no public name gives it
         self._keep = keep
         self._about: Dict[Tuple[str, int], Dict[str, Any]] = {}
-        self._sent: List[Dict[str, Any]] = []
+        self._unrecorded: List[Dict[str, Any]] = []
         self._counts: Dict[str, int] = {}
         # A group counts what is sent and received with its collectives, torch's recorder apart.
         self._before: Dict[str, int] = {}
@@ -82,14 +85,17 @@ class Operations:
             if hasattr(group, name):
                 whole = _noted(name, getattr(group, name), self._note_sent, self._note_begun)
                 setattr(group, name, whole)
+        if hasattr(group, _MONITORED):
+            noted = (getattr(group, _MONITORED), self._note_monitored, self._note_begun)
+            setattr(group, _MONITORED, _noted(_MONITORED, *noted))
 
     def about(self, group: str, number: int) -> Dict[str, Any]:
         """Give the root, as the group numbers it, the reduce operation, and what was handled."""
         return self._about.get((group, number), {})
 
-    def sent(self) -> List[Dict[str, Any]]:
-        """Give what was sent and received, or is being, the oldest first."""
-        return list(self._sent)
+    def unrecorded(self) -> List[Dict[str, Any]]:
+        """Give what was sent and received and each monitored barrier, the oldest first."""
+        return list(self._unrecorded)
 
     def _note_options(self, name: str, group: Any, args: Any, kwargs: Any) -> None:
         options = kwargs.get("opts", args[-1] if args else None)
@@ -139,20 +145,30 @@ class Operations:
     def _note_sent(self, name: str, group: Any, args: Any, _kwargs: Any) -> None:
         tensors, peer = args[0], args[1] if name != "recv_anysource" else None
         known = str(group.group_name)
-        self._before[known] = _sequence(group)
         self._counts[known] = self._counts.get(known, 0) + 1
         entry = self._entry(
             known, self._counts[known], "recv" if name.startswith("recv") else name, list(tensors)
         )
-        entry = {**entry, **_handled(), "peer": peer}
-        self._sent.append(entry)
-        self._keep({**entry, "p2p": True})
-        del self._sent[:-_MOST]
+        self._note_unrecorded(group, {**entry, "p2p": True, "peer": peer})
 
-    def _note_begun(self, _name: str, group: Any, *_told: Any) -> None:
+    def _note_monitored(self, name: str, group: Any, *_told: Any) -> None:
+        known = str(group.group_name)
+        number = 1 + _sequence(group) - self._apart.get(known, 0)
+        self._note_unrecorded(group, {**self._entry(known, number, name, []), "p2p": False})
+
+    def _note_unrecorded(self, group: Any, entry: Dict[str, Any]) -> None:
+        self._before[entry["group"]] = _sequence(group)
+        entry.update(_handled())
+        entry["group_ranks"] = list(self._world.pg_group_ranks.get(group, ()))
+        self._unrecorded.append(entry)
+        self._keep(entry)
+        del self._unrecorded[:-_MOST]
+
+    def _note_begun(self, name: str, group: Any, *_told: Any) -> None:
         known = str(group.group_name)
         more = _sequence(group) - self._before[known]
-        self._apart[known] = self._apart.get(known, 0) + more
+        counted = min(more, _ITS_COUNT) if name == _MONITORED else 0
+        self._apart[known] = self._apart.get(known, 0) + more - counted
 
 
 def _handled() -> Dict[str, Any]:
@@ -171,15 +187,15 @@ def _noted(
     def operation(group: Any, *args: Any, **kwargs: Any) -> Any:
         quiet(note, name, group, args, kwargs)
         try:
-            begun = whole(group, *args, **kwargs)
+            return whole(group, *args, **kwargs)
         except BaseException as error:
             # This call is none of the program's.
             trace = error.__traceback__
             error.__traceback__ = trace.tb_next if trace is not None else None
             raise
-        if after is not None:
-            quiet(after, name, group)
-        return begun
+        finally:
+            if after is not None:
+                quiet(after, name, group)
 
     def quiet(noting: Callable[..., None], *told: Any) -> None:
         try:

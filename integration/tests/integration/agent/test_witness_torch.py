@@ -55,6 +55,15 @@ dist.barrier()
 if rank == 1:
     END
 """
+_MONITORED = """\
+import os, signal, torch, torch.distributed as dist
+
+dist.init_process_group("gloo")
+dist.monitored_barrier()
+dist.all_reduce(torch.ones(3))
+if dist.get_rank() != 2:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 _SPAWN = """\
 import os, sys, torch, torch.distributed as dist, torch.multiprocessing as mp
 
@@ -177,3 +186,15 @@ def test_the_last_collectives_are_known_whatever_ended_a_rank(tmp_path: Path, en
         (10, "barrier", (), (), None, "", (0, 1)),
     ]
     assert {str(call_of(one)).partition(", ")[2] for one in recorded.stacks} >= {"train.py:7"}
+
+
+def test_a_monitored_barrier_counts_the_same_on_each_rank_and_to_torchs_recorder(
+    tmp_path: Path,
+) -> None:
+    lives = lives_of(tmp_path, "torchrun --standalone --nproc-per-node=3 train.py", _MONITORED)
+    ranks = {one.environ["RANK"]: one for one in lives if one.environ.get("RANK")}
+    assert len(ranks) == 3
+    recorded = [one.recorded for one in ranks.values() if one.recorded]
+    assert {told.partial for told in recorded} >= {True}
+    called = [[(one.number, one.name) for one in told.entries] for told in recorded]
+    assert called == [[(1, "monitored_barrier"), (3, "all_reduce")]] * 3

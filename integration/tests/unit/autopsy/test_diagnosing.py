@@ -892,6 +892,31 @@ def test_a_thread_that_is_joined_and_waits_itself_counts_before_one_that_polls()
     assert "beside thread `beat`, which polls at train.py:47" in cause.sentence
 
 
+@pytest.mark.parametrize("waits_itself", [False, True])
+def test_of_threads_that_poll_the_one_that_has_entered_collectives_counts(
+    *, waits_itself: bool
+) -> None:
+    main = frames(JOINS, ("main", "/work/train.py", 50, "fit.join()"))
+    fits = ("fit", "/work/train.py", 70, "one_step(step)")
+    fit = frames(("one_step", "/work/train.py", 49, "time.sleep(0.02)"), fits)
+    threads = [
+        Thread(name="MainThread", id=101, frames=main, moved=False),
+        Thread(name="beat", id=102, frames=at(47, "time.sleep(0.005)"), moved=False),
+        Thread(name="fit", id=103, frames=fit, moved=False),
+    ]
+    if waits_itself:
+        reads = frames(GETS, ("read", "/work/train.py", 57, "row = ready.get()"))
+        threads.append(Thread(name="read", id=104, frames=reads, moved=False))
+    entered = frames(("reduce", "/work/train.py", 33, "dist.all_reduce(x)"), fits)
+    recorded = Recorded(
+        entries=(Collective(group="0", number=1, name="all_reduce", stack=0),), stacks=(entered,)
+    )
+    polls = Process(pid=101, threads=tuple(threads), recorded=recorded)
+    cause = named(case(started(), looks(process(100, waits()), polls)))
+    assert cause.rank == 1
+    assert "thread `fit`, which sleeps again and again at train.py:49" in cause.sentence
+
+
 def test_a_thread_that_has_a_lock_of_logging_is_told_to_who_waits_for_it() -> None:
     acquires = ("Handler.acquire", "/usr/lib/python3.11/logging/__init__.py", 9)
     main = frames((*acquires, "self.lock.acquire()"), ("main", "/work/train.py", 50, "log.info(1)"))
@@ -971,7 +996,10 @@ def test_a_thread_that_was_lost_is_not_why_a_rank_was_told_to_end() -> None:
     assert "and its thread `beat` has ended with OSError: no telemetry" in cause.sentence
 
 
-def test_a_thread_that_waits_for_a_child_that_waits_for_it_is_told_with_both_lines() -> None:
+@pytest.mark.parametrize("polls", [False, True])
+def test_a_thread_that_waits_for_a_child_that_waits_for_it_is_told_with_both_lines(
+    *, polls: bool
+) -> None:
     receives = ("_recv", "/usr/lib/python3.11/multiprocessing/connection.py", 9, "x")
     main = frames(JOINS, ("main", "/w/train.py", 50, "fit.join()"))
     asks = frames(receives, ("ask", "/w/train.py", 59, "value = here.recv()"))
@@ -981,12 +1009,14 @@ def test_a_thread_that_waits_for_a_child_that_waits_for_it_is_told_with_both_lin
         Thread(name="MainThread", id=101, frames=main, moved=False),
         Thread(name="fit", id=102, frames=asks, moved=False),
     )
-    parent = Process(pid=101, command=python, threads=threads)
+    beat = Thread(name="beat", id=103, frames=at(47, "time.sleep(0.005)"), moved=False)
+    parent = Process(pid=101, command=python, threads=(*threads, beat) if polls else threads)
     node = NodeLook(processes=(parent, process(109, serves, parent=101, command=python)))
     cause = named(case(started(), {**looks(process(100, waits())), HOSTS[1]: node}))
     assert cause.rank == 1
     assert "waits for its child 109, python train.py, which waits at train.py:53" in cause.sentence
     assert "for what its parent sends" in cause.sentence
+    assert ("beside thread `beat`, which polls at train.py:47" in cause.sentence) is polls
     assert "main thread waits at train.py:50, and its thread `fit` at train.py:59" in cause.sentence
 
 
