@@ -10,8 +10,6 @@ from __future__ import annotations
 import sys
 import time
 
-from metta_sandbox.node.agent.raised import brief
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # ``typing`` takes long to import, and this is in every interpreter of a job
     from typing import Any, Callable, Dict, List, Tuple
@@ -62,12 +60,19 @@ class Operations:
     Args:
         module: ``torch.distributed.distributed_c10d``.
         keep: Keeps a call where it outlives this process.
+        brief: Describes an exception in one line's room.
 
     """
 
-    def __init__(self, module: Any, keep: Callable[[Dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        module: Any,
+        keep: Callable[[Dict[str, Any]], None],
+        brief: Callable[[BaseException], Dict[str, Any]],
+    ) -> None:
         self._world = module._world  # noqa: SLF001 - no public name gives it
         self._keep = keep
+        self._brief = brief
         self._about: Dict[Tuple[str, int], Dict[str, Any]] = {}
         self._unrecorded: List[Dict[str, Any]] = []
         self._counts: Dict[str, int] = {}
@@ -99,7 +104,7 @@ class Operations:
 
     def _note_options(self, name: str, group: Any, args: Any, kwargs: Any) -> None:
         options = kwargs.get("opts", args[-1] if args else None)
-        found = _handled()
+        found = self._handled()
         if hasattr(options, "rootRank"):
             found["root"] = int(options.rootRank)
         if hasattr(options, "reduceOp"):
@@ -158,23 +163,22 @@ class Operations:
 
     def _note_unrecorded(self, group: Any, entry: Dict[str, Any]) -> None:
         self._before[entry["group"]] = _sequence(group)
-        entry.update(_handled())
+        entry.update(self._handled())
         entry["group_ranks"] = list(self._world.pg_group_ranks.get(group, ()))
         self._unrecorded.append(entry)
         self._keep(entry)
         del self._unrecorded[:-_MOST]
+
+    def _handled(self) -> Dict[str, Any]:
+        """Describe the exception in whose ``except`` or ``finally`` a call is made, if any."""
+        error = sys.exc_info()[1]
+        return {} if error is None else {"handling": self._brief(error)}
 
     def _note_begun(self, name: str, group: Any, *_told: Any) -> None:
         known = str(group.group_name)
         more = _sequence(group) - self._before[known]
         counted = min(more, _ITS_COUNT) if name == _MONITORED else 0
         self._apart[known] = self._apart.get(known, 0) + more - counted
-
-
-def _handled() -> Dict[str, Any]:
-    """Describe the exception in whose ``except`` or ``finally`` a call is made, if there is one."""
-    error = sys.exc_info()[1]
-    return {} if error is None else {"handling": brief(error)}
 
 
 def _sequence(group: Any) -> int:

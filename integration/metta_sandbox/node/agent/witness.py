@@ -92,7 +92,10 @@ def as_json(value: Any) -> str:
 
 
 def ours(name: str) -> Any:
-    """Import a module that lies beside this one, also where nobody may find ours any more."""
+    """Import a module that lies beside this one, also where nobody may find ours any more.
+
+    So it must import nothing else of ours.
+    """
     if name not in _OURS:
         loader: Any = __spec__.loader
         whole = f"{__name__.rpartition('.')[0]}.{name}"
@@ -306,7 +309,8 @@ class Life:
     def _wrap_groups(self) -> None:
         ours("groups").wrap(self.note, environment, self.environ)
         calls = ours("last_calls").LastCalls(self._folder)
-        OPERATIONS.append(ours("operations").Operations(sys.modules[_DISTRIBUTED], calls.keep))
+        distributed, brief = sys.modules[_DISTRIBUTED], ours("raised").brief
+        OPERATIONS.append(ours("operations").Operations(distributed, calls.keep, brief))
 
     def _watch_signals(self) -> None:
         """Have stacks written at a fatal signal, and where this process was told to end."""

@@ -18,6 +18,8 @@ from metta_sandbox.stack.agent_app import install
 #: Seconds for imports of torch on a machine that has much else to do.
 _PATIENCE = 240.0
 
+#: What a rank may run in has nothing of this package, other than where these tests do.
+_HIDES = "import sys; sys.modules['metta_sandbox'] = None; "
 _TORCHRUN = """\
 import torch, torch.distributed as dist
 
@@ -92,7 +94,7 @@ def lives_of(folder: Path, command: str, script: str) -> tuple[Life, ...]:
     """Run a script as a task's own bash does, and give what its processes told."""
     app, run_folder = install(folder / "app"), folder / "run"
     run_folder.mkdir()
-    (folder / "train.py").write_text(script)
+    (folder / "train.py").write_text(_HIDES + script)
     dropped = ("PYTHONPATH", "RANK", "WORLD_SIZE")
     environ = {key: os.environ[key] for key in os.environ if key not in dropped}
     node = {"METTA_AGENT": str(app), "METTA_NODE": "n", "METTA_RUN_FOLDER": str(run_folder)}
