@@ -362,6 +362,12 @@ def strayed(recorded: Recorded, at: Call | None = None) -> bool:
     return len(entered) > 1 and _due(entered[:-1], entered[-1]) is not None
 
 
+def last_noted(recorded: Recorded | None) -> str:
+    """Give the last call that was recorded of a rank, in whatever group; empty if none was."""
+    entered = [each for _, each in _entered(recorded)] if recorded is not None else []
+    return str(entered[-1].call) if entered else ""
+
+
 def went_astray(case: Case, member: Member) -> Cause:
     """Say of a rank that ``strayed`` which call was due in place of its last one."""
     assert member.recorded is not None

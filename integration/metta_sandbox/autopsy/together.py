@@ -14,7 +14,7 @@ from metta_sandbox.autopsy.deaths import clashed, death_of, left_alone
 from metta_sandbox.autopsy.graph import graph_of, waits
 from metta_sandbox.autopsy.members import Member
 from metta_sandbox.autopsy.sentences import cause_of, of_rank, seen_of
-from metta_sandbox.autopsy.sequences import strayed, uses_another, was_due, went_astray
+from metta_sandbox.autopsy.sequences import last_noted, strayed, uses_another, was_due, went_astray
 
 
 def one_clashed(case: Case) -> Cause | None:
@@ -50,15 +50,16 @@ def left_out(case: Case) -> Cause | None:
     if len({behind.rank for _, behind in pairs}) != 1:
         return _one_astray(case)
     ahead, behind = pairs[0]
-    if behind.rank in {one.rank for one, _ in pairs} or ahead.place == behind.place:
+    place = behind.place or last_noted(behind.recorded)
+    if behind.rank in {one.rank for one, _ in pairs} or place in {ahead.place, ""}:
         return None
-    what = f"went on to {behind.place} without {ahead.place}"
+    what = f"went on to {place} without {ahead.place}"
     return of_rank(
         case,
         behind,
         "collective mismatch",
         what,
-        behind.place,
+        place,
         certainty="likely",
         evidence=("collectives",),
     )

@@ -21,7 +21,7 @@ from metta_sandbox.autopsy.seen import (
     Thread,
     ThreadEnd,
 )
-from metta_sandbox.autopsy.sequences import entered_in, parting_of
+from metta_sandbox.autopsy.sequences import entered_in, last_noted, parting_of
 from metta_sandbox.autopsy.words import Exc
 from metta_sandbox.timeline.recording import Event
 
@@ -432,3 +432,8 @@ def test_where_all_wait_in_a_circle_of_messages_the_one_whose_call_was_not_due_i
     cause = named(seen(ways))
     assert (cause.kind, cause.rank, cause.certainty) == ("collective mismatch", odd, "likely")
     assert "has left out `barrier`, train.py:30" in cause.sentence
+
+
+def test_where_one_that_is_gone_was_last_is_its_last_call_that_was_recorded() -> None:
+    assert last_noted(recorded("barrier", "mean")) == "`all_reduce`, train.py:32"
+    assert last_noted(None) == ""
