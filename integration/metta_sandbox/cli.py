@@ -376,7 +376,7 @@ def validate(
     allow_env: AllowEnv = None,
 ) -> None:
     """Check scenario files without starting anything."""
-    from metta_sandbox.play.brought import require_folders, require_known  # noqa: PLC0415
+    from metta_sandbox.play.host_inputs import require_folders, require_known  # noqa: PLC0415
     from metta_sandbox.scenario.loading import load_files, read_settings  # noqa: PLC0415
     from metta_sandbox.scenario.needs import needs  # noqa: PLC0415
 

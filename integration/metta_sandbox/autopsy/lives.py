@@ -1,7 +1,7 @@
 """What Python processes of a job told of themselves, read from the folder that all nodes share.
 
 The user's own code can write there, too: nothing is followed, nothing but plain files is opened,
-and what is read is bounded. See ``node.agent.witness`` for who writes it.
+and what is read is bounded. See ``node.agent.recorder.life`` for who writes it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from metta_sandbox import beneath
 from metta_sandbox.autopsy.seen import Frame, Life, Recorded
-from metta_sandbox.node.agent.last_calls import SLOT, SLOTS, SUFFIX
+from metta_sandbox.node.agent.recorder.last_calls import SLOT, SLOTS, SUFFIX
 from metta_sandbox.node.agent.told import FOLDER
 from metta_sandbox.stack.request import RUN_FOLDER
 

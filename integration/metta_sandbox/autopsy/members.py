@@ -274,7 +274,7 @@ def member_of(tree: Tree, base: Member, pid: int, *, alone: bool) -> Member:
 
 
 #: What a process runs of ours as it tells of an exception.
-_RAISES = re.compile(r"metta_sandbox/node/agent/(witness|raised)\.py$")
+_RAISES = re.compile(r"metta_sandbox/node/agent/recorder/(life|exceptions)\.py$")
 
 
 def _last_call(life: Life | None) -> Call | None:

@@ -139,9 +139,9 @@ class Collective(_Seen):
 
 
 class Recorded(_Seen):
-    """The last collectives that a rank has entered, the oldest first; see ``node.agent.flight``.
+    """The last collectives that a rank has entered, the oldest first; see ``node.agent.recorder``.
 
-    ``partial`` tells that only those are there that Python asked for (``node.agent.last_calls``),
+    ``partial`` tells that only those are there that Python asked for (``node.agent.recorder``),
     and none that C++ did, as in ``backward``.
     """
 
@@ -251,7 +251,7 @@ class Group(_Seen):
 
 
 class Life(_Seen):
-    """What a Python process told of itself; see ``node.agent.witness``. Times are its node's clock.
+    """What a Python process told of itself; see ``node.agent.recorder``. Times: its node's clock.
 
     ``environ`` is what launchers tell ranks, and which trial this is, as at the start; ``changed``
     what was different when the first process group was asked for. ``exception`` has ended the main

@@ -8,7 +8,7 @@ from typing import Any
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.faults.code import is_yet_to_start
-from metta_sandbox.faults.executor import Executor, Sight
+from metta_sandbox.faults.executor import Executor, Observed
 from metta_sandbox.faults.power import RUNS, STANDS_STILL
 from metta_sandbox.scenario.faults import Clock
 
@@ -34,50 +34,50 @@ class ShiftClock(Executor[Clock]):
 
     @property
     def _host(self) -> str:
-        return self.ground.host_of(self.said.rank)
+        return self.context.host_of(self.said.rank)
 
     def waits_for(self, moment: Mapping[str, Any]) -> bool:
         """One that another rank, or no rank, set off may strike a rank that is yet to start."""
         return is_yet_to_start(self.said.rank, moment)
 
-    def before(self) -> Sight:
+    def before(self) -> Observed:
         """See that its clocks are right."""
-        told = self.ground.order(self.said.rank, {"do": "clocks"}, _PATIENCE)
-        found = self.ground.trainer(self.said.rank)
+        told = self.context.order(self.said.rank, {"do": "clocks"}, _PATIENCE)
+        found = self.context.trainer(self.said.rank)
         self._pid = int(found["pid"]) if found is not None else 0
         return self._judge(told, 0)
 
     def inject(self) -> None:
         """Set its wall clock off."""
         order = {"do": self.said.key, "fault": self.name, "ahead": self._ahead}
-        self.ground.order(self.said.rank, order, _PATIENCE)
+        self.context.order(self.said.rank, order, _PATIENCE)
 
-    def during(self) -> Sight:
+    def during(self) -> Observed:
         """See that its wall clock is off."""
-        told = self.ground.order(self.said.rank, {"do": "clocks"}, _PATIENCE)
+        told = self.context.order(self.said.rank, {"do": "clocks"}, _PATIENCE)
         return self._judge(told, self._ahead)
 
     def heal(self) -> None:
         """Let it be right again."""
         self._ask({"do": self.said.key, "fault": self.name, "ahead": 0})
 
-    def after(self) -> Sight:
+    def after(self) -> Observed:
         """See that it is right again, or gone."""
         told = self._ask({"do": "clocks"})
         if told is None:
             who = f"the process of rank {self.said.rank}"
-            return Sight(holds=True, seen=f"{who} has ended, and its clock with it")
+            return Observed(holds=True, seen=f"{who} has ended, and its clock with it")
         return self._judge(told, 0)
 
     @property
     def _ahead(self) -> int:
         return round(self.said.by * _SECOND)
 
-    def _judge(self, told: Mapping[str, Any], ahead: int) -> Sight:
+    def _judge(self, told: Mapping[str, Any], ahead: int) -> Observed:
         """Hold both clocks against where they must be; what is read at once needs no leeway."""
         wall, monotonic = told["wall"], told["monotonic"]
         holds = _is(wall, ahead) and _is(monotonic, 0) and wall[1] - wall[0] < _APART
-        return Sight(
+        return Observed(
             holds,
             f"rank {self.said.rank}'s wall clock is {_in_words(wall)}, "
             f"its monotonic clock {_in_words(monotonic)}",
@@ -88,16 +88,16 @@ class ShiftClock(Executor[Clock]):
         deadline = time.monotonic() + _PATIENCE
         while self._lives():
             try:
-                return self.ground.order(self.said.rank, order, _SILENT)
+                return self.context.order(self.said.rank, order, _SILENT)
             except StackError:
                 if time.monotonic() > deadline:
                     raise
         return None
 
     def _lives(self) -> bool:
-        if self.ground.power.state(self._host) not in (RUNS, STANDS_STILL):
+        if self.context.power.state(self._host) not in (RUNS, STANDS_STILL):
             return False
-        found = self.ground.trainer(self.said.rank)
+        found = self.context.trainer(self.said.rank)
         return found is not None and found["pid"] == self._pid and found["status"] is None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from metta_sandbox.api.fault_rules import ApiFaultRule
-from metta_sandbox.faults.executor import Executor, Message, Sight
+from metta_sandbox.faults.executor import Executor, Message, Observed
 from metta_sandbox.scenario.faults import ControlFault, RunName
 
 
@@ -31,23 +31,23 @@ class MisguideApi(Executor[ControlFault]):
         """Whether a call has been."""
         return bool(self._struck)
 
-    def before(self) -> Sight:
+    def before(self) -> Observed:
         """See that the last call of the route was answered as it should be, if there was one."""
         told = "no call yet" if self._well is None else f"the call before: {_told(self._well)}"
-        return Sight(holds=True, seen=told)
+        return Observed(holds=True, seen=told)
 
     def inject(self) -> None:
         """Tell it the rule."""
         first, last = self.calls
         rule = {"fault": self.name, "route": self.said.struck, "first": first, "last": last}
-        self.ground.set_rule(self.name, ApiFaultRule(**rule, **self.said.rule))
+        self.context.set_rule(self.name, ApiFaultRule(**rule, **self.said.rule))
 
-    def during(self) -> Sight:
+    def during(self) -> Observed:
         """See that a call was answered so."""
         if not self._struck:
-            return Sight(holds=False, seen="no call was struck")
+            return Observed(holds=False, seen="no call was struck")
         more = f" and {len(self._struck) - 1} more" if len(self._struck) > 1 else ""
-        return Sight(self.is_so(self._struck[0]), f"{_told(self._struck[0])}{more}")
+        return Observed(self.is_so(self._struck[0]), f"{_told(self._struck[0])}{more}")
 
     def is_so(self, record: Mapping[str, Any]) -> bool:
         """Tell whether a call got what the fault asks for."""
@@ -58,13 +58,13 @@ class MisguideApi(Executor[ControlFault]):
 
     def heal(self) -> None:
         """Take the rule back."""
-        self.ground.set_rule(self.name, None)
+        self.context.set_rule(self.name, None)
         self._healed = True
 
-    def after(self) -> Sight:
+    def after(self) -> Observed:
         """No later call was struck."""
         told = "no call since" if self._again is None else f"the next call: {_told(self._again)}"
-        return Sight(holds=True, seen=told)
+        return Observed(holds=True, seen=told)
 
     def take(self, message: Message) -> None:
         """See how the control plane answered."""
@@ -94,7 +94,7 @@ class NameWrongly(MisguideApi):
         if record.get("event") == "run.named":
             self._names.append(str(record.get("run")))
 
-    def during(self) -> Sight:
+    def during(self) -> Observed:
         """See that the names are not what they should be."""
         seen = super().during()
         if not seen.holds:
@@ -104,7 +104,7 @@ class NameWrongly(MisguideApi):
         left_out = numbers != [str(number) for number in range(1, len(numbers) + 1)]
         assert isinstance(self.said, RunName)
         wrong = twice if self.said.give == "duplicate" else left_out and not twice
-        return Sight(wrong, f"{seen.seen}; the sweep's runs are {', '.join(self._names)}")
+        return Observed(wrong, f"{seen.seen}; the sweep's runs are {', '.join(self._names)}")
 
 
 def _told(record: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 from metta_sandbox.errors import SandboxError
-from metta_sandbox.faults.executor import Executor, Sight
+from metta_sandbox.faults.executor import Executor, Observed
 from metta_sandbox.report.results import FaultResult
 from metta_sandbox.scenario.faults import FaultItem
 
@@ -47,9 +47,9 @@ class Course:
     #: How it came to strike, in words.
     came: str = ""
     late: float | None = None
-    before: Sight | None = None
-    during: Sight | None = None
-    after: Sight | None = None
+    before: Observed | None = None
+    during: Observed | None = None
+    after: Observed | None = None
     problem: str = ""
 
     @property
@@ -60,8 +60,12 @@ class Course:
     @property
     def proven(self) -> bool:
         """Whether everything was seen that shows it."""
-        sights = [self.before, self.during, *([self.after] if self.after else [])]
-        return self.fired and not self.problem and all(sight and sight.holds for sight in sights)
+        observations = [self.before, self.during, *([self.after] if self.after else [])]
+        return (
+            self.fired
+            and not self.problem
+            and all(observed and observed.holds for observed in observations)
+        )
 
     @property
     def looks_again_until(self) -> float:
@@ -84,7 +88,7 @@ class Course:
         if self.phase is Phase.STRUCK and not (self.during and self.during.holds):
             self.during = self._look(self.executor.during)
         elif self.phase is Phase.HEALED and not (self.after and self.after.holds):
-            found: list[Sight | None] = []
+            found: list[Observed | None] = []
             self.attempt(lambda: found.append(self.executor.after()))
             self.after = found[0] if found else None
 
@@ -103,11 +107,11 @@ class Course:
             self.problem = self.problem or str(error)
 
     @staticmethod
-    def _look(probe: Callable[[], Sight]) -> Sight:
+    def _look(probe: Callable[[], Observed]) -> Observed:
         try:
             return probe()
         except (SandboxError, OSError) as error:
-            return Sight(holds=False, seen=f"could not look: {error}")
+            return Observed(holds=False, seen=f"could not look: {error}")
 
     def result(self) -> FaultResult:
         """Tell what became of it."""
@@ -126,8 +130,12 @@ class Course:
         if not self.fired:
             why = self.problem or f"{self.item.when or 'its moment'} never came"
             return f"never set off: {why}"
-        sights = {"before": self.before, "during": self.during, "after": self.after}
-        told = [f"{when}: {sight.seen}" for when, sight in sights.items() if sight is not None]
+        observations = {"before": self.before, "during": self.during, "after": self.after}
+        told = [
+            f"{when}: {observed.seen}"
+            for when, observed in observations.items()
+            if observed is not None
+        ]
         if self.problem:
             told.append(f"broke: {self.problem}")
         return "; ".join([*([self.came] if self.came else []), *told])

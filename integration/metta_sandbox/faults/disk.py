@@ -6,62 +6,62 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.faults.executor import Executor, Sight
+from metta_sandbox.faults.executor import Executor, Observed
 from metta_sandbox.scenario.faults import DiskFull, FaultItem
 from metta_sandbox.stack.base import Stack
-from metta_sandbox.stack.beside import Side
 from metta_sandbox.stack.containers import client
-from metta_sandbox.stack.disk_side import DiskSides
+from metta_sandbox.stack.disk_sidecar import DiskSidecars
 from metta_sandbox.stack.request import RUN_FOLDER
+from metta_sandbox.stack.sidecars import Sidecar
 
 _NO_ROOM = "ENOSPC"
 
 
-def disks_of(stack: Stack, faults: Iterable[FaultItem]) -> DiskSides | None:
+def disks_of(stack: Stack, faults: Iterable[FaultItem]) -> DiskSidecars | None:
     """Have somebody beside the nodes whose disks are filled; None if there can't be anybody.
 
     Where one does not start, its faults will say why.
     """
     if stack.engine != "compose":
         return None
-    sides = DiskSides(client(), str(stack.describe()["project"]))
+    sidecars = DiskSidecars(client(), str(stack.describe()["project"]))
     with suppress(StackError):
-        sides.start([each.said.node for each in faults if isinstance(each.said, DiskFull)])
-    return sides
+        sidecars.start([each.said.node for each in faults if isinstance(each.said, DiskFull)])
+    return sidecars
 
 
 class FillDisk(Executor[DiskFull]):
     """Lets a node find no room in the folder that nodes share."""
 
-    def before(self) -> Sight:
+    def before(self) -> Observed:
         """See that there is room."""
         return self._look(full=False)
 
     def inject(self) -> None:
         """Take it."""
-        self._side.ask("fill", name=self.name, folder=RUN_FOLDER)
+        self._sidecar.ask("fill", name=self.name, folder=RUN_FOLDER)
 
-    def during(self) -> Sight:
+    def during(self) -> Observed:
         """See that there is none, and that the node is told so."""
         return self._look(full=True)
 
     def heal(self) -> None:
         """Give it back."""
-        self._side.ask("empty", name=self.name, folder=RUN_FOLDER)
+        self._sidecar.ask("empty", name=self.name, folder=RUN_FOLDER)
 
-    def after(self) -> Sight:
+    def after(self) -> Observed:
         """See that there is room again."""
         return self._look(full=False)
 
     @property
-    def _side(self) -> Side:
-        if self.ground.disks is None:
+    def _sidecar(self) -> Sidecar:
+        if self.context.disks is None:
             raise StackError("nobody can be beside a node that is no container")
-        return self.ground.disks.beside(self.said.node)
+        return self.context.disks.beside(self.said.node)
 
-    def _look(self, *, full: bool) -> Sight:
-        found = self.ground.ask(self.said.node, "room", folder=RUN_FOLDER)
+    def _look(self, *, full: bool) -> Observed:
+        found = self.context.ask(self.said.node, "room", folder=RUN_FOLDER)
         free, refused = found["free"], found["refused"]
         holds = (free == 0 and refused == _NO_ROOM) if full else (free > 0 and not refused)
         told = f"is refused ({refused})" if refused else "is written"
-        return Sight(holds, f"{free} bytes are free on {self.said.node}, where a file {told}")
+        return Observed(holds, f"{free} bytes are free on {self.said.node}, where a file {told}")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from metta_sandbox.faults.ground import Ground
+from metta_sandbox.faults.context import FaultContext
 from metta_sandbox.scenario.faults import FaultKind
 
 K = TypeVar("K", bound=FaultKind)
@@ -15,7 +15,7 @@ Message = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Sight:
+class Observed:
     """What a probe saw, and whether it is as it must be at that time."""
 
     holds: bool
@@ -37,10 +37,10 @@ class Executor(Generic[K]):
     #: Whether it is told of what nodes report also before it is brought about.
     hears_all = False
 
-    def __init__(self, name: str, said: K, ground: Ground) -> None:
+    def __init__(self, name: str, said: K, context: FaultContext) -> None:
         self.name = name
         self.said = said
-        self.ground = ground
+        self.context = context
         #: The event that set it off, if one did.
         self.moment: Mapping[str, Any] = {}
 
@@ -48,7 +48,7 @@ class Executor(Generic[K]):
         """Tell whether whoever emitted the trigger must go on for it to be carried out."""
         return False
 
-    def before(self) -> Sight:
+    def before(self) -> Observed:
         """Look whether all is well. It must be, or nothing can be shown."""
         raise NotImplementedError
 
@@ -56,14 +56,14 @@ class Executor(Generic[K]):
         """Bring it about."""
         raise NotImplementedError
 
-    def during(self) -> Sight:
+    def during(self) -> Observed:
         """Look whether it is there."""
         raise NotImplementedError
 
     def heal(self) -> None:
         """Undo it. Doing it twice, or too late, is no error."""
 
-    def after(self) -> Sight | None:
+    def after(self) -> Observed | None:
         """Look whether it is gone; None where nothing can be undone."""
         return None
 
@@ -77,8 +77,8 @@ class Telling(Executor[K]):
     #: It is told when it happens, and that may take its time.
     patience = math.inf
 
-    def __init__(self, name: str, said: K, ground: Ground) -> None:
-        super().__init__(name, said, ground)
+    def __init__(self, name: str, said: K, context: FaultContext) -> None:
+        super().__init__(name, said, context)
         self.happened: Mapping[str, Any] | None = None
 
     def take(self, message: Message) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from metta_sandbox import beneath
 from metta_sandbox.errors import StackError
-from metta_sandbox.faults.executor import Executor, Sight
+from metta_sandbox.faults.executor import Executor, Observed
 from metta_sandbox.scenario.faults import Corrupt, WandbFolder
 
 #: Bytes in a file's middle that garbage goes over.
@@ -37,39 +37,39 @@ class CorruptFile(Executor[Corrupt]):
         run = self.moment.get("run")
         if not run:
             raise StackError("what set it off names no run, so no trial's folder")
-        return self.ground.plan.run_folder / "trials" / str(run) / self.said.file
+        return self.context.plan.run_folder / "trials" / str(run) / self.said.file
 
-    def before(self) -> Sight:
+    def before(self) -> Observed:
         """See that it is there, and not empty."""
         self._whole = self._read()
-        return Sight(bool(self._whole), f"{self.said.file} has {_digest(self._whole)}")
+        return Observed(bool(self._whole), f"{self.said.file} has {_digest(self._whole)}")
 
     def inject(self) -> None:
         """Write what is left of it over it."""
         self._damaged = damage(self._whole, self.said.how)
         self._write(self._damaged)
 
-    def during(self) -> Sight:
+    def during(self) -> Observed:
         """See that it is another."""
         now = self._read()
         holds = now == self._damaged != self._whole
-        return Sight(holds, f"{self.said.file} has {_digest(now)}")
+        return Observed(holds, f"{self.said.file} has {_digest(now)}")
 
     def heal(self) -> None:
         """Write it as it was, unless somebody else has written it."""
         if self._damaged != self._whole and self._read() == self._damaged:
             self._write(self._whole)
 
-    def after(self) -> Sight:
+    def after(self) -> Observed:
         """See that it is not the damaged one any more."""
         now = self._read()
-        return Sight(now != self._damaged, f"{self.said.file} has {_digest(now)}")
+        return Observed(now != self._damaged, f"{self.said.file} has {_digest(now)}")
 
     def _read(self) -> bytes:
-        return beneath.read_bytes(self.ground.plan.run_folder, self.path, most=_MOST)
+        return beneath.read_bytes(self.context.plan.run_folder, self.path, most=_MOST)
 
     def _write(self, content: bytes) -> None:
-        beneath.overwrite(self.ground.plan.run_folder, self.path, content)
+        beneath.overwrite(self.context.plan.run_folder, self.path, content)
 
 
 def damage(content: bytes, how: str) -> bytes:
@@ -89,13 +89,13 @@ class BlockWandbFolder(Executor[WandbFolder]):
     @property
     def folder(self) -> Path:
         """W&B's folder."""
-        return self.ground.plan.run_folder / "wandb"
+        return self.context.plan.run_folder / "wandb"
 
     @property
     def _aside(self) -> Path:
         return self.folder.with_name(".wandb-aside")
 
-    def before(self) -> Sight:
+    def before(self) -> Observed:
         """See that a file can be made in it."""
         return self._look(writable=True)
 
@@ -103,25 +103,25 @@ class BlockWandbFolder(Executor[WandbFolder]):
         """Move it aside."""
         if self.folder.is_dir():
             self.folder.rename(self._aside)
-        beneath.create(self.ground.plan.run_folder, self.folder)
+        beneath.create(self.context.plan.run_folder, self.folder)
 
-    def during(self) -> Sight:
+    def during(self) -> Observed:
         """None can."""
         return self._look(writable=False)
 
     def heal(self) -> None:
         """Move it back."""
-        if beneath.size_of(self.ground.plan.run_folder, self.folder) is not None:
+        if beneath.size_of(self.context.plan.run_folder, self.folder) is not None:
             self.folder.unlink()
         if self._aside.is_dir() and not self.folder.exists():
             self._aside.rename(self.folder)
 
-    def after(self) -> Sight:
+    def after(self) -> Observed:
         """See that a file can be made in it."""
         return self._look(writable=True)
 
-    def _look(self, *, writable: bool) -> Sight:
-        root, probe = self.ground.plan.run_folder, self.folder / f".probe-{secrets.token_hex(8)}"
+    def _look(self, *, writable: bool) -> Observed:
+        root, probe = self.context.plan.run_folder, self.folder / f".probe-{secrets.token_hex(8)}"
         made = self.folder.exists()
         try:
             self.folder.mkdir(exist_ok=True)
@@ -130,8 +130,8 @@ class BlockWandbFolder(Executor[WandbFolder]):
             if not made:
                 self.folder.rmdir()
         except OSError as error:
-            return Sight(not writable, f"no file can be made in wandb/: {error.strerror}")
-        return Sight(writable, "a file can be made in wandb/")
+            return Observed(not writable, f"no file can be made in wandb/: {error.strerror}")
+        return Observed(writable, "a file can be made in wandb/")
 
 
 def _digest(content: bytes) -> str:

@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.faults.executor import Executor, Sight
+from metta_sandbox.faults.executor import Executor, Observed
 from metta_sandbox.scenario.faults import (
     Bandwidth,
     Delay,
@@ -26,7 +26,7 @@ from metta_sandbox.scenario.faults import (
 )
 from metta_sandbox.stack.base import Stack
 from metta_sandbox.stack.containers import client
-from metta_sandbox.stack.network_side import NetworkSide, NetworkSides
+from metta_sandbox.stack.network_sidecar import NetworkSidecar, NetworkSidecars
 from metta_sandbox.words import many
 from metta_sandbox.words import time as words_for
 
@@ -80,7 +80,9 @@ class Crossing:
         return f"{self.arrived} of {self.sent} arrive{f', {self.lost} dropped' * bool(self.lost)}"
 
 
-def cross(sender: NetworkSide, receiver: NetworkSide, count: int, size: int = _SMALL) -> Crossing:
+def cross(
+    sender: NetworkSidecar, receiver: NetworkSidecar, count: int, size: int = _SMALL
+) -> Crossing:
     """Send datagrams from one host to another, and wait until each has arrived or was dropped."""
     arrived = lost = 0
     delays: list[float] = []
@@ -97,35 +99,35 @@ def cross(sender: NetworkSide, receiver: NetworkSide, count: int, size: int = _S
     return Crossing(count, arrived, lost, tuple(delays), rate)
 
 
-def sides_of(stack: Stack, faults: Iterable[FaultItem]) -> NetworkSides | None:
+def sidecars_of(stack: Stack, faults: Iterable[FaultItem]) -> NetworkSidecars | None:
     """Have somebody beside the hosts whose network is struck; None if there can't be anybody.
 
     Where one does not start, its faults will say why.
     """
     if stack.engine != "compose":
         return None
-    sides = NetworkSides(client(), str(stack.describe()["project"]))
+    sidecars = NetworkSidecars(client(), str(stack.describe()["project"]))
     said = (fault.said for fault in faults)
     with suppress(StackError):
-        sides.start(
+        sidecars.start(
             [host for each in said if isinstance(each, NetworkFault) for host in each.beside]
         )
-    return sides
+    return sidecars
 
 
 class NetworkExecutor(Executor[N]):
     """A fault that is carried out beside hosts."""
 
-    def side(self, host: str) -> NetworkSide:
+    def sidecar(self, host: str) -> NetworkSidecar:
         """Give what is beside a host.
 
         Raises:
             StackError: Nobody can be there.
 
         """
-        if self.ground.network is None:
+        if self.context.network is None:
             raise StackError("nobody can be beside a node that is no container")
-        return self.ground.network.beside(host)
+        return self.context.network.beside(host)
 
 
 class LinkExecutor(NetworkExecutor[L]):
@@ -146,28 +148,30 @@ class LinkExecutor(NetworkExecutor[L]):
     def inject(self) -> None:
         """Put the rule in force wherever what is struck arrives."""
         for sender, receiver in self.said.directions:
-            peers = [self.side(sender).address]
-            self.side(receiver).ask("strike", name=self.name, peers=peers, **self.rule)
+            peers = [self.sidecar(sender).address]
+            self.sidecar(receiver).ask("strike", name=self.name, peers=peers, **self.rule)
 
     def heal(self) -> None:
         """Put it out of force."""
         for _, receiver in self.said.directions:
-            self._struck += self.side(receiver).ask("heal", name=self.name)
+            self._struck += self.sidecar(receiver).ask("heal", name=self.name)
 
-    def before(self) -> Sight:
+    def before(self) -> Observed:
         """See that all is well."""
         return self.look_well()
 
-    def after(self) -> Sight:
+    def after(self) -> Observed:
         """See that all is well again."""
-        sight = self.look_well()
-        return Sight(sight.holds, f"{sight.seen}; {many(self._struck, 'packet')} struck in all")
+        observed = self.look_well()
+        return Observed(
+            observed.holds, f"{observed.seen}; {many(self._struck, 'packet')} struck in all"
+        )
 
-    def during(self) -> Sight:
+    def during(self) -> Observed:
         """See that it is not, in the directions that are struck, and is in the others."""
         return self.look(self.is_struck, self.struck_count)
 
-    def look_well(self) -> Sight:
+    def look_well(self) -> Observed:
         """Look whether nothing is wrong."""
         return self.look(self.is_well, self.count)
 
@@ -188,17 +192,17 @@ class LinkExecutor(NetworkExecutor[L]):
         """Say what was seen."""
         return str(crossing)
 
-    def look(self, holds: Any, count: int) -> Sight:
+    def look(self, holds: Any, count: int) -> Observed:
         """Send datagrams each way; those that are not struck must arrive."""
         first, second = self.said.between
         good, seen = [], []
         for way in ((first, second), (second, first)):
             struck = way in self.said.directions
-            sender, receiver = map(self.side, way)
+            sender, receiver = map(self.sidecar, way)
             crossing = cross(sender, receiver, count if struck else _FEW, self.size)
             good.append(holds(crossing) if struck else crossing.whole)
             seen.append(f"{' to '.join(way)}: {self.told(crossing)}")
-        return Sight(all(good), ", ".join(seen))
+        return Observed(all(good), ", ".join(seen))
 
 
 class CutLink(LinkExecutor[Partition]):
@@ -277,13 +281,13 @@ class NarrowLink(LinkExecutor[Bandwidth]):
         fitting = int(self.said.mbit * 1e6 * _BURST / ((_LARGE + _HEADERS) * 8))
         return min(max(fitting, 4), _AT_ONCE)
 
-    def look_well(self) -> Sight:
+    def look_well(self) -> Observed:
         """One burst in time is enough: a machine that has much to do is slow by itself."""
         for _ in range(_BURSTS):
-            sight = super().look_well()
-            if sight.holds:
+            observed = super().look_well()
+            if observed.holds:
                 break
-        return sight
+        return observed
 
     def is_well(self, crossing: Crossing) -> bool:
         """More passes than the narrow link would let."""
@@ -308,40 +312,42 @@ class ResetConnections(LinkExecutor[Reset]):
         self._ended = 0
         self._answer = ""
 
-    def before(self) -> Sight:
+    def before(self) -> Observed:
         """See that one can be opened, which is the one to be reset."""
         _, second = self._ends()
         self._ended = len(second.ask("ends"))
         return self._open()
 
-    def during(self) -> Sight:
+    def during(self) -> Observed:
         """See that it is reset, at both ends."""
         first, second = self._ends()
         if not self._answer:
             self._answer = first.ask("say", name=self.name)
         ended = second.ask("ends")[self._ended :]
         seen = f"{first.host} sees {self._answer}, {second.host} {', '.join(ended) or 'nothing'}"
-        return Sight(self._answer == _RESET and _RESET in ended, seen)
+        return Observed(self._answer == _RESET and _RESET in ended, seen)
 
-    def after(self) -> Sight:
+    def after(self) -> Observed:
         """See that one can be opened again."""
         opened = self._open()
-        return Sight(opened.holds, f"{opened.seen}; {many(self._struck, 'segment')} reset in all")
+        return Observed(
+            opened.holds, f"{opened.seen}; {many(self._struck, 'segment')} reset in all"
+        )
 
-    def _open(self) -> Sight:
+    def _open(self) -> Observed:
         first, second = self._ends()
         answer = first.ask("connect", name=self.name, to=second.connections())
         seen = f"a connection from {first.host} to {second.host}: {answer}"
-        return Sight(answer == _ANSWERS, seen)
+        return Observed(answer == _ANSWERS, seen)
 
-    def _ends(self) -> Sequence[NetworkSide]:
-        return [self.side(host) for host in self.said.between]
+    def _ends(self) -> Sequence[NetworkSidecar]:
+        return [self.sidecar(host) for host in self.said.between]
 
 
 class ForgetName(NetworkExecutor[NoName]):
     """Has a node's name server say that there is no such name."""
 
-    def before(self) -> Sight:
+    def before(self) -> Observed:
         """See that it is known."""
         return self._look(_ANSWERS)
 
@@ -349,7 +355,7 @@ class ForgetName(NetworkExecutor[NoName]):
         """Change what the name server says of it."""
         self._on.ask("strike", name=self.name, peers=[_RESOLVER], kind="no name", of=self.said.name)
 
-    def during(self) -> Sight:
+    def during(self) -> Observed:
         """See that it is not."""
         return self._look(_NO_SUCH_NAME)
 
@@ -357,17 +363,17 @@ class ForgetName(NetworkExecutor[NoName]):
         """Let the answers be."""
         self._on.ask("heal", name=self.name)
 
-    def after(self) -> Sight:
+    def after(self) -> Observed:
         """See that it is known again."""
         return self._look(_ANSWERS)
 
     @property
-    def _on(self) -> NetworkSide:
-        return self.side(self.said.on)
+    def _on(self) -> NetworkSidecar:
+        return self.sidecar(self.said.on)
 
-    def _look(self, wanted: str) -> Sight:
+    def _look(self, wanted: str) -> Observed:
         answer = self._on.ask("lookup", name=self.said.name)
-        return Sight(answer == wanted, f"{self.said.name} on {self.said.on}: {answer}")
+        return Observed(answer == wanted, f"{self.said.name} on {self.said.on}: {answer}")
 
 
 class TakePort(NetworkExecutor[PortTaken]):
@@ -386,7 +392,7 @@ class TakePort(NetworkExecutor[PortTaken]):
             raise StackError("what set it off names no port, as handoff.sent does")
         return port
 
-    def before(self) -> Sight:
+    def before(self) -> Observed:
         """See that it can be had."""
         return self._look(free=True)
 
@@ -394,7 +400,7 @@ class TakePort(NetworkExecutor[PortTaken]):
         """Listen on it."""
         self._node.ask("take", port=self.port)
 
-    def during(self) -> Sight:
+    def during(self) -> Observed:
         """See that nobody else can have it."""
         return self._look(free=False)
 
@@ -402,15 +408,15 @@ class TakePort(NetworkExecutor[PortTaken]):
         """Give it back."""
         self._node.ask("release", port=self.port)
 
-    def after(self) -> Sight:
+    def after(self) -> Observed:
         """See that it can be had again."""
         return self._look(free=True)
 
     @property
-    def _node(self) -> NetworkSide:
-        return self.side(self.said.node)
+    def _node(self) -> NetworkSidecar:
+        return self.sidecar(self.said.node)
 
-    def _look(self, *, free: bool) -> Sight:
+    def _look(self, *, free: bool) -> Observed:
         found = self._node.ask("free", port=self.port)
         seen = f"port {self.port} of {self.said.node} {'can' if found else 'can not'} be had"
-        return Sight(found is free, seen)
+        return Observed(found is free, seen)

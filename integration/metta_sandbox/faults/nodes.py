@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.faults.executor import Executor, Message, Sight
+from metta_sandbox.faults.executor import Executor, Message, Observed
 from metta_sandbox.faults.power import RUNS, STANDS_STILL
 from metta_sandbox.scenario.faults import Kill, LateStart, Pause, Restart, Terminate
 from metta_sandbox.stack.link import SWEEP
@@ -23,21 +23,21 @@ class KillNode(Executor[Kill]):
 
     number = signal.SIGKILL
 
-    def before(self) -> Sight:
+    def before(self) -> Observed:
         """See that it runs."""
-        state = self.ground.power.state(self.said.node)
-        return Sight(state == RUNS, f"{self.said.node} {state}")
+        state = self.context.power.state(self.said.node)
+        return Observed(state == RUNS, f"{self.said.node} {state}")
 
     def inject(self) -> None:
         """Send the signal."""
-        self.ground.power.signal(self.said.node, self.number)
+        self.context.power.signal(self.said.node, self.number)
 
-    def during(self) -> Sight:
+    def during(self) -> Observed:
         """See that it has ended."""
-        state = self.ground.power.state(self.said.node)
+        state = self.context.power.state(self.said.node)
         ended = state not in (RUNS, STANDS_STILL)
         by_it = self.number != signal.SIGKILL or "killed by signal 9" in state
-        return Sight(ended and by_it, f"{self.said.node} {state}")
+        return Observed(ended and by_it, f"{self.said.node} {state}")
 
 
 class TerminateNode(KillNode):
@@ -57,7 +57,7 @@ class TerminateNode(KillNode):
         if self.said.grace is None:
             super().inject()
         else:
-            self.ground.ask(self.said.node, "notice", grace=self.said.grace)
+            self.context.ask(self.said.node, "notice", grace=self.said.grace)
 
     def take(self, message: Message) -> None:
         """Keep how the notice was used."""
@@ -65,14 +65,14 @@ class TerminateNode(KillNode):
         if record.get("event") == NODE_ENDED and message.get("node") == self.said.node:
             self._ended = record
 
-    def during(self) -> Sight:
+    def during(self) -> Observed:
         """See that it has ended."""
         if self.said.grace is None:
             return super().during()
         if self._ended is None:
-            return Sight(holds=False, seen=f"{self.said.node} has not ended")
-        sight = super().during()
-        return Sight(sight.holds, f"{sight.seen}; {used_notice(self._ended)}")
+            return Observed(holds=False, seen=f"{self.said.node} has not ended")
+        observed = super().during()
+        return Observed(observed.holds, f"{observed.seen}; {used_notice(self._ended)}")
 
 
 class RestartNode(KillNode):
@@ -84,47 +84,47 @@ class RestartNode(KillNode):
 
     def heal(self) -> None:
         """Start it, unless it runs."""
-        if self.ground.power.state(self.said.node) not in (RUNS, STANDS_STILL):
-            self.ground.power.start(self.said.node)
+        if self.context.power.state(self.said.node) not in (RUNS, STANDS_STILL):
+            self.context.power.start(self.said.node)
 
-    def after(self) -> Sight:
+    def after(self) -> Observed:
         """See that it runs, and that its agent answers."""
-        state = self.ground.power.state(self.said.node)
+        state = self.context.power.state(self.said.node)
         try:
-            self.ground.groups(self.said.node)
+            self.context.groups(self.said.node)
         except StackError as error:
-            return Sight(holds=False, seen=f"{self.said.node} {state}: {error}")
-        return Sight(state == RUNS, f"{self.said.node} {state}, and its agent answers")
+            return Observed(holds=False, seen=f"{self.said.node} {state}: {error}")
+        return Observed(state == RUNS, f"{self.said.node} {state}, and its agent answers")
 
 
 class PauseNode(Executor[Pause]):
     """Lets a node stand still."""
 
-    def before(self) -> Sight:
+    def before(self) -> Observed:
         """See that it runs."""
-        state = self.ground.power.state(self.said.node)
-        return Sight(state == RUNS, f"{self.said.node} {state}")
+        state = self.context.power.state(self.said.node)
+        return Observed(state == RUNS, f"{self.said.node} {state}")
 
     def inject(self) -> None:
         """Freeze it."""
-        self.ground.power.freeze(self.said.node)
-        self.ground.still.add(self.said.node)
+        self.context.power.freeze(self.said.node)
+        self.context.still.add(self.said.node)
 
-    def during(self) -> Sight:
+    def during(self) -> Observed:
         """See that it stands still."""
-        state = self.ground.power.state(self.said.node)
-        return Sight(state == STANDS_STILL, f"{self.said.node} {state}")
+        state = self.context.power.state(self.said.node)
+        return Observed(state == STANDS_STILL, f"{self.said.node} {state}")
 
     def heal(self) -> None:
         """Thaw it, if it is still there."""
-        if self.ground.power.state(self.said.node) == STANDS_STILL:
-            self.ground.power.thaw(self.said.node)
-        self.ground.still.discard(self.said.node)
+        if self.context.power.state(self.said.node) == STANDS_STILL:
+            self.context.power.thaw(self.said.node)
+        self.context.still.discard(self.said.node)
 
-    def after(self) -> Sight:
+    def after(self) -> Observed:
         """See that it runs again."""
-        state = self.ground.power.state(self.said.node)
-        return Sight(state == RUNS, f"{self.said.node} {state}")
+        state = self.context.power.state(self.said.node)
+        return Observed(state == RUNS, f"{self.said.node} {state}")
 
 
 class StartLate(Executor[LateStart]):
@@ -133,9 +133,9 @@ class StartLate(Executor[LateStart]):
     #: Set when the sweep is over before the command was to start.
     too_late = False
 
-    def before(self) -> Sight:
+    def before(self) -> Observed:
         """See that it runs on the other nodes, and not on this one."""
-        others = [host for host in self.ground.plan.hosts if host != self.said.node]
+        others = [host for host in self.context.plan.hosts if host != self.said.node]
         running = [host for host in others if self._runs_on(host)]
         here = self._runs_on(self.said.node)
         on = ", ".join(running) or "none"
@@ -144,21 +144,21 @@ class StartLate(Executor[LateStart]):
         )
         seen = f"{when} it runs on {on}"
         seen += f"{' and' if here else ', and not'} on {self.said.node}"
-        return Sight(running == others and not here, seen)
+        return Observed(running == others and not here, seen)
 
     def inject(self) -> None:
         """Start it, if there is still something to take part in."""
         if not self.too_late:
-            self.ground.start_on(self.said.node)
+            self.context.start_on(self.said.node)
 
-    def during(self) -> Sight:
+    def during(self) -> Observed:
         """See that it runs on this one, too, or never did."""
         here = self._runs_on(self.said.node)
         seen = f"{'runs' if here else 'does not run'} on {self.said.node}"
-        return Sight(here is not self.too_late, seen)
+        return Observed(here is not self.too_late, seen)
 
     def _runs_on(self, host: str) -> bool:
         try:
-            return self.ground.group(host, SWEEP) is not None
+            return self.context.group(host, SWEEP) is not None
         except StackError:
             return False

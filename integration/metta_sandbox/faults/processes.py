@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.faults.executor import Executor, Sight
+from metta_sandbox.faults.executor import Executor, Observed
 from metta_sandbox.scenario.faults import SignalFault, WandbService
 from metta_sandbox.stack.ends import describe_end
 from metta_sandbox.stack.link import SWEEP
@@ -30,73 +30,75 @@ class SignalProcess(Executor[SignalFault]):
         if self.said.rollout is not None:
             return self.said.rollout
         assert self.said.rank is not None
-        return self.ground.host_of(self.said.rank)
+        return self.context.host_of(self.said.rank)
 
     @property
     def who(self) -> str:
         """The process in words."""
         return "the rollout" if self.said.rank is None else f"rank {self.said.rank}"
 
-    def before(self) -> Sight:
+    def before(self) -> Observed:
         """See that it is there."""
         found = self._target()
         if found is None or found["status"] is not None:
-            return Sight(holds=False, seen=f"{self.who} has no live process")
+            return Observed(holds=False, seen=f"{self.who} has no live process")
         self.pid = int(found["pid"])
-        state = self.ground.state_of(self.host, self.pid)
+        state = self.context.state_of(self.host, self.pid)
         well = state not in ("", "Z", _STOPPED)
         if well and self.said.number not in _NEVER_CAUGHT:
             self.caught = "caught" in self._dispositions()
         handled = f", with a handler of its own for {self.said.word}" if self.caught else ""
         seen = f"{self.who} is process {self.pid} in state {state or 'unknown'}{handled}"
-        return Sight(well, seen)
+        return Observed(well, seen)
 
     def inject(self) -> None:
         """Send it."""
         if not self.pid:
             raise StackError(f"{self.who} has no live process")
-        self.ground.ask(self.host, "signal-process", pid=self.pid, signal=self.said.number)
+        self.context.ask(self.host, "signal-process", pid=self.pid, signal=self.said.number)
 
-    def during(self) -> Sight:
+    def during(self) -> Observed:
         """See that it has ended by it, or stands still."""
         found = self._target(self.pid)
         status = None if found is None else found["status"]
         if status is not None:
             by_it = self.caught or status == -self.said.number
-            return Sight(by_it, f"{self.who} {describe_end(status)}")
+            return Observed(by_it, f"{self.who} {describe_end(status)}")
         if self.caught:
             taken = "pending" not in self._dispositions()
             seen = f"{self.who} {'has taken' if taken else 'has not yet taken'} {self.said.word}"
-            return Sight(taken, seen)
-        state = self.ground.state_of(self.host, self.pid)
+            return Observed(taken, seen)
+        state = self.context.state_of(self.host, self.pid)
         stops = self.said.number == signal.SIGSTOP
-        return Sight(stops and state == _STOPPED, f"process {self.pid} is in state {state or '?'}")
+        return Observed(
+            stops and state == _STOPPED, f"process {self.pid} is in state {state or '?'}"
+        )
 
     def heal(self) -> None:
         """Let it go on, if it stands still."""
         if self.said.number == signal.SIGSTOP and self.pid:
-            self.ground.ask(self.host, "signal-process", pid=self.pid, signal=signal.SIGCONT)
+            self.context.ask(self.host, "signal-process", pid=self.pid, signal=signal.SIGCONT)
 
-    def after(self) -> Sight | None:
+    def after(self) -> Observed | None:
         """See that it goes on, or has ended since."""
         if self.said.number != signal.SIGSTOP:
             return None
-        state = self.ground.state_of(self.host, self.pid)
-        return Sight(state != _STOPPED, f"process {self.pid} is in state {state or 'ended'}")
+        state = self.context.state_of(self.host, self.pid)
+        return Observed(state != _STOPPED, f"process {self.pid} is in state {state or 'ended'}")
 
     def _dispositions(self) -> list[str]:
         """Ask what the process does with the signal."""
-        found: list[str] = self.ground.ask(
+        found: list[str] = self.context.ask(
             self.host, "dispositions", pid=self.pid, signal=self.said.number
         )
         return found
 
     def _target(self, pid: int = 0) -> Mapping[str, Any] | None:
         if self.said.rank is None:
-            return self.ground.group(self.host, SWEEP)
+            return self.context.group(self.host, SWEEP)
         if not pid:
-            return self.ground.trainer(self.said.rank)
-        states = [state for group in self.ground.groups(self.host) for state in group["ranks"]]
+            return self.context.trainer(self.said.rank)
+        states = [state for group in self.context.groups(self.host) for state in group["ranks"]]
         return next((state for state in states if state["pid"] == pid), None)
 
 
@@ -107,28 +109,28 @@ class KillWandbService(Executor[WandbService]):
         super().__init__(*args)
         self._pids: list[int] = []
 
-    def before(self) -> Sight:
+    def before(self) -> Observed:
         """They run."""
         self._pids = self._live()
-        return Sight(bool(self._pids), f"wandb-core runs as {self._pids or 'no process'}")
+        return Observed(bool(self._pids), f"wandb-core runs as {self._pids or 'no process'}")
 
     def inject(self) -> None:
         """Kill them."""
         for pid in self._pids:
-            self.ground.ask(self._host, "signal-process", pid=pid, signal=signal.SIGKILL)
+            self.context.ask(self._host, "signal-process", pid=pid, signal=signal.SIGKILL)
 
-    def during(self) -> Sight:
+    def during(self) -> Observed:
         """They have ended."""
         left = [pid for pid in self._pids if pid in self._live()]
-        return Sight(not left and bool(self._pids), f"of {self._pids} live {left or 'none'}")
+        return Observed(not left and bool(self._pids), f"of {self._pids} live {left or 'none'}")
 
     @property
     def _host(self) -> str:
-        return self.ground.plan.hosts[0]
+        return self.context.plan.hosts[0]
 
     def _live(self) -> list[int]:
         return [
             each["pid"]
-            for each in self.ground.processes(self._host)
+            for each in self.context.processes(self._host)
             if "wandb-core" in each["command"] and each["state"] != "Z"
         ]

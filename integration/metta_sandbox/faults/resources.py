@@ -12,7 +12,7 @@ from typing import Any
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.faults.code import EndRank
-from metta_sandbox.faults.executor import Executor, Sight
+from metta_sandbox.faults.executor import Executor, Observed
 from metta_sandbox.scenario.faults import Cpu, OutOfMemory
 from metta_sandbox.words import many
 
@@ -44,52 +44,54 @@ class ExhaustMemory(EndRank):
 
     @property
     def _host(self) -> str:
-        return self.ground.host_of(self.said.rank)
+        return self.context.host_of(self.said.rank)
 
     @property
     def _wanted(self) -> int:
         return -int(signal.SIGKILL)
 
-    def before(self) -> Sight:
+    def before(self) -> Observed:
         """See that the rank answers, and what was killed on its node before."""
-        sight = super().before()
+        observed = super().before()
         self._kills = self._count()
-        return Sight(sight.holds, f"{sight.seen}; {many(self._kills, 'kill')} on {self._host}")
+        return Observed(
+            observed.holds, f"{observed.seen}; {many(self._kills, 'kill')} on {self._host}"
+        )
 
     def inject(self) -> None:
         """Limit the memory, and order the rank to take it."""
-        self._limit = int(self.ground.power.read(self._host, *_USED)) + _ROOM
+        self._limit = int(self.context.power.read(self._host, *_USED)) + _ROOM
         self._set(self._limit)
         # However it goes, the rank takes no more than what must be too much.
         order = {"do": self.said.key, "fault": self.name, "at_most": self._limit}
-        self.ground.order(self.said.rank, order, _ANSWER)
+        self.context.order(self.said.rank, order, _ANSWER)
 
-    def during(self) -> Sight:
+    def during(self) -> Observed:
         """See that the kernel has killed it."""
-        sight = super().during()
+        observed = super().during()
         if self._status is None:
             # Whatever is started on the node now, to look at it, needs memory, too.
-            return sight
+            return observed
         kills = self._count()
         told = f"{many(kills, 'kill')} on {self._host}, limited to {self._limit} bytes"
-        return Sight(sight.holds and kills > self._kills, f"{sight.seen}; {told}")
+        return Observed(observed.holds and kills > self._kills, f"{observed.seen}; {told}")
 
     def heal(self) -> None:
         """Set a limit that no machine reaches: an engine can't take one back."""
         if self._limit:
             self._set(_ENDLESS)
 
-    def after(self) -> Sight:
+    def after(self) -> Observed:
         """See that the limit is gone."""
-        limit = self.ground.power.read(self._host, *_LIMIT).strip()
+        limit = self.context.power.read(self._host, *_LIMIT).strip()
         seen = f"{self._host} is limited to {limit} bytes"
-        return Sight(limit == "max" or int(limit) >= _ENDLESS, seen)
+        return Observed(limit == "max" or int(limit) >= _ENDLESS, seen)
 
     def _set(self, limit: int) -> None:
-        self.ground.power.limit(self._host, f"--memory={limit}", f"--memory-swap={limit}")
+        self.context.power.limit(self._host, f"--memory={limit}", f"--memory-swap={limit}")
 
     def _count(self) -> int:
-        return _field(self.ground.power.read(self._host, *_KILLS), "oom_kill")
+        return _field(self.context.power.read(self._host, *_KILLS), "oom_kill")
 
 
 class ThrottleNode(Executor[Cpu]):
@@ -103,35 +105,35 @@ class ThrottleNode(Executor[Cpu]):
         self._quota = ""
         self._waited = 0
 
-    def before(self) -> Sight:
+    def before(self) -> Observed:
         """See what it gets, and how often it was made to wait."""
         self._quota, self._waited = self._look()
-        return Sight(holds=True, seen=self._words(self._quota, self._waited))
+        return Observed(holds=True, seen=self._words(self._quota, self._waited))
 
     def inject(self) -> None:
         """Set a quota."""
-        self.ground.power.limit(
+        self.context.power.limit(
             self.said.node,
             f"--cpu-period={_PERIOD}",
             f"--cpu-quota={round(self.said.share * _PERIOD)}",
         )
 
-    def during(self) -> Sight:
+    def during(self) -> Observed:
         """See that it is another, and that the node was made to wait."""
         quota, waited = self._look()
-        return Sight(quota != self._quota and waited > self._waited, self._words(quota, waited))
+        return Observed(quota != self._quota and waited > self._waited, self._words(quota, waited))
 
     def heal(self) -> None:
         """Let it have all processors, as all nodes have that nothing limits."""
-        self.ground.power.limit(self.said.node, "--cpu-quota=-1")
+        self.context.power.limit(self.said.node, "--cpu-quota=-1")
 
-    def after(self) -> Sight:
+    def after(self) -> Observed:
         """See that the quota is as before."""
         quota, waited = self._look()
-        return Sight(quota == self._quota, self._words(quota, waited))
+        return Observed(quota == self._quota, self._words(quota, waited))
 
     def _look(self) -> tuple[str, int]:
-        read, node = self.ground.power.read, self.said.node
+        read, node = self.context.power.read, self.said.node
         quota, *_ = read(node, *_QUOTA).split()
         return quota.replace("max", "-1"), _field(read(node, *_WAITED), "nr_throttled")
 

@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 
-from metta_sandbox.node.agent.signs_of_life import tell_signs_of_life
+from metta_sandbox.node.agent.startup_heartbeat import tell_signs_of_life
 
 begun = threading.Event()
 tell_signs_of_life(over=begun)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from metta_sandbox import beneath
-from metta_sandbox.node.agent.hook import VARIABLE
+from metta_sandbox.node.agent.injection.hook import VARIABLE
 from metta_sandbox.node.agent.load import slowed
 from metta_sandbox.node.handoff import STOPPED, HandOff, Outcome, SweepGroup
 from metta_sandbox.node.launchers.base import GroupSpec, Launcher, WorkerGroup

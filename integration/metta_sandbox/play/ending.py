@@ -47,7 +47,7 @@ def collect(course: Course, scenario: Scenario, setting: Setting) -> None:
             ("concluding faults", course.strikes.conclude),
         ]
     steps.append(("ending its turn", setting.turn.end))
-    if course.stack and course.plan and course.plan.sides:
+    if course.stack and course.plan and course.plan.sidecars:
         # Agents end with the connection, and a node's network with its agent.
         steps.append(("ending what is beside nodes", course.stack.end_sides))
     if course.link:

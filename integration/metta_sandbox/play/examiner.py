@@ -27,7 +27,7 @@ from metta_sandbox.autopsy.seen import NodeLook, Recorded
 from metta_sandbox.autopsy.words import Exc, last_error, last_said
 from metta_sandbox.checks import world_size
 from metta_sandbox.node.agent.load import slowed
-from metta_sandbox.play.beside import Executed
+from metta_sandbox.play.node_commands import Executed
 from metta_sandbox.play.steady import Execute
 from metta_sandbox.probes import source
 from metta_sandbox.report.results import write_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from metta_sandbox.node.agent.hook import exported
+from metta_sandbox.node.agent.injection.hook import exported
 from metta_sandbox.stack.node_environment import job_environment
 
 #: Before a user's commands, on their first line: W&B runs go where they are collected from.
@@ -47,8 +47,8 @@ class Job:
         return "the sweep's rollout" if self.script is None else "the command"
 
     @property
-    def seed(self) -> str | None:
-        """From which seed it may be forked: any that is there, a node's own, or none."""
+    def template(self) -> str | None:
+        """From which template it may be forked: any that is there, a node's own, or none."""
         if self.script is not None:
             return None
         return "own" if self.warm else "any"

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.node.agent.load import slowed
-from metta_sandbox.play.beside import Beside, Executed
 from metta_sandbox.play.claims import heard
-from metta_sandbox.play.heard import LastHeard, is_sign_of_life
 from metta_sandbox.play.job import Job, job_command
+from metta_sandbox.play.last_seen import LastSeen, is_sign_of_life
+from metta_sandbox.play.node_commands import Executed, NodeCommands
 from metta_sandbox.play.outcome import End, Ending, Limits
 from metta_sandbox.play.rejoining import Absence, Absentees
 from metta_sandbox.scenario.names import API
@@ -107,8 +107,8 @@ class Nodes:
         self._absentees = Absentees(None)
         self._job: Job | None = None
         self._gone = False
-        self._beside: Beside | None = None
-        self._heard = LastHeard()
+        self._beside: NodeCommands | None = None
+        self._heard = LastSeen()
         #: When there was a sign of life last, also while something ran beside the sweep.
         self._alive = 0.0
         self._refused = 0
@@ -219,7 +219,13 @@ class Nodes:
             env = job.environment(rank, addresses)
             command = job_command(job)
             cwd = job.folders.get(host, job.cwd)
-            start = {"group": SWEEP, "command": command, "env": env, "cwd": cwd, "seed": job.seed}
+            start = {
+                "group": SWEEP,
+                "command": command,
+                "env": env,
+                "cwd": cwd,
+                "template": job.template,
+            }
             reply = self._link.ask(host, "start", **start)
             replies.append((host, reply))
         for host, reply in replies:
@@ -245,7 +251,7 @@ class Nodes:
                 the slowest of those took long itself, as on a machine that is busy.
 
         """
-        beside = self._beside = Beside(group, commands)
+        beside = self._beside = NodeCommands(group, commands)
         began = time.monotonic()
         try:
             asked = self._ask_beside(beside, group, commands, job)
@@ -269,7 +275,7 @@ class Nodes:
         return beside.ends()
 
     def _ask_beside(
-        self, beside: Beside, group: str, commands: Mapping[str, Sequence[str]], job: Job
+        self, beside: NodeCommands, group: str, commands: Mapping[str, Sequence[str]], job: Job
     ) -> dict[str, queue.Queue[Message]]:
         """Ask all nodes at once; returns where their answers come in."""
         addresses = [self._addresses.get(each, each) for each in self._hosts]
@@ -288,7 +294,11 @@ class Nodes:
         return asked
 
     def _note_begun(
-        self, beside: Beside, asked: dict[str, queue.Queue[Message]], waited: float, limit: float
+        self,
+        beside: NodeCommands,
+        asked: dict[str, queue.Queue[Message]],
+        waited: float,
+        limit: float,
     ) -> None:
         """Take in who has begun, was refused, or has not answered for too long."""
         for host, reply in list(asked.items()):

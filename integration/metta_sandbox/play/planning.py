@@ -8,13 +8,13 @@ from metta_sandbox.masking import hide
 from metta_sandbox.node.agent.stacks import NATIVE_STACKS
 from metta_sandbox.node.fresh import FRESH
 from metta_sandbox.play import workspace
-from metta_sandbox.play.apart import why_apart
-from metta_sandbox.play.beside_nodes import sides
-from metta_sandbox.play.brought import provision
 from metta_sandbox.play.course import Course, Setting
+from metta_sandbox.play.host_inputs import provision
+from metta_sandbox.play.isolation import why_isolated
 from metta_sandbox.play.job import Job
 from metta_sandbox.play.resume import resume
 from metta_sandbox.play.secrets import secrets_of
+from metta_sandbox.play.sidecar_needs import sidecars
 from metta_sandbox.scenario.loading import to_yaml
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.services import ANSWERS
@@ -34,8 +34,8 @@ def plan_of(scenario: Scenario, file: Path, folder: Path, setting: Setting) -> S
         source=setting.source,
         credentials=find_credentials() if scenario.credentials or setting.credentials else (),
         provision=provision(scenario, file, secrets_of(scenario, file, setting.secrets)),
-        sides=sides(scenario),
-        apart=why_apart(
+        sidecars=sidecars(scenario),
+        apart=why_isolated(
             scenario, source=setting.source is not None, credentials=setting.credentials
         ),
     )

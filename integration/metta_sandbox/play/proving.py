@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from metta_sandbox.checks.evidence import LOAD_PROOF, LoadProof
-from metta_sandbox.play.beside import Executed
+from metta_sandbox.play.node_commands import Executed
 from metta_sandbox.play.steady import Execute
 from metta_sandbox.probes import source
 from metta_sandbox.scenario.expect import Checkpoint

@@ -10,7 +10,7 @@ from typing import Any
 
 from metta_sandbox import beneath
 from metta_sandbox.errors import InputError
-from metta_sandbox.play.brought import earlier_folder
+from metta_sandbox.play.host_inputs import earlier_folder
 from metta_sandbox.play.workspace import give
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.model import Scenario

@@ -14,14 +14,15 @@ from typing import Any
 
 from metta_sandbox.errors import MachineError, SandboxError, StackError
 from metta_sandbox.interrupt import INTERRUPTED, Interrupted, interruptible, uninterrupted
-from metta_sandbox.play.apart import why_apart
-from metta_sandbox.play.brought import provision, require_folders, require_known
 from metta_sandbox.play.cleaning import clean
 from metta_sandbox.play.course import Played, Setting
+from metta_sandbox.play.host_inputs import provision, require_folders, require_known
+from metta_sandbox.play.isolation import why_isolated
 from metta_sandbox.play.options import Options, chosen, room_of
+from metta_sandbox.play.parallel import ParallelPlay
 from metta_sandbox.play.play import play
 from metta_sandbox.play.schedule import (
-    SEED,
+    TEMPLATE,
     Room,
     Schedule,
     dependencies,
@@ -29,7 +30,6 @@ from metta_sandbox.play.schedule import (
     shared_nodes,
 )
 from metta_sandbox.play.secrets import require_secrets, secrets_of
-from metta_sandbox.play.side_by_side import SideBySide
 from metta_sandbox.play.standing import standing_engine
 from metta_sandbox.play.turn import Turn
 from metta_sandbox.report import environment, results
@@ -175,7 +175,7 @@ class Run:
             assert self.engine is not None
             shared = self.engine.sharing(self.folder.name, sharing)
             with belonging_to(self.folder.name), shared:
-                SideBySide(schedule, one, begin, take).run()
+                ParallelPlay(schedule, one, begin, take).run()
         finally:
             # Those whose turn to be told did not come, since one before them was never played.
             for index in sorted(came.keys() - set(shown)):
@@ -189,11 +189,11 @@ class Run:
         stacks = room.jobs + room.ahead if kept else 1
         nodes = shared_nodes(scenarios, room, stacks)
         if room.memory is not None:
-            room = replace(room, memory=room.memory - nodes * stacks * SEED)
+            room = replace(room, memory=room.memory - nodes * stacks * TEMPLATE)
         source, credentials = self.setting.source is not None, self.setting.credentials
         # One that lacks something comes to no stack.
         played = [one for one in scenarios if one.name not in self.setting.lacks]
-        reasons = (why_apart(one, source=source, credentials=credentials) for one in played)
+        reasons = (why_isolated(one, source=source, credentials=credentials) for one in played)
         return Sharing(nodes, sum(not each for each in reasons) if kept else 0, stacks), room
 
     def _setting_of(self, place: str, turn: Turn) -> Setting:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from metta_sandbox.play.brought import beside, earlier_folder
+from metta_sandbox.play.host_inputs import beside, earlier_folder
 from metta_sandbox.scenario.expect import SameAs
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.search import LATEST
@@ -16,9 +16,9 @@ from metta_sandbox.scenario.search import LATEST
 #: Bytes that a rank takes, and what is beside the nodes of a stack; see docs/benchmarks.md.
 _RANK, _SERVICES = 400 << 20, 150 << 20
 #: Bytes of a process that has imported torch for a node of each scenario.
-SEED = 300 << 20
+TEMPLATE = 300 << 20
 #: Nodes of a stack that have such a one.
-_SEEDS = 2
+_TEMPLATES = 2
 #: Of the memory that is free when a run begins, what scenarios may take.
 _SHARE = 0.8
 _MEMORY = Path("/proc/meminfo")
@@ -154,9 +154,9 @@ def shared_nodes(scenarios: Sequence[Scenario], room: Room, copies: int = 1) -> 
     warm = [scenario.nodes for scenario in scenarios if scenario.warm]
     if len(warm) < 2 or not room.overlapping:  # noqa: PLR2004 - several
         return 0
-    count = min(max(warm), _SEEDS)
+    count = min(max(warm), _TEMPLATES)
     heaviest = max(memory_of(scenario) for scenario in scenarios)
-    fits = room.memory is None or room.memory >= count * copies * SEED + heaviest
+    fits = room.memory is None or room.memory >= count * copies * TEMPLATE + heaviest
     return count if fits else 0
 
 

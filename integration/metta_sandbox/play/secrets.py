@@ -9,7 +9,7 @@ from pathlib import Path
 
 from metta_sandbox.errors import InputError, Problem
 from metta_sandbox.masking import SHORTEST, hide
-from metta_sandbox.play.brought import beside
+from metta_sandbox.play.host_inputs import beside
 from metta_sandbox.scenario.loading import find_place
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.secrets import NAME, Secret

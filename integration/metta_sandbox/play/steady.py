@@ -11,7 +11,7 @@ from itertools import zip_longest
 
 from metta_sandbox.checks.judgement import Finding, Judgement, judge, unclear, unlike
 from metta_sandbox.matching import Matcher, UnmatchedError
-from metta_sandbox.play.beside import Executed
+from metta_sandbox.play.node_commands import Executed
 from metta_sandbox.probes import source
 from metta_sandbox.report.results import CheckResult
 from metta_sandbox.scenario.expect import Item, Kind

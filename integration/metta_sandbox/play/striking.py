@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from metta_sandbox.faults.conductor import Conductor
+from metta_sandbox.faults.context import FaultContext
 from metta_sandbox.faults.disk import disks_of
-from metta_sandbox.faults.ground import Ground
-from metta_sandbox.faults.network import sides_of
+from metta_sandbox.faults.network import sidecars_of
 from metta_sandbox.faults.power import power_over
+from metta_sandbox.faults.scheduler import FaultScheduler
 from metta_sandbox.play.job import Job
 from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.progress import Progress
 from metta_sandbox.report.results import CheckResult, FaultResult
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.base import Stack, StackPlan
-from metta_sandbox.stack.disk_side import DiskSides
+from metta_sandbox.stack.disk_sidecar import DiskSidecars
 from metta_sandbox.stack.link import HubLink
-from metta_sandbox.stack.network_side import NetworkSides
+from metta_sandbox.stack.network_sidecar import NetworkSidecars
 from metta_sandbox.timeline.recording import Timeline
 
 
@@ -25,16 +25,16 @@ class Strikes:
     """A scenario's faults, from before its sweep until all is told."""
 
     def __init__(self) -> None:
-        self._conductor: Conductor | None = None
-        self._network: NetworkSides | None = None
-        self._disks: DiskSides | None = None
+        self._scheduler: FaultScheduler | None = None
+        self._network: NetworkSidecars | None = None
+        self._disks: DiskSidecars | None = None
         self.results: tuple[FaultResult, ...] = ()
         self.checks: tuple[CheckResult, ...] = ()
 
     @property
     def late_nodes(self) -> Sequence[str]:
         """The nodes on which the sweep's command is not started with the others."""
-        return self._conductor.late_nodes if self._conductor else ()
+        return self._scheduler.late_nodes if self._scheduler else ()
 
     @property
     def unproven(self) -> str:
@@ -56,9 +56,9 @@ class Strikes:
         """Arm what faults wait for, if there are any, before the sweep starts."""
         if not scenario.faults:
             return
-        self._network = sides_of(stack, scenario.faults)
+        self._network = sidecars_of(stack, scenario.faults)
         self._disks = disks_of(stack, scenario.faults)
-        ground = Ground(
+        context = FaultContext(
             scenario,
             plan,
             link,
@@ -67,25 +67,25 @@ class Strikes:
             network=self._network,
             disks=self._disks,
         )
-        self._conductor = nodes.listener = Conductor(ground, timeline, progress)
-        self._conductor.prepare()
+        self._scheduler = nodes.listener = FaultScheduler(context, timeline, progress)
+        self._scheduler.prepare()
 
     def began(self) -> None:
         """Take in that the sweep has started."""
-        if self._conductor:
-            self._conductor.began()
+        if self._scheduler:
+            self._scheduler.began()
 
     def heal(self) -> None:
         """Heal whatever lasts, while everything is still there."""
         try:
-            if self._conductor:
-                self._conductor.heal()
+            if self._scheduler:
+                self._scheduler.heal()
         finally:
-            for sides in (self._network, self._disks):
-                if sides:
-                    sides.close()
+            for sidecars in (self._network, self._disks):
+                if sidecars:
+                    sidecars.close()
 
     def conclude(self) -> None:
         """Take what became of each fault, once everything was heard of it."""
-        if self._conductor:
-            self.results, self.checks = self._conductor.conclude()
+        if self._scheduler:
+            self.results, self.checks = self._scheduler.conclude()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from metta_sandbox.image.image_context import NodeUser
-from metta_sandbox.play.brought import beside
+from metta_sandbox.play.host_inputs import beside
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.request import RUN_FOLDER

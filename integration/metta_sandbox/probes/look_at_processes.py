@@ -28,9 +28,9 @@ if __name__ == "__main__" and "METTA_AGENT" in os.environ:
     sys.path.insert(0, os.environ["METTA_AGENT"])
 
 from metta_sandbox.node.agent import kernel
-from metta_sandbox.node.agent.asking import answers, ask
 from metta_sandbox.node.agent.kernel import PARENT, RSS, STATE, STIME, UTIME
 from metta_sandbox.node.agent.load import slowed
+from metta_sandbox.node.agent.recorder.asking import answers, ask
 from metta_sandbox.node.agent.stacks import PATIENCE, dumps, spy, stacks
 
 PROC = Path("/proc")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from metta_sandbox.errors import InputError, SandboxError
-from metta_sandbox.play.brought import require_folders
+from metta_sandbox.play.host_inputs import require_folders
 from metta_sandbox.play.run import as_seen
 from metta_sandbox.pytest_plugin.playing import Playing
 from metta_sandbox.report.results import CheckResult, ScenarioResult

@@ -8,19 +8,24 @@ import marshal
 import os
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from importlib.resources import files
 from importlib.util import MAGIC_NUMBER, source_hash
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from metta_sandbox.node.agent.hook import HOOK
+from metta_sandbox.node.agent.injection.hook import HOOK
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable  # of Python 3.11
 
 _MAIN = b"""\
 import sys
 from metta_sandbox.node.agent.__main__ import main
 sys.exit(main())
 """
-#: Found by the interpreter of a rank; see ``node/agent/hook``. What strikes it is not even imported
-#: where no fault does.
+#: Found by the interpreter of a rank; see ``node.agent.injection``. What strikes it is not even
+#: imported where no fault does.
 _HOOK = b"""\
 import os
 import sys
@@ -30,13 +35,13 @@ folder = os.path.dirname(__file__)
 own = [name for name in sys.modules if name.partition(".")[0] == "metta_sandbox"]
 theirs = {name: sys.modules.pop(name) for name in own}
 sys.path.insert(0, os.path.dirname(folder))
-from metta_sandbox.node.agent.flight import enter as enter_flight
-from metta_sandbox.node.agent.hook import hand_on, is_meant, step_aside
-from metta_sandbox.node.agent.witness import enter as enter_witness
+from metta_sandbox.node.agent.recorder.flight import enter as enter_flight
+from metta_sandbox.node.agent.injection.hook import hand_on, is_meant, step_aside
+from metta_sandbox.node.agent.recorder.life import enter as enter_witness
 
 entering = [enter_witness, enter_flight]
 if is_meant(os.environ):
-    from metta_sandbox.node.agent.injection import enter as enter_injection
+    from metta_sandbox.node.agent.injection.injector import enter as enter_injection
 
     entering.append(enter_injection)
 sys.path.pop(0)
@@ -68,19 +73,23 @@ def agent_app() -> bytes:
 
 
 def _sources() -> dict[str, bytes]:
-    folder = files("metta_sandbox") / "node" / "agent"
+    package = "metta_sandbox/node/agent"
     sources = {
         "__main__.py": _MAIN,
         f"{HOOK}/sitecustomize.py": _HOOK,
         "metta_sandbox/__init__.py": b"",
         "metta_sandbox/node/__init__.py": b"",
-        **{
-            f"metta_sandbox/node/agent/{source.name}": source.read_bytes()
-            for source in folder.iterdir()
-            if source.name.endswith(".py")
-        },
+        **dict(_in_package(files("metta_sandbox") / "node" / "agent", package)),
     }
     return dict(sorted(sources.items()))
+
+
+def _in_package(folder: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
+    for entry in folder.iterdir():
+        if entry.name.endswith(".py"):
+            yield f"{name}/{entry.name}", entry.read_bytes()
+        elif entry.is_dir() and entry.name != "__pycache__":
+            yield from _in_package(entry, f"{name}/{entry.name}")
 
 
 def _compiled(name: str, source: bytes) -> bytes:

@@ -11,7 +11,7 @@ from metta_sandbox.progress import Progress
 from metta_sandbox.stack.credentials import Credential
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.provision import Provision
-from metta_sandbox.stack.side import SideContainer
+from metta_sandbox.stack.sidecar_service import SidecarService
 
 #: The file of the run folder that holds what a sweep observed.
 OBSERVATIONS = "observations.jsonl"
@@ -47,7 +47,7 @@ class StackPlan:
     credentials: tuple[Credential, ...] = ()
     standing: bool = False
     provision: Provision = field(default_factory=Provision)
-    sides: tuple[SideContainer, ...] = ()
+    sidecars: tuple[SidecarService, ...] = ()
     apart: str = "it is not played with others"
 
     @property

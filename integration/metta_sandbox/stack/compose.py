@@ -48,12 +48,12 @@ from metta_sandbox.stack.request import (
     PLAIN,
     RUN_FOLDER,
     WORKSPACE,
-    Keepers,
+    ContainerInits,
     Placement,
     compose_request,
     container_name,
 )
-from metta_sandbox.stack.side import SideContainer, first_line
+from metta_sandbox.stack.sidecar_service import SidecarService, first_line
 from metta_sandbox.stack.subnet import POOL, host_routes, offer_subnets
 from metta_sandbox.words import many
 
@@ -175,17 +175,17 @@ class ComposeStack:
         """
         docker = self._client()
         deadline = time.monotonic() + _SIDE_READY
-        for side, host in self._sides():
-            name = container_name(self._project, side.service(host))
+        for sidecar, host in self._sidecars():
+            name = container_name(self._project, sidecar.service(host))
             left = max(0.0, deadline - time.monotonic())
             said = first_line([*docker, "logs", "--follow", name], left)
             if not said.endswith("\n"):
-                progress(f"the {side.name} of {host} said nothing")
+                progress(f"the {sidecar.name} of {host} said nothing")
                 with suppress(DockerException):
                     self._docker.container.kill(name)
 
-    def _sides(self) -> list[tuple[SideContainer, str]]:
-        return [(side, host) for side in self._plan.sides for host in self._plan.hosts]
+    def _sidecars(self) -> list[tuple[SidecarService, str]]:
+        return [(sidecar, host) for sidecar in self._plan.sidecars for host in self._plan.hosts]
 
     def preview(self) -> dict[str, Any]:
         """Say what every node will see; of a stack that is up, what it does see."""
@@ -207,7 +207,7 @@ class ComposeStack:
         return {"nodes": nodes, "compose": request}
 
     def _place(self, image: str, credentials: tuple[Credential, ...]) -> Placement:
-        seeded = None if self._kept is None else self._plan.hosts[: self._kept]
+        with_templates = None if self._kept is None else self._plan.hosts[: self._kept]
         return Placement(
             project=self._project,
             image=image,
@@ -216,7 +216,9 @@ class ComposeStack:
             labels=self._owner.labels(),
             credentials=credentials,
             memory=node_memory(),
-            keepers=None if seeded is None else Keepers(seeded, _PYTHON),
+            container_inits=None
+            if with_templates is None
+            else ContainerInits(with_templates, _PYTHON),
         )
 
     def _request(self, place: Placement) -> dict[str, Any]:
@@ -291,7 +293,7 @@ class ComposeStack:
 
     def end_sides(self) -> None:
         """End what is beside the nodes, while they are still there."""
-        if services := [side.service(host) for side, host in self._sides()]:
+        if services := [sidecar.service(host) for sidecar, host in self._sidecars()]:
             with suppress(DockerException):  # then all are stopped together, a moment later
                 self._docker.compose.stop(services, timeout=5)
 
@@ -309,8 +311,8 @@ class ComposeStack:
         logs = {
             service: folder / "logs" / f"{service}.log" for service in (*self._plan.hosts, API, HUB)
         }
-        for side, host in self._sides():
-            logs[side.service(host)] = folder / side.output / f"{host}.jsonl"
+        for sidecar, host in self._sidecars():
+            logs[sidecar.service(host)] = folder / sidecar.output / f"{host}.jsonl"
         named = {container_name(self._project, service): path for service, path in logs.items()}
         outage = "" if self._plan.standing else self._stop(named)
         write_logs(self._client(), named)

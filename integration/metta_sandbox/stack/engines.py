@@ -23,7 +23,7 @@ from metta_sandbox.stack.base import Stack, StackPlan
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.marks import remove_run
 from metta_sandbox.stack.pool import Keepable, Pool, Sharing
-from metta_sandbox.stack.process import ProcessStack, seeded
+from metta_sandbox.stack.process import ProcessStack, with_templates
 from metta_sandbox.stack.provision import Provision
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class ProcessEngine:
         if wanted.nodes == 0 or sys.platform != "linux":
             return nullcontext()
         try:
-            return seeded(run, find_python(lambda _: None), wanted.nodes)
+            return with_templates(run, find_python(lambda _: None), wanted.nodes)
         except SandboxError:  # which each scenario will tell by itself
             return nullcontext()
 
@@ -151,10 +151,10 @@ def project_name(run: str, scenario: str) -> str:
 
 @dataclass(frozen=True)
 class _Kept:
-    """The stacks that a run keeps, of how many nodes with a seed, and what is known of them all."""
+    """The stacks that a run keeps, how many nodes have a template, and what is known of them."""
 
     pool: Pool
-    seeds: int
+    templates: int
     known: dict[str, list[str]]
 
 
@@ -220,7 +220,7 @@ class ComposeEngine:
             folder.mkdir(parents=True)
             # No scenario has a name like this one.
             made_for = replace(plan, scenario=f"stack_{number}", folder=folder)
-            inner = self._containers(made_for, owner, kept.seeds)
+            inner = self._containers(made_for, owner, kept.templates)
             ours = plan.provision.bundled_rollout
             return KeptStack(inner, folder, plan.hosts, kept.known, bundled_rollout=ours)
 

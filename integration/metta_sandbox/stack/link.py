@@ -14,9 +14,9 @@ from typing import IO, Any
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.interrupt import heed
-from metta_sandbox.node.agent.guests import HARNESS
+from metta_sandbox.node.agent.hub.admission import HARNESS
 from metta_sandbox.node.agent.wire import LineReader, decode, encode
-from metta_sandbox.stack.pulse import HUB, RELAY, Pulse
+from metta_sandbox.stack.heartbeat import HUB, RELAY, Heartbeat
 
 Message = dict[str, Any]
 
@@ -64,7 +64,7 @@ class HubLink:
         self._closing = False
         self._gone = False
         self._refusal = ""
-        self._pulse = Pulse()
+        self._pulse = Heartbeat()
         # Kept from reading by whoever does not take in what was read.
         self._blocked = False
         with contextlib.suppress(OSError):  # it has ended, which the reader sees

@@ -22,8 +22,8 @@ from typing import Any
 
 from metta_sandbox import beneath
 from metta_sandbox.interrupt import uninterrupted
-from metta_sandbox.node.agent.guests import HARNESS
-from metta_sandbox.node.agent.sprout import at_start
+from metta_sandbox.node.agent.fork_server.spawn import at_start
+from metta_sandbox.node.agent.hub.admission import HARNESS
 from metta_sandbox.ports import HeldPort
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.names import API
@@ -358,7 +358,7 @@ def local_environment(bins: Sequence[str], home: Path) -> dict[str, str]:
 
 
 @contextmanager
-def seeded(run: str, python: str, nodes: int) -> Iterator[None]:
+def with_templates(run: str, python: str, nodes: int) -> Iterator[None]:
     """Let the warm servers of a run's nodes be forked from processes that the run has but once.
 
     Args:
@@ -367,20 +367,20 @@ def seeded(run: str, python: str, nodes: int) -> Iterator[None]:
         nodes: Of how many nodes of each stack.
 
     """
-    from metta_sandbox.stack.seeds import Seeds  # noqa: PLC0415 - mostly, there are none
+    from metta_sandbox.stack.templates import Templates  # noqa: PLC0415 - mostly, there are none
 
     environment = {
         **local_environment([str(Path(python).parent)], run_folder(run)),
         **at_start(node_environment(_ANY_NODE)),
-        RUN_MARK: f"{run}/seeds",
+        RUN_MARK: f"{run}/templates",
     }
-    seeds = Seeds(run_folder(run), python, environment)
+    templates = Templates(run_folder(run), python, environment)
     try:
-        seeds.start(nodes)
+        templates.start(nodes)
         yield
     finally:
         with uninterrupted():
-            seeds.stop()
+            templates.stop()
 
 
 def _short(name: str) -> str:

@@ -14,7 +14,7 @@ from metta_sandbox.scenario.provision import Limits
 from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.credentials import Credential, tokens_of
 from metta_sandbox.stack.node_environment import NodeSpec, node_environment
-from metta_sandbox.stack.side import SideContainer
+from metta_sandbox.stack.sidecar_service import SidecarService
 
 #: Where things are inside a container.
 RUN_FOLDER = "/mnt/s3/train_dir"
@@ -52,8 +52,8 @@ class NodeImage:
 
 
 @dataclass(frozen=True)
-class Keepers:
-    """What keeps containers for several scenarios: ``metta_sandbox.node.agent.keeper``.
+class ContainerInits:
+    """What keeps containers for several scenarios: ``metta_sandbox.node.agent.container_init``.
 
     Args:
         seeded: The hosts that have torch imported once for all of them.
@@ -61,7 +61,7 @@ class Keepers:
 
     """
 
-    seeded: tuple[str, ...]
+    with_templates: tuple[str, ...]
     python: str
 
 
@@ -79,7 +79,7 @@ class Placement:
         credentials: What nodes see under their home; copies, when the caller is root.
         memory: Bytes that a node may take where a scenario does not say; None for no limit.
         nodes: What nodes are made of, if not of the image that hub and control plane are.
-        keepers: What keeps the containers, if they are for several scenarios.
+        container_inits: What keeps the containers, if they are for several scenarios.
 
     """
 
@@ -92,7 +92,7 @@ class Placement:
     credentials: tuple[Credential, ...] = ()
     memory: int | None = None
     nodes: NodeImage | None = None
-    keepers: Keepers | None = None
+    container_inits: ContainerInits | None = None
 
 
 def task_of(plan: StackPlan) -> str:
@@ -139,9 +139,9 @@ def compose_request(base: Mapping[str, Any], plan: StackPlan, place: Placement) 
         ]
     _make_api(services[API], plan, tokens_of(place.credentials))
     names = [name for each in services for name in (each, container_name(place.project, each))]
-    for side in plan.sides:
+    for sidecar in plan.sidecars:
         for host in plan.hosts:
-            services[side.service(host)] = _make_side(side, host, names, place)
+            services[sidecar.service(host)] = _make_sidecar(sidecar, host, names, place)
     network = request["networks"]["stack"]
     network["labels"] = dict(place.labels)
     addresses = {}
@@ -151,7 +151,7 @@ def compose_request(base: Mapping[str, Any], plan: StackPlan, place: Placement) 
     services[HUB]["command"] += [
         f"--node={name}={addresses.get(name, '')}" for name in (API, *plan.hosts)
     ]
-    _keep(services, place.keepers)
+    _keep(services, place.container_inits)
     escaped: dict[str, Any] = _escape(request)
     return escaped
 
@@ -191,12 +191,16 @@ def _settle(services: dict[str, Any], names: Sequence[str], subnet: str) -> dict
     return addresses
 
 
-def _keep(services: dict[str, Any], keepers: Keepers | None) -> None:
-    if keepers is None:
+def _keep(services: dict[str, Any], container_inits: ContainerInits | None) -> None:
+    if container_inits is None:
         return
     for name, service in services.items():
-        seed = [f"--seed={keepers.python}"] if name in keepers.seeded else []
-        service["command"] = ["keeper", *seed, "--", *service["command"]]
+        template = (
+            [f"--template={container_inits.python}"]
+            if name in container_inits.with_templates
+            else []
+        )
+        service["command"] = ["container-init", *template, "--", *service["command"]]
 
 
 def _make_api(service: dict[str, Any], plan: StackPlan, tokens: Path | None) -> None:
@@ -243,21 +247,21 @@ def _limits(limits: Limits, memory: int | None) -> dict[str, Any]:
     return {"pids_limit": limits.processes, **bounded}
 
 
-def _make_side(
-    side: SideContainer, host: str, names: list[str], place: Placement
+def _make_sidecar(
+    sidecar: SidecarService, host: str, names: list[str], place: Placement
 ) -> dict[str, Any]:
     service: dict[str, Any] = {}
-    _place(service, side.service(host), place)
+    _place(service, sidecar.service(host), place)
     # It goes by the node's own name, whose network it shares.
     del service["hostname"]
     service |= {
         "network_mode": f"service:{host}",
-        "command": list(side.command),
+        "command": list(sidecar.command),
         "environment": {"METTA_NODE": host, "METTA_NAMES": " ".join(names)},
         # A capability that is added goes to root alone.
         "user": "0:0",
         "cap_drop": ["ALL"],
-        "cap_add": list(side.capabilities),
+        "cap_add": list(sidecar.capabilities),
         "security_opt": ["no-new-privileges:true"],
         "read_only": True,
     }

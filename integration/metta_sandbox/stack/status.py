@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from metta_sandbox.node.agent.warm_client import WARM
+from metta_sandbox.node.agent.fork_server.client import WARM
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack import standing
 from metta_sandbox.stack.agent_app import install

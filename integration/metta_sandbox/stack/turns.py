@@ -1,6 +1,6 @@
 """What is asked of containers in which several scenarios work, and what is read from their logs.
 
-See ``metta_sandbox.node.agent.keeper`` for the other side.
+See ``metta_sandbox.node.agent.container_init.init`` for the other side.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from metta_sandbox import removing
-from metta_sandbox.node.agent.leavings import PLACES
+from metta_sandbox.node.agent.container_init.residue import PLACES
 from metta_sandbox.stack.request import AGENT, HOME, PLAIN, RUN_FOLDER
 
 #: Containers asked at once: a client mostly waits for its engine.

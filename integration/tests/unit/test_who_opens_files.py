@@ -52,7 +52,7 @@ KNOWN = {
     "stack/node_python.py": (3, "ours"),
     "stack/owners.py": (5, "the kernel's"),
     "stack/process.py": (6, "of local processes, which may do what the caller may"),
-    "stack/seeds.py": (3, "of local processes, which may do what the caller may"),
+    "stack/templates.py": (3, "of local processes, which may do what the caller may"),
     "stack/standing.py": (11, "ours, which the engine fills"),
     "stack/status.py": (1, "an address"),
     "stack/subnet.py": (1, "the kernel's"),

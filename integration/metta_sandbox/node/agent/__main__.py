@@ -22,7 +22,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
 
 
 def _relay(options: argparse.Namespace) -> int:
-    from metta_sandbox.node.agent.relay import relay
+    from metta_sandbox.node.agent.hub.relay import relay
 
     return relay(Address(options.hub))
 
@@ -36,7 +36,7 @@ def _groups(options: argparse.Namespace) -> int:
 
 
 def _nodes(options: argparse.Namespace) -> int:
-    from metta_sandbox.node.agent.relay import connected_nodes
+    from metta_sandbox.node.agent.hub.relay import connected_nodes
 
     nodes = connected_nodes(Address(options.hub), options.patience)
     sys.stdout.write(json.dumps(nodes) + "\n")
@@ -50,13 +50,13 @@ def _rank(options: argparse.Namespace) -> int:
 
 
 def _warm(options: argparse.Namespace) -> NoReturn:
-    from metta_sandbox.node.agent.warm import serve
+    from metta_sandbox.node.agent.fork_server.server import serve
 
     serve(options.listen, options.preload, options.preload_if_there)
 
 
 def _ranks(options: argparse.Namespace) -> int:
-    from metta_sandbox.node.agent.warm_client import run_ranks
+    from metta_sandbox.node.agent.fork_server.client import run_ranks
 
     text = options.run
     if text.startswith("@"):
@@ -65,51 +65,51 @@ def _ranks(options: argparse.Namespace) -> int:
     return run_ranks(options.warm, json.loads(options.group), options.log_folder, json.loads(text))
 
 
-def _seed(options: argparse.Namespace) -> NoReturn:
-    from metta_sandbox.node.agent.seed import serve
+def _template(options: argparse.Namespace) -> NoReturn:
+    from metta_sandbox.node.agent.fork_server.template import serve
 
     serve(options.listen, options.preload_if_there, options.for_programs, options.own)
 
 
-def _sprout(options: argparse.Namespace) -> int:
-    from metta_sandbox.node.agent.sprout import sprout
+def _spawn(options: argparse.Namespace) -> int:
+    from metta_sandbox.node.agent.fork_server.spawn import spawn
 
-    return sprout(options.seed, options.listen, options.preload, options.start)
-
-
-def _stand_in(options: argparse.Namespace) -> NoReturn:
-    from metta_sandbox.node.agent.stand_in import stand_for
-
-    stand_for(options.seed, options.command)
+    return spawn(options.template, options.listen, options.preload, options.start)
 
 
-def _keeper(options: argparse.Namespace) -> int:
-    from metta_sandbox.node.agent.keeper import Keeper
+def _proxy(options: argparse.Namespace) -> NoReturn:
+    from metta_sandbox.node.agent.fork_server.proxy import run_proxy
 
-    return Keeper(options.command, options.seed).run()
+    run_proxy(options.template, options.command)
+
+
+def _container_init(options: argparse.Namespace) -> int:
+    from metta_sandbox.node.agent.container_init.init import ContainerInit
+
+    return ContainerInit(options.command, options.template).run()
 
 
 def _turn(_options: argparse.Namespace) -> int:
-    from metta_sandbox.node.agent.keeper import ask
+    from metta_sandbox.node.agent.container_init.init import ask
 
     sys.stdout.write(json.dumps(ask(sys.stdin.buffer.readline())) + "\n")
     return 0
 
 
 def _watch(options: argparse.Namespace) -> int:
-    from metta_sandbox.node.agent.watch import Watcher
+    from metta_sandbox.node.agent.sidecars.network_watch import Watcher
 
     return Watcher(options.node, os.environ.get("METTA_NAMES", "").split()).run()
 
 
-def _meddle(_options: argparse.Namespace) -> int:
-    from metta_sandbox.node.agent.meddler import run
+def _netfault(_options: argparse.Namespace) -> int:
+    from metta_sandbox.node.agent.sidecars.netfault import run
 
     return run()
 
 
 def _fill(_options: argparse.Namespace) -> int:
-    from metta_sandbox.node.agent.filler import run
+    from metta_sandbox.node.agent.sidecars.disk import run
 
     return run()
 
@@ -147,11 +147,11 @@ def _hub(options: argparse.Namespace) -> int:
     with _soon():
         import asyncio
 
-        from metta_sandbox.node.agent.guests import Guests, named
-        from metta_sandbox.node.agent.hub import Hub
+        from metta_sandbox.node.agent.hub.admission import Admission, named
+        from metta_sandbox.node.agent.hub.hub import Hub
 
-    guests = Guests(named(options.node), keys)
-    hub = Hub(guests, standing=options.standing, patience=options.patience)
+    admission = Admission(named(options.node), keys)
+    hub = Hub(admission, standing=options.standing, patience=options.patience)
     asyncio.run(hub.serve(listen))
     return 0
 
@@ -198,15 +198,15 @@ _PROGRAMS: Dict[str, Callable[[argparse.Namespace], int]] = {
     "fill": _fill,
     "groups": _groups,
     "hub": _hub,
-    "keeper": _keeper,
-    "meddle": _meddle,
+    "container-init": _container_init,
+    "netfault": _netfault,
     "nodes": _nodes,
     "rank": _rank,
     "ranks": _ranks,
     "relay": _relay,
-    "seed": _seed,
-    "sprout": _sprout,
-    "stand-in": _stand_in,
+    "template": _template,
+    "spawn": _spawn,
+    "proxy": _proxy,
     "turn": _turn,
     "warm": _warm,
     "watch": _watch,
@@ -243,7 +243,7 @@ def _parser() -> argparse.ArgumentParser:
     nodes.add_argument("--hub", required=True, help="tcp:HOST:PORT or unix:PATH")
     nodes.add_argument("--patience", type=float, default=5.0, help="seconds for its answer")
 
-    programs.add_parser("meddle", help="strikes a node's network, as told on standard input")
+    programs.add_parser("netfault", help="strikes a node's network, as told on standard input")
     programs.add_parser("fill", help="fills a node's disk, as told on standard input")
 
     groups = programs.add_parser("groups", help="print what runs on this node, as JSON")
@@ -256,11 +256,15 @@ def _parser() -> argparse.ArgumentParser:
     watch = programs.add_parser("watch", help="sees what a node tries to reach outside its stack")
     watch.add_argument("--node", default=os.environ.get("METTA_NODE", ""), help="its host name")
 
-    keeper = programs.add_parser("keeper", help="the first process of a container for several")
-    keeper.add_argument("--seed", default="", help="an interpreter that is to be kept warm")
-    keeper.add_argument("command", nargs="+", help="a turn's program")
+    container_init = programs.add_parser(
+        "container-init", help="the first process of a container for several"
+    )
+    container_init.add_argument(
+        "--template", default="", help="an interpreter that is to be kept warm"
+    )
+    container_init.add_argument("command", nargs="+", help="a turn's program")
 
-    programs.add_parser("turn", help="asks the keeper what a line of JSON on stdin says")
+    programs.add_parser("turn", help="asks the container's init what a line of JSON on stdin says")
 
     _add_forking(programs)
     return parser
@@ -273,21 +277,23 @@ def _add_forking(programs: "argparse._SubParsersAction[argparse.ArgumentParser]"
     warm.add_argument("--preload", action="append", default=[], help="a module that must be there")
     warm.add_argument("--preload-if-there", action="append", default=[], metavar="MODULE")
 
-    seed = programs.add_parser("seed", help="imports torch, and forks warm servers of nodes")
-    seed.add_argument("--listen", required=True, help="the path of its socket")
-    seed.add_argument("--for-programs", action="append", default=[], metavar="MODULE")
-    seed.add_argument("--own", action="store_true", help="it is one node's")
-    seed.add_argument("--preload-if-there", action="append", default=[], metavar="MODULE")
+    template = programs.add_parser(
+        "template", help="imports torch, and forks warm servers of nodes"
+    )
+    template.add_argument("--listen", required=True, help="the path of its socket")
+    template.add_argument("--for-programs", action="append", default=[], metavar="MODULE")
+    template.add_argument("--own", action="store_true", help="it is one node's")
+    template.add_argument("--preload-if-there", action="append", default=[], metavar="MODULE")
 
-    sprout = programs.add_parser("sprout", help="a warm server: a seed's fork, or else started")
-    sprout.add_argument("--seed", required=True, help="the path of the seed's socket")
-    sprout.add_argument("--listen", required=True, help="the path of the server's socket")
-    sprout.add_argument("--preload", action="append", default=[], help="what the seed has not")
-    sprout.add_argument("start", nargs="+", help="the command that starts a server")
+    spawn = programs.add_parser("spawn", help="a warm server: a template's fork, or else started")
+    spawn.add_argument("--template", required=True, help="the path of the template's socket")
+    spawn.add_argument("--listen", required=True, help="the path of the server's socket")
+    spawn.add_argument("--preload", action="append", default=[], help="what the template has not")
+    spawn.add_argument("start", nargs="+", help="the command that starts a server")
 
-    stand_in = programs.add_parser("stand-in", help="stands for a seed's fork with the agent")
-    stand_in.add_argument("--seed", required=True, help="the path of the seed's socket")
-    stand_in.add_argument("command", nargs="+", help="what is forked, or else started")
+    proxy = programs.add_parser("proxy", help="stands for a template's fork with the agent")
+    proxy.add_argument("--template", required=True, help="the path of the template's socket")
+    proxy.add_argument("command", nargs="+", help="what is forked, or else started")
 
     ranks = programs.add_parser("ranks", help="runs a trial's ranks, forked from a warm process")
     ranks.add_argument("--warm", required=True, help="the path of that process's socket")

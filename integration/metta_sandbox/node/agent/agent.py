@@ -15,13 +15,17 @@ import time
 from typing import Any, Coroutine, Dict, List, Optional, Set
 
 from metta_sandbox.node.agent.address import Address
+from metta_sandbox.node.agent.disk_space import room
 from metta_sandbox.node.agent.emitters import Channel, Emitters
+from metta_sandbox.node.agent.fork_server.client import WARM
+from metta_sandbox.node.agent.fork_server.proxy import Proxies
 from metta_sandbox.node.agent.forward import Forwarder, Tail
-from metta_sandbox.node.agent.group import Group, findable
-from metta_sandbox.node.agent.injectors import Injectors
-from metta_sandbox.node.agent.memory import oom_kills
+from metta_sandbox.node.agent.hub.connection import Complaints
+from metta_sandbox.node.agent.hub.outlet import Outlet
+from metta_sandbox.node.agent.injection.registry import Injectors
 from metta_sandbox.node.agent.notice import give_notice
-from metta_sandbox.node.agent.outlet import Outlet
+from metta_sandbox.node.agent.oom_kills import oom_kills
+from metta_sandbox.node.agent.process_group import Group, findable
 from metta_sandbox.node.agent.processes import (
     adopt_orphans,
     carrying,
@@ -30,11 +34,7 @@ from metta_sandbox.node.agent.processes import (
     dispositions,
     kill_all,
 )
-from metta_sandbox.node.agent.room import room
-from metta_sandbox.node.agent.seat import Complaints
-from metta_sandbox.node.agent.stand_in import Nursery
 from metta_sandbox.node.agent.streams import dial, listen
-from metta_sandbox.node.agent.warm_client import WARM
 from metta_sandbox.node.agent.wire import AGENTS_OWN, LONGEST_LINE, decode, encode
 
 _POLL = 0.05
@@ -83,7 +83,7 @@ class Agent:
         self._address = address
         self._standing = standing
         self._key = key
-        self._nursery = Nursery(local)
+        self._proxies = Proxies(local)
         self._groups: Dict[str, Group] = {}
         self._owners: Dict[str, Outlet] = {}
         # Groups that no process of this node may start again in the harness's name.
@@ -401,9 +401,9 @@ class Agent:
         if name in self._groups and not self._groups[name].over.is_set():
             raise ValueError(f"group {name} is running")
         environ = {**os.environ, **args["env"], "METTA_EVENTS": self._local, "METTA_GROUP": name}
-        command, seed = findable(args["command"], environ), args.get("seed")
-        if seed is not None:
-            command = self._nursery.standing_for(command, environ, grow=seed == "own")
+        command, template = findable(args["command"], environ), args.get("template")
+        if template is not None:
+            command = self._proxies.standing_for(command, environ, grow=template == "own")
         group = Group(
             name,
             command=command,

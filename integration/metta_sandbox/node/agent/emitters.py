@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Iterable, List, Mapping
 
-from metta_sandbox.node.agent.outlet import Outlet
+from metta_sandbox.node.agent.hub.outlet import Outlet
 from metta_sandbox.node.agent.wire import Arm
 
 

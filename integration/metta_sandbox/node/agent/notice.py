@@ -6,7 +6,7 @@ import signal
 import time
 from typing import Any, Callable, List
 
-from metta_sandbox.node.agent.group import Group
+from metta_sandbox.node.agent.process_group import Group
 
 #: Seconds that what was killed gets to be gone.
 _PATIENCE = 5.0

@@ -18,9 +18,9 @@ import sys
 import threading
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
-from metta_sandbox.node.agent.hook import with_hook
-from metta_sandbox.node.agent.plain import plain
+from metta_sandbox.node.agent.injection.hook import with_hook
 from metta_sandbox.node.agent.processes import die_with_parent, dying_with_this
+from metta_sandbox.node.agent.safe_open import plain
 from metta_sandbox.node.agent.wire import encode
 
 #: Signals that a launcher or a shell sends on purpose.

@@ -18,7 +18,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 from metta_sandbox.node.agent.client import AgentClient
-from metta_sandbox.node.agent.hook import INHERITED
+from metta_sandbox.node.agent.injection.hook import INHERITED
 from metta_sandbox.node.launchers.base import GroupSpec, WorkerGroup
 
 #: Variables that every rank has its own of. Where one is set, accelerate and Lightning take it that

@@ -1,7 +1,7 @@
 """The launcher for many short trials: ranks are forked from a process that has imported torch.
 
 What a rank sees is what it sees under ``torchrun``, and where that can't be had, ``torchrun``
-takes the trial and a line says why. See ``metta_sandbox.node.agent.warm`` for the process.
+takes the trial and a line says why. See ``metta_sandbox.node.agent.fork_server`` for the process.
 
 Some variables count when an interpreter starts or when a library is loaded, such as
 ``PYTHONHASHSEED``, ``OMP_NUM_THREADS`` and ``LD_PRELOAD``: a warm process serves the trials that
@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Literal
 
 from metta_sandbox.node.agent.client import AgentClient, AgentError
-from metta_sandbox.node.agent.sprout import USUAL, at_start, seeds_of
-from metta_sandbox.node.agent.warm_client import WARM, ask
+from metta_sandbox.node.agent.fork_server.client import WARM, ask
+from metta_sandbox.node.agent.fork_server.spawn import USUAL, at_start, templates_of
 from metta_sandbox.node.launchers.base import GroupSpec, Launcher, WorkerGroup
 
 _PYTHON = re.compile(r"python(3(\.\d+)?)?")
@@ -168,20 +168,20 @@ class WarmLauncher:
             command += [f"--preload-if-there={module}" for module in USUAL]
             command += [f"--preload={module}" for module in self._preload]
             self._servers[key] = name
-            self._client.start(name, self._sprouting(name, command), dict(environ))
+            self._client.start(name, self._spawning(name, command), dict(environ))
         return self._servers[key]
 
     def _forget(self, server: str) -> None:
         self._tell("the warm process is gone, so there is another")
         self._servers = {key: name for key, name in self._servers.items() if name != server}
 
-    def _sprouting(self, server: str, start: list[str]) -> list[str]:
-        """Build what has a server forked from a seed, if there is one that suits."""
-        own, shared = seeds_of(os.environ["METTA_EVENTS"], os.environ.get("NODE_INDEX", ""))
-        seed = own if Path(own).exists() else shared
+    def _spawning(self, server: str, start: list[str]) -> list[str]:
+        """Build what has a server forked from a template, if there is one that suits."""
+        own, shared = templates_of(os.environ["METTA_EVENTS"], os.environ.get("NODE_INDEX", ""))
+        template = own if Path(own).exists() else shared
         return [
-            *(sys.executable, "-I", "-S", self._agent, "sprout"),
-            f"--seed={seed}",
+            *(sys.executable, "-I", "-S", self._agent, "spawn"),
+            f"--template={template}",
             f"--listen={self._socket(server)}",
             *(f"--preload={module}" for module in self._preload),
             "--",

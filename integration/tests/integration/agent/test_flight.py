@@ -15,8 +15,8 @@ import pytest
 
 from metta_sandbox.autopsy.calls import call_of
 from metta_sandbox.autopsy.seen import Recorded
-from metta_sandbox.node.agent.asking import answers, ask
-from metta_sandbox.node.agent.hook import with_hook
+from metta_sandbox.node.agent.injection.hook import with_hook
+from metta_sandbox.node.agent.recorder.asking import answers, ask
 from metta_sandbox.stack.agent_app import install
 
 _TRAINER = """\

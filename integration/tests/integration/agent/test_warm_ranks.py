@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metta_sandbox.node.agent.warm_client import ask
+from metta_sandbox.node.agent.fork_server.client import ask
 
 if TYPE_CHECKING:
     from tests.integration.agent.conftest import Harness, SmallStack, WaitUntil

@@ -15,7 +15,7 @@ import pytest
 from metta_sandbox import removing
 from metta_sandbox.autopsy.lives import read_lives
 from metta_sandbox.autopsy.seen import Life, Raised
-from metta_sandbox.node.agent.hook import exported, with_hook
+from metta_sandbox.node.agent.injection.hook import exported, with_hook
 from metta_sandbox.node.agent.told import FOLDER
 from metta_sandbox.stack.agent_app import install
 

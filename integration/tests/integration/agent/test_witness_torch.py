@@ -12,7 +12,7 @@ import pytest
 from metta_sandbox.autopsy.calls import call_of
 from metta_sandbox.autopsy.lives import read_lives
 from metta_sandbox.autopsy.seen import Life
-from metta_sandbox.node.agent.hook import exported
+from metta_sandbox.node.agent.injection.hook import exported
 from metta_sandbox.stack.agent_app import install
 
 #: Seconds for imports of torch on a machine that has much else to do.

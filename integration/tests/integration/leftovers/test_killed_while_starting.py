@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from tests.integration.leftovers.conftest import Ground
 
 
-def test_containers_that_come_into_being_once_the_harness_is_dead(docker_ground: Ground) -> None:
+def test_containers_that_come_into_being_once_the_harness_is_dead(
+    docker_ground: Ground,
+) -> None:
     ground = docker_ground
     command = ground.run(ground.scenario())
     command.says("starting 2 nodes as containers", patience=300)

@@ -169,11 +169,11 @@ def test_nothing_that_a_scenario_leaves_on_nodes_is_there_for_the_next(
             for what in ("ports", "limits", "cwd", "sweep"):
                 assert found[what] == other[what], what
             assert _without_lives(found["files"]) == _without_lives(other["files"])
-            # Beside its agent, a keeper is there, and what that is asked through.
-            assert {_named(each) for each in found["processes"] if "keeper" not in each} == {
-                _named(each) for each in other["processes"]
-            }
-            assert {*found["sockets"]} - {"@metta-keeper"} == {*other["sockets"]}
+            # Beside its agent, a container's init is there, and what that is asked through.
+            assert {
+                _named(each) for each in found["processes"] if "container-init" not in each
+            } == {_named(each) for each in other["processes"]}
+            assert {*found["sockets"]} - {"@metta-container-init"} == {*other["sockets"]}
             ours = ("SKYPILOT_TASK_ID", "SKYPILOT_NODE_IPS")
             assert {key: value for key, value in found["own"].items() if key not in ours} == {
                 key: value for key, value in other["own"].items() if key not in ours

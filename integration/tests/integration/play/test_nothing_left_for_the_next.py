@@ -118,10 +118,10 @@ def test_nothing_of_a_scenario_is_there_for_the_next(cli: Start, files: Path) ->
         found = seen(command, "b-looks", rank)
         assert (found["builtins"], found["torch"], found["environ"]) == (False, False, "")
         assert found["files"] == []
-        # It has places of its own, also where imports keep them, and none of the seed's.
+        # It has places of its own, also where imports keep them, and none of the template's.
         assert found["temp"] == f"{found['home']}/tmp"
         assert all(each.startswith(found["home"]) for each in found["kept"]), found["kept"]
-        assert "seed-" not in json.dumps(found)
+        assert "template-" not in json.dumps(found)
         # Whoever looks for its processes finds them by its own mark, and by no other.
         assert found["mark"] == f"{command.run}/b-looks"
         for shown in (found["shown"], found["parent"]):
@@ -163,14 +163,16 @@ def test_what_a_killed_run_shared_ends_with_it_and_goes_with_the_next(
 ) -> None:
     (files / "a-plants" / "train.py").write_text("import time; time.sleep(600)")
     killed = cli("run", files, "--jobs", "1", *ENGINE)
-    killed.eventually(lambda: killed.nodes("sweep-master", "seed"), "a server forked from a seed")
-    assert len([each for each in of_run(killed) if "/seeds" in _environ(each)]) >= 2
+    killed.eventually(
+        lambda: killed.nodes("sweep-master", "template"), "a server forked from a template"
+    )
+    assert len([each for each in of_run(killed) if "/templates" in _environ(each)]) >= 2
 
     killed.interrupt(signal.SIGKILL)
     killed.wait()
 
     killed.eventually(lambda: not of_run(killed), "the end of all of its processes")
-    assert list(Path("/tmp").glob(f"metta-*/{killed.run}/seed-0"))
+    assert list(Path("/tmp").glob(f"metta-*/{killed.run}/template-0"))
     short = tmp_path / "short.yaml"
     short.write_text('{"version": 1, "name": "short", "nodes": 1, "workload": {"run": "true"}}')
     following = cli("run", short, *ENGINE)

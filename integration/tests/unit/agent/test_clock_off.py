@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import metta_sandbox
-from metta_sandbox.node.agent import clock
+from metta_sandbox.node.agent.injection import clock
 
 PACKAGE = Path(metta_sandbox.__file__).parents[1]
 SECOND = 10**9
@@ -25,7 +25,7 @@ on_amd64 = pytest.mark.skipif(platform.machine() != "x86_64", reason="it works o
 _BEGIN = """
 import ctypes, json, mmap, os, threading, time
 from datetime import datetime
-from metta_sandbox.node.agent import clock
+from metta_sandbox.node.agent.injection import clock
 mine, hour = clock.Clock(), 3600 * 10**9
 def tell(**seen): print(json.dumps(seen), flush=True)
 """

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from metta_sandbox.node.agent import filler, room
-from metta_sandbox.node.agent.filler import Filler
+from metta_sandbox.node.agent import disk_space as room
+from metta_sandbox.node.agent.sidecars import disk as filler
+from metta_sandbox.node.agent.sidecars.disk import DiskFiller
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def order(verb: str, name: str = "f", folder: str = "/a") -> str:
 
 
 def test_a_folder_is_covered_once_and_as_long_as_somebody_wants_it(mounts: list[str]) -> None:
-    full = Filler(here)
+    full = DiskFiller(here)
 
     full.fill("one", "/a")
     full.fill("two", "/a")
@@ -47,7 +48,7 @@ def test_a_folder_is_covered_once_and_as_long_as_somebody_wants_it(mounts: list[
 def test_what_is_covered_is_uncovered_when_orders_end(
     mounts: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert Filler(here).run(iter([order("fill"), order("fill", folder="/b")])) == 0
+    assert DiskFiller(here).run(iter([order("fill"), order("fill", folder="/b")])) == 0
 
     assert mounts == ["cover /a", "cover /b", "uncover /a", "uncover /b"]
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
@@ -63,7 +64,7 @@ def test_what_could_not_be_covered_is_said_and_not_uncovered(
     def refuse(_act: Callable[[], None]) -> None:
         raise OSError("mount: Operation not permitted")
 
-    Filler(refuse).run(iter([order("fill")]))
+    DiskFiller(refuse).run(iter([order("fill")]))
 
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert said == {"error": "OSError: mount: Operation not permitted"}

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from metta_sandbox.node.agent import hub as module
 from metta_sandbox.node.agent.address import Address
-from metta_sandbox.node.agent.guests import Guests
-from metta_sandbox.node.agent.hub import Hub
+from metta_sandbox.node.agent.hub import hub as module
+from metta_sandbox.node.agent.hub.admission import Admission
+from metta_sandbox.node.agent.hub.hub import Hub
 from metta_sandbox.node.agent.wire import LONGEST_LINE, encode
 from metta_sandbox.ports import HeldPort
 
@@ -94,7 +94,7 @@ class Stack:
 @asynccontextmanager
 async def running() -> AsyncIterator[Stack]:
     with HeldPort() as held:
-        hub = Hub(Guests(NODES, {}), standing=True)
+        hub = Hub(Admission(NODES, {}), standing=True)
         serving = asyncio.ensure_future(hub.serve(Address(f"tcp:127.0.0.1:{held.number}")))
         stack = Stack(held.number)
         try:

@@ -9,16 +9,23 @@ from typing import Any
 
 import pytest
 
-from metta_sandbox.node.agent.fates import Active, Delay, Loss, Rate, fate_of, rule_of
-from metta_sandbox.node.agent.netfilter import (
+from metta_sandbox.node.agent.sidecars.netfilter import (
     message,
     read_answers,
     read_arrival,
     rules_request,
     verdict_request,
 )
-from metta_sandbox.node.agent.packets import query
-from metta_sandbox.node.agent.segments import checksum, resets, unresolved
+from metta_sandbox.node.agent.sidecars.packet_rules import (
+    Active,
+    Delay,
+    Loss,
+    Rate,
+    fate_of,
+    rule_of,
+)
+from metta_sandbox.node.agent.sidecars.packets import query
+from metta_sandbox.node.agent.sidecars.segments import checksum, resets, unresolved
 
 HERE, THERE = "10.0.0.1", "10.0.0.2"
 SYN, RST, ACK = 0x02, 0x04, 0x10

@@ -728,7 +728,7 @@ def _started_third(node: str) -> Event:
 def test_one_that_was_raising_when_it_was_told_to_end_was_at_nothing_that_is_known() -> None:
     said = Exc("RuntimeError", "Timed out waiting 5000ms for send", "t.py:39", call="all_gather")
     entered = Collective(group="1", number=4, name="all_gather", group_ranks=(0, 1, 2))
-    told = frames(("note", "metta_sandbox/node/agent/witness.py", 168, ""))
+    told = frames(("note", "metta_sandbox/node/agent/recorder/life.py", 168, ""))
     joins = frames(
         ("join", "/usr/lib/python3.11/threading.py", 9, ""), ("train", "/w/t.py", 104, "")
     )

@@ -11,10 +11,10 @@ import pytest
 
 from metta_sandbox.checks import outside
 from metta_sandbox.checks.judgement import Judgement
-from metta_sandbox.play.beside_nodes import sides
+from metta_sandbox.play.sidecar_needs import sidecars
 from metta_sandbox.scenario.loading import parse
 from metta_sandbox.scenario.needs import lacking, needs
-from metta_sandbox.stack.side import WATCHER
+from metta_sandbox.stack.sidecar_service import WATCHER
 
 if TYPE_CHECKING:
     from tests.unit.checks.conftest import Played
@@ -76,7 +76,7 @@ def test_who_asked_for_nothing_passes(played: Played) -> None:
     [
         ((LOOKUP, END), "outside/sweep-worker.jsonl:2: sweep-worker looked up example.com 1 time"),
         ((LOOKUP, LOOKUP, END), "looked up example.com 2 times"),
-        ((LOOKUP, FLOOD), "sweep-worker looked up example.com 4000 times"),
+        ((LOOKUP, FLOOD), "sweep-worker looked up example.com 4,000 times"),
         ((LOOKUP, ATTEMPT, END), "jsonl:3: sweep-worker tried to reach 192.0.2.1:80/tcp 1 time"),
         ((REACHED, END), "sweep-worker saw somebody outside the stack at 10.9.8.1 1 time"),
         ((NO_ROUTE, END), "without a route (the kernel does not tell which) 3 times"),
@@ -153,6 +153,6 @@ def test_without_containers_it_alone_is_skipped(played: Played) -> None:
 
 def test_watchers_are_there_only_where_they_are_needed() -> None:
     plain = "version: 1\nname: x\n"
-    assert sides(parse(plain, Path("x"))) == ()
+    assert sidecars(parse(plain, Path("x"))) == ()
     twice = f"{plain}expect: [nothing_outside: true, nothing_outside: {{allow: [a]}}]"
-    assert sides(parse(twice, Path("x"))) == (WATCHER,)
+    assert sidecars(parse(twice, Path("x"))) == (WATCHER,)

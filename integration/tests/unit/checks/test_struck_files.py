@@ -18,8 +18,8 @@ from metta_sandbox.checks import trials
 from metta_sandbox.checks.evaluation import evaluate
 from metta_sandbox.faults.files import BlockWandbFolder, CorruptFile
 from metta_sandbox.play import collection
-from metta_sandbox.play.beside import Executed
 from metta_sandbox.play.examiner import Examiner
+from metta_sandbox.play.node_commands import Executed
 from metta_sandbox.play.resume import resume
 from metta_sandbox.report import junit, page, results, summary
 from metta_sandbox.report.console import Reporter

@@ -51,13 +51,13 @@ class Rank:
         return {"rank": 1, "pid": 7, "status": self.status}
 
     def executor(self, by: float = 3600.0) -> ShiftClock:
-        ground: Any = SimpleNamespace(
+        context: Any = SimpleNamespace(
             order=self.order,
             trainer=self.trainer,
             power=self,
             host_of=lambda _: "sweep-worker",
         )
-        return ShiftClock("f", Clock(rank=1, by=by), ground)
+        return ShiftClock("f", Clock(rank=1, by=by), context)
 
 
 @pytest.mark.parametrize(("by", "words"), [(3600.0, "3600.000 s ahead"), (-0.5, "0.500 s behind")])
@@ -67,9 +67,9 @@ def test_it_goes_off_by_so_much_and_is_right_again(by: float, words: str) -> Non
     assert executor.before().holds
     assert not executor.during().holds
     executor.inject()
-    sight = executor.during()
-    assert sight.holds
-    assert f"wall clock is {words}, its monotonic clock right" in sight.seen
+    observed = executor.during()
+    assert observed.holds
+    assert f"wall clock is {words}, its monotonic clock right" in observed.seen
     assert not executor.after().holds
     executor.heal()
     executor.heal()
@@ -114,9 +114,9 @@ def test_a_clock_is_gone_with_its_process(way: str) -> None:
         rank.node = "was killed by signal 9"
     executor.heal()
 
-    sight = executor.after()
-    assert sight.holds
-    assert sight.seen == "the process of rank 1 has ended, and its clock with it"
+    observed = executor.after()
+    assert observed.holds
+    assert observed.seen == "the process of rank 1 has ended, and its clock with it"
 
 
 def test_a_rank_that_is_slow_to_answer_is_asked_again_and_one_that_never_does_is_told(

@@ -29,8 +29,8 @@ class Node:
 
 
 def made(node: Node) -> FillDisk:
-    ground: Any = SimpleNamespace(ask=node.ask, disks=node)
-    return FillDisk("f", DiskFull(node="sweep-worker"), ground)
+    context: Any = SimpleNamespace(ask=node.ask, disks=node)
+    return FillDisk("f", DiskFull(node="sweep-worker"), context)
 
 
 def test_who_is_beside_the_node_fills_the_shared_folder_and_empties_it() -> None:
@@ -70,6 +70,6 @@ def test_both_the_count_and_the_answer_are_the_proof(
 
 def test_nobody_is_beside_local_processes() -> None:
     assert disks_of(SimpleNamespace(engine="process"), ()) is None
-    ground: Any = SimpleNamespace(disks=None)
+    context: Any = SimpleNamespace(disks=None)
     with pytest.raises(StackError, match="no container"):
-        FillDisk("f", DiskFull(node="sweep-worker"), ground).inject()
+        FillDisk("f", DiskFull(node="sweep-worker"), context).inject()

@@ -33,8 +33,8 @@ from metta_sandbox.scenario.faults import (
 )
 
 
-def make(kind: Any, said: Any, **ground: Any) -> Any:
-    return kind("f", said, SimpleNamespace(**ground))
+def make(kind: Any, said: Any, **context: Any) -> Any:
+    return kind("f", said, SimpleNamespace(**context))
 
 
 def happened(**fields: Any) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.faults.conductor import Conductor
+from metta_sandbox.faults.scheduler import FaultScheduler
 from metta_sandbox.scenario.loading import parse
 
 FAULT = "version: 1\nname: x\nfaults:\n  - {late_start: {node: sweep-worker, by: %s}}\n"
 
 
-class Ground:
+class FaultContext:
     """Stands for a stack whose command runs on these nodes."""
 
     def __init__(self, by: str, *running: str) -> None:
@@ -44,39 +44,39 @@ class Timeline:
         self.actions.append(action)
 
 
-def conducted(ground: Ground) -> tuple[Conductor, Timeline]:
+def conducted(context: FaultContext) -> tuple[FaultScheduler, Timeline]:
     timeline = Timeline()
-    conductor = Conductor(ground, timeline, lambda _: None)  # type: ignore[arg-type]
-    conductor.prepare()
-    conductor.began()
-    return conductor, timeline
+    scheduler = FaultScheduler(context, timeline, lambda _: None)  # type: ignore[arg-type]
+    scheduler.prepare()
+    scheduler.began()
+    return scheduler, timeline
 
 
 def test_it_starts_so_much_later_and_is_seen_not_to_run_and_to_run() -> None:
-    ground = Ground("10ms", "sweep-master")
-    conductor, _ = conducted(ground)
-    time.sleep(max(0.0, conductor.due - time.monotonic()))
-    conductor.act()
-    conductor.heal()
-    ((result,), _) = conductor.conclude()
+    context = FaultContext("10ms", "sweep-master")
+    scheduler, _ = conducted(context)
+    time.sleep(max(0.0, scheduler.due - time.monotonic()))
+    scheduler.act()
+    scheduler.heal()
+    ((result,), _) = scheduler.conclude()
     assert result.proven
-    assert ground.running == ["sweep-master", "sweep-worker"]
+    assert context.running == ["sweep-master", "sweep-worker"]
     assert "10 ms after the start it runs on sweep-master, and not on sweep-worker" in result.proof
 
 
 def test_one_that_was_to_start_after_the_sweeps_end_was_missing_till_then() -> None:
-    ground = Ground("10m", "sweep-master")
-    conductor, timeline = conducted(ground)
-    conductor.heal()
-    ((result,), _) = conductor.conclude()
+    context = FaultContext("10m", "sweep-master")
+    scheduler, timeline = conducted(context)
+    scheduler.heal()
+    ((result,), _) = scheduler.conclude()
     assert (result.fired, result.proven) == (True, True)
-    assert ground.running == ["sweep-master"]
+    assert context.running == ["sweep-master"]
     assert "at the sweep's end it runs on sweep-master, and not on sweep-worker" in result.proof
     assert timeline.actions == ["struck"]
 
 
 def test_of_a_sweep_that_ran_nowhere_nothing_is_proven() -> None:
-    conductor, _ = conducted(Ground("10m"))
-    conductor.heal()
-    ((result,), _) = conductor.conclude()
+    scheduler, _ = conducted(FaultContext("10m"))
+    scheduler.heal()
+    ((result,), _) = scheduler.conclude()
     assert (result.fired, result.proven) == (True, False)

@@ -18,7 +18,7 @@ from metta_sandbox.faults.network import (
     ResetConnections,
     TakePort,
     cross,
-    sides_of,
+    sidecars_of,
 )
 from metta_sandbox.scenario.faults import (
     Bandwidth,
@@ -56,8 +56,8 @@ class FakeSide:
         return [args for asked, args in self.asked if asked == verb]
 
 
-def made(kind: Any, said: Any, *sides: FakeSide) -> Any:
-    found = {side.host: side for side in sides}
+def made(kind: Any, said: Any, *sidecars: FakeSide) -> Any:
+    found = {side.host: side for side in sidecars}
     return kind("f", said, SimpleNamespace(network=SimpleNamespace(beside=found.__getitem__)))
 
 
@@ -155,10 +155,10 @@ def test_a_narrow_link_lets_no_more_pass() -> None:
 
 def test_one_fast_burst_is_enough_to_see_that_a_link_is_wide() -> None:
     spans = iter([1.0, 1.0, 1e-3, 1e-3])
-    sides = [
+    sidecars = [
         FakeSide(host, seen=lambda args: seen(args["count"], span=next(spans))) for host in PAIR
     ]
-    assert made(NarrowLink, Bandwidth(between=PAIR, mbit=10), *sides).before().holds
+    assert made(NarrowLink, Bandwidth(between=PAIR, mbit=10), *sidecars).before().holds
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_the_port_is_said_or_that_of_the_trigger() -> None:
 
 
 def test_nobody_is_beside_local_processes() -> None:
-    assert sides_of(SimpleNamespace(engine="process"), ()) is None
+    assert sidecars_of(SimpleNamespace(engine="process"), ()) is None
     alone = CutLink("f", Partition(between=PAIR), SimpleNamespace(network=None))
     with pytest.raises(StackError, match="no container"):
         alone.inject()

@@ -9,7 +9,7 @@ import pytest
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.faults.resources import ExhaustMemory, ThrottleNode
-from metta_sandbox.node.agent.memory import oom_kills
+from metta_sandbox.node.agent.oom_kills import oom_kills
 from metta_sandbox.scenario.faults import Cpu, OutOfMemory
 
 GIB = 1 << 30
@@ -56,10 +56,10 @@ def make(kind: Any, said: Any, container: Container) -> Any:
         orders.append(order)
         return {"main": "f, x.py:1"}
 
-    ground = SimpleNamespace(
+    context = SimpleNamespace(
         power=container, order=order, host_of=lambda _: "sweep-worker", orders=orders
     )
-    return kind("f", said, ground)
+    return kind("f", said, context)
 
 
 def killed(executor: Any, status: int = -9) -> None:
@@ -79,7 +79,7 @@ def test_a_node_is_limited_to_what_it_uses_and_the_kernel_counts_its_kill(versio
     assert container.limits == [
         (f"--memory={container.memory}", f"--memory-swap={container.memory}")
     ]
-    assert fault.ground.orders[-1]["at_most"] == container.memory
+    assert fault.context.orders[-1]["at_most"] == container.memory
     # Nothing is started on a node that has no memory left, as long as the rank lives.
     container.reads = 0
     assert not fault.during().holds
@@ -119,9 +119,9 @@ def test_a_node_is_throttled_when_it_was_made_to_wait(version: int) -> None:
     assert container.limits == [("--cpu-period=100000", "--cpu-quota=25000")]
     assert not fault.during().holds, "it had nothing to do yet"
     container.waited = 3
-    sight = fault.during()
-    assert sight.holds
-    assert sight.seen == "sweep-worker gets 0.25 of a processor, and was made to wait 3 times"
+    observed = fault.during()
+    assert observed.holds
+    assert observed.seen == "sweep-worker gets 0.25 of a processor, and was made to wait 3 times"
     assert not fault.after().holds
     fault.heal()
     assert fault.after().holds

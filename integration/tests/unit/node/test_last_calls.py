@@ -7,7 +7,7 @@ from pathlib import Path
 
 from metta_sandbox.autopsy.lives import read_lives
 from metta_sandbox.autopsy.seen import Recorded
-from metta_sandbox.node.agent.last_calls import SLOTS, SUFFIX, LastCalls
+from metta_sandbox.node.agent.recorder.last_calls import SLOTS, SUFFIX, LastCalls
 from metta_sandbox.node.agent.told import FOLDER
 
 

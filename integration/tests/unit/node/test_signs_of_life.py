@@ -6,7 +6,7 @@ from itertools import chain, count, repeat
 
 import pytest
 
-from metta_sandbox.node.agent.signs_of_life import tell_signs_of_life
+from metta_sandbox.node.agent.startup_heartbeat import tell_signs_of_life
 
 
 def test_one_that_works_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from metta_sandbox.node.agent.sprout import at_start
-from metta_sandbox.node.agent.warm_launcher import rank_environment
+from metta_sandbox.node.agent.fork_server.launcher import rank_environment
+from metta_sandbox.node.agent.fork_server.spawn import at_start
 from metta_sandbox.node.launchers import warm
 from metta_sandbox.node.launchers.base import GroupSpec
 from metta_sandbox.node.launchers.warm import (

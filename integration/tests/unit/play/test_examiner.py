@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from metta_sandbox.play.beside import Executed
 from metta_sandbox.play.examiner import FILE_NAME, Examiner
+from metta_sandbox.play.node_commands import Executed
 from metta_sandbox.probes.look_at_processes import pack
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.timeline.recording import Timeline

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from metta_sandbox.checks.judgement import Judgement
-from metta_sandbox.play.beside import Beside, Executed
+from metta_sandbox.play.node_commands import Executed, NodeCommands
 from metta_sandbox.play.proving import prove, read, wanted
 from metta_sandbox.play.steady import Observer, fault_of, results
 from metta_sandbox.probes import look_outside, source
@@ -198,7 +198,7 @@ def test_the_worst_of_a_steady_state_is_the_reason() -> None:
 
 
 def test_what_runs_beside_is_followed_by_its_group() -> None:
-    beside = Beside("look", HOSTS)
+    beside = NodeCommands("look", HOSTS)
     for message in (
         {"type": "lines", "node": "sweep-master", "source": "look", "lines": ["a", "{x"]},
         {"type": "lines", "node": "sweep-master", "source": "sweep", "lines": ["b"]},
@@ -218,7 +218,7 @@ def test_what_runs_beside_is_followed_by_its_group() -> None:
 
 
 def test_the_end_of_a_connection_is_the_end_of_all_that_runs_beside() -> None:
-    beside = Beside("look", HOSTS)
+    beside = NodeCommands("look", HOSTS)
     beside.take({"type": "gone", "reason": ""})
     assert {end.problem for end in beside.ends().values()} == {
         "the connection to the stack is gone"

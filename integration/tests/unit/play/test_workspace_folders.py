@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from metta_sandbox.errors import InputError
-from metta_sandbox.play.brought import provision, require_folders
+from metta_sandbox.play.host_inputs import provision, require_folders
 from metta_sandbox.play.workspace import place, working_folder
 from metta_sandbox.scenario.loading import load
 from metta_sandbox.scenario.model import Scenario

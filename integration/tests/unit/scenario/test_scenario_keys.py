@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from metta_sandbox.errors import InputError
-from metta_sandbox.play.brought import require_folders
+from metta_sandbox.play.host_inputs import require_folders
 from metta_sandbox.scenario.keys import holds_keys, lies_beside
 from metta_sandbox.scenario.loading import parse
 

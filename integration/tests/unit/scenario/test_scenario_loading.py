@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metta_sandbox.errors import InputError
-from metta_sandbox.play.brought import require_folders
+from metta_sandbox.play.host_inputs import require_folders
 from metta_sandbox.scenario.files import LARGEST_FILE, find
 from metta_sandbox.scenario.loading import load, load_all, parse, parse_file
 from metta_sandbox.scenario.model import Scenario

@@ -9,7 +9,7 @@ from metta_sandbox import masking
 from metta_sandbox.errors import InputError
 from metta_sandbox.node.handoff import HandOff
 from metta_sandbox.node.trial import TrialPlan, trainer_environment
-from metta_sandbox.play.brought import provision
+from metta_sandbox.play.host_inputs import provision
 from metta_sandbox.play.secrets import read_secrets, require_secrets, secrets_of
 from metta_sandbox.scenario.loading import parse, parse_file, to_yaml
 from metta_sandbox.scenario.model import Scenario

@@ -9,7 +9,7 @@ import pytest
 
 from metta_sandbox import cli
 from metta_sandbox.errors import InputError
-from metta_sandbox.play.brought import require_known
+from metta_sandbox.play.host_inputs import require_known
 from metta_sandbox.scenario import untrusted as untrusting
 from metta_sandbox.scenario.files import find
 from metta_sandbox.scenario.loading import load_files, parse_file

@@ -20,12 +20,12 @@ from metta_sandbox.stack.request import (
     HOME,
     RUN_FOLDER,
     WORKSPACE,
-    Keepers,
+    ContainerInits,
     NodeImage,
     Placement,
     compose_request,
 )
-from metta_sandbox.stack.side import WATCHER
+from metta_sandbox.stack.sidecar_service import WATCHER
 from metta_sandbox.stack.subnet import free_subnets
 
 CONTRACT = {
@@ -88,7 +88,7 @@ def test_sixty_four_nodes_are_named_as_designed_and_have_room() -> None:
 def test_everybody_has_an_address_of_its_own_by_which_the_hub_knows_it(nodes: int) -> None:
     subnet = next(free_subnets("metta-x", nodes, []))
     place = Placement("p", "i", "1:1", Path("/a"), subnet=str(subnet))
-    services = request(nodes, place, sides=(WATCHER,))["services"]
+    services = request(nodes, place, sidecars=(WATCHER,))["services"]
     named = {name: each for name, each in services.items() if not name.endswith("-watcher")}
     addresses = {name: each["networks"]["stack"]["ipv4_address"] for name, each in named.items()}
     assert len(set(addresses.values())) == nodes + 2
@@ -122,7 +122,7 @@ def test_nobody_is_root_or_has_capabilities_or_ports() -> None:
 
 def test_beside_each_node_is_what_the_plan_asks_for_with_the_rights_it_needs() -> None:
     place = Placement("metta-x", "i", "1:1", Path("/a.pyz"), labels={"dev.metta-sandbox.run": "r"})
-    asked = request(2, replace(place, nodes=NodeImage("theirs", foreign=True)), sides=(WATCHER,))
+    asked = request(2, replace(place, nodes=NodeImage("theirs", foreign=True)), sidecars=(WATCHER,))
     assert set(asked["services"]) - set(request(2)["services"]) == {
         "sweep-master-watcher",
         "sweep-worker-watcher",
@@ -273,10 +273,12 @@ def test_what_several_scenarios_use_has_keepers_and_the_first_nodes_a_seed() -> 
     place = Placement(
         *("metta-x", "image:tag", "1000:1000", Path("/cache/agent.pyz")),
         subnet="10.213.0.0/28",
-        keepers=Keepers(("sweep-master",), "/venv/bin/python"),
+        container_inits=ContainerInits(("sweep-master",), "/venv/bin/python"),
     )
-    kept, own = (request(place=each)["services"] for each in (place, replace(place, keepers=None)))
+    kept, own = (
+        request(place=each)["services"] for each in (place, replace(place, container_inits=None))
+    )
     for name in own:
-        seed = ["--seed=/venv/bin/python"] if name == "sweep-master" else []
-        assert kept[name]["command"] == ["keeper", *seed, "--", *own[name]["command"]]
+        template = ["--template=/venv/bin/python"] if name == "sweep-master" else []
+        assert kept[name]["command"] == ["container-init", *template, "--", *own[name]["command"]]
         assert {**kept[name], "command": []} == {**own[name], "command": []}

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from metta_sandbox.errors import StackError
+from metta_sandbox.stack import heartbeat as pulse_module
 from metta_sandbox.stack import link as link_module
-from metta_sandbox.stack import pulse as pulse_module
 from metta_sandbox.stack.link import HubLink
 
 StartRelay = Callable[[str], HubLink]

@@ -1,0 +1,128 @@
+"""What faults are carried out on: the nodes, files and services of the scenario being played."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from metta_sandbox.api.fault_rules import ApiFaultRule, write_rules
+from metta_sandbox.errors import StackError
+from metta_sandbox.faults.power import Power
+from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.names import API
+from metta_sandbox.stack.base import StackPlan
+from metta_sandbox.stack.disk_sidecar import DiskSidecars
+from metta_sandbox.stack.link import HubLink
+from metta_sandbox.stack.network_sidecar import NetworkSidecars
+
+#: Seconds that an agent gets to answer.
+_PATIENCE = 5.0
+
+
+@dataclass
+class FaultContext:
+    """Where a scenario's faults strike.
+
+    Args:
+        scenario: What is played.
+        plan: Its folders and hosts.
+        link: The connection to its nodes.
+        power: Ends, freezes and thaws whole nodes.
+        start_on: Starts the sweep's command on a node that was left out.
+        network: What strikes networks, from beside nodes; None where nothing can.
+        disks: What fills disks, from beside nodes; None where nothing can.
+        still: Nodes that stand still, whose answers nobody waits for.
+
+    """
+
+    scenario: Scenario
+    plan: StackPlan
+    link: HubLink
+    power: Power
+    start_on: Callable[[str], None]
+    network: NetworkSidecars | None = None
+    disks: DiskSidecars | None = None
+    still: set[str] = field(default_factory=set)
+    _rules: dict[str, ApiFaultRule] = field(default_factory=dict)
+
+    def host_of(self, rank: int) -> str:
+        """Name the node that a rank runs on."""
+        return self.scenario.hosts[rank // self.scenario.workload.trainer.ranks_per_node]
+
+    def ask(self, host: str, verb: str, patience: float = _PATIENCE, **args: Any) -> Any:
+        """Ask a node's agent.
+
+        Raises:
+            StackError: It refuses, is gone, or does not answer.
+
+        """
+        return self.link.request(host, verb, patience=patience, **args)
+
+    def groups(self, host: str) -> list[dict[str, Any]]:
+        """List the process groups of a node."""
+        found: list[dict[str, Any]] = self.ask(host, "groups")
+        return found
+
+    def group(self, host: str, name: str) -> Mapping[str, Any] | None:
+        """Find a process group of a node."""
+        return next((each for each in self.groups(host) if each["group"] == name), None)
+
+    def trainer(self, rank: int) -> Mapping[str, Any] | None:
+        """Find the process of a rank's trainer: the live one, or else the last."""
+        states = [
+            state
+            for group in self.groups(self.host_of(rank))
+            for state in group["ranks"]
+            if state["rank"] == rank
+        ]
+        live = [state for state in states if state["status"] is None]
+        found: Mapping[str, Any] | None = (live or states or [None])[-1]
+        return found
+
+    def processes(self, host: str) -> list[dict[str, Any]]:
+        """List the live processes of a node, with state and command."""
+        found: list[dict[str, Any]] = self.ask(host, "processes")
+        return found
+
+    def state_of(self, host: str, pid: int) -> str:
+        """Give the state of a process as the kernel's letter; empty for one that is not there."""
+        states = {each["pid"]: each["state"] for each in self.processes(host)}
+        return str(states.get(pid, ""))
+
+    def order(self, rank: int, order: Mapping[str, Any], patience: float) -> dict[str, Any]:
+        """Order something of what was put into a rank.
+
+        Raises:
+            StackError: It takes no orders, or refuses this one.
+
+        """
+        told = {"rank": rank, "order": dict(order), "within": patience}
+        host = self.host_of(rank)
+        # The agent's own patience ends first, and says more.
+        answer: dict[str, Any] = self.link.request(host, "order", patience=patience + 1, **told)
+        return answer
+
+    def arm(self, arms: Sequence[Mapping[str, Any]]) -> None:
+        """Have emitters of all nodes wait at some events; those no longer named are let go."""
+        replies = []
+        for host in (*self.plan.hosts, API):
+            with suppress(StackError):
+                replies.append((host, self.link.ask(host, "arm", arms=list(arms))))
+        for host, reply in replies:
+            # It does so when it goes on, and until then nobody there waits for anything.
+            if host in self.still:
+                continue
+            with suppress(StackError):  # one that is gone has nobody who waits
+                self.link.result(reply, host, "arm", _PATIENCE)
+
+    def set_rule(self, name: str, rule: ApiFaultRule | None) -> None:
+        """Have the control plane follow a rule from now on, or no longer."""
+        if rule is None:
+            self._rules.pop(name, None)
+        else:
+            self._rules[name] = rule
+        folder = self.plan.folder / "api"
+        folder.mkdir(exist_ok=True)
+        write_rules(folder, tuple(self._rules.values()))

@@ -1,0 +1,1 @@
+"""The hub, to which agents and harness connect, and who may say what there."""

@@ -1,0 +1,1 @@
+"""What a rank's interpreter records for an autopsy: its life, collectives and exceptions."""

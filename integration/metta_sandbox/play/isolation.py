@@ -1,0 +1,30 @@
+"""Whether a scenario may use nodes that were another's, and leave them to a third. Pure."""
+
+from __future__ import annotations
+
+from metta_sandbox.play.sidecar_needs import sidecars
+from metta_sandbox.scenario.model import Scenario
+
+
+def why_isolated(scenario: Scenario, *, source: bool = False, credentials: bool = False) -> str:
+    """Say why a scenario's nodes must be its own; an empty string if they need not.
+
+    Args:
+        scenario: What is to be played.
+        source: Whether nodes see a working copy of the user's.
+        credentials: Whether they see the caller's credentials, also if the scenario asks for none.
+
+    """
+    workload = scenario.workload
+    reasons = {
+        "it has faults": scenario.faults,
+        "it runs a setup": workload.setup,
+        "they are of an image of its own": workload.image or workload.build,
+        "they have packages of its own": workload.requirements,
+        "they see files of this machine": workload.mounts or source,
+        "they see credentials": scenario.credentials or credentials,
+        "they have GPUs": scenario.hardware == "gpu",
+        "they are watched": sidecars(scenario),
+        "one that is lost may come back": scenario.on_node_failure == "rejoin",
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
