@@ -210,6 +210,9 @@ def _lint_workflows(session: nox.Session) -> None:
     actions = [*map(str, sorted(Path(".github/actions").glob("*/action.yml")))]
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-actions", *actions)
+    session.run(
+        "check-jsonschema", "--builtin-schema", "vendor.dependabot", ".github/dependabot.yml"
+    )
     rules = ["--offline", "--config", ".github/zizmor.yml"]
     session.run("zizmor", *rules, *workflows, *actions)
 
