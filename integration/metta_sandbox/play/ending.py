@@ -49,7 +49,7 @@ def collect(course: Course, scenario: Scenario, setting: Setting) -> None:
     steps.append(("ending its turn", setting.turn.end))
     if course.stack and course.plan and course.plan.sidecars:
         # Agents end with the connection, and a node's network with its agent.
-        steps.append(("ending what is beside nodes", course.stack.end_sides))
+        steps.append(("ending what is beside nodes", course.stack.end_sidecars))
     if course.link:
         steps.append(("leaving the nodes", course.link.close))
     if course.stack:

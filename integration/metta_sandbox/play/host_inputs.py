@@ -91,17 +91,22 @@ def _named(
     """List what a workload names, each with what it must be, and what to say where it is not."""
     workload = scenario.workload
     if workload.folder:
-        yield ("workload", "folder"), beside(file, workload.folder), Path.is_dir, "is no folder"
+        yield (
+            ("workload", "folder"),
+            relative_to_file(file, workload.folder),
+            Path.is_dir,
+            "is no folder",
+        )
     if isinstance(workload.requirements, str):
-        path = beside(file, workload.requirements)
+        path = relative_to_file(file, workload.requirements)
         yield ("workload", "requirements"), path, Path.is_file, "is no file"
     if workload.build:
-        context = beside(file, workload.build.context)
+        context = relative_to_file(file, workload.build.context)
         path = context / workload.build.dockerfile
         yield ("workload", "build"), path, Path.is_file, "is no file"
         yield ("workload", "build"), context, Path.is_dir, "is no folder"
     for index, mount in enumerate(workload.mounts):
-        path = beside(file, mount.source)
+        path = relative_to_file(file, mount.source)
         yield ("workload", "mounts", index, "source"), path, Path.exists, "is not there"
 
 
@@ -119,13 +124,13 @@ def earlier_folder(scenario: Scenario, file: Path) -> Path | None:
     The path is from the file, or else from where the command runs; of a run, or of a scenario.
     """
     named = scenario.sweep.resume or ""
-    places = [beside(file, named), beside(Path(), named)]
+    places = [relative_to_file(file, named), relative_to_file(Path(), named)]
     found = [folder for place in places for folder in (place, place / scenario.name)]
     played = (path for path in found if _is(Path.is_file, path / "scenario.yaml"))
     return next((path.resolve() for path in played), None)
 
 
-def beside(file: Path, path: str) -> Path:
+def relative_to_file(file: Path, path: str) -> Path:
     """Find what a scenario file names: from its own folder, or one's home."""
     return Path(os.path.abspath(file.parent / os.path.expanduser(path)))  # noqa: PTH100, PTH111 - never raise
 
@@ -149,7 +154,7 @@ def provision(
     if said := workload.build:
         args = tuple(said.args.items())
         hidden = tuple((name, secrets[name]) for name in said.secrets if name in secrets)
-        context = beside(file, said.context)
+        context = relative_to_file(file, said.context)
         build = Build(context, said.dockerfile, args, said.target, hidden)
     return Provision(
         requirements=_requirements(scenario, file),
@@ -157,7 +162,7 @@ def provision(
         build=build,
         bundled_rollout=workload.run is None,
         mounts=tuple(
-            MountSpec(beside(file, mount.source), mount.target, mount.read_only)
+            MountSpec(relative_to_file(file, mount.source), mount.target, mount.read_only)
             for mount in workload.mounts
         ),
         shared_memory=workload.shared_memory,
@@ -168,7 +173,7 @@ def provision(
 def _requirements(scenario: Scenario, file: Path) -> tuple[Required, ...]:
     said = scenario.workload.requirements
     if isinstance(said, str):
-        return read_requirements(beside(file, said))
+        return read_requirements(relative_to_file(file, said))
     places = [
         find_place(file, ("workload", "requirements", index), scenario.cell)
         for index in range(len(said or ()))

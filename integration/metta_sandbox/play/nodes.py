@@ -107,7 +107,7 @@ class Nodes:
         self._absentees = Absentees(None)
         self._job: Job | None = None
         self._gone = False
-        self._beside: NodeCommands | None = None
+        self._node_commands: NodeCommands | None = None
         self._heard = LastSeen()
         #: When there was a sign of life last, also while something ran beside the sweep.
         self._alive = 0.0
@@ -251,38 +251,42 @@ class Nodes:
                 the slowest of those took long itself, as on a machine that is busy.
 
         """
-        beside = self._beside = NodeCommands(group, commands)
+        commands_asked = self._node_commands = NodeCommands(group, commands)
         began = time.monotonic()
         try:
-            asked = self._ask_beside(beside, group, commands, job)
+            asked = self._ask_for_commands(commands_asked, group, commands, job)
             slowest = 0.0
-            while beside.missing and (left := began + patience - time.monotonic()) > 0:
+            while commands_asked.missing and (left := began + patience - time.monotonic()) > 0:
                 message = self._link.receive(min(left, _SOON))
                 if message is not None:
                     self._take(message)
-                others_done = beside.ends() and set(beside.missing) <= set(asked)
+                others_done = commands_asked.ends() and set(commands_asked.missing) <= set(asked)
                 waited = time.monotonic() - began
                 if not all(reply.empty() for reply in asked.values()):
                     slowest = waited
                 limit = max(slowed(soon if others_done else GRACE), _SLOWER * slowest)
-                self._note_begun(beside, asked, waited, limit)
-            for host in beside.missing:
+                self._note_begun(commands_asked, asked, waited, limit)
+            for host in commands_asked.missing:
                 with suppress(StackError):
                     self._link.request(host, "stop", group=group, grace=1.0, patience=GRACE)
-                beside.fail(host, f"not done within {patience:g} s")
+                commands_asked.fail(host, f"not done within {patience:g} s")
         finally:
-            self._beside = None
-        return beside.ends()
+            self._node_commands = None
+        return commands_asked.ends()
 
-    def _ask_beside(
-        self, beside: NodeCommands, group: str, commands: Mapping[str, Sequence[str]], job: Job
+    def _ask_for_commands(
+        self,
+        commands_asked: NodeCommands,
+        group: str,
+        commands: Mapping[str, Sequence[str]],
+        job: Job,
     ) -> dict[str, queue.Queue[Message]]:
         """Ask all nodes at once; returns where their answers come in."""
         addresses = [self._addresses.get(each, each) for each in self._hosts]
         asked = {}
         for host, command in commands.items():
             if host not in self._addresses:
-                beside.fail(host, f"{host} is lost")
+                commands_asked.fail(host, f"{host} is lost")
                 continue
             env = job.environment(self._hosts.index(host), addresses)
             cwd = job.folders.get(host, job.cwd)
@@ -290,12 +294,12 @@ class Nodes:
             try:
                 asked[host] = self._link.ask(host, "start", **told)
             except StackError as error:
-                beside.fail(host, str(error))
+                commands_asked.fail(host, str(error))
         return asked
 
     def _note_begun(
         self,
-        beside: NodeCommands,
+        commands_asked: NodeCommands,
         asked: dict[str, queue.Queue[Message]],
         waited: float,
         limit: float,
@@ -309,7 +313,7 @@ class Nodes:
             try:
                 self._link.result(reply, host, "start", patience=0)
             except StackError as error:
-                beside.fail(host, silent or str(error))
+                commands_asked.fail(host, silent or str(error))
 
     def follow(self, limits: Limits, gets_on: GetsOn = lambda _times: "") -> Ending:
         """Take in what the nodes report until the sweep has ended or must be ended.
@@ -416,11 +420,11 @@ class Nodes:
             self._take_in(message)
 
     def _take_in(self, message: Message) -> None:
-        own = self._beside is not None and self._beside.is_of(message)
+        own = self._node_commands is not None and self._node_commands.is_of(message)
         if is_sign_of_life(message) and not own:
             self._alive = time.monotonic()
-        if self._beside:
-            self._beside.take(message)
+        if self._node_commands:
+            self._node_commands.take(message)
         kind = message["type"]
         node = message.get("node", "")
         if kind == "event":

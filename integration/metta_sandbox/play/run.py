@@ -133,7 +133,7 @@ class Run:
             raise Interrupted
         return played.result
 
-    def play_beside(self, scenarios: Sequence[tuple[Path, Scenario]], room: Room) -> None:
+    def play_in_parallel(self, scenarios: Sequence[tuple[Path, Scenario]], room: Room) -> None:
         """Play scenarios beside each other, as far as there is room for them.
 
         They are told in their own order, each once all before it were.
@@ -258,7 +258,7 @@ def _play_all(current: Run, scenarios: Sequence[tuple[Path, Scenario]], options:
     room = room_of(options, current.reporter.warn)
     if len(scenarios) > 1 and room.jobs + room.ahead > 1:
         current.prepare_at_once(scenarios)
-        current.play_beside(scenarios, room)
+        current.play_in_parallel(scenarios, room)
         return
     for number, (file, scenario) in enumerate(scenarios, 1):
         current.reporter.begin(scenario, number, len(scenarios))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from metta_sandbox.play.host_inputs import beside, earlier_folder
+from metta_sandbox.play.host_inputs import earlier_folder, relative_to_file
 from metta_sandbox.scenario.expect import SameAs
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.search import LATEST
@@ -98,7 +98,7 @@ def _compared(scenario: Scenario) -> set[str]:
 
 def _written(scenario: Scenario, file: Path) -> set[Path]:
     return {
-        beside(file, mount.source).resolve()
+        relative_to_file(file, mount.source).resolve()
         for mount in scenario.workload.mounts
         if not mount.read_only
     }

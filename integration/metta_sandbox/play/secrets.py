@@ -9,7 +9,7 @@ from pathlib import Path
 
 from metta_sandbox.errors import InputError, Problem
 from metta_sandbox.masking import SHORTEST, hide
-from metta_sandbox.play.host_inputs import beside
+from metta_sandbox.play.host_inputs import relative_to_file
 from metta_sandbox.scenario.loading import find_place
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.secrets import NAME, Secret
@@ -116,7 +116,7 @@ def _value(name: str, secret: Secret, file: Path) -> tuple[str, str]:
     """Find a value, or say why it is not to be had."""
     if secret.file is None:
         return os.environ.get(secret.env or name, ""), ""
-    path = beside(file, secret.file)
+    path = relative_to_file(file, secret.file)
     try:
         with path.open("rb") as opened:
             data = opened.read(_LARGEST + 1)

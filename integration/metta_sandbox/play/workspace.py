@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from metta_sandbox.image.image_context import NodeUser
-from metta_sandbox.play.host_inputs import beside
+from metta_sandbox.play.host_inputs import relative_to_file
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.request import RUN_FOLDER
@@ -28,7 +28,7 @@ def place(scenario: Scenario, file: Path, plan: StackPlan) -> None:
     for name in sorted({_folder_name(scenario, host) for host in plan.hosts} - {""}):
         target = plan.run_folder / name
         if workload.folder and not plan.source:
-            source = beside(file, workload.folder)
+            source = relative_to_file(file, workload.folder)
             shutil.copytree(source, target, symlinks=True, ignore=_ignoring(plan.folder))
             _make_writable(target)
         else:

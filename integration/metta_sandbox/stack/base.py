@@ -133,7 +133,7 @@ class Stack(Protocol):
         """
         ...
 
-    def end_sides(self) -> None:
+    def end_sidecars(self) -> None:
         """End what is beside the nodes, if anything is, while they are still there."""
         ...
 

@@ -291,7 +291,7 @@ class ComposeStack:
         """Return the words that begin a command of the engine's client."""
         return client()
 
-    def end_sides(self) -> None:
+    def end_sidecars(self) -> None:
         """End what is beside the nodes, while they are still there."""
         if services := [sidecar.service(host) for sidecar, host in self._sidecars()]:
             with suppress(DockerException):  # then all are stopped together, a moment later

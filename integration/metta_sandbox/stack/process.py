@@ -196,7 +196,7 @@ class ProcessStack:
         """Start a node's agent again; what its home and temporary folder hold is as it was."""
         self._start(host, *self._started[host])
 
-    def end_sides(self) -> None:
+    def end_sidecars(self) -> None:
         """Nothing to do: nothing can be beside processes."""
 
     def collect(self) -> None:

@@ -116,7 +116,7 @@ class SharedStack:
         """
         raise StackError(f"{host} belongs to several scenarios, and is not started again")
 
-    def end_sides(self) -> None:
+    def end_sidecars(self) -> None:
         """Nothing to do: who needs anything beside nodes shares none."""
 
     def collect(self) -> None:

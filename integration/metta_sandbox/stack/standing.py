@@ -290,7 +290,7 @@ class StandingStack:
         """Start a node's first process again."""
         self._stack.start_again(host)
 
-    def end_sides(self) -> None:
+    def end_sidecars(self) -> None:
         """Nothing to do: nothing is beside the nodes of a stack that several sweeps share."""
 
     def collect(self) -> None:
