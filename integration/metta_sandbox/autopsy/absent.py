@@ -12,7 +12,7 @@ from metta_sandbox.autopsy.deaths import clashed, left_alone
 from metta_sandbox.autopsy.graph import Graph, graph_of, order, waits
 from metta_sandbox.autopsy.kinds import what_holds
 from metta_sandbox.autopsy.members import Member
-from metta_sandbox.autopsy.sentences import cause_of, of_rank
+from metta_sandbox.autopsy.sentences import cause_of, likely_mismatch, of_rank
 
 
 def rank_absent(case: Case) -> Cause | None:
@@ -214,15 +214,7 @@ def _receives_anew(member: Member) -> bool:
 def _not_due(case: Case, member: Member) -> Cause:
     """Say of a rank that it is in a call that did not come before."""
     what = f"is at {member.place}, where it never was before"
-    return of_rank(
-        case,
-        member,
-        "collective mismatch",
-        what,
-        member.place,
-        certainty="likely",
-        evidence=("collectives",),
-    )
+    return likely_mismatch(case, member, what, member.place, ("collectives",))
 
 
 def ended_early(case: Case) -> Cause | None:
@@ -253,11 +245,11 @@ def _left_all(case: Case, still: Sequence[Member]) -> Cause | None:
     _, holds = what_holds(call)
     others = ", ".join(f"rank {one.rank}" for one in still)
     what = f"ended with status 0, while each of {others} {holds}"
-    return of_rank(case, ended[0], "collective mismatch", what, certainty="likely")
+    return likely_mismatch(case, ended[0], what)
 
 
 def _went_on(case: Case, member: Member, ended: int) -> Cause:
     """Say of a rank that it needed others once more, of which most had come to their end."""
     call = member.place
     what = f"went on to {call} when {ended} other ranks had ended with status 0"
-    return of_rank(case, member, "collective mismatch", what, call, certainty="likely")
+    return likely_mismatch(case, member, what, call)

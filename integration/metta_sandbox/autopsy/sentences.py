@@ -44,6 +44,14 @@ def of_rank(
     )
 
 
+def likely_mismatch(
+    case: Case, member: Member, what: str, call: str = "", evidence: Sequence[str] = ()
+) -> Cause:
+    """Name the rank that seems to have gone another way than the others, and how."""
+    kind: Kind = "collective mismatch"
+    return of_rank(case, member, kind, what, call, certainty="likely", evidence=evidence)
+
+
 def seen_of(member: Member) -> tuple[str, ...]:
     """Name what is known of a rank."""
     seen = {

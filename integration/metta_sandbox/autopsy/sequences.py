@@ -19,7 +19,7 @@ from metta_sandbox.autopsy.cause import Cause, Certainty
 from metta_sandbox.autopsy.deaths import clashed, death_of, fatal_place
 from metta_sandbox.autopsy.members import Member
 from metta_sandbox.autopsy.seen import Collective, Recorded
-from metta_sandbox.autopsy.sentences import cause_of, of_rank
+from metta_sandbox.autopsy.sentences import cause_of, likely_mismatch, of_rank
 from metta_sandbox.words import many
 
 #: Collectives whose tensors have the same size on all ranks.
@@ -419,14 +419,14 @@ def _strayed(case: Case, known: Mapping[int, Sequence[Entered]]) -> Cause | None
     if (elsewhere := _elsewhere(case)) is not None:
         at = str(elsewhere.call)
         what = f"was at {at} while all others were at one other place"
-        return of_rank(case, elsewhere, "collective mismatch", what, at, certainty="likely")
+        return likely_mismatch(case, elsewhere, what, at)
     if len(died) == 1 and any(
         _came_before(entered) and _is_there(case.member(rank), entered[-1])
         for rank, entered in told.items()
     ):
         # The others are where they were due, with what they gave there before.
         _, what, call = death_of(case, died[0])
-        return of_rank(case, died[0], "collective mismatch", what, call, certainty="likely")
+        return likely_mismatch(case, died[0], what, call)
     return None
 
 
@@ -471,14 +471,8 @@ def _gave_it_alone(case: Case, member: Member, entered: Sequence[Entered], last:
     earlier = (one for one in reversed(entered) if one.number < last.number)
     before = next(one for one in earlier if one.site == last.site)
     what = f"{last.with_call} where it {before.exchanges} before"
-    return of_rank(
-        case,
-        member,
-        "collective mismatch",
-        f"{what} (number {last.number})",
-        str(last.call),
-        certainty="likely",
-        evidence=("collectives",),
+    return likely_mismatch(
+        case, member, f"{what} (number {last.number})", str(last.call), ("collectives",)
     )
 
 

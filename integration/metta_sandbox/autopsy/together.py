@@ -13,7 +13,7 @@ from metta_sandbox.autopsy.cause import Cause, Kind
 from metta_sandbox.autopsy.deaths import clashed, death_of, left_alone
 from metta_sandbox.autopsy.graph import graph_of, waits
 from metta_sandbox.autopsy.members import Member
-from metta_sandbox.autopsy.sentences import cause_of, of_rank, seen_of
+from metta_sandbox.autopsy.sentences import cause_of, likely_mismatch, of_rank, seen_of
 from metta_sandbox.autopsy.sequences import last_noted, strayed, uses_another, was_due, went_astray
 
 
@@ -54,15 +54,7 @@ def left_out(case: Case) -> Cause | None:
     if behind.rank in {one.rank for one, _ in pairs} or place in {ahead.place, ""}:
         return None
     what = f"went on to {place} without {ahead.place}"
-    return of_rank(
-        case,
-        behind,
-        "collective mismatch",
-        what,
-        place,
-        certainty="likely",
-        evidence=("collectives",),
-    )
+    return likely_mismatch(case, behind, what, place, ("collectives",))
 
 
 def _one_astray(case: Case) -> Cause | None:
@@ -88,13 +80,13 @@ def named_by_others(case: Case) -> Cause | None:
         member = case.member(ahead[0])
         call = member.place
         what = f"went on to {call} when the others had not come there"
-        return of_rank(case, member, "collective mismatch", what, call, certainty="likely")
+        return likely_mismatch(case, member, what, call)
     if not named:
         return None
     member = case.member(named[0])
     call = member.place
     what = f"did not come to where the others waited for it; it was at {call or 'nothing known'}"
-    return of_rank(case, member, "collective mismatch", what, call, certainty="likely")
+    return likely_mismatch(case, member, what, call)
 
 
 def all_wait(case: Case) -> Cause | None:
@@ -125,7 +117,7 @@ def all_wait(case: Case) -> Cause | None:
         )
         others = "the others" if common > 1 else "the other"
         at = f"is at {odd.call} while {others} {'are' if common > 1 else 'is'} not"
-        return of_rank(case, odd, "collective mismatch", at, str(odd.call), certainty="likely")
+        return likely_mismatch(case, odd, at, str(odd.call))
     return _together(case, alive)
 
 
@@ -151,9 +143,7 @@ def _astray(case: Case, alive: Sequence[Member]) -> Cause | None:
             peers = ", ".join(f"{name} {rank}" for name, rank in other.call.peers)
             if other.call.name == "send":
                 what = f"sends elsewhere ({peers}) than rank {one.rank}, which waits for it,"
-                return of_rank(
-                    case, other, "collective mismatch", what, str(other.call), certainty="likely"
-                )
+                return likely_mismatch(case, other, what, str(other.call))
     return None
 
 
