@@ -153,6 +153,7 @@ def test_a_node_that_ends_at_its_start_is_not_waited_for(
     assert scenario.seconds < SECONDS
 
 
+@pytest.mark.slow  # in containers it is played in CI
 def test_a_node_killed_from_outside_ends_the_sweep_within_seconds(cli: Start, tiny: Write) -> None:
     command = cli("run", tiny(steps=None), "--engine", "process")
     command.event("train.step", rank=1)

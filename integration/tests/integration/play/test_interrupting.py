@@ -113,6 +113,7 @@ def test_ctrl_c_through_nox(cli: Start, tiny: Write) -> None:
     interrupted(command, 1, 130)
 
 
+@pytest.mark.slow  # leftovers kill runs, too
 def test_what_a_killed_run_left_goes_with_the_next_and_a_neighbour_stays(
     cli: Start, tiny: Write
 ) -> None:

@@ -238,6 +238,7 @@ def test_ctrl_c_ends_turns_with_their_evidence_and_removes_all_that_is_kept(
     assert command.left(docker) == []
 
 
+@pytest.mark.slow  # leftovers kill such runs, too
 def test_of_a_run_that_is_killed_the_next_run_removes_all_that_was_kept(
     cli: Start, files: Path, docker: DockerClient
 ) -> None:

@@ -133,6 +133,7 @@ def test_what_needs_containers_passes_there_and_so_does_a_script_of_somebodys(
     assert [one.verdict for one in played] == ["passed"] * len(files), text
 
 
+@pytest.mark.slow  # ways and random programs have two ranks on a node
 def test_the_bundled_trainer_has_two_ranks_on_each_node(
     play: Play, write: Callable[..., Path]
 ) -> None:
