@@ -19,7 +19,7 @@ from metta_sandbox.node.agent.emitter import Emitter
 from metta_sandbox.node.control_plane import ControlPlane
 from metta_sandbox.node.handoff import HandOff, Outcome, why
 from metta_sandbox.node.overrides_style import write_files
-from metta_sandbox.node.score import Leavings, NoScoreError, find_score
+from metta_sandbox.node.score import NoScoreError, TrialOutput, find_score
 from metta_sandbox.node.tracking import TrackedRun, start_tracker
 from metta_sandbox.node.trial import trial_folder
 from metta_sandbox.ports import HeldPort
@@ -293,7 +293,7 @@ class Leader:
         if source is None or source.source == "evaluate":
             score, told["episodes"] = self._evaluate(trial)
         else:
-            left = Leavings(trial.folder, Path.cwd(), trial.began, trial.told)
+            left = TrialOutput(trial.folder, Path.cwd(), trial.began, trial.told)
             score, told["source"] = find_score(source, metric, left), source.source
         self._emitter.emit("eval.finished", trial=trial.number, run=trial.run, score=score, **told)
         if math.isfinite(score):

@@ -21,7 +21,7 @@ class NoScoreError(SandboxError):
 
 
 @dataclass(frozen=True)
-class Leavings:
+class TrialOutput:
     """What a trial has left on rank 0's node.
 
     Args:
@@ -38,7 +38,7 @@ class Leavings:
     told: Mapping[str, Any]
 
 
-def find_score(score: Score, metric: str, left: Leavings) -> float:
+def find_score(score: Score, metric: str, left: TrialOutput) -> float:
     """Find a trial's score, wherever but in a checkpoint.
 
     Args:
@@ -62,7 +62,7 @@ def find_score(score: Score, metric: str, left: Leavings) -> float:
     return _from_wandb(score.rank, key, left)
 
 
-def _from_log(pattern: str, left: Leavings) -> float:
+def _from_log(pattern: str, left: TrialOutput) -> float:
     path, found = left.folder / "rank-0.log", ""
     try:
         with beneath.open_file(left.folder, path, most=None) as file:
@@ -80,7 +80,7 @@ def _from_log(pattern: str, left: Leavings) -> float:
     return _number(found, where)
 
 
-def _from_json(name: str, key: str, left: Leavings) -> float:
+def _from_json(name: str, key: str, left: TrialOutput) -> float:
     name = Template(name).safe_substitute(METTA_TRIAL_DIR=str(left.folder))
     candidates = [left.cwd / name, left.folder / name]
     fresh = [path for path in candidates if path.is_file() and path.stat().st_mtime >= left.began]
@@ -96,7 +96,7 @@ def _from_json(name: str, key: str, left: Leavings) -> float:
     return _number(_inside(content, key), f"{key} in {name}")
 
 
-def _from_wandb(rank: int | None, key: str, left: Leavings) -> float:
+def _from_wandb(rank: int | None, key: str, left: TrialOutput) -> float:
     whose = "" if rank is None else f" of rank {rank}"
     where = f"{key} in the summary of a W&B run{whose} in $WANDB_DIR"
     files = written_by_ranks(left.folder, left.folder)

@@ -25,7 +25,7 @@ _PROBLEM = "problem"
 def ask_all(
     docker: Sequence[str], requests: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """Ask the keepers of containers, several at once.
+    """Ask the init processes of containers, several at once.
 
     Args:
         docker: The words that begin a command of the engine's client.
@@ -62,7 +62,7 @@ def left_in(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def writable_elsewhere(docker: Sequence[str], container: str) -> list[str]:
-    """List what a container's user can write to where no keeper looks; it is the image's.
+    """List what a container's user can write to where no init looks; it is the image's.
 
     It has no capabilities: but for what is its own, or is open to all, there is nothing.
     """

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from metta_sandbox.checks.evaluation import evaluate
-from metta_sandbox.node.score import Leavings, NoScoreError, find_score
+from metta_sandbox.node.score import NoScoreError, TrialOutput, find_score
 from metta_sandbox.scenario.workload import Score
 
 Track = Callable[..., None]
@@ -32,7 +32,7 @@ def track(
 
 
 def score(folder: Path, rank: int | None = None) -> float:
-    left = Leavings(folder, folder, 0.0, {})
+    left = TrialOutput(folder, folder, 0.0, {})
     return find_score(Score(source="wandb_summary", rank=rank), "loss", left)
 
 

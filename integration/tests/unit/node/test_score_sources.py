@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from metta_sandbox.node.score import Leavings, NoScoreError, find_score
+from metta_sandbox.node.score import NoScoreError, TrialOutput, find_score
 from metta_sandbox.scenario.workload import Score
 
 
-def left(folder: Path, began: float = 0.0, **told: Any) -> Leavings:
+def left(folder: Path, began: float = 0.0, **told: Any) -> TrialOutput:
     (folder / "cwd").mkdir(exist_ok=True)
-    return Leavings(folder, folder / "cwd", began, told)
+    return TrialOutput(folder, folder / "cwd", began, told)
 
 
 def test_an_event_carries_it(tmp_path: Path) -> None:

@@ -65,10 +65,10 @@ Message = Dict[str, Any]
 
 
 class ContainerInit:
-    """Gives turns.
+    """Starts each turn's program, and afterwards ends and removes what the turn has left.
 
     Args:
-        command: The words of a turn's program, of those that are beside this one.
+        command: The words of a turn's program: the agent's or the hub's, in this same zipapp.
         template: The interpreter of which there is to be a template; none if empty.
 
     """
