@@ -141,7 +141,7 @@ class Collective(_Seen):
 class Recorded(_Seen):
     """The last collectives that a rank has entered, the oldest first; see ``node.agent.recorder``.
 
-    ``partial`` tells that only those are there that Python asked for (``node.agent.recorder``),
+    ``partial`` tells that only those are there that Python asked for (``recorder.last_calls``),
     and none that C++ did, as in ``backward``.
     """
 

@@ -26,7 +26,6 @@ _SERVES = re.compile(r"wandb|metta|QueueFeederThread|pin_memory|tqdm|asyncio|IO 
 _SERVICE = re.compile(r"resource_tracker|wandb-core|wandb-symon|forkserver|torch/bin/|gpu_stats")
 #: How many of the threads that were lost are told.
 _NAMED = 3
-_NOTHING = Life(pid=0)
 #: How deep waits are followed, in case what was seen at two moments makes a circle.
 _DEEP = 8
 
@@ -183,7 +182,8 @@ def _other_thread(family: Family, main: Thread, call: Call, deep: int, *, joins:
 def _has_entered_collectives(family: Family, thread: Thread) -> bool:
     """Tell whether collectives were entered from where a thread's own code begins."""
     process = family.process
-    recorded = process.recorded or family.lives.get(process.pid, _NOTHING).recorded
+    life = family.lives.get(process.pid)
+    recorded = process.recorded or (life.recorded if life is not None else None)
     stacks = recorded.stacks if recorded is not None else ()
     return _beginning(thread.frames) in {_beginning(stack) for stack in stacks} - {None}
 

@@ -109,11 +109,9 @@ class Operations:
             found["root"] = int(options.rootRank)
         if hasattr(options, "reduceOp"):
             found["op"] = self._names.get(int(options.reduceOp.op), "")
-        # The next one's number, as torch's recorder counts.
-        known = str(group.group_name)
-        key = (known, 1 + _sequence(group) - self._apart.get(known, 0))
+        number = self._next_number(group)
         if found:
-            self._about[key] = found
+            self._about[str(group.group_name), number] = found
         if len(self._about) > _MOST:
             del self._about[next(iter(self._about))]
         if name in _RECORDED:
@@ -124,14 +122,16 @@ class Operations:
             self._keep(
                 {
                     **found,
-                    **self._entry(*key, recorded, tensors),
+                    **self._entry(group, number, recorded, tensors),
                     "out_sizes": [list(each.shape) for each in taken],
-                    "group_ranks": list(self._world.pg_group_ranks.get(group, ())),
                 }
             )
 
-    @staticmethod
-    def _entry(group: str, number: int, name: str, tensors: List[Any]) -> Dict[str, Any]:
+    def _next_number(self, group: Any) -> int:
+        """Give the number that torch's recorder will count a group's next collective as."""
+        return 1 + _sequence(group) - self._apart.get(str(group.group_name), 0)
+
+    def _entry(self, group: Any, number: int, name: str, tensors: List[Any]) -> Dict[str, Any]:
         sizes = [list(each.shape) for each in tensors]
         types = [str(each.dtype).rpartition(".")[2] for each in tensors]
         if name == "scatter" and sizes:
@@ -139,7 +139,8 @@ class Operations:
             sizes, types = [[len(sizes), *sizes[0]]], types[:1]
         return {
             "time": time.time_ns(),
-            "group": group,
+            "group": str(group.group_name),
+            "group_ranks": list(self._world.pg_group_ranks.get(group, ())),
             "number": number,
             "name": name,
             "sizes": sizes,
@@ -151,20 +152,17 @@ class Operations:
         tensors, peer = args[0], args[1] if name != "recv_anysource" else None
         known = str(group.group_name)
         self._counts[known] = self._counts.get(known, 0) + 1
-        entry = self._entry(
-            known, self._counts[known], "recv" if name.startswith("recv") else name, list(tensors)
-        )
+        called = "recv" if name.startswith("recv") else name
+        entry = self._entry(group, self._counts[known], called, list(tensors))
         self._note_unrecorded(group, {**entry, "p2p": True, "peer": peer})
 
     def _note_monitored(self, name: str, group: Any, *_told: Any) -> None:
-        known = str(group.group_name)
-        number = 1 + _sequence(group) - self._apart.get(known, 0)
-        self._note_unrecorded(group, {**self._entry(known, number, name, []), "p2p": False})
+        entry = self._entry(group, self._next_number(group), name, [])
+        self._note_unrecorded(group, {**entry, "p2p": False})
 
     def _note_unrecorded(self, group: Any, entry: Dict[str, Any]) -> None:
         self._before[entry["group"]] = _sequence(group)
         entry.update(self._handled())
-        entry["group_ranks"] = list(self._world.pg_group_ranks.get(group, ()))
         self._unrecorded.append(entry)
         self._keep(entry)
         del self._unrecorded[:-_MOST]
