@@ -109,8 +109,17 @@ sweep: {trials: 1}
 faults:
   - {reject_token: {}, when: {event: handoff.sent, trial: 1}}
   - {wandb_service: {}, when: {event: eval.finished, trial: 1}}
-  - {terminate: {node: sweep-worker},
-     when: {call: 1, route: 'POST /stats/training-runs/{run_id}/epochs'}}
+expect:
+  - ends: node_failed
+  - log: {contains: 'answered 401', on: sweep-master}
+  - trials: {completed: 0}
+"""
+TOLD = """\
+extends: _base.yaml
+name: told
+sweep: {trials: 1}
+faults:
+  - {terminate: {node: sweep-worker}, when: {event: train.step, rank: 1, trial: 1, step: 1}}
 expect:
   - ends: node_lost
   - trials: {completed: 0}
@@ -127,6 +136,7 @@ def played(
     for name, text in (
         *(("_base", BASE), ("inside", INSIDE), ("nodes", NODES)),
         *(("rejoining", REJOINING), ("tracking", TRACKING), ("token", TOKEN)),
+        ("told", TOLD),
     ):
         (scenarios / f"{name}.yaml").write_text(text)
     starts = starting(folder)
@@ -171,7 +181,7 @@ def scenario(result: RunResult, name: str) -> ScenarioResult:
     return next(one for one in result.scenarios if one.name == name)
 
 
-@pytest.mark.parametrize("name", ["inside", "nodes", "rejoining", "tracking", "token"])
+@pytest.mark.parametrize("name", ["inside", "nodes", "rejoining", "tracking", "token", "told"])
 def test_what_follows_is_what_was_expected(played: RunResult, name: str) -> None:
     one = scenario(played, name)
 
