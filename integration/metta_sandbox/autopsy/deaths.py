@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import signal
 from dataclasses import replace
 
@@ -108,7 +109,22 @@ def death_of(case: Case, member: Member) -> tuple[Kind, str, str]:
         return _signalled(case, member, -status)
     if error is None or not error.kind:
         return _exited(member, status)
-    return kind_of(error), f"raised {told(error)}{_in_thread(member, status)}", placed(error)
+    what = f"raised {told(error)}{_as_its_worker(member)}{_in_thread(member, status)}"
+    return kind_of(error), what, placed(error)
+
+
+def _as_its_worker(member: Member) -> str:
+    """Say which signal ended the worker of a data loader, where PyTorch could not tell."""
+    named = _WORKERS.search(member.error.message) if member.error else None
+    if named is None or member.life is None:
+        return ""
+    pids = {int(each) for each in named[1].split(",")}
+    ends = [one.status for one in member.life.reaped if one.pid in pids and one.status < 0]
+    return f", as its worker was killed by signal {-ends[0]} ({_name(-ends[0])})" if ends else ""
+
+
+#: How PyTorch names workers of whose end it knows no more.
+_WORKERS = re.compile(r"DataLoader worker \(pid\(s\) (\d+(?:, \d+)*)\) exited unexpectedly")
 
 
 def _in_thread(member: Member, status: int) -> str:

@@ -6,7 +6,7 @@ import re
 import signal
 from collections.abc import Sequence
 
-from metta_sandbox.autopsy.calls import AT_WORK, Doing, own_frame
+from metta_sandbox.autopsy.calls import AT_WORK, Doing, own_frame, reading
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause, Certainty, Kind, Waiting
 from metta_sandbox.autopsy.kinds import (
@@ -26,6 +26,8 @@ from metta_sandbox.stack.ends import describe_end
 _SIGNALLED = re.compile(r"\bSignalException: Process \d+ got signal: ([12]\d|[1-9])\b")
 #: Where our own rollout trains.
 _TRAINS = re.compile(r"metta_sandbox/node/trial\.py$")
+#: A process that imports torch before a rollout is forked from it.
+_TEMPLATE = re.compile(r"\.pyz template\b")
 
 
 def rollout_died(case: Case) -> Cause | None:
@@ -119,8 +121,8 @@ def _rollout_left_alone(case: Case, host: str, status: int) -> bool:
 
 def rollout_hangs(case: Case) -> Cause | None:
     """Find the command that does not come to where the others wait."""
-    if not case.rollouts:
-        return None
+    if (starting := _not_begun(case)) is not None or not case.rollouts:
+        return starting
     guilty = [(host, call) for host, call in case.rollouts.items() if not call.waits_for_others]
     if not guilty:
         return _rollout_absent(case)
@@ -164,6 +166,29 @@ def rollout_hangs(case: Case) -> Cause | None:
         certainty=sure,
         evidence=("stack",),
     )
+
+
+def _not_begun(case: Case) -> Cause | None:
+    """Find a rollout that was not forked yet, as the template process still imports."""
+    for rank, host in enumerate(case.hosts):
+        if host in case.rollouts or host in case.commands or host not in case.looks:
+            continue
+        for process in case.looks[host].processes:
+            call = reading(process)
+            if _TEMPLATE.search(" ".join(process.command)) and call.doing in AT_WORK:
+                kind, what = what_holds(call)
+                return cause_of(
+                    case,
+                    kind,
+                    f"the rollout of rank {rank} ({host}) has not begun: "
+                    f"the template process that it is forked from {what}",
+                    node=host,
+                    rank=rank,
+                    call=str(call),
+                    certainty="likely",
+                    evidence=("stack",),
+                )
+    return None
 
 
 def _waits_for_its_ranks(case: Case, host: str) -> bool:

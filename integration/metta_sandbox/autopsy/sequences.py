@@ -416,10 +416,8 @@ def _strayed(case: Case, known: Mapping[int, Sequence[Entered]]) -> Cause | None
         for one in entered[: -_LATE - 1 : -1]:
             if _gave_something_else(entered, one):
                 return _gave_it_alone(case, case.member(rank), entered, one)
-    if (elsewhere := _elsewhere(case)) is not None:
-        at = str(elsewhere.call)
-        what = f"was at {at} while all others were at one other place"
-        return likely_mismatch(case, elsewhere, what, at)
+    if (elsewhere := _elsewhere(case) or _turned_elsewhere(case, known, died)) is not None:
+        return elsewhere
     if len(died) == 1 and any(
         _came_before(entered) and _is_there(case.member(rank), entered[-1])
         for rank, entered in told.items()
@@ -430,7 +428,36 @@ def _strayed(case: Case, known: Mapping[int, Sequence[Entered]]) -> Cause | None
     return None
 
 
-def _elsewhere(case: Case) -> Member | None:
+def _turned_elsewhere(
+    case: Case, known: Mapping[int, Sequence[Entered]], died: Sequence[Member]
+) -> Cause | None:
+    """Find, of two, the one elsewhere as the other one's turn came round to the same collective.
+
+    What is half recorded has gaps. A turn of so many numbers as the one before had no gap of its
+    own, and left nothing out.
+    """
+    if len(known) != 2 or len(died) != 1 or died[0].rank not in known:  # noqa: PLR2004 - of two
+        return None
+    turns = [one for one in known[died[0].rank] if one.site == known[died[0].rank][-1].site]
+    numbers = [one.number for one in turns][-_TURNS:]
+    (other,) = (case.member(rank) for rank in known if rank != died[0].rank)
+    last = known[other.rank][-1]
+    regular = len(numbers) == _TURNS and numbers[2] - numbers[1] == numbers[1] - numbers[0]
+    follows = (last.site, last.number) == (turns[-1].site, numbers[-2]) if regular else False
+    at = _place(other)
+    if not follows or not at or at == last.call.place:
+        return None
+    what = (
+        f"was at {other.place} where {turns[-1].call} was due, as collective number {numbers[-1]}"
+    )
+    return likely_mismatch(case, other, what, other.place, ("collectives",))
+
+
+#: Times that a collective was entered at one place, which make two turns of a loop.
+_TURNS = 3
+
+
+def _elsewhere(case: Case) -> Cause | None:
     """Find the one rank that was at another line of its own code than all others."""
     places = {one.rank: _place(one) for one in case.members}
     counts = Counter(places.values())
@@ -438,7 +465,11 @@ def _elsewhere(case: Case) -> Member | None:
         return None
     alone = [one for one in case.members if counts[places[one.rank]] == 1]
     found = alone[0] if len(alone) == 1 else None
-    return found if found and found.call and found.call.waits_for_others else None
+    if found is None or found.call is None or not found.call.waits_for_others:
+        return None
+    at = str(found.call)
+    what = f"was at {at} while all others were at one other place"
+    return likely_mismatch(case, found, what, at)
 
 
 def _place(member: Member) -> str:

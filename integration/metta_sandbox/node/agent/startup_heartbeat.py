@@ -10,7 +10,7 @@ from metta_sandbox.node.agent.processes import stat_of
 
 #: Seconds between two signs, and how much processor time in between makes one.
 _PAUSE = 5.0
-_WORKS = 0.1
+_WORKS = 0.02
 #: Seconds after which a rollout has started, or never will.
 _LONGEST = 120.0
 

@@ -24,6 +24,7 @@ from metta_sandbox.autopsy.seen import (
     Process,
     Raised,
     RaisedOne,
+    Reaped,
     Recorded,
     Socket,
     Thread,
@@ -178,6 +179,35 @@ def test_a_rollout_that_waits_for_ranks_that_nobody_saw_is_not_to_blame() -> Non
     cause = named(case(events, looks(process(90, stack))))
     assert (cause.rank, cause.certainty) == (None, "unknown")
     assert "waits for its ranks, of which nothing was seen, at trial.py:195" in cause.sentence
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        (),
+        frames(("connect", "/x/metta_sandbox/node/handoff.py", 9, "self._store = dist.TCPStore(")),
+    ],
+    ids=["alone", "awaited"],
+)
+def test_a_rollout_whose_template_process_still_imports_has_not_begun(
+    other: tuple[Frame, ...],
+) -> None:
+    imports = frames(
+        ("<module>", f"{SITE}/torch/_inductor/utils.py", 784, "class CachedMethod(Protocol):"),
+        ("exec_module", "<frozen importlib._bootstrap_external>", 940, ""),
+        ("main", "/opt/metta/agent.pyz", 1, ""),
+    )
+    command = ("python", "/opt/metta/agent.pyz", "template", "--listen=/tmp/t.sock")
+    template = process(7, imports, active=True).model_copy(update={"command": command})
+    found = {HOSTS[1]: NodeLook(processes=(template,))}
+    if other:
+        found[HOSTS[0]] = NodeLook(processes=(process(90, other),))
+    cause = named(Case(HOSTS, 1, (), looks=found))
+    assert (cause.kind, cause.rank, cause.certainty) == ("straggler", 1, "likely")
+    assert (
+        "the rollout of rank 1 (sweep-worker) has not begun: the template process that it is "
+        "forked from is still starting, at an import"
+    ) in cause.sentence
 
 
 def test_a_rollout_whose_stack_cannot_be_read_is_likely_at_most() -> None:
@@ -832,6 +862,16 @@ def test_all_threads_that_were_lost_are_told_to_who_waits_for_one_of_them() -> N
     assert cause.rank == 1
     assert "its thread `reader` has ended with KeyError: 'row'" in cause.sentence
     assert "its thread `beat` has ended with OSError: no telemetry" in cause.sentence
+
+
+def test_the_signal_that_ended_a_data_loaders_worker_is_told_where_pytorch_can_not() -> None:
+    said = raised("RuntimeError", "DataLoader worker (pid(s) 7, 22) exited unexpectedly")
+    reaped = tuple(Reaped(pid=pid, status=status) for pid, status in ((22, -9), (23, -11)))
+    life = Life(pid=101, exception=said, reaped=reaped, ended=9.0)
+    cause = named(case([*started(), exited(1, 1)], errors={0: LEFT}, lives={HOSTS[1]: (life,)}))
+    assert cause.rank == 1
+    assert "exited unexpectedly, as its worker was killed by signal 9 (SIGKILL)" in cause.sentence
+    assert "SIGSEGV" not in cause.sentence
 
 
 def test_an_exit_after_a_thread_was_lost_is_told_with_it() -> None:

@@ -257,6 +257,41 @@ def test_what_is_half_recorded_shows_nobody_where_it_was_due() -> None:
     assert (named(case).rank, named(case).certainty) == (None, "unknown")
 
 
+@pytest.mark.parametrize(("died_at", "rank"), [(13, 0), (12, None)])
+def test_of_two_half_recorded_the_one_elsewhere_as_the_turn_came_round_is_odd(
+    died_at: int, rank: int | None
+) -> None:
+    """A turn that took fewer numbers than the one before left something out itself."""
+    said = Exc("", CLASHED, aborted=CLASHED)
+    end = {"event": "rank.exited", "group": "trial-1", "rank": 1, "status": -6}
+
+    def half(*numbers: int) -> Recorded:
+        whole = recorded(*["mean"] * len(numbers))
+        pairs = zip(whole.entries, numbers, strict=True)
+        entries = tuple(one.model_copy(update={"number": number}) for one, number in pairs)
+        return whole.model_copy(update={"entries": entries, "partial": True})
+
+    at = (
+        Frame(function="_engine_run_backward", file=FILES["_engine_run_backward"], line=1),
+        Frame(function="main", file="/work/train.py", line=28),
+    )
+    case = seen(
+        [half(5, 9, 11), None],
+        more=[Event(3.0, end)],
+        errors={1: said},
+        at={0: at},
+        recorded={1: half(5, 9, 11, died_at)},
+    )
+    cause = named(case)
+    assert (cause.kind, cause.rank) == ("collective mismatch", rank)
+    assert cause.certainty == ("unknown" if rank is None else "likely")
+    if rank is not None:
+        assert (
+            "rank 0 (node-0) was at `backward`, train.py:28 where `all_reduce`, train.py:32 "
+            "was due, as collective number 13"
+        ) in cause.sentence
+
+
 @pytest.mark.parametrize("odd", [0, 1])
 def test_of_two_the_one_that_makes_a_group_where_its_loop_went_on_is_odd(odd: int) -> None:
     ways = [recorded(*TURN, *TURN, "backward", "mean")] * 2

@@ -18,6 +18,6 @@ def test_one_that_works_says_so(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_one_that_waits_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
-    worked = chain((0.0, 1.0), repeat(1.05))
+    worked = chain((0.0, 1.0), repeat(1.01))
     tell_signs_of_life(0.01, 0.05, lambda: next(worked)).join()
     assert len(capsys.readouterr().err.splitlines()) == 1
