@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterable
 
@@ -10,6 +11,13 @@ _SIGNALLED = 128
 #: What `timeout` of the coreutils ends with, after it has ended its command.
 _TIMED_OUT = 124
 _LONGEST = 300
+#: What `srun` and `mpirun` say as processes that they have started end.
+_OF_CHILDREN = re.compile(
+    r"srun: error: \S+: tasks? [\d,-]+: |srun: (Terminating|Force Terminat)|slurmstepd: error: \*\*\*"
+    r"|Primary job  ?terminated normally|a non-zero exit code\. Per user-direction"
+    r"|mpirun (detected|noticed) that |the job to be terminated\. The first process"
+    r"|Process name: \[\[|Exit code: +\d+$"
+)
 
 
 def describe_end(status: int, said: str = "", *, out_of_memory: bool = False) -> str:
@@ -43,6 +51,11 @@ def last_words(lines: Iterable[str]) -> str:
 
 
 def is_worth_telling(line: str) -> bool:
-    """Tell whether a line may be somebody's last words: no ruler, no event, and no hint of ours."""
+    """Tell whether a line may be somebody's last words.
+
+    A ruler, an event and a hint of ours are none, nor is what Slurm and Open MPI say of children.
+    """
     text = line.strip()
-    return any(map(str.isalnum, text)) and not text.startswith(('{"event":', "->"))
+    if not any(map(str.isalnum, text)) or text.startswith(('{"event":', "->")):
+        return False
+    return not _OF_CHILDREN.match(text)

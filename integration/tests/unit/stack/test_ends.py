@@ -38,3 +38,27 @@ def test_a_ruler_is_nobodys_last_word() -> None:
     assert (
         last_words(["boom at line 3", "============", '{"event": "x"}', "  "]) == "boom at line 3"
     )
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        (
+            "srun: error: n2: task 1: Exited with exit code 5",
+            "slurmstepd: error: *** STEP 4.0 ON n",
+        ),
+        ("srun: error: n[1-2]: tasks 0-1: Segmentation fault", "srun: Terminating StepId=4.0"),
+        (
+            "-------------",
+            "mpirun noticed that process rank 0 with PID 0 on node vm exited on signal 6 (Aborted).",
+        ),
+        ("the job to be terminated. The first process to do so was:", "", "  Exit code:    5"),
+    ],
+)
+def test_what_a_launcher_says_of_its_children_is_nobodys_last_word(told: tuple[str, ...]) -> None:
+    assert last_words(["boom at line 3", *told]) == "boom at line 3"
+
+
+def test_what_a_launcher_says_of_itself_is() -> None:
+    refused = "srun: error: Unable to allocate resources: Invalid partition name specified"
+    assert last_words(["begins", refused]) == refused
