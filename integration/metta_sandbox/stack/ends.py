@@ -13,7 +13,8 @@ _TIMED_OUT = 124
 _LONGEST = 300
 #: What `srun` and `mpirun` say as processes that they have started end.
 _OF_CHILDREN = re.compile(
-    r"srun: error: \S+: tasks? [\d,-]+: |srun: (Terminating|Force Terminat)|slurmstepd: error: \*\*\*"
+    r"srun: error: \S+: tasks? [\d,-]+: |srun: (Terminating|Force Terminat)"
+    r"|slurmstepd: error: \*\*\*"
     r"|Primary job  ?terminated normally|a non-zero exit code\. Per user-direction"
     r"|mpirun (detected|noticed) that |the job to be terminated\. The first process"
     r"|Process name: \[\[|Exit code: +\d+$"

@@ -50,7 +50,7 @@ def test_a_ruler_is_nobodys_last_word() -> None:
         ("srun: error: n[1-2]: tasks 0-1: Segmentation fault", "srun: Terminating StepId=4.0"),
         (
             "-------------",
-            "mpirun noticed that process rank 0 with PID 0 on node vm exited on signal 6 (Aborted).",
+            "mpirun noticed that process rank 0 with PID 0 on node a exited on signal 6 (Abort).",
         ),
         ("the job to be terminated. The first process to do so was:", "", "  Exit code:    5"),
     ],
