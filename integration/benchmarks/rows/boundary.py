@@ -36,7 +36,7 @@ def contests(setting: Setting) -> list[Contest]:
         Contest(
             key=f"{KEY}/report",
             title=f"A report on {entries:,} entries",
-            note="The page of a run of `scenarios/basic.yaml` whose timeline has so many entries, "
+            note="Processor time for the page of a run of `scenarios/basic.yaml` whose timeline has so many entries, "
             "and the search for a secret in all of its artifacts. The guards are taken away one "
             "by one, which the sandbox itself can't do.",
             contestants=(
@@ -72,7 +72,7 @@ class Page:
 
     """
 
-    about = "reading, masking and writing `report.html`, without Python's start"
+    about = "processor time of masking, reading and rendering, without Python's start"
 
     def __init__(self, setting: Setting, entries: int, name: str, guards: tuple[str, ...]) -> None:
         self.name = name
