@@ -1,4 +1,5 @@
 """Print 100,000 lines a second for as many seconds as are asked for, as a loud trainer does."""
+# ruff: noqa: INP001 - started by its path, in an interpreter that is not ours
 
 import sys
 import time

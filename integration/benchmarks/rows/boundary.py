@@ -36,9 +36,9 @@ def contests(setting: Setting) -> list[Contest]:
         Contest(
             key=f"{KEY}/report",
             title=f"A report on {entries:,} entries",
-            note="Processor time for the page of a run of `scenarios/basic.yaml` whose timeline has so many entries, "
-            "and the search for a secret in all of its artifacts. The guards are taken away one "
-            "by one, which the sandbox itself can't do.",
+            note="Processor time for the page of a run of `scenarios/basic.yaml` whose timeline "
+            "has so many entries, and for the search for a secret in its artifacts. The guards "
+            "are taken away one by one, which the sandbox itself can't do.",
             contestants=(
                 Page(setting, entries, _ALL, GUARDS),
                 Page(setting, entries, "without safe reading", (SAFE_TEXT, MASKING)),

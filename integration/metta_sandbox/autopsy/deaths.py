@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import signal
 from dataclasses import replace
 
@@ -114,17 +113,18 @@ def death_of(case: Case, member: Member) -> tuple[Kind, str, str]:
 
 
 def _as_its_worker(member: Member) -> str:
-    """Say which signal ended the worker of a data loader, where PyTorch could not tell."""
-    named = _WORKERS.search(member.error.message) if member.error else None
-    if named is None or member.life is None:
+    """Say which signal ended a data loader's worker, where what was raised does not."""
+    error, life = member.error, member.life
+    if error is None or life is None or not any(_LOADER in file for file in error.files):
         return ""
-    pids = {int(each) for each in named[1].split(",")}
-    ends = [one.status for one in member.life.reaped if one.pid in pids and one.status < 0]
-    return f", as its worker was killed by signal {-ends[0]} ({_name(-ends[0])})" if ends else ""
+    ends = [-one.status for one in life.reaped if one.status < 0 and one.status not in TOLD_TO_END]
+    if not ends or "is killed by signal" in error.message:
+        return ""
+    return f", as its data loader's worker was killed by signal {ends[0]} ({_name(ends[0])})"
 
 
-#: How PyTorch names workers of whose end it knows no more.
-_WORKERS = re.compile(r"DataLoader worker \(pid\(s\) (\d+(?:, \d+)*)\) exited unexpectedly")
+#: Where workers are asked, and what they gave is taken from their sockets.
+_LOADER = "torch/utils/data/dataloader.py"
 
 
 def _in_thread(member: Member, status: int) -> str:

@@ -864,14 +864,27 @@ def test_all_threads_that_were_lost_are_told_to_who_waits_for_one_of_them() -> N
     assert "its thread `beat` has ended with OSError: no telemetry" in cause.sentence
 
 
-def test_the_signal_that_ended_a_data_loaders_worker_is_told_where_pytorch_can_not() -> None:
-    said = raised("RuntimeError", "DataLoader worker (pid(s) 7, 22) exited unexpectedly")
-    reaped = tuple(Reaped(pid=pid, status=status) for pid, status in ((22, -9), (23, -11)))
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("RuntimeError", "DataLoader worker (pid(s) 22) exited unexpectedly"),
+        ("ConnectionResetError", "[Errno 104] Connection reset by peer"),
+    ],
+)
+def test_the_signal_that_ended_a_data_loaders_worker_is_told_where_what_was_raised_does_not(
+    kind: str, message: str
+) -> None:
+    loader = f"{SITE}/torch/utils/data/dataloader.py"
+    stack = frames(("_try_get_data", loader, 1291, ""), ("main", "/work/train.py", 25, ""))
+    said = Raised(chain=(RaisedOne(kind=kind, message=message, frames=stack),))
+    # The other worker is told to end at its parent's end.
+    reaped = tuple(Reaped(pid=pid, status=status) for pid, status in ((21, -15), (22, -9)))
     life = Life(pid=101, exception=said, reaped=reaped, ended=9.0)
     cause = named(case([*started(), exited(1, 1)], errors={0: LEFT}, lives={HOSTS[1]: (life,)}))
     assert cause.rank == 1
-    assert "exited unexpectedly, as its worker was killed by signal 9 (SIGKILL)" in cause.sentence
-    assert "SIGSEGV" not in cause.sentence
+    assert (
+        f"raised {kind}: {message}, as its data loader's worker was killed by signal 9 (SIGKILL)"
+    ) in cause.sentence
 
 
 def test_an_exit_after_a_thread_was_lost_is_told_with_it() -> None:
