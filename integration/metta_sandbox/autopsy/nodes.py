@@ -13,6 +13,9 @@ _NODE_GONE = re.compile(
     r"is gone: |no agent of node|is lost$|agent is gone|agent ends|ended with status -(9|15)$"
 )
 
+#: What is said of a node that has begun to look at its processes, and so does not stand still.
+_TOO_SLOW = re.compile(r"not done within ")
+
 
 def node_lost(case: Case) -> Cause | None:
     """Find a node that is gone, and how it ended."""
@@ -45,6 +48,10 @@ def node_silent(case: Case) -> Cause | None:
         how = problem.removeprefix(f"{host} is gone: ")
         what = f"{host} (rank {rank}) is gone: {how}"
         return cause_of(case, "node lost", what, node=host, rank=rank, step=ranks[0].step)
+    if _TOO_SLOW.match(problem):
+        load = max((look.load or 0.0 for look in case.looks.values()), default=0.0)
+        what = f"{host} did not show its processes in time; the machine's load was {load:.0f}"
+        return cause_of(case, "straggler", what, node=host, certainty="unknown")
     what = f"{host} (rank {rank}) does not answer, as if it stood still: {problem}"
     return cause_of(case, "stopped", what, node=host, rank=rank, step=ranks[0].step)
 

@@ -544,6 +544,16 @@ def test_a_node_that_shows_nothing_is_gone_or_stands_still(problem: str, kind: s
     assert (cause.kind, cause.rank, cause.node, cause.step) == (kind, 1, HOSTS[1], 4)
 
 
+def test_a_node_that_is_too_slow_to_be_looked_at_is_not_accused_of_standing_still() -> None:
+    slow = NodeLook(problem="not done within 75 s")
+    seen = {HOSTS[0]: NodeLook(load=94.8), HOSTS[1]: slow}
+    cause = named(case([*started(), stepped(1, 4)], seen))
+    assert (cause.kind, cause.rank, cause.certainty) == ("straggler", None, "unknown")
+    assert "sweep-worker did not show its processes in time; the machine's load was 95" in (
+        cause.sentence
+    )
+
+
 def test_a_rank_that_was_killed_with_its_nodes_command_did_not_fail_by_itself() -> None:
     lost = Exc("RuntimeError", "Connection reset by peer", "train.py:23", "main", "all_reduce")
     command = event("command.exited", 9.1, node=HOSTS[1], group="sweep", status=1)
