@@ -12,7 +12,8 @@ from metta_sandbox.autopsy.deaths import clashed, left_alone
 from metta_sandbox.autopsy.graph import Graph, graph_of, order, waits
 from metta_sandbox.autopsy.kinds import what_holds
 from metta_sandbox.autopsy.members import Member
-from metta_sandbox.autopsy.sentences import cause_of, likely_mismatch, of_rank
+from metta_sandbox.autopsy.sentences import cause_of, likely_mismatch, of_rank, seen_of
+from metta_sandbox.autopsy.sequences import was_due
 
 
 def rank_absent(case: Case) -> Cause | None:
@@ -195,10 +196,43 @@ def _at_the_store(case: Case, alive: Sequence[Member]) -> Cause | None:
     alone = [one for one in alive if one not in found and _receives_anew(one)]
     if len(alone) == 1:
         return _not_due(case, alone[0])
-    call = found[0].call
+    elsewhere = [one for one in alive if one not in found]
+    met = len(elsewhere) == 1 and waits(case, elsewhere[0])
+    if met and len(found) > 1:
+        return _has_not_set(case, elsewhere[0], found)
+    waiter, call = found[0], found[0].call
     assert call is not None
     kind, what = what_holds(call)
-    return of_rank(case, found[0], kind, what, str(call), certainty="likely")
+    if met and not _came_round(elsewhere[0]):
+        # Of two, either may have the wrong key.
+        told = (
+            f"rank {waiter.rank} ({waiter.node}) {what}; which of the ranks is wrong is not known"
+        )
+        return cause_of(
+            case,
+            kind,
+            told,
+            node=waiter.node,
+            call=str(call),
+            certainty="unknown",
+            evidence=seen_of(waiter),
+        )
+    return of_rank(case, waiter, kind, what, str(call), certainty="likely")
+
+
+def _came_round(member: Member) -> bool:
+    """Tell whether a rank is where it was before, as its loop came round."""
+    return member.recorded is not None and was_due(member.recorded, member.call)
+
+
+def _has_not_set(case: Case, member: Member, waiting: Sequence[Member]) -> Cause:
+    """Say of a rank that it went on, where all others wait for a key that nobody has set."""
+    call = waiting[0].call
+    assert call is not None
+    kind, held = what_holds(call)
+    others = ", ".join(f"rank {one.rank}" for one in waiting)
+    what = f"went on to {member.place}, while each of {others} {held}"
+    return of_rank(case, member, kind, what, member.place, certainty="likely")
 
 
 def _receives_anew(member: Member) -> bool:

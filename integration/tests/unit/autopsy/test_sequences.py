@@ -292,6 +292,33 @@ def test_of_two_half_recorded_the_one_elsewhere_as_the_turn_came_round_is_odd(
         ) in cause.sentence
 
 
+def test_of_ranks_at_the_store_who_did_not_set_the_key_is_told_as_far_as_anything_shows_it() -> (
+    None
+):
+    own = Frame(function="main", file="/work/train.py", line=47, source='store.get("vocabulary")')
+    turn, first = recorded(*["mean"] * 3), recorded("mean")
+    # Its loop came round for the other one: the one at the store has left it.
+    cause = named(seen([turn, turn], at={1: (own,)}))
+    assert (cause.rank, cause.certainty) == (1, "likely")
+    assert 'waits in `store.get` for "vocabulary" at train.py:47' in cause.sentence
+
+    # Of two that did nothing before, either may have the wrong key.
+    cause = named(seen([first, first], at={1: (own,)}))
+    assert (cause.rank, cause.certainty) == (None, "unknown")
+    assert "which of the ranks is wrong is not known" in cause.sentence
+
+    # Of three, the one that went on has not set what the others wait for.
+    cause = named(seen([first] * 3, at={1: (own,), 2: (own,)}))
+    assert (cause.rank, cause.certainty) == (0, "likely")
+    assert (
+        "rank 0 (node-0) went on to `all_reduce`, train.py:32, while each of rank 1, rank 2 waits "
+        'in `store.get` for "vocabulary" at train.py:47'
+    ) in cause.sentence
+
+    # Of three, the one at the store is alone.
+    assert named(seen([first] * 3, at={1: (own,)})).rank == 1
+
+
 @pytest.mark.parametrize("odd", [0, 1])
 def test_of_two_the_one_that_makes_a_group_where_its_loop_went_on_is_odd(odd: int) -> None:
     ways = [recorded(*TURN, *TURN, "backward", "mean")] * 2
