@@ -17,7 +17,7 @@ from functools import cached_property
 from metta_sandbox.autopsy.calls import Call, bare, own_frame
 from metta_sandbox.autopsy.seen import Life, NodeLook, Process, Recorded, Thread
 from metta_sandbox.autopsy.waits import Family, lost_threads, resolve, told_of_lost
-from metta_sandbox.autopsy.words import LIBRARY, Exc, of_raised
+from metta_sandbox.autopsy.words import ABOUT_OTHERS, LIBRARY, Exc, of_raised
 
 _LAUNCHER = re.compile(
     r"(^|/)(torchrun|accelerate|deepspeed|horovodrun|mpirun|mpiexec|srun|composer)$"
@@ -233,10 +233,21 @@ class Tree:
                 and self.is_python(pid)
             ]
             return sorted(tops)
-        programs = [pid for pid in pids if self.is_python(pid) and not self.is_launcher(pid)]
+        programs = [
+            pid
+            for pid in pids
+            if self.is_python(pid) and not self.is_launcher(pid) and not self._tells_of_ranks(pid)
+        ]
         return [
             pid for pid in programs if not any(above in programs for above in self.ancestors(pid))
         ]
+
+    def _tells_of_ranks(self, pid: int) -> bool:
+        """Tell whether a process ended of no more than how one ended that it had spawned."""
+        life = self.lives.get(pid)
+        chain = life.exception.chain if life and life.exception else ()
+        about_others = bool(chain) and bool(ABOUT_OTHERS.search(chain[-1].kind))
+        return about_others and any(one.parent == pid for one in self.lives.values())
 
 
 def member_of(tree: Tree, base: Member, pid: int, *, alone: bool) -> Member:

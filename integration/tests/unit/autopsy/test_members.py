@@ -16,6 +16,7 @@ from metta_sandbox.autopsy.seen import (
     RaisedOne,
     Reaped,
     Thread,
+    ThreadEnd,
 )
 from metta_sandbox.autopsy.words import Exc
 from metta_sandbox.timeline.recording import Event
@@ -68,6 +69,19 @@ def test_a_parent_that_only_spawns_is_no_rank_also_when_its_children_are_gone() 
     case = run(process(1, 0, "bash", LOCAL_RANK="0", RANK="0"), parent, lives=lives)
     assert on_master(case) == [(0, None), (1, None)]
     assert [one.status for one in case.members if one.node == HOSTS[0]] == [-6, 1]
+
+
+def test_of_a_parent_that_tells_how_its_child_ended_the_child_is_the_rank() -> None:
+    def raised(kind: str) -> Raised:
+        return Raised(chain=(RaisedOne(kind=kind, message="", frames=()),))
+
+    exited = raised("torch.multiprocessing.spawn.ProcessExitedException")
+    parent = Life(pid=2, argv=("spawned.py",), exception=exited, reaped=(Reaped(pid=3, status=1),))
+    lost = ThreadEnd(name="fit", exception=raised("SyntaxError"))
+    child = Life(pid=3, parent=2, argv=("-c", "spawn_main()"), threads=(lost,), exits=1, ended=6.0)
+    case = run(process(1, 0, "bash", "train.sh"), lives=(parent, child))
+    (rank,) = [one for one in case.members if one.node == HOSTS[0]]
+    assert (rank.status, rank.error and rank.error.kind) == (1, "SyntaxError")
 
 
 def test_processes_of_a_shells_loop_are_told_apart_by_what_it_gave_them() -> None:
