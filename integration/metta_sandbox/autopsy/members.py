@@ -387,9 +387,11 @@ def _error(
         # Its main thread has ended as this one had; of no signal was that the reason.
         lost = lost_threads(life)
         return lost[0].error if lost else None
-    if status in (None, 0):
-        return None
+    # No exception ends a process by a signal: what others print to its log is theirs.
+    others = life is not None and not alone and (status or 0) < 0 and status != -signal.SIGABRT
     said = base.error
+    if status in (None, 0) or (others and not (life and life.fatal)):
+        return None
     if life is not None and life.fatal and said is not None and said.aborted:
         return Exc("", said.aborted)
     if life is not None and life.ended is not None and said is not None and said.kind:

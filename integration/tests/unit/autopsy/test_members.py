@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from metta_sandbox.autopsy.case import Case
+from metta_sandbox.autopsy.diagnose import diagnose
 from metta_sandbox.autopsy.members import Tree
 from metta_sandbox.autopsy.seen import (
     Frame,
@@ -82,6 +85,23 @@ def test_of_a_parent_that_tells_how_its_child_ended_the_child_is_the_rank() -> N
     case = run(process(1, 0, "bash", "train.sh"), lives=(parent, child))
     (rank,) = [one for one in case.members if one.node == HOSTS[0]]
     assert (rank.status, rank.error and rank.error.kind) == (1, "SyntaxError")
+
+
+def test_of_ranks_that_share_a_log_one_that_a_signal_ended_did_not_raise_what_is_in_it() -> None:
+    elastic = {"TORCHELASTIC_RUN_ID": "x", "LOCAL_RANK": "0"}
+    launcher = ("/usr/bin/torchrun",)
+    reaped = (Reaped(pid=4, status=-14, time=5.0), Reaped(pid=3, status=1, time=5.2))
+    lives = (
+        Life(pid=2, argv=launcher, reaped=reaped, ended=5.3),
+        *(Life(pid=pid, parent=2, environ={**elastic, "RANK": str(pid - 3)}) for pid in (3, 4)),
+    )
+    left = Exc("RuntimeError", "Connection closed by peer", "train.py:21", "main", "all_reduce")
+    case = run(process(1, 0, "bash", "train.sh"), lives=lives)
+    case = replace(case, rollout_errors={HOSTS[0]: left})
+    cause = diagnose(case)
+    assert cause is not None
+    assert (cause.rank, cause.certainty) == (1, "certain")
+    assert "was killed by signal 14 (SIGALRM)" in cause.sentence
 
 
 def test_processes_of_a_shells_loop_are_told_apart_by_what_it_gave_them() -> None:
