@@ -12,10 +12,10 @@ from metta_sandbox.errors import StackError
 from metta_sandbox.faults.power import Power
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import API
-from metta_sandbox.stack.base import StackPlan
-from metta_sandbox.stack.disk_sidecar import DiskSidecars
+from metta_sandbox.stack.engines.base import StackPlan
+from metta_sandbox.stack.engines.compose.disk_sidecar import DiskSidecars
+from metta_sandbox.stack.engines.compose.network_sidecar import NetworkSidecars
 from metta_sandbox.stack.link import HubLink
-from metta_sandbox.stack.network_sidecar import NetworkSidecars
 
 #: Seconds that an agent gets to answer.
 _PATIENCE = 5.0

@@ -8,11 +8,11 @@ from contextlib import suppress
 from metta_sandbox.errors import StackError
 from metta_sandbox.faults.executor import Executor, Observed
 from metta_sandbox.scenario.faults import DiskFull, FaultItem
-from metta_sandbox.stack.base import Stack
-from metta_sandbox.stack.containers import client
-from metta_sandbox.stack.disk_sidecar import DiskSidecars
-from metta_sandbox.stack.request import RUN_FOLDER
-from metta_sandbox.stack.sidecars import Sidecar
+from metta_sandbox.stack.engines.base import Stack
+from metta_sandbox.stack.engines.compose.containers import client
+from metta_sandbox.stack.engines.compose.disk_sidecar import DiskSidecars
+from metta_sandbox.stack.engines.compose.request import RUN_FOLDER
+from metta_sandbox.stack.engines.compose.sidecars import Sidecar
 
 _NO_ROOM = "ENOSPC"
 

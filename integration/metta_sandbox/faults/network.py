@@ -24,9 +24,9 @@ from metta_sandbox.scenario.faults import (
     PortTaken,
     Reset,
 )
-from metta_sandbox.stack.base import Stack
-from metta_sandbox.stack.containers import client
-from metta_sandbox.stack.network_sidecar import NetworkSidecar, NetworkSidecars
+from metta_sandbox.stack.engines.base import Stack
+from metta_sandbox.stack.engines.compose.containers import client
+from metta_sandbox.stack.engines.compose.network_sidecar import NetworkSidecar, NetworkSidecars
 from metta_sandbox.words import many
 from metta_sandbox.words import time as words_for
 

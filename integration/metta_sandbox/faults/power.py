@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.stack.base import Stack, StackPlan
 from metta_sandbox.stack.ends import container_status, describe_end
+from metta_sandbox.stack.engines.base import Stack, StackPlan
+from metta_sandbox.stack.engines.compose.request import container_name
 from metta_sandbox.stack.marks import variables
-from metta_sandbox.stack.request import container_name
 
 #: What a node does, in words.
 RUNS = "runs"

@@ -22,8 +22,8 @@ from metta_sandbox.report.results import CheckResult, LeftOut, LeftOutFile, Tria
 from metta_sandbox.safe_text import for_terminal
 from metta_sandbox.scenario.artifacts import Artifacts
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.stack.base import StackPlan
-from metta_sandbox.stack.request import RUN_FOLDER
+from metta_sandbox.stack.engines.base import StackPlan
+from metta_sandbox.stack.engines.compose.request import RUN_FOLDER
 from metta_sandbox.verdict import Verdict, worst
 
 #: Why a file was left out.

@@ -48,9 +48,9 @@ from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.needs import lacking
 from metta_sandbox.stack.credentials import remove_copies
 from metta_sandbox.stack.engines import Engine, choose
+from metta_sandbox.stack.engines.compose.pool import Sharing
 from metta_sandbox.stack.lease import Owner, lease
 from metta_sandbox.stack.marks import belonging_to
-from metta_sandbox.stack.pool import Sharing
 from metta_sandbox.stack.provision import Provision
 from metta_sandbox.verdict import Verdict, exit_status, worst
 

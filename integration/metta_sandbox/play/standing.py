@@ -17,9 +17,9 @@ from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.names import node_host
 from metta_sandbox.stack import standing
-from metta_sandbox.stack.base import Stack
 from metta_sandbox.stack.credentials import find_credentials
 from metta_sandbox.stack.engines import Engine, choose, remove_everywhere
+from metta_sandbox.stack.engines.base import Stack
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.standing import Record, StandingEngine
 from metta_sandbox.stack.status import stack_status, strangers

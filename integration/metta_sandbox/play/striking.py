@@ -14,10 +14,10 @@ from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.progress import Progress
 from metta_sandbox.report.results import CheckResult, FaultResult
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.stack.base import Stack, StackPlan
-from metta_sandbox.stack.disk_sidecar import DiskSidecars
+from metta_sandbox.stack.engines.base import Stack, StackPlan
+from metta_sandbox.stack.engines.compose.disk_sidecar import DiskSidecars
+from metta_sandbox.stack.engines.compose.network_sidecar import NetworkSidecars
 from metta_sandbox.stack.link import HubLink
-from metta_sandbox.stack.network_sidecar import NetworkSidecars
 from metta_sandbox.timeline.recording import Timeline
 
 

@@ -18,9 +18,9 @@ from threading import Thread
 from metta_sandbox.errors import InputError
 from metta_sandbox.scenario.names import API
 from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.stack.engines.compose.request import HOME, RUN_FOLDER, WORKSPACE
+from metta_sandbox.stack.engines.process.stack import ProcessStack
 from metta_sandbox.stack.node_environment import job_environment
-from metta_sandbox.stack.process import ProcessStack
-from metta_sandbox.stack.request import HOME, RUN_FOLDER, WORKSPACE
 from metta_sandbox.stack.standing import PROJECT, Record, Use, last_use, standing_folder
 from metta_sandbox.stack.status import stack_status
 

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from metta_sandbox.stack.containers import client
+from metta_sandbox.stack.engines.compose.containers import client
 from metta_sandbox.stack.lease import KEYS, LABEL, Owner, leased
 from metta_sandbox.stack.marks import all_run_folders, marked_processes, read_owner
 from metta_sandbox.stack.owners import Fate, here

@@ -18,11 +18,11 @@ from platformdirs import user_state_path
 from metta_sandbox import beneath, removing
 from metta_sandbox.errors import InputError, StackError
 from metta_sandbox.progress import Progress
-from metta_sandbox.stack.base import OBSERVATIONS, Stack, StackPlan
 from metta_sandbox.stack.credentials import Credential
+from metta_sandbox.stack.engines.base import OBSERVATIONS, Stack, StackPlan
+from metta_sandbox.stack.engines.compose.pool import Sharing
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
-from metta_sandbox.stack.pool import Sharing
 from metta_sandbox.stack.provision import Provision
 from metta_sandbox.words import many
 

@@ -20,8 +20,8 @@ from metta_sandbox.scenario.names import API
 from metta_sandbox.stack import standing
 from metta_sandbox.stack.agent_app import install
 from metta_sandbox.stack.engines import find_compose
-from metta_sandbox.stack.process import ProcessStack
-from metta_sandbox.stack.request import AGENT, HUB, HUB_ADDRESS
+from metta_sandbox.stack.engines.compose.request import AGENT, HUB, HUB_ADDRESS
+from metta_sandbox.stack.engines.process.stack import ProcessStack
 from metta_sandbox.stack.standing import PROJECT, Record
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from metta_sandbox.scenario.loading import load, parse
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.untrusted import Untrusted
 from metta_sandbox.stack import engines
-from metta_sandbox.stack.base import StackPlan
+from metta_sandbox.stack.engines.base import StackPlan
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.verdict import Verdict
 

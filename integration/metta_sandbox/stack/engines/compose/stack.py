@@ -27,8 +27,6 @@ from metta_sandbox.progress import Progress
 from metta_sandbox.resources import compose_folder
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.agent_app import install
-from metta_sandbox.stack.base import StackPlan
-from metta_sandbox.stack.containers import client, states, stop, tail, write_logs
 from metta_sandbox.stack.credentials import (
     Credential,
     memory_folder,
@@ -37,11 +35,10 @@ from metta_sandbox.stack.credentials import (
     watch_copies,
 )
 from metta_sandbox.stack.ends import container_status, describe_end, last_words
-from metta_sandbox.stack.lease import LABEL, Owner
-from metta_sandbox.stack.link import HubLink
-from metta_sandbox.stack.node_of import node_image
-from metta_sandbox.stack.provision import node_memory
-from metta_sandbox.stack.request import (
+from metta_sandbox.stack.engines.base import StackPlan
+from metta_sandbox.stack.engines.compose.containers import client, states, stop, tail, write_logs
+from metta_sandbox.stack.engines.compose.node_of import node_image
+from metta_sandbox.stack.engines.compose.request import (
     AGENT,
     HUB,
     HUB_ADDRESS,
@@ -53,8 +50,11 @@ from metta_sandbox.stack.request import (
     compose_request,
     container_name,
 )
+from metta_sandbox.stack.engines.compose.subnet import POOL, host_routes, offer_subnets
+from metta_sandbox.stack.lease import LABEL, Owner
+from metta_sandbox.stack.link import HubLink
+from metta_sandbox.stack.provision import node_memory
 from metta_sandbox.stack.sidecar_service import SidecarService, first_line
-from metta_sandbox.stack.subnet import POOL, host_routes, offer_subnets
 from metta_sandbox.words import many
 
 #: A file for 64 nodes is written in a tenth of the time, where there is a C library for it.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.stack.sidecars import Sidecar, Sidecars, SidecarSpec
+from metta_sandbox.stack.engines.compose.sidecars import Sidecar, Sidecars, SidecarSpec
 
 NETWORK = SidecarSpec("network", "network", ("NET_ADMIN", "NET_RAW"), "netfault")
 

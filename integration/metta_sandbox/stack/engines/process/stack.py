@@ -28,7 +28,6 @@ from metta_sandbox.ports import HeldPort
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.agent_app import install, place
-from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.credentials import (
     Credential,
     memory_folder,
@@ -38,6 +37,7 @@ from metta_sandbox.stack.credentials import (
     watch_copies,
 )
 from metta_sandbox.stack.ends import describe_end, last_words
+from metta_sandbox.stack.engines.base import StackPlan
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.marks import RUN_MARK, remove_processes, run_folder
 from metta_sandbox.stack.node_environment import NodeSpec, node_environment
@@ -98,7 +98,7 @@ class ProcessStack:
         plan = self._plan
         if plan.provision.requirements:
             # What fetches packages is not needed otherwise.
-            from metta_sandbox.stack.trainer_python import ensure_trainer_bin  # noqa: PLC0415
+            from metta_sandbox.stack.engines.process.trainer_python import ensure_trainer_bin  # noqa: PLC0415
 
             required, gpu = plan.provision.requirements, plan.hardware == "gpu"
             bin_folder = ensure_trainer_bin(self._python, required, progress, gpu=gpu)
@@ -367,7 +367,7 @@ def with_templates(run: str, python: str, nodes: int) -> Iterator[None]:
         nodes: Of how many nodes of each stack.
 
     """
-    from metta_sandbox.stack.templates import Templates  # noqa: PLC0415 - mostly, there are none
+    from metta_sandbox.stack.engines.process.templates import Templates  # noqa: PLC0415 - mostly, there are none
 
     environment = {
         **local_environment([str(Path(python).parent)], run_folder(run)),

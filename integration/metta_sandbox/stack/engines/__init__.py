@@ -19,16 +19,16 @@ from platformdirs import user_cache_path
 from metta_sandbox.errors import MachineError, SandboxError, StackError
 from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.progress import Progress
-from metta_sandbox.stack.base import Stack, StackPlan
+from metta_sandbox.stack.engines.base import Stack, StackPlan
+from metta_sandbox.stack.engines.compose.pool import Keepable, Pool, Sharing
+from metta_sandbox.stack.engines.process.stack import ProcessStack, with_templates
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.marks import remove_run
-from metta_sandbox.stack.pool import Keepable, Pool, Sharing
-from metta_sandbox.stack.process import ProcessStack, with_templates
 from metta_sandbox.stack.provision import Provision
 
 if TYPE_CHECKING:
     from metta_sandbox.image.node_image import Images
-    from metta_sandbox.stack.compose import ComposeStack
+    from metta_sandbox.stack.engines.compose.stack import ComposeStack
 
 #: Seconds within which an engine must answer.
 _PATIENCE = 15.0
@@ -102,17 +102,17 @@ class ProcessEngine:
 
     def prepare(self, provision: Provision, progress: Progress, *, gpu: bool) -> None:
         """Have the nodes' and the trainer's own packages; for images there is no use here."""
-        from metta_sandbox.stack.node_python import find_python  # noqa: PLC0415
+        from metta_sandbox.stack.engines.process.node_python import find_python  # noqa: PLC0415
 
         python = find_python(progress)
         if provision.requirements:
-            from metta_sandbox.stack.trainer_python import ensure_trainer_bin  # noqa: PLC0415
+            from metta_sandbox.stack.engines.process.trainer_python import ensure_trainer_bin  # noqa: PLC0415
 
             ensure_trainer_bin(python, provision.requirements, progress, gpu=gpu)
 
     def sharing(self, run: str, wanted: Sharing) -> AbstractContextManager[None]:
         """Import torch once for all stacks of a run, where the system lets a fork pass for more."""
-        from metta_sandbox.stack.node_python import find_python  # noqa: PLC0415
+        from metta_sandbox.stack.engines.process.node_python import find_python  # noqa: PLC0415
 
         if wanted.nodes == 0 or sys.platform != "linux":
             return nullcontext()
@@ -124,7 +124,7 @@ class ProcessEngine:
     def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:  # noqa: ARG002
         """Give a stack for a scenario."""
         # Docker's packages are not needed here, nor the other way round.
-        from metta_sandbox.stack.node_python import find_python  # noqa: PLC0415
+        from metta_sandbox.stack.engines.process.node_python import find_python  # noqa: PLC0415
 
         return ProcessStack(plan, find_python(progress))
 
@@ -183,7 +183,7 @@ class ComposeEngine:
         from python_on_whales import DockerClient  # noqa: PLC0415
 
         from metta_sandbox.image.node_image import ImageSpec  # noqa: PLC0415
-        from metta_sandbox.stack.node_of import node_image  # noqa: PLC0415
+        from metta_sandbox.stack.engines.compose.node_of import node_image  # noqa: PLC0415
 
         docker, spec = DockerClient(), ImageSpec(gpu=gpu)
         node_image(docker, self._images.ensure(spec, progress, docker), spec, provision, progress)
@@ -212,8 +212,8 @@ class ComposeEngine:
         if plan.apart:
             progress(f"its nodes are its own: {plan.apart}")
             return own
-        from metta_sandbox.stack.kept import KeptStack  # noqa: PLC0415
-        from metta_sandbox.stack.shared import SharedStack, folder_of  # noqa: PLC0415
+        from metta_sandbox.stack.engines.compose.kept import KeptStack  # noqa: PLC0415
+        from metta_sandbox.stack.engines.compose.shared import SharedStack, folder_of  # noqa: PLC0415
 
         def make(number: int) -> KeptStack:
             folder = folder_of(plan, number)
@@ -228,7 +228,7 @@ class ComposeEngine:
 
     def _containers(self, plan: StackPlan, owner: Owner, kept: int | None = None) -> ComposeStack:
         from metta_sandbox.image.node_image import ImageSpec  # noqa: PLC0415
-        from metta_sandbox.stack.compose import ComposeStack  # noqa: PLC0415
+        from metta_sandbox.stack.engines.compose.stack import ComposeStack  # noqa: PLC0415
 
         project = "metta" if plan.standing else project_name(plan.run, plan.scenario)
         agents = Path(user_cache_path("metta-sandbox")) / "agents"
@@ -244,7 +244,7 @@ class ComposeEngine:
 
     def remove(self, run: str) -> None:
         """Remove all that is left of a run."""
-        from metta_sandbox.stack.compose import remove_containers  # noqa: PLC0415
+        from metta_sandbox.stack.engines.compose.stack import remove_containers  # noqa: PLC0415
 
         remove_containers(run)
 

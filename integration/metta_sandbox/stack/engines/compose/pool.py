@@ -13,7 +13,7 @@ from metta_sandbox.errors import StackError
 from metta_sandbox.interrupt import heed
 
 if TYPE_CHECKING:
-    from metta_sandbox.stack.kept import KeptStack
+    from metta_sandbox.stack.engines.compose.kept import KeptStack
 
 #: Seconds between two looks at whether the run was interrupted.
 _HEED = 0.1

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from python_on_whales import DockerClient
 
-from metta_sandbox.stack.engine_socket import copy_log, find_socket
+from metta_sandbox.stack.engines.compose.engine_socket import copy_log, find_socket
 
 #: Logs fetched at once: a client mostly waits for its engine.
 _AT_ONCE = 4

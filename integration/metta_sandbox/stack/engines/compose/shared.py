@@ -8,11 +8,11 @@ from typing import Any
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.progress import Progress
-from metta_sandbox.stack.base import StackPlan
-from metta_sandbox.stack.compose import ComposeStack
-from metta_sandbox.stack.kept import KeptStack
+from metta_sandbox.stack.engines.base import StackPlan
+from metta_sandbox.stack.engines.compose.kept import KeptStack
+from metta_sandbox.stack.engines.compose.pool import Pool
+from metta_sandbox.stack.engines.compose.stack import ComposeStack
 from metta_sandbox.stack.link import HubLink
-from metta_sandbox.stack.pool import Pool
 
 #: Where stacks that are kept have their folders, in a run's.
 FOLDER = ".stacks"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from metta_sandbox.stack.sidecars import Sidecar, Sidecars, SidecarSpec
+from metta_sandbox.stack.engines.compose.sidecars import Sidecar, Sidecars, SidecarSpec
 
 #: To enter the node's view of the file system, to mount something there, and to let it be the
 #: node's. AppArmor's usual profile of containers lets nobody mount anything.

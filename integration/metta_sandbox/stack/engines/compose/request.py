@@ -11,8 +11,8 @@ from typing import Any
 
 from metta_sandbox.scenario.names import API, WORKER
 from metta_sandbox.scenario.provision import Limits
-from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.credentials import Credential, tokens_of
+from metta_sandbox.stack.engines.base import StackPlan
 from metta_sandbox.stack.node_environment import NodeSpec, node_environment
 from metta_sandbox.stack.sidecar_service import SidecarService
 
