@@ -12,9 +12,7 @@ from metta_sandbox.errors import StackError
 from metta_sandbox.faults.power import Power
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import API
-from metta_sandbox.stack.engines.base import StackPlan
-from metta_sandbox.stack.engines.compose.disk_sidecar import DiskSidecars
-from metta_sandbox.stack.engines.compose.network_sidecar import NetworkSidecars
+from metta_sandbox.stack.engines.base import NetworkSidecar, Sidecar, Sidecars, StackPlan
 from metta_sandbox.stack.link import HubLink
 
 #: Seconds that an agent gets to answer.
@@ -42,8 +40,8 @@ class FaultContext:
     link: HubLink
     power: Power
     start_on: Callable[[str], None]
-    network: NetworkSidecars | None = None
-    disks: DiskSidecars | None = None
+    network: Sidecars[NetworkSidecar] | None = None
+    disks: Sidecars[Sidecar] | None = None
     still: set[str] = field(default_factory=set)
     _rules: dict[str, ApiFaultRule] = field(default_factory=dict)
 

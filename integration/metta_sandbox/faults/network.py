@@ -24,9 +24,7 @@ from metta_sandbox.scenario.faults import (
     PortTaken,
     Reset,
 )
-from metta_sandbox.stack.engines.base import Stack
-from metta_sandbox.stack.engines.compose.containers import client
-from metta_sandbox.stack.engines.compose.network_sidecar import NetworkSidecar, NetworkSidecars
+from metta_sandbox.stack.engines.base import NetworkSidecar, Sidecars, Stack
 from metta_sandbox.words import many
 from metta_sandbox.words import time as words_for
 
@@ -99,14 +97,14 @@ def cross(
     return Crossing(count, arrived, lost, tuple(delays), rate)
 
 
-def sidecars_of(stack: Stack, faults: Iterable[FaultItem]) -> NetworkSidecars | None:
+def sidecars_of(stack: Stack, faults: Iterable[FaultItem]) -> Sidecars[NetworkSidecar] | None:
     """Have somebody beside the hosts whose network is struck; None if there can't be anybody.
 
     Where one does not start, its faults will say why.
     """
-    if stack.engine != "compose":
+    sidecars = stack.network()
+    if sidecars is None:
         return None
-    sidecars = NetworkSidecars(client(), str(stack.describe()["project"]))
     said = (fault.said for fault in faults)
     with suppress(StackError):
         sidecars.start(

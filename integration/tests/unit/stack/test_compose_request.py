@@ -14,10 +14,9 @@ from metta_sandbox.resources import compose_folder
 from metta_sandbox.scenario.names import node_host
 from metta_sandbox.scenario.provision import Limits
 from metta_sandbox.stack.credentials import Credential
-from metta_sandbox.stack.engines.base import StackPlan
+from metta_sandbox.stack.engines.base import RUN_FOLDER, StackPlan
 from metta_sandbox.stack.engines.compose.request import (
     HOME,
-    RUN_FOLDER,
     WORKSPACE,
     ContainerInits,
     NodeImage,

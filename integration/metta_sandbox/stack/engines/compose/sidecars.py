@@ -16,7 +16,8 @@ from threading import Timer
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.stack.engines.compose.request import AGENT, HUB, PLAIN, container_name
+from metta_sandbox.stack.engines.base import HUB
+from metta_sandbox.stack.engines.compose.request import AGENT, PLAIN, container_name
 
 #: Seconds that one gets to be there, to answer beyond what it was told to wait for, and to end.
 _STARTING, _ANSWERING, _ENDING = 30.0, 20.0, 5.0
