@@ -85,7 +85,15 @@ class StackPlan:
 
 
 class Power(ABC):
-    """The power over nodes that whoever owns the machine has."""
+    """The power over nodes that whoever owns the machine has.
+
+    Args:
+        stack: Theirs.
+
+    """
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
 
     @abstractmethod
     def signal(self, host: str, number: int) -> None:
@@ -99,9 +107,9 @@ class Power(ABC):
     def thaw(self, host: str) -> None:
         """Let it go on."""
 
-    @abstractmethod
     def start(self, host: str) -> None:
         """Start a node again that has ended."""
+        self._stack.start_again(host)
 
     @abstractmethod
     def state(self, host: str) -> str:

@@ -20,7 +20,7 @@ class ContainerPower(Power):
     """
 
     def __init__(self, stack: Stack, project: str) -> None:
-        self._stack = stack
+        super().__init__(stack)
         self._project = project
 
     def signal(self, host: str, number: int) -> None:
@@ -34,10 +34,6 @@ class ContainerPower(Power):
     def thaw(self, host: str) -> None:
         """Continue the container."""
         self._docker("unpause", self._name(host))
-
-    def start(self, host: str) -> None:
-        """Start the container again."""
-        self._stack.start_again(host)
 
     def state(self, host: str) -> str:
         """Ask the engine."""

@@ -22,7 +22,7 @@ class ProcessPower(Power):
     """
 
     def __init__(self, stack: Stack, mark: str) -> None:
-        self._stack = stack
+        super().__init__(stack)
         self._mark = mark
 
     def signal(self, host: str, number: int) -> None:
@@ -44,10 +44,6 @@ class ProcessPower(Power):
         for pid in reversed(self._processes(host)):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
-
-    def start(self, host: str) -> None:
-        """Start its agent again."""
-        self._stack.start_again(host)
 
     def state(self, host: str) -> str:
         """Read the agent's state."""
