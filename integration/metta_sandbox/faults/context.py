@@ -12,7 +12,8 @@ from metta_sandbox.errors import StackError
 from metta_sandbox.faults.power import Power
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import API
-from metta_sandbox.stack.engines.base import NetworkSidecar, Sidecar, Sidecars, StackPlan
+from metta_sandbox.stack.engines.base import StackPlan
+from metta_sandbox.stack.engines.sidecars import NetworkSidecar, Sidecar, Sidecars
 from metta_sandbox.stack.link import HubLink
 
 #: Seconds that an agent gets to answer.

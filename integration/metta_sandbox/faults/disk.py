@@ -8,7 +8,8 @@ from contextlib import suppress
 from metta_sandbox.errors import StackError
 from metta_sandbox.faults.executor import Executor, Observed
 from metta_sandbox.scenario.faults import DiskFull, FaultItem
-from metta_sandbox.stack.engines.base import RUN_FOLDER, Sidecar, Sidecars, Stack
+from metta_sandbox.stack.engines.base import RUN_FOLDER, Stack
+from metta_sandbox.stack.engines.sidecars import Sidecar, Sidecars
 
 _NO_ROOM = "ENOSPC"
 

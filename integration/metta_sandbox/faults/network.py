@@ -24,7 +24,8 @@ from metta_sandbox.scenario.faults import (
     PortTaken,
     Reset,
 )
-from metta_sandbox.stack.engines.base import NetworkSidecar, Sidecars, Stack
+from metta_sandbox.stack.engines.base import Stack
+from metta_sandbox.stack.engines.sidecars import NetworkSidecar, Sidecars
 from metta_sandbox.words import many
 from metta_sandbox.words import time as words_for
 

@@ -13,7 +13,8 @@ from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.progress import Progress
 from metta_sandbox.report.results import CheckResult, FaultResult
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.stack.engines.base import NetworkSidecar, Sidecar, Sidecars, Stack, StackPlan
+from metta_sandbox.stack.engines.base import Stack, StackPlan
+from metta_sandbox.stack.engines.sidecars import NetworkSidecar, Sidecar, Sidecars
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.timeline.recording import Timeline
 

@@ -18,16 +18,8 @@ from metta_sandbox import beneath, removing
 from metta_sandbox.errors import InputError, StackError
 from metta_sandbox.progress import Progress
 from metta_sandbox.stack.credentials import Credential
-from metta_sandbox.stack.engines.base import (
-    OBSERVATIONS,
-    Engine,
-    NetworkSidecar,
-    Power,
-    Sidecar,
-    Sidecars,
-    Stack,
-    StackPlan,
-)
+from metta_sandbox.stack.engines.base import OBSERVATIONS, Engine, Power, Stack, StackPlan
+from metta_sandbox.stack.engines.sidecars import NetworkSidecar, Sidecar, Sidecars
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.provision import Provision

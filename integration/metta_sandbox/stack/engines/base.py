@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.needs import Ability
 from metta_sandbox.stack.credentials import Credential
+from metta_sandbox.stack.engines.sidecars import NetworkSidecar, Sidecar, Sidecars
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.marks import remove_run
@@ -132,75 +133,6 @@ class Power(ABC):
 
         """
         raise StackError(f"{host} is no container")
-
-
-class Sidecar(Protocol):
-    """What is beside a node, to strike it from there."""
-
-    @property
-    def host(self) -> str:
-        """The node."""
-        ...
-
-    def ask(self, verb: str, patience: float = 0.0, **args: Any) -> Any:
-        """Have it do something.
-
-        Args:
-            verb: What.
-            patience: Seconds that this takes by itself.
-            args: How.
-
-        Raises:
-            StackError: It refuses, or is gone.
-
-        """
-        ...
-
-
-class NetworkSidecar(Sidecar, Protocol):
-    """What is in a node's network."""
-
-    @property
-    def address(self) -> str:
-        """The node's."""
-        ...
-
-    def datagrams(self) -> tuple[str, int]:
-        """Give where datagrams to it go."""
-        ...
-
-    def connections(self) -> tuple[str, int]:
-        """Give where connections to it go."""
-        ...
-
-
-S_co = TypeVar("S_co", bound=Sidecar, covariant=True)
-
-
-class Sidecars(Protocol[S_co]):
-    """Those beside the hosts of one stack, each started when it is first asked for."""
-
-    def start(self, hosts: Sequence[str]) -> None:
-        """Start those that are not there yet, all at once.
-
-        Raises:
-            StackError: One does not start.
-
-        """
-        ...
-
-    def beside(self, host: str) -> S_co:
-        """Give the one beside a host.
-
-        Raises:
-            StackError: It does not start.
-
-        """
-        ...
-
-    def close(self) -> None:
-        """End all of them. Doing it twice is no error."""
-        ...
 
 
 class Stack(ABC):

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import json
 import subprocess
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from threading import Timer
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.stack.engines.base import HUB
 from metta_sandbox.stack.engines.compose.request import AGENT, PLAIN, container_name
+from metta_sandbox.stack.engines.sidecars import NetworkSidecar, S, Sidecar, Sidecars
 
-#: Seconds that one gets to be there, to answer beyond what it was told to wait for, and to end.
-_STARTING, _ANSWERING, _ENDING = 30.0, 20.0, 5.0
 _LOOK = "{{json .}}"
 #: What a container of a Compose project is known by.
 _PROJECT = "com.docker.compose.project"
@@ -98,111 +95,20 @@ def _joined(spec: SidecarSpec, host: str) -> list[str]:
     return [f"--pid=container:{host}", "--network=none"]
 
 
-class Sidecar:
-    """One such container.
-
-    Args:
-        command: What starts it.
-        host: Beside whom it is.
-
-    """
-
-    def __init__(self, command: Sequence[str], host: str) -> None:
-        self.host = host
-        # In a session of its own, so that Ctrl-C at the terminal does not end it before its time.
-        self._client = subprocess.Popen(
-            list(command),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-        #: What it has said first.
-        self.greeting: Mapping[str, Any] = {}
-
-    def await_ready(self) -> None:
-        """Wait until it can be told what to do.
-
-        Raises:
-            StackError: It does not start, or can't do what it is for.
-
-        """
-        self.greeting = self._line(_STARTING)
-
-    def ask(self, verb: str, patience: float = 0.0, **args: Any) -> Any:
-        """Have it do something.
-
-        Args:
-            verb: What.
-            patience: Seconds that this takes by itself.
-            args: How.
-
-        Raises:
-            StackError: It refuses, or is gone.
-
-        """
-        assert self._client.stdin is not None
-        try:
-            self._client.stdin.write(json.dumps({"verb": verb, "args": args}) + "\n")
-            self._client.stdin.flush()
-        except (OSError, ValueError):  # it has ended, or was ended
-            raise StackError(f"nobody is beside {self.host} any more{self._saying()}") from None
-        answer = self._line(patience + _ANSWERING)
-        if "error" in answer:
-            raise StackError(f"beside {self.host}: {answer['error']}")
-        return answer["result"]
-
-    def _line(self, patience: float) -> Any:
-        assert self._client.stdout is not None
-        # It is of no more use, once it is late.
-        timer = Timer(patience, self._client.kill)
-        timer.start()
-        try:
-            line = self._client.stdout.readline()
-        finally:
-            timer.cancel()
-        if not line:
-            raise StackError(f"what is beside {self.host} does not answer{self._saying()}")
-        return json.loads(line)
-
-    def _saying(self) -> str:
-        said = self.close().strip().splitlines()
-        return f": {said[-1]}" if said else ""
-
-    def close(self) -> str:
-        """End it, and all that it does. Doing it twice is no error.
-
-        Returns:
-            What it, or the engine's client, complained of; nothing the second time.
-
-        """
-        said = ""
-        self._end()
-        for pipe in (self._client.stdout, self._client.stderr):
-            assert pipe is not None
-            if not pipe.closed:
-                said = pipe.read()
-                pipe.close()
-        return said
-
-    def _end(self) -> None:
-        assert self._client.stdin is not None
-        with suppress(OSError):
-            self._client.stdin.close()
-        try:
-            self._client.wait(_ENDING)
-        except subprocess.TimeoutExpired:
-            self._client.kill()
-            self._client.wait()
+NETWORK = SidecarSpec("network", "network", ("NET_ADMIN", "NET_RAW"), "netfault")
+#: To enter the node's view of the file system, to mount something there, and to let it be the
+#: node's. AppArmor's usual profile of containers lets nobody mount anything.
+DISK = SidecarSpec(
+    "disk",
+    "pid",
+    ("SYS_PTRACE", "SYS_CHROOT", "SYS_ADMIN", "DAC_OVERRIDE", "CHOWN"),
+    "fill",
+    ("apparmor=unconfined",),
+)
 
 
-S = TypeVar("S", bound=Sidecar)
-
-
-class Sidecars(ABC, Generic[S]):
-    """Those beside the hosts of one stack, each started when it is first asked for.
+class _Containers(Sidecars[S]):
+    """Those beside the containers of one stack.
 
     Args:
         docker: The words that begin a command of the engine's client.
@@ -214,12 +120,12 @@ class Sidecars(ABC, Generic[S]):
     spec: ClassVar[SidecarSpec]
 
     def __init__(self, docker: Sequence[str], project: str) -> None:
+        super().__init__()
         self._docker = list(docker)
         self._project = project
-        self._sidecars: dict[str, S] = {}
 
     @abstractmethod
-    def make(self, command: Sequence[str], host: str, container: Mapping[str, Any]) -> S:
+    def make_one(self, command: Sequence[str], host: str, container: Mapping[str, Any]) -> S:
         """Make one.
 
         Args:
@@ -229,44 +135,13 @@ class Sidecars(ABC, Generic[S]):
 
         """
 
-    def start(self, hosts: Sequence[str]) -> None:
-        """Start those that are not there yet, all at once.
-
-        Raises:
-            StackError: One does not start.
-
-        """
-        wanted = [host for host in dict.fromkeys(hosts) if host not in self._sidecars]
-        if not wanted:
-            return
-        hub, *found = self._inspect([HUB, *wanted])
+    def make(self, hosts: Sequence[str]) -> Iterator[S]:
+        """Start containers of what the hub's is made of."""
+        hub, *found = self._inspect([HUB, *hosts])
         base = sidecar_base_of(self._project, hub)
-        for host, container in zip(wanted, found, strict=True):
+        for host, container in zip(hosts, found, strict=True):
             command = [*self._docker, *sidecar_request(base, host, self.spec)]
-            self._sidecars[host] = self.make(command, host, container)
-        try:
-            for host in wanted:
-                self._sidecars[host].await_ready()
-        except StackError:
-            for host in wanted:
-                self._sidecars.pop(host).close()
-            raise
-
-    def beside(self, host: str) -> S:
-        """Give the one beside a host.
-
-        Raises:
-            StackError: It does not start.
-
-        """
-        self.start([host])
-        return self._sidecars[host]
-
-    def close(self) -> None:
-        """End all of them. Doing it twice is no error."""
-        for sidecar in self._sidecars.values():
-            sidecar.close()
-        self._sidecars.clear()
+            yield self.make_one(command, host, container)
 
     def _inspect(self, services: Sequence[str]) -> list[dict[str, Any]]:
         names = [container_name(self._project, service) for service in services]
@@ -279,3 +154,39 @@ class Sidecars(ABC, Generic[S]):
         if done.returncode:
             raise StackError(f"docker container inspect: {done.stderr.strip()}")
         return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+class DiskSidecars(_Containers[Sidecar]):
+    """Those that fill the disks that nodes see."""
+
+    spec = DISK
+
+    def make_one(self, command: Sequence[str], host: str, _container: Mapping[str, Any]) -> Sidecar:
+        """Make one."""
+        return Sidecar(command, host)
+
+
+class NetworkSidecars(_Containers[NetworkSidecar]):
+    """Those that strike the network of hosts."""
+
+    spec = NETWORK
+
+    def make_one(
+        self, command: Sequence[str], host: str, container: Mapping[str, Any]
+    ) -> NetworkSidecar:
+        """Make one."""
+        return NetworkSidecar(command, host, address_of(container))
+
+
+def address_of(container: Mapping[str, Any]) -> str:
+    """Read a container's address from what the engine says of it.
+
+    Raises:
+        StackError: It is on no network.
+
+    """
+    networks = container["NetworkSettings"]["Networks"].values()
+    found = next((str(each["IPAddress"]) for each in networks if each["IPAddress"]), "")
+    if not found:
+        raise StackError(f"{container['Name'].lstrip('/')} has no address")
+    return found

@@ -44,8 +44,6 @@ from metta_sandbox.stack.engines.compose.containers import (
     tail,
     write_logs,
 )
-from metta_sandbox.stack.engines.compose.disk_sidecar import DiskSidecars
-from metta_sandbox.stack.engines.compose.network_sidecar import NetworkSidecars
 from metta_sandbox.stack.engines.compose.node_of import node_image
 from metta_sandbox.stack.engines.compose.power import ContainerPower
 from metta_sandbox.stack.engines.compose.request import (
@@ -58,6 +56,7 @@ from metta_sandbox.stack.engines.compose.request import (
     compose_request,
     container_name,
 )
+from metta_sandbox.stack.engines.compose.sidecars import DiskSidecars, NetworkSidecars
 from metta_sandbox.stack.engines.compose.subnet import POOL, host_routes, offer_subnets
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
