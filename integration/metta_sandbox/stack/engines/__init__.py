@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from metta_sandbox.errors import MachineError, StackError
 from metta_sandbox.progress import Progress
-from metta_sandbox.stack.engines.base import Engine
+from metta_sandbox.stack.engines.base import Engine, NoAnswerError
 from metta_sandbox.stack.marks import remove_run
 
 
@@ -58,7 +58,7 @@ def choose(wanted: str, *, ci: bool, notice: Progress) -> Engine:
     Args:
         wanted: ``auto``, or an engine's name.
         ci: Whether this is a CI job, where ``auto`` never falls back.
-        notice: Gets one line when ``auto`` falls back.
+        notice: Gets one line when ``auto`` falls back, as nobody answers for the first.
 
     Raises:
         MachineError: It is not here, or does not answer.
@@ -69,7 +69,7 @@ def choose(wanted: str, *, ci: bool, notice: Progress) -> Engine:
     first, second, *_ = ENGINES
     try:
         return find(first)
-    except MachineError as error:
+    except NoAnswerError as error:
         if ci:
             raise
         engine = find(second)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from metta_sandbox.errors import StackError
+from metta_sandbox.errors import MachineError, StackError
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.needs import Ability
 from metta_sandbox.stack.credentials import Credential
@@ -340,6 +340,10 @@ class View(Protocol):
 
         """
         ...
+
+
+class NoAnswerError(MachineError):
+    """Nobody answers who would have to for an engine; ``auto`` then takes the other."""
 
 
 class Engine(ABC):

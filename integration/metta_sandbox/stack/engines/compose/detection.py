@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 from metta_sandbox.errors import MachineError
-from metta_sandbox.stack.engines.base import Engine
+from metta_sandbox.stack.engines.base import Engine, NoAnswerError
 
 #: Seconds within which an engine must answer.
 _PATIENCE = 15.0
@@ -34,7 +34,7 @@ def find_compose() -> Engine:
 
 def _docker_version() -> str:
     if shutil.which("docker") is None:
-        raise MachineError(
+        raise NoAnswerError(
             "no Docker client is installed", "https://docs.docker.com/engine/install"
         )
     said = _ask(["docker", "version", "--format", "{{json .Server.Version}}"])
@@ -42,10 +42,10 @@ def _docker_version() -> str:
         return str(json.loads(said.stdout))
     words = said.stderr.strip()
     if "permission denied" in words:
-        raise MachineError(
+        raise NoAnswerError(
             "this user may not talk to the Docker engine", "sudo usermod -aG docker $USER"
         )
-    raise MachineError(
+    raise NoAnswerError(
         f"no Docker engine answers ({words.splitlines()[-1] if words else '?'})", _START
     )
 
@@ -67,7 +67,7 @@ def _ask(command: list[str]) -> subprocess.CompletedProcess[str]:
             command, capture_output=True, text=True, check=False, timeout=_PATIENCE
         )
     except subprocess.TimeoutExpired:
-        raise MachineError(
+        raise NoAnswerError(
             f"the Docker engine does not answer: {command[1]} took over {_PATIENCE:g} s",
             _START,
         ) from None
