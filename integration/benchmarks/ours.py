@@ -15,12 +15,12 @@ from benchmarks.setting import Setting
 from benchmarks.talking import Talker, call
 from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.scenario.names import MASTER, WORKER
-from metta_sandbox.stack.base import Stack, StackPlan
-from metta_sandbox.stack.compose import remove_containers
-from metta_sandbox.stack.engines import ComposeEngine
+from metta_sandbox.stack.engines.base import RUN_FOLDER, Stack, StackPlan
+from metta_sandbox.stack.engines.compose.engine import ComposeEngine
+from metta_sandbox.stack.engines.compose.leftovers import remove_containers
+from metta_sandbox.stack.engines.compose.request import container_name
 from metta_sandbox.stack.lease import Owner, lease
 from metta_sandbox.stack.link import HubLink
-from metta_sandbox.stack.request import RUN_FOLDER, container_name
 from metta_sandbox.timeline.recording import Timeline
 
 #: Seconds until every node of a large stack is ready.

@@ -475,7 +475,9 @@ def _bounds(*, untrusted: bool, allow_env: list[str] | None) -> Bounds | None:
 
 
 def _engine(name: str) -> str:
-    return _one_of(name, ("auto", "compose", "process"), "--engine")
+    from metta_sandbox.stack.engines import ENGINES  # noqa: PLC0415
+
+    return _one_of(name, ("auto", *ENGINES), "--engine")
 
 
 def _jobs(said: str) -> int | None:

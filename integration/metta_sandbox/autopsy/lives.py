@@ -19,7 +19,7 @@ from metta_sandbox import beneath
 from metta_sandbox.autopsy.seen import Frame, Life, Recorded
 from metta_sandbox.node.agent.recorder.last_calls import SLOT, SLOTS, SUFFIX
 from metta_sandbox.node.agent.told import FOLDER
-from metta_sandbox.stack.request import RUN_FOLDER
+from metta_sandbox.stack.engines.base import RUN_FOLDER
 
 #: At most so many files of a node are read, and so many bytes of one and of all.
 _FILES, _BYTES, _ALL_BYTES = 1100, 1 << 19, 1 << 25

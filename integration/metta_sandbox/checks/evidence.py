@@ -17,6 +17,7 @@ from metta_sandbox import beneath
 from metta_sandbox.matching import Batch, Matcher, UnmatchedError
 from metta_sandbox.matching_process import blocks
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.needs import Ability
 from metta_sandbox.timeline.recording import Event
 from metta_sandbox.wandb_file import WandbFileError, WandbRun, read_run, written_by_ranks
 
@@ -127,6 +128,7 @@ class Evidence:
         events: In order of receipt, or in the timeline's.
         seconds: How long ``scenario``, ``up`` and ``sweep`` took, each if it came to its end.
         engine: What it was played on.
+        has: What that can do.
         ending: How the sweep ended, as ``expect`` spells it.
         matcher: Matches the scenario's patterns.
         left_out: What nodes wrote that is not in the folder, by its path there, and why.
@@ -138,6 +140,7 @@ class Evidence:
     events: Sequence[Event]
     seconds: Mapping[str, float] = field(default_factory=dict)
     engine: str = "compose"
+    has: frozenset[Ability] = frozenset(Ability)
     ending: str = "finished"
     matcher: Matcher = field(default_factory=Matcher, compare=False)
     left_out: Mapping[str, str] = field(default_factory=dict)

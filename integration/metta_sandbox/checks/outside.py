@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from metta_sandbox.checks.evidence import OUTSIDE, Evidence, EvidenceError
 from metta_sandbox.checks.judgement import Finding, Judgement, judge, unclear
 from metta_sandbox.scenario.expect import NothingOutside
-from metta_sandbox.scenario.needs import SIDE_CONTAINERS, has
+from metta_sandbox.scenario.needs import Ability
 from metta_sandbox.verdict import Verdict
 from metta_sandbox.words import many
 
@@ -104,8 +104,8 @@ class _Watch:
 
 def check(expected: NothingOutside, evidence: Evidence) -> Judgement:
     """Check that each node's watcher saw the whole scenario, and nothing that is not allowed."""
-    if not has(evidence.engine, SIDE_CONTAINERS):
-        reason = f"the engine {evidence.engine} has no {SIDE_CONTAINERS}, so nobody watched"
+    if (needed := Ability.SIDE_CONTAINERS) not in evidence.has:
+        reason = f"the engine {evidence.engine} has no {needed}, so nobody watched"
         return Judgement(Verdict.SKIPPED, reason)
     problems: list[Finding] = []
     gaps: list[Finding] = []

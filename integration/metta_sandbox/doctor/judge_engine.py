@@ -12,7 +12,7 @@ from metta_sandbox.doctor.read_host import Host
 from metta_sandbox.errors import MachineError
 from metta_sandbox.image.base_image import DEFAULT_BASE_IMAGE
 from metta_sandbox.image.node_platform import NodePlatform
-from metta_sandbox.stack.subnet import POOL, free_subnets
+from metta_sandbox.stack.engines.compose.subnet import POOL, free_subnets
 
 GB = 10**9
 #: The oldest interface tried: Docker 20.10's.

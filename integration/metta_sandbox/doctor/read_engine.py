@@ -25,8 +25,8 @@ from metta_sandbox.image.base_image import DEFAULT_BASE_IMAGE, BaseImage
 from metta_sandbox.image.debian_base import DebianBase
 from metta_sandbox.image.node_image import ImageSpec, build_inputs
 from metta_sandbox.image.node_platform import NodePlatform
+from metta_sandbox.stack.engines.compose.subnet import host_routes
 from metta_sandbox.stack.lease import Owner, lease
-from metta_sandbox.stack.subnet import host_routes
 
 #: Seconds after which an engine counts as silent; the rest of the time is for what follows.
 _ENGINE_PATIENCE = 3.0

@@ -23,7 +23,7 @@ from metta_sandbox.image.node_platform import NodePlatform
 from metta_sandbox.image.pip_client import find_pip
 from metta_sandbox.image.wheelhouse import WheelSpec
 from metta_sandbox.resources import compose_folder
-from metta_sandbox.stack.node_python import MODULES, made_python, suitable_python
+from metta_sandbox.stack.engines.process.node_python import MODULES, made_python, suitable_python
 
 _PYPI = "https://pypi.org"
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")

@@ -12,10 +12,9 @@ from metta_sandbox.errors import StackError
 from metta_sandbox.faults.power import Power
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import API
-from metta_sandbox.stack.base import StackPlan
-from metta_sandbox.stack.disk_sidecar import DiskSidecars
+from metta_sandbox.stack.engines.base import StackPlan
+from metta_sandbox.stack.engines.sidecars import NetworkSidecar, Sidecar, Sidecars
 from metta_sandbox.stack.link import HubLink
-from metta_sandbox.stack.network_sidecar import NetworkSidecars
 
 #: Seconds that an agent gets to answer.
 _PATIENCE = 5.0
@@ -42,8 +41,8 @@ class FaultContext:
     link: HubLink
     power: Power
     start_on: Callable[[str], None]
-    network: NetworkSidecars | None = None
-    disks: DiskSidecars | None = None
+    network: Sidecars[NetworkSidecar] | None = None
+    disks: Sidecars[Sidecar] | None = None
     still: set[str] = field(default_factory=set)
     _rules: dict[str, ApiFaultRule] = field(default_factory=dict)
 

@@ -8,23 +8,20 @@ from contextlib import suppress
 from metta_sandbox.errors import StackError
 from metta_sandbox.faults.executor import Executor, Observed
 from metta_sandbox.scenario.faults import DiskFull, FaultItem
-from metta_sandbox.stack.base import Stack
-from metta_sandbox.stack.containers import client
-from metta_sandbox.stack.disk_sidecar import DiskSidecars
-from metta_sandbox.stack.request import RUN_FOLDER
-from metta_sandbox.stack.sidecars import Sidecar
+from metta_sandbox.stack.engines.base import RUN_FOLDER, Stack
+from metta_sandbox.stack.engines.sidecars import Sidecar, Sidecars
 
 _NO_ROOM = "ENOSPC"
 
 
-def disks_of(stack: Stack, faults: Iterable[FaultItem]) -> DiskSidecars | None:
+def disks_of(stack: Stack, faults: Iterable[FaultItem]) -> Sidecars[Sidecar] | None:
     """Have somebody beside the nodes whose disks are filled; None if there can't be anybody.
 
     Where one does not start, its faults will say why.
     """
-    if stack.engine != "compose":
+    sidecars = stack.disks()
+    if sidecars is None:
         return None
-    sidecars = DiskSidecars(client(), str(stack.describe()["project"]))
     with suppress(StackError):
         sidecars.start([each.said.node for each in faults if isinstance(each.said, DiskFull)])
     return sidecars

@@ -24,9 +24,8 @@ from metta_sandbox.scenario.faults import (
     PortTaken,
     Reset,
 )
-from metta_sandbox.stack.base import Stack
-from metta_sandbox.stack.containers import client
-from metta_sandbox.stack.network_sidecar import NetworkSidecar, NetworkSidecars
+from metta_sandbox.stack.engines.base import Stack
+from metta_sandbox.stack.engines.sidecars import NetworkSidecar, Sidecars
 from metta_sandbox.words import many
 from metta_sandbox.words import time as words_for
 
@@ -99,14 +98,14 @@ def cross(
     return Crossing(count, arrived, lost, tuple(delays), rate)
 
 
-def sidecars_of(stack: Stack, faults: Iterable[FaultItem]) -> NetworkSidecars | None:
+def sidecars_of(stack: Stack, faults: Iterable[FaultItem]) -> Sidecars[NetworkSidecar] | None:
     """Have somebody beside the hosts whose network is struck; None if there can't be anybody.
 
     Where one does not start, its faults will say why.
     """
-    if stack.engine != "compose":
+    sidecars = stack.network()
+    if sidecars is None:
         return None
-    sidecars = NetworkSidecars(client(), str(stack.describe()["project"]))
     said = (fault.said for fault in faults)
     with suppress(StackError):
         sidecars.start(

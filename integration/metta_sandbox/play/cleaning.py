@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Sequence
 
-from metta_sandbox.errors import MachineError, StackError
+from metta_sandbox.errors import StackError
 from metta_sandbox.progress import Progress
-from metta_sandbox.stack.engines import Engine, ProcessEngine, find_compose, remove_everywhere
+from metta_sandbox.stack.engines import find_all, remove_everywhere
+from metta_sandbox.stack.engines.base import Engine
 from metta_sandbox.stack.lease import leased_engine, reap
 from metta_sandbox.stack.lost import Doubtful, look
 
 
-def clean(engine: Engine, tell: Progress) -> tuple[list[str], list[Doubtful]]:
+def clean(engines: Sequence[Engine], tell: Progress) -> tuple[list[str], list[Doubtful]]:
     """Remove what runs left behind whose owner is gone.
 
     Args:
-        engine: What is played on now. The dead may have been played on another.
+        engines: Those that are asked what they have. The dead may have been played on others.
         tell: Gets a line for each.
 
     Returns:
@@ -27,7 +28,7 @@ def clean(engine: Engine, tell: Progress) -> tuple[list[str], list[Doubtful]]:
     """
 
     def remove(run: str) -> None:
-        remove_everywhere(engine, run, leased_engine(run))
+        remove_everywhere(engines, run, leased_engine(run))
         tell(f"removed what the run {run} left behind")
 
     failed: StackError | None = None
@@ -36,7 +37,7 @@ def clean(engine: Engine, tell: Progress) -> tuple[list[str], list[Doubtful]]:
         removed += reap(remove)
     except StackError as error:
         failed = error
-    gone, doubtful = look(engine=engine.name == "compose")
+    gone, doubtful = look(engines)
     for run in gone:
         try:
             remove(run)
@@ -56,10 +57,8 @@ def clean_all(tell: Progress) -> None:
         StackError: Something could not be removed; the rest was.
 
     """
-    engine: Engine = ProcessEngine()
-    with suppress(MachineError):  # which is told where a run is known to have been on it
-        engine = find_compose()
-    removed, doubtful = clean(engine, tell)
+    # One that does not answer is told where a run is known to have been on it.
+    removed, doubtful = clean(find_all(), tell)
     if not removed:
         tell("nothing was left behind")
     for one in doubtful:

@@ -19,8 +19,7 @@ from metta_sandbox.play.striking import Strikes
 from metta_sandbox.play.turn import Alone, Turn
 from metta_sandbox.progress import Progress
 from metta_sandbox.report.results import LeftOut, ScenarioResult
-from metta_sandbox.stack.base import Stack, StackPlan
-from metta_sandbox.stack.engines import Engine
+from metta_sandbox.stack.engines.base import Engine, Stack, StackPlan
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.timeline.recording import Event, Timeline

@@ -14,9 +14,9 @@ from metta_sandbox.play.planning import sweep_words
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.loading import to_yaml
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.credentials import find_credentials
 from metta_sandbox.stack.engines import choose
+from metta_sandbox.stack.engines.base import StackPlan
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.standing import Record
 from metta_sandbox.stack.status import stack_status

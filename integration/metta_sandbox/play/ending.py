@@ -22,8 +22,7 @@ from metta_sandbox.report.results import CheckResult, LeftOut, LeftOutFile, Tria
 from metta_sandbox.safe_text import for_terminal
 from metta_sandbox.scenario.artifacts import Artifacts
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.stack.base import StackPlan
-from metta_sandbox.stack.request import RUN_FOLDER
+from metta_sandbox.stack.engines.base import RUN_FOLDER, StackPlan
 from metta_sandbox.verdict import Verdict, worst
 
 #: Why a file was left out.
@@ -97,6 +96,7 @@ def judge_evidence(
         course.timeline.events,
         seconds,
         setting.engine.name,
+        setting.engine.has,
         course.ending.end.key if course.ending else "",
         left_out={one.file: one.why for one in course.left_out.files},
     )

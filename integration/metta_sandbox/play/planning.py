@@ -18,8 +18,8 @@ from metta_sandbox.play.sidecar_needs import sidecars
 from metta_sandbox.scenario.loading import to_yaml
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.services import ANSWERS
-from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.credentials import find_credentials
+from metta_sandbox.stack.engines.base import StackPlan
 from metta_sandbox.stack.tokens import tokens_in
 
 

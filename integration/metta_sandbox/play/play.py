@@ -22,7 +22,7 @@ from metta_sandbox.report.artifacts import create_scenario_folder
 from metta_sandbox.report.results import ScenarioResult, Timings, hidden
 from metta_sandbox.scenario.expect import Ends
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.scenario.needs import lacking
+from metta_sandbox.scenario.needs import Ability, lacking
 from metta_sandbox.timeline.recording import Event, Timeline
 from metta_sandbox.verdict import Verdict
 
@@ -46,7 +46,7 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
         setting: What all scenarios of the run share.
 
     """
-    if reason := lacking(scenario, setting.engine.name):
+    if reason := lacking(scenario, setting.engine):
         return _skipped(scenario, file, setting, reason)
     course = Course()
     try:
@@ -60,7 +60,7 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
         if _is_steady(course, scenario, setting):
             _start(course, scenario, setting)
             _wait(course, scenario)
-            _look_again(course, scenario)
+            _look_again(course, scenario, setting)
     except Exception as error:  # noqa: BLE001 - whatever it was, the evidence must be kept
         course.note(error)
     except KeyboardInterrupt:
@@ -179,12 +179,12 @@ def _execute(course: Course) -> Execute:
     return partial(course.nodes.execute, course.job)
 
 
-def _observe(course: Course, scenario: Scenario) -> tuple[Judgement, ...]:
+def _observe(course: Course, scenario: Scenario, setting: Setting) -> tuple[Judgement, ...]:
     assert course.stack is not None
     observer = steady.Observer(
         hosts=scenario.hosts,
         python=course.stack.python,
-        local=course.stack.engine == "process",
+        local=Ability.NAMES not in setting.engine.has,
         execute=_execute(course),
     )
     return tuple(observer.look(item) for item in scenario.steady_state)
@@ -196,13 +196,13 @@ def _is_steady(course: Course, scenario: Scenario, setting: Setting) -> bool:
     if not scenario.steady_state:
         return True
     setting.progress("looking at the steady state")
-    course.before = _observe(course, scenario)
+    course.before = _observe(course, scenario, setting)
     course.unsteady = steady.fault_of(scenario, course.before)
     course.timeline.step(course.unsteady[1] or "steady state holds")
     return course.unsteady[0] is Verdict.PASSED
 
 
-def _look_again(course: Course, scenario: Scenario) -> None:
+def _look_again(course: Course, scenario: Scenario, setting: Setting) -> None:
     """See what only nodes can show, once the sweep is over and while they are still there."""
     assert course.ending is not None
     assert course.plan is not None
@@ -210,7 +210,7 @@ def _look_again(course: Course, scenario: Scenario) -> None:
     if course.ending.end not in (End.FINISHED, End.NODE_FAILED, End.NODE_LOST):
         return
     if scenario.steady_state:
-        course.after = _observe(course, scenario)
+        course.after = _observe(course, scenario, setting)
     prove(scenario, course.stack.python, _execute(course), course.plan.folder)
 
 

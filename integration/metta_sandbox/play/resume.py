@@ -15,7 +15,7 @@ from metta_sandbox.play.workspace import give
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.search import LATEST
-from metta_sandbox.stack.base import OBSERVATIONS, StackPlan
+from metta_sandbox.stack.engines.base import OBSERVATIONS, StackPlan
 from metta_sandbox.words import many
 
 _STATE = "state.sqlite3"

@@ -45,12 +45,12 @@ from metta_sandbox.report.publishing import publish
 from metta_sandbox.report.results import RunResult, ScenarioResult
 from metta_sandbox.scenario.loading import load_all
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.scenario.needs import lacking
+from metta_sandbox.scenario.needs import Ability, lacking
 from metta_sandbox.stack.credentials import remove_copies
-from metta_sandbox.stack.engines import Engine, choose
+from metta_sandbox.stack.engines import choose
+from metta_sandbox.stack.engines.base import Engine, Sharing
 from metta_sandbox.stack.lease import Owner, lease
 from metta_sandbox.stack.marks import belonging_to
-from metta_sandbox.stack.pool import Sharing
 from metta_sandbox.stack.provision import Provision
 from metta_sandbox.verdict import Verdict, exit_status, worst
 
@@ -92,7 +92,7 @@ class Run:
         lacks: dict[str, SandboxError] = {}
         for file, scenario in scenarios:
             wanted = provision(scenario, file, secrets_of(scenario, file, self.setting.secrets))
-            if wanted.takes_time and not lacking(scenario, self.engine.name):
+            if wanted.takes_time and not lacking(scenario, self.engine):
                 gpu = scenario.hardware == "gpu"
                 try:
                     with belonging_to(self.folder.name):
@@ -109,7 +109,7 @@ class Run:
         Where it can't be had, each scenario will find that out, and say so, by itself.
         """
         assert self.engine is not None
-        hardware = {one.hardware for _, one in scenarios if not lacking(one, self.engine.name)}
+        hardware = {one.hardware for _, one in scenarios if not lacking(one, self.engine)}
         for each in sorted(hardware):
             with belonging_to(self.folder.name), suppress(SandboxError):
                 self.engine.prepare(Provision(), self.reporter.step, gpu=each == "gpu")
@@ -185,7 +185,7 @@ class Run:
         """Say what scenarios can share, and what room there is beside that."""
         assert self.engine is not None
         assert self.setting is not None
-        kept = room.keeping and self.engine.name == "compose"
+        kept = room.keeping and Ability.TURNS in self.engine.has
         stacks = room.jobs + room.ahead if kept else 1
         nodes = shared_nodes(scenarios, room, stacks)
         if room.memory is not None:
@@ -304,11 +304,11 @@ def _staged(current: Run, options: Options) -> Iterator[None]:
     if engine is None:
         engine = choose(options.engine, ci=options.ci, notice=reporter.warn)
     current.engine = engine
-    if options.untrusted and engine.name != "compose":
-        message = f"--untrusted needs containers, not the engine {engine.name}"
+    if options.untrusted and Ability.CONTAINERS not in engine.has:
+        message = f"--untrusted needs {Ability.CONTAINERS}, not the engine {engine.name}"
         raise MachineError(message, "metta-sandbox doctor says what Docker lacks here")
     try:
-        clean(engine, reporter.step)
+        clean([engine], reporter.step)
     except StackError as error:
         reporter.warn(str(error))
     whose = Owner(current.folder.name, engine=engine.name)

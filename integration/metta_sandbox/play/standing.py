@@ -9,20 +9,21 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from metta_sandbox.errors import MachineError, SandboxError, StackError
+from metta_sandbox.errors import InputError, MachineError, SandboxError, StackError
 from metta_sandbox.homes import own_folder
 from metta_sandbox.interrupt import interruptible, uninterrupted
 from metta_sandbox.masking import hide
 from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.names import node_host
+from metta_sandbox.scenario.needs import Ability
 from metta_sandbox.stack import standing
-from metta_sandbox.stack.base import Stack
 from metta_sandbox.stack.credentials import find_credentials
-from metta_sandbox.stack.engines import Engine, choose, remove_everywhere
+from metta_sandbox.stack.engines import choose, remove_everywhere
+from metta_sandbox.stack.engines.base import Engine, Stack
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.standing import Record, StandingEngine
-from metta_sandbox.stack.status import stack_status, strangers
+from metta_sandbox.stack.status import stack_status
 from metta_sandbox.stack.tokens import tokens_in
 from metta_sandbox.timeline.recording import Timeline
 
@@ -132,7 +133,7 @@ def standing_engine(sweep: str, words: tuple[str, ...]) -> StandingEngine | None
         hide(tokens_in(find_credentials()))
     engine = choose(there.engine, ci=False, notice=_nothing)
     stack = engine.lease(there.plan(), _owner(), _nothing)
-    return StandingEngine(there, stack, engine.versions, sweep, words)
+    return StandingEngine(there, engine, stack, sweep, words)
 
 
 def _bring_up(engine: Engine, wanted: Wanted, progress: Progress) -> None:
@@ -177,7 +178,7 @@ def _owner() -> Owner:
 
 def _clear(engine: Engine) -> None:
     """Remove all of a standing stack, in whatever state it is."""
-    remove_everywhere(engine, standing.standing_run())
+    remove_everywhere([engine], standing.standing_run())
     standing.forget()
 
 
@@ -193,10 +194,13 @@ def _require_room(engine: Engine) -> None:
     """Find out whether this engine can have a standing stack of ours.
 
     Raises:
-        StackError: Somebody else's is on it, which Compose would take for ours.
+        InputError: It can't have any.
+        StackError: Somebody else's is on it, which would be taken for ours.
 
     """
-    if engine.name == "compose" and (names := strangers()):
+    if Ability.STANDING not in engine.has:
+        raise InputError(f"the engine {engine.name} has no {Ability.STANDING}")
+    if names := engine.strangers():
         raise StackError(
             f"another user's standing stack is on this engine: {', '.join(names)}",
             "its owner stops it with metta-sandbox stop; or: docker rm -f $(docker ps -aq "

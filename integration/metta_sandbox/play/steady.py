@@ -22,7 +22,7 @@ from metta_sandbox.scenario.steady_state import (
     CommandState,
     NodesState,
 )
-from metta_sandbox.stack.request import HUB
+from metta_sandbox.stack.engines.base import HUB
 from metta_sandbox.verdict import Verdict, worst
 from metta_sandbox.words import size, time
 

@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from metta_sandbox.faults.context import FaultContext
 from metta_sandbox.faults.disk import disks_of
 from metta_sandbox.faults.network import sidecars_of
-from metta_sandbox.faults.power import power_over
 from metta_sandbox.faults.scheduler import FaultScheduler
 from metta_sandbox.play.job import Job
 from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.progress import Progress
 from metta_sandbox.report.results import CheckResult, FaultResult
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.stack.base import Stack, StackPlan
-from metta_sandbox.stack.disk_sidecar import DiskSidecars
+from metta_sandbox.stack.engines.base import Stack, StackPlan
+from metta_sandbox.stack.engines.sidecars import NetworkSidecar, Sidecar, Sidecars
 from metta_sandbox.stack.link import HubLink
-from metta_sandbox.stack.network_sidecar import NetworkSidecars
 from metta_sandbox.timeline.recording import Timeline
 
 
@@ -26,8 +24,8 @@ class Strikes:
 
     def __init__(self) -> None:
         self._scheduler: FaultScheduler | None = None
-        self._network: NetworkSidecars | None = None
-        self._disks: DiskSidecars | None = None
+        self._network: Sidecars[NetworkSidecar] | None = None
+        self._disks: Sidecars[Sidecar] | None = None
         self.results: tuple[FaultResult, ...] = ()
         self.checks: tuple[CheckResult, ...] = ()
 
@@ -62,7 +60,7 @@ class Strikes:
             scenario,
             plan,
             link,
-            power_over(stack, plan),
+            stack.power(),
             start_on=lambda host: nodes.start_on(host, job),
             network=self._network,
             disks=self._disks,

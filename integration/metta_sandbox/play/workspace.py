@@ -11,8 +11,7 @@ from pathlib import Path
 from metta_sandbox.image.image_context import NodeUser
 from metta_sandbox.play.host_inputs import relative_to_file
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.stack.base import StackPlan
-from metta_sandbox.stack.request import RUN_FOLDER
+from metta_sandbox.stack.engines.base import RUN_FOLDER, StackPlan
 
 #: What stays behind: large, of this machine, or of an earlier run.
 LEFT_BEHIND = (".git", ".venv", "venv", "__pycache__", ".mypy_cache", "artifacts", "wandb")

@@ -7,6 +7,7 @@ all else comes with the first file that looks like a scenario.
 from __future__ import annotations
 
 import re
+from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +31,22 @@ LINES = pytest.StashKey[list[str]]()
 OUTPUT = "metta_sandbox"
 
 
+def _engine(name: str) -> str:
+    if name != "auto":
+        from metta_sandbox.stack.engines import ENGINES  # noqa: PLC0415
+
+        if name not in ENGINES:
+            known = ", ".join(["auto", *ENGINES])
+            raise ArgumentTypeError(f"invalid choice: {name!r} (choose from {known})")
+    return name
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options, named after those of ``metta-sandbox run``."""
     group = parser.getgroup("metta-sandbox", "scenarios of metta-sandbox")
     group.addoption(
         "--sandbox-engine",
-        choices=("auto", "compose", "process"),
+        type=_engine,
         default="auto",
         help="what scenarios are played on (default: auto)",
     )

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from metta_sandbox.report.console import shown
 from metta_sandbox.safe_text import for_json
-from metta_sandbox.stack.look import LogLine
-from metta_sandbox.stack.status import Part, StackStatus
+from metta_sandbox.stack.engines.base import LogLine, Part
+from metta_sandbox.stack.status import StackStatus
 
 #: Colours of nodes in logs, by turns.
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "red")

@@ -3,16 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
 
 from metta_sandbox.scenario.expect import NothingOutside
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.steady_state import NodesState
 
-CONTAINERS = "containers"
-SIDE_CONTAINERS = "side containers"
-GPUS = "GPUs"
-#: What engines have, as far as that is known without looking.
-_HAVE = {"compose": {CONTAINERS, GPUS, SIDE_CONTAINERS}, "process": {GPUS}}
+
+class Ability(Enum):
+    """What one engine can do and another can't."""
+
+    #: Nodes are containers: of an image, with mounts and limits, and nobody's but the scenario's.
+    CONTAINERS = "containers"
+    #: Something can be beside a node: to watch it, or to strike its network or its disk.
+    SIDE_CONTAINERS = "side containers"
+    GPUS = "GPUs"
+    #: Nodes find each other by their host names.
+    NAMES = "names of nodes"
+    #: Scenarios of one run can take turns on nodes.
+    TURNS = "turns on nodes"
+    #: A stack can outlive the command that brings it up.
+    STANDING = "standing stacks"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Able(Protocol):
+    """Whatever scenarios are played on."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def has(self) -> frozenset[Ability]:
+        """What it can do."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -26,7 +55,7 @@ class Need:
 
     """
 
-    what: str
+    what: Ability
     key: str
     of_all: bool = True
 
@@ -42,46 +71,35 @@ def needs(scenario: Scenario) -> tuple[Need, ...]:
         "workload.build": workload.build is not None,
         "workload.mounts": bool(workload.mounts),
     }
-    found = [Need(CONTAINERS, key) for key, said in keys.items() if said]
+    found = [Need(Ability.CONTAINERS, key) for key, said in keys.items() if said]
     if scenario.hardware == "gpu":
-        found.append(Need(GPUS, "hardware"))
+        found.append(Need(Ability.GPUS, "hardware"))
     found += [
-        Need(SIDE_CONTAINERS, f"faults[{index}].{fault.key}")
+        Need(Ability.SIDE_CONTAINERS, f"faults[{index}].{fault.key}")
         for index, fault in enumerate(scenario.faults)
         if fault.said.beside_nodes
     ]
     found += [
-        Need(CONTAINERS, f"faults[{index}].{fault.key}")
+        Need(Ability.CONTAINERS, f"faults[{index}].{fault.key}")
         for index, fault in enumerate(scenario.faults)
         if fault.said.in_containers
     ]
     found += [
-        Need(CONTAINERS, f"steady_state[{index}].{item.key}.no_way_out")
+        Need(Ability.CONTAINERS, f"steady_state[{index}].{item.key}.no_way_out")
         for index, item in enumerate(scenario.steady_state)
         if isinstance(item.said, NodesState) and item.said.no_way_out
     ]
     found += [
-        Need(SIDE_CONTAINERS, f"expect[{index}].{item.key}", of_all=False)
+        Need(Ability.SIDE_CONTAINERS, f"expect[{index}].{item.key}", of_all=False)
         for index, item in enumerate(scenario.expect)
         if isinstance(item.said, NothingOutside)
     ]
     return tuple(found)
 
 
-def lacking(scenario: Scenario, engine: str) -> str:
-    """Say what an engine lacks that a scenario needs, or nothing.
-
-    Args:
-        scenario: What is to be played.
-        engine: ``compose`` or ``process``; others are asked for nothing.
-
-    """
-    missing = [need for need in needs(scenario) if need.of_all and not has(engine, need.what)]
+def lacking(scenario: Scenario, engine: Able) -> str:
+    """Say what an engine lacks that a scenario needs, or nothing."""
+    missing = [need for need in needs(scenario) if need.of_all and need.what not in engine.has]
     if not missing:
         return ""
-    return f"the engine {engine} lacks {', '.join(map(str, missing))}"
-
-
-def has(engine: str, what: str) -> bool:
-    """Tell whether an engine has something, as far as that is known; of others, that they do."""
-    return what in _HAVE.get(engine, {what})
+    return f"the engine {engine.name} lacks {', '.join(map(str, missing))}"

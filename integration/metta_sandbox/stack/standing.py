@@ -8,23 +8,25 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePath
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from platformdirs import user_state_path
 
 from metta_sandbox import beneath, removing
 from metta_sandbox.errors import InputError, StackError
 from metta_sandbox.progress import Progress
-from metta_sandbox.stack.base import OBSERVATIONS, Stack, StackPlan
 from metta_sandbox.stack.credentials import Credential
+from metta_sandbox.stack.engines.base import OBSERVATIONS, Engine, Power, Stack, StackPlan
+from metta_sandbox.stack.engines.sidecars import NetworkSidecar, Sidecar, Sidecars
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
-from metta_sandbox.stack.pool import Sharing
 from metta_sandbox.stack.provision import Provision
 from metta_sandbox.words import many
+
+if TYPE_CHECKING:
+    from metta_sandbox.stack.lost import Made
 
 #: The Compose project that makes a standing stack, and so what its containers' names begin with.
 PROJECT = "metta"
@@ -85,6 +87,10 @@ class Record:
         if source and str(source) != self.source:
             return f"its source is {self.source}" if self.source else "it has no --source"
         return "it has no --credentials" if credentials and not self.credentials else ""
+
+    def rank(self, host: str) -> int | None:
+        """Return a node's rank; None of a service."""
+        return self.hosts.index(host) if host in self.hosts else None
 
     def plan(self) -> StackPlan:
         """Return the plan it was made from."""
@@ -197,7 +203,7 @@ def _take(use: Use) -> IO[str]:
     return file
 
 
-class StandingStack:
+class StandingStack(Stack):
     """A standing stack as one sweep sees it: up already, and left up.
 
     Args:
@@ -209,11 +215,10 @@ class StandingStack:
     """
 
     def __init__(self, plan: StackPlan, record: Record, stack: Stack, use: IO[str]) -> None:
-        self._plan = plan
+        super().__init__(plan)
         self._record = record
         self._stack = stack
         self._use = use
-        self.engine = record.engine
         self._marks: dict[Path, int] = {}
 
     @property
@@ -290,8 +295,17 @@ class StandingStack:
         """Start a node's first process again."""
         self._stack.start_again(host)
 
-    def end_sidecars(self) -> None:
-        """Nothing to do: nothing is beside the nodes of a stack that several sweeps share."""
+    def power(self) -> Power:
+        """Give what has power over its nodes."""
+        return self._stack.power()
+
+    def disks(self) -> Sidecars[Sidecar] | None:
+        """Give what fills the disks that nodes see."""
+        return self._stack.disks()
+
+    def network(self) -> Sidecars[NetworkSidecar] | None:
+        """Give what strikes the network of hosts."""
+        return self._stack.network()
 
     def collect(self) -> None:
         """Bring this sweep's part of what the stack has written into its artifacts."""
@@ -320,13 +334,13 @@ class StandingStack:
         return [*(folder / "logs").glob("*.log"), *(folder / "api").glob("requests.jsonl")]
 
 
-class StandingEngine:
+class StandingEngine(Engine):
     """Leases the standing stack, to one sweep at a time.
 
     Args:
         record: The standing stack.
+        engine: What it is on.
         stack: The same, as it was made.
-        versions: Of the engine beneath.
         sweep: The sweep that asks for it.
         words: The command that it runs on every node.
 
@@ -335,17 +349,18 @@ class StandingEngine:
     def __init__(
         self,
         record: Record,
+        engine: Engine,
         stack: Stack,
-        versions: dict[str, str],
         sweep: str,
         words: tuple[str, ...],
     ) -> None:
+        super().__init__(engine.versions)
+        self.name, self.nodes, self.has = engine.name, engine.nodes, engine.has
         self._record = record
+        self._engine = engine
         self._stack = stack
         self._sweep = sweep
         self._words = words
-        self.name = record.engine
-        self.versions = versions
 
     def prepare(self, provision: Provision, progress: Progress, *, gpu: bool) -> None:  # noqa: ARG002
         """Refuse what a stack that is up already can't be given.
@@ -355,10 +370,6 @@ class StandingEngine:
 
         """
         raise InputError("the standing stack has no requirements or images of a scenario's")
-
-    def sharing(self, run: str, wanted: Sharing) -> AbstractContextManager[None]:  # noqa: ARG002
-        """Share nothing: its nodes are shared themselves."""
-        return nullcontext()
 
     def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:  # noqa: ARG002
         """Give the standing stack.
@@ -376,9 +387,10 @@ class StandingEngine:
         use = _take(Use(owner.run, self._sweep, self._words))
         return StandingStack(plan, self._record, self._stack, use)
 
-    def give_back(self, stack: Stack, *, clean: bool) -> None:  # noqa: ARG002
-        """Take the stack back."""
-        stack.down()
+    def made(self) -> dict[str, Made]:
+        """Find what there is of runs."""
+        return self._engine.made()
 
     def remove(self, run: str) -> None:
-        """Nothing of a sweep's is left beside the stack itself."""
+        """Remove what a run has left; nothing of a sweep's is left beside the stack itself."""
+        self._engine.remove(run)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from metta_sandbox.stack.lost import made_on_engine
+from metta_sandbox.stack.engines.compose.leftovers import made_on_engine
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ OPENING = frozenset(
 )
 #: These take what they open from a folder's descriptor, and follow nothing.
 SAFE = ("beneath.", "removing.", "evidence.", "json.", "copy.")
+_THEIRS = "of local processes, which may do what the caller may"
 #: How many such calls a module has, and whose files those are. Before a number is raised: can a
 #: node have put something else in the file's place? Then it belongs behind ``beneath``.
 KNOWN = {
-    "faults/power.py": (3, "the kernel's"),
     "play/collection.py": (3, "from descriptors of folders, following nothing"),
     "play/ending.py": (1, "names alone are taken, and moved"),
     "play/examiner.py": (2, "ours, written beside what nodes share"),
@@ -41,25 +41,25 @@ KNOWN = {
     "report/results.py": (3, "ours"),
     "report/workflow_commands.py": (1, "the scenario file"),
     "stack/agent_app.py": (2, "the package's"),
-    "stack/compose.py": (3, "ours, and the package's"),
-    "stack/containers.py": (4, "ours, which the engine fills"),
     "stack/credentials.py": (4, "the caller's"),
-    "stack/engine_socket.py": (1, "the caller's"),
-    "stack/kept.py": (5, "ours, which the engine fills"),
     "stack/lease.py": (6, "ours"),
-    "stack/look.py": (1, "ours, which the engine fills"),
     "stack/marks.py": (9, "ours, and the kernel's"),
-    "stack/node_python.py": (3, "ours"),
     "stack/owners.py": (5, "the kernel's"),
-    "stack/process.py": (6, "of local processes, which may do what the caller may"),
-    "stack/templates.py": (3, "of local processes, which may do what the caller may"),
     "stack/standing.py": (11, "ours, which the engine fills"),
-    "stack/status.py": (1, "an address"),
-    "stack/subnet.py": (1, "the kernel's"),
     "stack/tokens.py": (1, "the caller's"),
-    "stack/trainer_python.py": (2, "ours"),
-    "stack/turns.py": (2, "names alone are taken, and moved"),
     "stack/watch_copies.py": (2, "copies of the caller's"),
+    "stack/engines/compose/containers.py": (4, "ours, which the engine fills"),
+    "stack/engines/compose/engine_socket.py": (1, "the caller's"),
+    "stack/engines/compose/kept.py": (5, "ours, which the engine fills"),
+    "stack/engines/compose/stack.py": (3, "ours, and the package's"),
+    "stack/engines/compose/subnet.py": (1, "the kernel's"),
+    "stack/engines/compose/turns.py": (2, "names alone are taken, and moved"),
+    "stack/engines/process/node_python.py": (3, "ours"),
+    "stack/engines/process/power.py": (3, "the kernel's"),
+    "stack/engines/process/stack.py": (6, _THEIRS),
+    "stack/engines/process/templates.py": (3, _THEIRS),
+    "stack/engines/process/trainer_python.py": (2, "ours"),
+    "stack/engines/process/view.py": (2, "ours, which nodes fill; and an address"),
     "timeline/recording.py": (4, "ours"),
 }
 

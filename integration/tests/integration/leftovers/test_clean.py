@@ -79,13 +79,13 @@ def test_containers_whose_engine_does_not_answer_keep_their_lease(ground: Ground
 
     said = ground.say("clean", status=1)
 
-    assert f"what the run {DEAD} left in containers can't be removed" in said
+    assert f"what the run {DEAD} left on compose can't be removed" in said
     assert "no Docker engine answers" in said
     assert lease.exists()
     # It is no hindrance, either.
     following = ground.run(ground.scenario())
     assert following.wait(300) == 0, following.text
-    assert f"what the run {DEAD} left in containers can't be removed" in following.text
+    assert f"what the run {DEAD} left on compose can't be removed" in following.text
 
 
 def test_containers_of_another_boot_go_by_their_labels(

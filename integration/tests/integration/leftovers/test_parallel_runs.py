@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from python_on_whales import DockerClient
 
-from metta_sandbox.stack.compose import _engine_subnets
-from metta_sandbox.stack.subnet import POOL, free_subnets, host_routes
+from metta_sandbox.stack.engines.compose.stack import _engine_subnets
+from metta_sandbox.stack.engines.compose.subnet import POOL, free_subnets, host_routes
 
 if TYPE_CHECKING:
     from tests.integration.leftovers.conftest import Ground

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from metta_sandbox.errors import MachineError
-from metta_sandbox.stack import engines
-from metta_sandbox.stack.engines import ProcessEngine, choose
+from metta_sandbox.stack.engines import choose
+from metta_sandbox.stack.engines.compose import detection
+from metta_sandbox.stack.engines.process.engine import ProcessEngine
 
 if TYPE_CHECKING:
     from tests.integration.play.conftest import Start, Write
@@ -52,7 +53,7 @@ def test_without_an_engine_nothing_is_played_in_ci_or_where_compose_is_asked_for
 
 
 def test_a_daemon_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "_PATIENCE", 0.5)
+    monkeypatch.setattr(detection, "_PATIENCE", 0.5)
     path = tmp_path / "docker.sock"
     monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
     said: list[str] = []

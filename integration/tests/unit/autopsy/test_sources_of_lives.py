@@ -10,7 +10,7 @@ import pytest
 
 from metta_sandbox.autopsy.lives import read_lives
 from metta_sandbox.node.agent.told import FOLDER
-from metta_sandbox.stack.request import RUN_FOLDER
+from metta_sandbox.stack.engines.base import RUN_FOLDER
 
 
 def _told(run: Path, *files: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from metta_sandbox.checks.judgement import Judgement
 from metta_sandbox.play.sidecar_needs import sidecars
 from metta_sandbox.scenario.loading import parse
 from metta_sandbox.scenario.needs import lacking, needs
+from metta_sandbox.stack.engines.process.engine import ProcessEngine
 from metta_sandbox.stack.sidecar_service import WATCHER
 
 if TYPE_CHECKING:
@@ -142,10 +143,11 @@ def test_what_may_have_been_missed_is_inconclusive(
 def test_without_containers_it_alone_is_skipped(played: Played) -> None:
     scenario = parse("version: 1\nname: basic\nexpect: [nothing_outside: {}]", Path("x"))
     (item,) = scenario.expect
-    judgement = outside.check(item.said, replace(played.evidence(), engine="process"))  # type: ignore[arg-type]
+    evidence = replace(played.evidence(), engine="process", has=frozenset())
+    judgement = outside.check(item.said, evidence)  # type: ignore[arg-type]
     assert judgement.verdict == "skipped"
     assert "the engine process has no side containers" in judgement.detail
-    assert lacking(scenario, "process") == ""
+    assert lacking(scenario, ProcessEngine()) == ""
     assert [str(need) for need in needs(scenario)] == [
         "side containers (expect[0].nothing_outside, else skipped)"
     ]

@@ -27,7 +27,7 @@ from metta_sandbox.report.results import LeftOut, RunResult, ScenarioResult
 from metta_sandbox.scenario.artifacts import Artifacts
 from metta_sandbox.scenario.faults import Corrupt, WandbFolder
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.stack.base import StackPlan
+from metta_sandbox.stack.engines.base import StackPlan
 from metta_sandbox.timeline.recording import Timeline
 from metta_sandbox.verdict import worst
 

@@ -10,7 +10,7 @@ from metta_sandbox.doctor.item import NEEDS_AN_ENGINE, Item, Status, Unknown
 from metta_sandbox.doctor.look import Findings, OnEngine
 from metta_sandbox.doctor.read_engine import Engine, Failure, Images, Info, Inside, NoEngine
 from metta_sandbox.doctor.read_host import Host, Memory, Packages, Python, Stacks
-from metta_sandbox.stack.subnet import POOL
+from metta_sandbox.stack.engines.compose.subnet import POOL
 
 GB = 10**9
 OK, WARNING, MISSING, UNKNOWN = Status.OK, Status.WARNING, Status.MISSING, Status.UNKNOWN

@@ -22,9 +22,10 @@ from metta_sandbox.report.console import Reporter
 from metta_sandbox.report.results import CheckResult
 from metta_sandbox.scenario.loading import load, parse
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.needs import Ability
 from metta_sandbox.scenario.untrusted import Untrusted
-from metta_sandbox.stack import engines
-from metta_sandbox.stack.base import StackPlan
+from metta_sandbox.stack.engines import base
+from metta_sandbox.stack.engines.base import StackPlan
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.verdict import Verdict
 
@@ -34,7 +35,6 @@ FILE = Path("scenarios/basic.yaml")
 class Stack:
     """A stack that breaks where it is told to."""
 
-    engine = "broken"
     python = "python3"
 
     def __init__(self, log: list[str], run_folder: Path, **breaks: BaseException) -> None:
@@ -61,6 +61,7 @@ class Stack:
 
 class Engine:
     name = "broken"
+    has = frozenset(Ability)
 
     def __init__(self, **breaks: BaseException) -> None:
         self.log: list[str] = []
@@ -74,6 +75,9 @@ class Engine:
         assert not clean
         stack.down()
 
+    def made(self) -> dict[str, object]:
+        return {}
+
     def remove(self, run: str) -> None:
         self.log.append(f"remove {run}")
 
@@ -83,7 +87,7 @@ def played(tmp_path: Path, engine: Engine, scenario: Scenario | None = None) -> 
         """Nobody watches."""
 
     # It has what a play calls, and no more.
-    stand_in = cast(engines.Engine, engine)
+    stand_in = cast(base.Engine, engine)
     setting = Setting(stand_in, Owner("run"), create_run_folder(tmp_path), ignore, ignore)
     return play(scenario or load(FILE), FILE, setting)
 
@@ -141,7 +145,7 @@ def test_ctrl_c_collects_and_gives_back(tmp_path: Path) -> None:
 
 def test_what_the_engine_lacks_skips_a_scenario_untouched(tmp_path: Path) -> None:
     engine = Engine()
-    engine.name = "process"
+    engine.name, engine.has = "process", frozenset()
     text = "version: 1\nname: x\nworkload: {image: mine}"
 
     result = played(tmp_path, engine, parse(text, FILE)).result
@@ -192,7 +196,7 @@ def test_a_strangers_scenarios_are_played_in_containers_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = Engine()
-    engine.name = "process"
+    engine.name, engine.has = "process", frozenset()
     monkeypatch.setattr(running, "choose", lambda *_, **__: engine)
     stranger = Untrusted(Path("/"), memory=2**33)
     options = Options(paths=(FILE,), artifacts=tmp_path, untrusted=stranger)

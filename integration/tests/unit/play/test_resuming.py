@@ -9,7 +9,7 @@ import pytest
 from metta_sandbox.errors import InputError
 from metta_sandbox.play.resume import resume
 from metta_sandbox.scenario.loading import parse
-from metta_sandbox.stack.base import StackPlan
+from metta_sandbox.stack.engines.base import StackPlan
 
 LINE = '{"run": "x.r.1", "observation": {"overrides": {}, "score": 1, "cost": 1}}\n'
 

@@ -18,6 +18,8 @@ from metta_sandbox.play.steady import Observer, fault_of, results
 from metta_sandbox.probes import look_outside, source
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.needs import lacking
+from metta_sandbox.stack.engines.compose.engine import ComposeEngine
+from metta_sandbox.stack.engines.process.engine import ProcessEngine
 
 HOSTS = ("sweep-master", "sweep-worker")
 RESOLVED = ('{"unresolved": [], "disk": 2000000000, "memory": null}',)
@@ -143,11 +145,11 @@ def test_names_are_asked_for_where_nodes_have_some(tmp_path: Path) -> None:
 
 def test_local_processes_have_a_way_out() -> None:
     closed = scenario({"nodes": {}}, {"nodes": {"no_way_out": True}})
-    assert lacking(closed, "compose") == ""
-    assert lacking(closed, "process") == (
+    assert lacking(closed, ComposeEngine()) == ""
+    assert lacking(closed, ProcessEngine()) == (
         "the engine process lacks containers (steady_state[1].nodes.no_way_out)"
     )
-    assert lacking(scenario({"nodes": {}}), "process") == ""
+    assert lacking(scenario({"nodes": {}}), ProcessEngine()) == ""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only nodes are asked, which have Linux")

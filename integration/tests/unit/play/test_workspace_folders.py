@@ -14,7 +14,7 @@ from metta_sandbox.play.host_inputs import provision, require_folders
 from metta_sandbox.play.workspace import place, working_folder
 from metta_sandbox.scenario.loading import load
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.stack.base import StackPlan
+from metta_sandbox.stack.engines.base import StackPlan
 
 HOSTS = ("sweep-master", "sweep-worker")
 

@@ -15,6 +15,7 @@ from metta_sandbox.play.course import Played, Setting
 from metta_sandbox.report import results
 from metta_sandbox.report.results import CheckResult, ScenarioResult
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.needs import Ability
 from metta_sandbox.stack.provision import Provision
 from metta_sandbox.verdict import Verdict
 
@@ -33,10 +34,14 @@ expect:
 
 class Engine:
     name = "process"
+    has = frozenset(Ability)
     versions: dict[str, str] = {}  # noqa: RUF012 - an engine has them as an attribute
 
     def __init__(self) -> None:
         self.removed: list[str] = []
+
+    def made(self) -> dict[str, object]:
+        return {}
 
     def remove(self, run: str) -> None:
         self.removed.append(run)

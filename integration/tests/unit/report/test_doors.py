@@ -39,8 +39,8 @@ from metta_sandbox.report.scene import Scene
 from metta_sandbox.report.status import LogPrinter, show_status, status_json
 from metta_sandbox.report.workflow_commands import annotate
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.stack.look import LogLine
-from metta_sandbox.stack.status import Part, StackStatus
+from metta_sandbox.stack.engines.base import LogLine, Part
+from metta_sandbox.stack.status import StackStatus
 from metta_sandbox.timeline.recording import Event, Timeline
 from metta_sandbox.verdict import Verdict
 

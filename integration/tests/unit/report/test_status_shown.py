@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from metta_sandbox.report.status import LogPrinter, show_status, status_json
-from metta_sandbox.stack.look import LogLine
-from metta_sandbox.stack.status import Part, StackStatus
+from metta_sandbox.stack.engines.base import LogLine, Part
+from metta_sandbox.stack.status import StackStatus
 
 WELL = Part(
     name="metta-sweep-master",

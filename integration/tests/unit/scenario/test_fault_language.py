@@ -18,6 +18,8 @@ from metta_sandbox.scenario.loading import parse, parse_file, to_yaml
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.needs import lacking
 from metta_sandbox.scenario.schema import make_schema
+from metta_sandbox.stack.engines.compose.engine import ComposeEngine
+from metta_sandbox.stack.engines.process.engine import ProcessEngine
 
 DOCS_FILE = Path(__file__).parents[4] / "docs" / "faults.md"
 DOCS = DOCS_FILE.read_text()
@@ -191,14 +193,15 @@ def test_what_takes_a_nodes_resources_needs_containers(fault: str) -> None:
     scenario = read(KILL, fault)
     (key,) = {item.key for item in scenario.faults} - {"kill"}
 
-    assert lacking(scenario, "process") == f"the engine process lacks containers (faults[1].{key})"
-    assert lacking(scenario, "compose") == lacking(read(KILL), "process") == ""
+    said = f"the engine process lacks containers (faults[1].{key})"
+    assert lacking(scenario, ProcessEngine()) == said
+    assert lacking(scenario, ComposeEngine()) == lacking(read(KILL), ProcessEngine()) == ""
 
 
 def test_a_full_disk_needs_somebody_beside_the_node() -> None:
     full = read("{disk_full: {node: sweep-worker}, when: {after: 1s}, until: {after: 2s}}")
 
     said = "the engine process lacks side containers (faults[0].disk_full)"
-    assert (lacking(full, "process"), lacking(full, "compose")) == (said, "")
+    assert (lacking(full, ProcessEngine()), lacking(full, ComposeEngine())) == (said, "")
     wrong = refusal("{disk_full: {node: sweep-worker-9}, when: {after: 1s}}")
     assert "there is no sweep-worker-9" in wrong

@@ -14,6 +14,8 @@ from metta_sandbox.scenario.needs import lacking, needs
 from metta_sandbox.scenario.provision import Build, Mount
 from metta_sandbox.scenario.units import format_size, parse_size
 from metta_sandbox.scenario.workload import variable_of
+from metta_sandbox.stack.engines.compose.engine import ComposeEngine
+from metta_sandbox.stack.engines.process.engine import ProcessEngine
 
 CLASH = """\
 workload: {trainer: {command: a, overrides_style: env, overrides: {a.b: 1}}}
@@ -151,14 +153,14 @@ def test_needs_are_inferred() -> None:
 
     assert needs(plain) == ()
     assert list(map(str, needs(image))) == ["containers (workload.image)", "GPUs (hardware)"]
-    assert lacking(mounted, "process") == (
+    assert lacking(mounted, ProcessEngine()) == (
         "the engine process lacks containers (workload.build), containers (workload.mounts)"
     )
     cut = CATALOGUE["partition"].example
     struck = read(f"faults: [{cut}]")
-    assert lacking(struck, "process").endswith("lacks side containers (faults[0].partition)")
-    assert lacking(struck, "compose") == ""
-    assert lacking(mounted, "compose") == lacking(plain, "process") == ""
+    assert lacking(struck, ProcessEngine()).endswith("lacks side containers (faults[0].partition)")
+    assert lacking(struck, ComposeEngine()) == ""
+    assert lacking(mounted, ComposeEngine()) == lacking(plain, ProcessEngine()) == ""
 
 
 def test_a_key_becomes_a_variable() -> None:

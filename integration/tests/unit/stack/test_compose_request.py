@@ -13,20 +13,19 @@ from ruamel.yaml import YAML
 from metta_sandbox.resources import compose_folder
 from metta_sandbox.scenario.names import node_host
 from metta_sandbox.scenario.provision import Limits
-from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.credentials import Credential
-from metta_sandbox.stack.provision import MountSpec, Provision
-from metta_sandbox.stack.request import (
+from metta_sandbox.stack.engines.base import RUN_FOLDER, StackPlan
+from metta_sandbox.stack.engines.compose.request import (
     HOME,
-    RUN_FOLDER,
     WORKSPACE,
     ContainerInits,
     NodeImage,
     Placement,
     compose_request,
 )
+from metta_sandbox.stack.engines.compose.subnet import free_subnets
+from metta_sandbox.stack.provision import MountSpec, Provision
 from metta_sandbox.stack.sidecar_service import WATCHER
-from metta_sandbox.stack.subnet import free_subnets
 
 CONTRACT = {
     "NUM_NODES", "NODE_INDEX", "MASTER_ADDR", "MASTER_PORT", "NUM_GPUS", "RANK", "LOCAL_RANK",

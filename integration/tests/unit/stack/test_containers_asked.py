@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from metta_sandbox.stack.containers import State, read_states, states, stop, tail, write_logs
+from metta_sandbox.stack.engines.compose.containers import (
+    State,
+    read_states,
+    states,
+    stop,
+    tail,
+    write_logs,
+)
 
 #: Stands in for the engine's client: knows three containers, and logs of two.
 _CLIENT = r"""

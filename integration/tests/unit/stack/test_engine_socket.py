@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from metta_sandbox.stack.engine_socket import copy_log, find_socket
+from metta_sandbox.stack.engines.compose.engine_socket import copy_log, find_socket
 
 
 def frame(stream: int, data: bytes) -> bytes:

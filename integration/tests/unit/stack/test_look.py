@@ -9,6 +9,7 @@ import pytest
 
 from metta_sandbox.errors import InputError
 from metta_sandbox.stack import look, standing
+from metta_sandbox.stack.engines.compose.view import DockerLogs
 from metta_sandbox.stack.standing import Record
 
 RECORD = Record(
@@ -127,7 +128,7 @@ def test_containers_logs_are_in_one_order_and_following_skips_and_repeats_none(
     stamp = "2026-01-01T00:00:0{}.000000000Z".format
     fake.log("a", f"{stamp(1)} one", f"{stamp(3)} three", f"{stamp(3)} three again")
     fake.log("b", f"{stamp(2)} two")
-    logs = look._DockerLogs(("a", "b"))
+    logs = DockerLogs(("a", "b"))
     assert [line.text for line in logs.merged()] == ["one", "two", "three", "three again"]
     fake.log("a", f"{stamp(3)} still three", f"{stamp(4)} four")
     fake.log("b", f"{stamp(5)} five")
@@ -138,7 +139,7 @@ def test_containers_logs_are_in_one_order_and_following_skips_and_repeats_none(
 def test_only_a_newline_ends_a_line(fake: FakeDocker, logs: Path) -> None:
     stamp = "2026-01-01T00:00:01.000000000Z"
     (fake.folder / "docker").write_text(f"#!/bin/sh\nprintf '{stamp} a\\rb c\\302\\205d\\n'\n")
-    assert [line.text for line in look._DockerLogs(("a",)).merged()] == ["a\rb c\x85d"]
+    assert [line.text for line in DockerLogs(("a",)).merged()] == ["a\rb c\x85d"]
     (logs / "sweep-master.log").write_bytes("a\rb c\x85d\n".encode())
     lines = look.read_logs(RECORD, ("sweep-master",), follow=False)
     assert [line.text for line in lines] == ["a\rb c\x85d"]
@@ -148,7 +149,7 @@ def test_a_reader_that_leaves_ends_the_clients(fake: FakeDocker) -> None:
     (fake.folder / "docker").write_text(
         "#!/bin/sh\necho 2026-01-01T00:00:01.000000000Z x\nexec sleep 600\n"
     )
-    logs = look._DockerLogs(("a",))
+    logs = DockerLogs(("a",))
     coming = logs.coming()
     assert next(coming).text == "x"
     (client,) = logs._clients

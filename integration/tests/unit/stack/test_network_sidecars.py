@@ -7,9 +7,15 @@ import sys
 import pytest
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.stack.disk_sidecar import DISK
-from metta_sandbox.stack.network_sidecar import NETWORK, NetworkSidecar, address_of
-from metta_sandbox.stack.sidecars import SidecarBase, sidecar_base_of, sidecar_request
+from metta_sandbox.stack.engines.compose.sidecars import (
+    DISK,
+    NETWORK,
+    SidecarBase,
+    address_of,
+    sidecar_base_of,
+    sidecar_request,
+)
+from metta_sandbox.stack.engines.sidecars import NetworkSidecar
 
 BASE = SidecarBase("metta-x", "sha256:1", {"dev.metta-sandbox.run": "x"})
 

@@ -9,7 +9,7 @@ import pytest
 from metta_sandbox.errors import MachineError
 from metta_sandbox.progress import Progress
 from metta_sandbox.resources import package_folder
-from metta_sandbox.stack import node_python
+from metta_sandbox.stack.engines.process import node_python
 
 
 def test_this_interpreter_serves_where_it_has_all_that_nodes_need(

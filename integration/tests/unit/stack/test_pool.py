@@ -7,8 +7,9 @@ from typing import cast
 
 import pytest
 
-from metta_sandbox.stack.kept import KeptStack
-from metta_sandbox.stack.pool import Pool, Sharing
+from metta_sandbox.stack.engines.base import Sharing
+from metta_sandbox.stack.engines.compose.kept import KeptStack
+from metta_sandbox.stack.engines.compose.pool import Pool
 
 
 class Stack:

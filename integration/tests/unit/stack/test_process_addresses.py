@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from metta_sandbox.stack import process
+from metta_sandbox.stack.engines.process import stack as process
 
 
 def test_each_host_has_a_loopback_address_of_its_own_that_can_be_listened_on() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from metta_sandbox.stack.engines import project_name
-from metta_sandbox.stack.request import container_name
+from metta_sandbox.stack.engines.compose.engine import project_name
+from metta_sandbox.stack.engines.compose.request import container_name
 
 RUN = "20261123T003748-3d3d"
 

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from metta_sandbox.stack.subnet import POOL, free_subnets, host_routes, offer_subnets, prefix_length
+from metta_sandbox.stack.engines.compose.subnet import (
+    POOL,
+    free_subnets,
+    host_routes,
+    offer_subnets,
+    prefix_length,
+)
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 3, 4, 8, 11, 12, 16, 27, 28, 32, 64])

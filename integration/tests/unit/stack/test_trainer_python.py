@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from metta_sandbox.image.requirements import Required
-from metta_sandbox.stack import trainer_python as module
+from metta_sandbox.stack.engines.process import trainer_python as module
 
 
 def test_elsewhere_pip_fetches_by_itself_and_once(

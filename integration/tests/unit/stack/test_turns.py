@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from metta_sandbox.stack.turns import left_in, lend, look_of, of_turn, problems_in, take_back
+from metta_sandbox.stack.engines.compose.turns import (
+    left_in,
+    lend,
+    look_of,
+    of_turn,
+    problems_in,
+    take_back,
+)
 
 LOG = b"""\
 [turn a begins]

@@ -15,7 +15,8 @@ from typing import Any
 
 from metta_sandbox import removing
 from metta_sandbox.node.agent.container_init.residue import PLACES
-from metta_sandbox.stack.request import AGENT, HOME, PLAIN, RUN_FOLDER
+from metta_sandbox.stack.engines.base import RUN_FOLDER
+from metta_sandbox.stack.engines.compose.request import AGENT, HOME, PLAIN
 
 #: Containers asked at once: a client mostly waits for its engine.
 _AT_ONCE = 4

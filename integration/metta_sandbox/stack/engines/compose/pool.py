@@ -6,42 +6,17 @@ import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.interrupt import heed
+from metta_sandbox.stack.engines.base import Sharing
 
 if TYPE_CHECKING:
-    from metta_sandbox.stack.kept import KeptStack
+    from metta_sandbox.stack.engines.compose.kept import KeptStack
 
 #: Seconds between two looks at whether the run was interrupted.
 _HEED = 0.1
-
-
-@dataclass(frozen=True)
-class Sharing:
-    """What scenarios of a run can share.
-
-    Args:
-        nodes: Of how many nodes of each stack torch is imported once.
-        scenarios: How many can take turns on nodes.
-        stacks: How many stacks there are at once.
-
-    """
-
-    nodes: int = 0
-    scenarios: int = 0
-    stacks: int = 1
-
-
-@runtime_checkable
-class Keepable(Protocol):
-    """A stack that can be left to the next scenario."""
-
-    def hand_on(self) -> None:
-        """Leave it to the next, if it is as it was at first; else remove it."""
-        ...
 
 
 class Pool:

@@ -28,7 +28,6 @@ from metta_sandbox.ports import HeldPort
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.agent_app import install, place
-from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.credentials import (
     Credential,
     memory_folder,
@@ -38,6 +37,10 @@ from metta_sandbox.stack.credentials import (
     watch_copies,
 )
 from metta_sandbox.stack.ends import describe_end, last_words
+from metta_sandbox.stack.engines.base import HUB, Stack, StackPlan
+from metta_sandbox.stack.engines.process.power import ProcessPower
+from metta_sandbox.stack.engines.process.templates import Templates
+from metta_sandbox.stack.engines.process.trainer_python import ensure_trainer_bin
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.marks import RUN_MARK, remove_processes, run_folder
 from metta_sandbox.stack.node_environment import NodeSpec, node_environment
@@ -45,7 +48,6 @@ from metta_sandbox.words import many
 
 #: Variables of the caller's that a node keeps; everything else stays outside.
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-_HUB = "hub"
 _MARKS = (RUN_MARK, "METTA_NODE", "HOME")
 #: Where the harness's own secret of a stack that stands waits for the next command.
 _KEY = "harness.key"
@@ -55,7 +57,7 @@ _LAST = 1 << 20
 _ANY_NODE = NodeSpec(API, 0, 1, "", 0, "", "", "", "", "")
 
 
-class ProcessStack:
+class ProcessStack(Stack):
     """Nodes as local processes.
 
     Args:
@@ -64,13 +66,12 @@ class ProcessStack:
 
     """
 
-    engine = "process"
-
     def __init__(self, plan: StackPlan, python: str = sys.executable) -> None:
-        self._plan = plan
+        super().__init__(plan)
         self._python = python
         self._bins = [str(Path(python).parent)]
         self.folder = run_folder(plan.run) / _short(plan.scenario)
+        self._mark = f"{plan.run}/{plan.scenario}"
         self._keys: dict[str, str] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._started: dict[str, tuple[list[str], Mapping[str, str]]] = {}
@@ -83,23 +84,10 @@ class ProcessStack:
         """The nodes' interpreter."""
         return self._python
 
-    @property
-    def run_folder(self) -> Path:
-        """The folder that all nodes share, on this machine."""
-        return self._plan.run_folder
-
-    @property
-    def ready(self) -> Mapping[str, Any]:
-        """Nothing: the stack is yet to be brought up."""
-        return {}
-
     def up(self, progress: Progress) -> None:
         """Start hub, control plane and nodes."""
         plan = self._plan
         if plan.provision.requirements:
-            # What fetches packages is not needed otherwise.
-            from metta_sandbox.stack.trainer_python import ensure_trainer_bin  # noqa: PLC0415
-
             required, gpu = plan.provision.requirements, plan.hardware == "gpu"
             bin_folder = ensure_trainer_bin(self._python, required, progress, gpu=gpu)
             self._bins[:0] = [str(bin_folder)] if bin_folder else []
@@ -114,7 +102,7 @@ class ProcessStack:
         with HeldPort() as port:
             # As long as the stack is there, so is its hub, which holds the port where nodes meet.
             hub = [str(agent), "hub", *standing, f"--listen={self.hub}", *names]
-            self._start(_HUB, hub, {}, port.descriptors)
+            self._start(HUB, hub, {}, port.descriptors)
         credentials = self._credentials()
         tokens = tokens_of(credentials)
         serve = [
@@ -196,11 +184,9 @@ class ProcessStack:
         """Start a node's agent again; what its home and temporary folder hold is as it was."""
         self._start(host, *self._started[host])
 
-    def end_sidecars(self) -> None:
-        """Nothing to do: nothing can be beside processes."""
-
-    def collect(self) -> None:
-        """Nothing to do: the logs are written where they are kept."""
+    def power(self) -> ProcessPower:
+        """Give what has power over its processes."""
+        return ProcessPower(self, self._mark)
 
     def down(self) -> None:
         """End every process of the stack and remove its folder."""
@@ -322,7 +308,7 @@ class ProcessStack:
                 start_new_session=True,
                 pass_fds=descriptors,
             )
-        told = json.dumps(self._keys) if host == _HUB else self._keys[host]
+        told = json.dumps(self._keys) if host == HUB else self._keys[host]
         stdin = self._processes[host].stdin
         assert stdin is not None
         with suppress(BrokenPipeError), stdin:  # one that has ended is missed elsewhere
@@ -332,7 +318,7 @@ class ProcessStack:
         home = self.folder / host
         return {
             **local_environment(self._bins, home),
-            RUN_MARK: f"{self._plan.run}/{self._plan.scenario}",
+            RUN_MARK: self._mark,
             **env,
         }
 
@@ -367,8 +353,6 @@ def with_templates(run: str, python: str, nodes: int) -> Iterator[None]:
         nodes: Of how many nodes of each stack.
 
     """
-    from metta_sandbox.stack.templates import Templates  # noqa: PLC0415 - mostly, there are none
-
     environment = {
         **local_environment([str(Path(python).parent)], run_folder(run)),
         **at_start(node_environment(_ANY_NODE)),

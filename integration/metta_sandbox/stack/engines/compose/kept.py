@@ -11,11 +11,11 @@ from pathlib import Path
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.progress import Progress
-from metta_sandbox.stack.base import StackPlan
-from metta_sandbox.stack.compose import ComposeStack
-from metta_sandbox.stack.containers import client, write_logs
-from metta_sandbox.stack.request import API_PORTS, HUB_PORT, MASTER_PORT, task_of
-from metta_sandbox.stack.turns import (
+from metta_sandbox.stack.engines.base import StackPlan
+from metta_sandbox.stack.engines.compose.containers import client, write_logs
+from metta_sandbox.stack.engines.compose.request import API_PORTS, HUB_PORT, MASTER_PORT, task_of
+from metta_sandbox.stack.engines.compose.stack import ComposeStack
+from metta_sandbox.stack.engines.compose.turns import (
     ask_all,
     left_in,
     lend,

@@ -11,13 +11,15 @@ from functools import partial
 from pathlib import Path
 
 from python_on_whales import DockerClient
+from python_on_whales.exceptions import DockerException
 
-from metta_sandbox.stack.engine_socket import copy_log, find_socket
+from metta_sandbox.stack.engines.compose.engine_socket import copy_log, find_socket
 
 #: Logs fetched at once: a client mostly waits for its engine.
 _AT_ONCE = 4
 #: How many of an engine's complaints are told.
 _COMPLAINTS = 4
+_LAST_LINES = 20
 _UNKNOWN = "No such container"
 _LOOK = "{{.Name}} {{json .State}}"
 
@@ -38,6 +40,12 @@ class State:
     exit_code: int = 0
     out_of_memory: bool = False
     problem: str = ""
+
+
+def complaint(error: DockerException) -> str:
+    """Keep the end of what the engine's client said, where the cause stands."""
+    said = (error.stderr or error.stdout or str(error)).strip().splitlines()
+    return "\n".join(said[-_LAST_LINES:])
 
 
 def client() -> list[str]:

@@ -8,17 +8,17 @@ from typing import Any
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.progress import Progress
-from metta_sandbox.stack.base import StackPlan
-from metta_sandbox.stack.compose import ComposeStack
-from metta_sandbox.stack.kept import KeptStack
+from metta_sandbox.stack.engines.base import Power, Stack, StackPlan
+from metta_sandbox.stack.engines.compose.kept import KeptStack
+from metta_sandbox.stack.engines.compose.pool import Pool
+from metta_sandbox.stack.engines.compose.stack import ComposeStack
 from metta_sandbox.stack.link import HubLink
-from metta_sandbox.stack.pool import Pool
 
 #: Where stacks that are kept have their folders, in a run's.
 FOLDER = ".stacks"
 
 
-class SharedStack:
+class SharedStack(Stack):
     """Nodes as containers that were, or will be, another scenario's of the same run.
 
     Args:
@@ -29,8 +29,6 @@ class SharedStack:
 
     """
 
-    engine = "compose"
-
     def __init__(
         self,
         plan: StackPlan,
@@ -38,7 +36,7 @@ class SharedStack:
         make: Callable[[int], KeptStack],
         own: ComposeStack,
     ) -> None:
-        self._plan = plan
+        super().__init__(plan)
         self._pool = pool
         self._make = make
         self._own = own
@@ -52,16 +50,6 @@ class SharedStack:
     def python(self) -> str:
         """The nodes' interpreter."""
         return self._own.python
-
-    @property
-    def run_folder(self) -> Path:
-        """The folder that all nodes share, on this machine."""
-        return self._plan.run_folder
-
-    @property
-    def ready(self) -> Mapping[str, Any]:
-        """Nothing: its control plane is yet to be started."""
-        return {}
 
     def preview(self) -> dict[str, Any]:
         """Say what every node will see."""
@@ -116,8 +104,9 @@ class SharedStack:
         """
         raise StackError(f"{host} belongs to several scenarios, and is not started again")
 
-    def end_sidecars(self) -> None:
-        """Nothing to do: who needs anything beside nodes shares none."""
+    def power(self) -> Power:
+        """Give what has power over its containers."""
+        return self._inner.power()
 
     def collect(self) -> None:
         """End the turn, and write its part of each container's log."""

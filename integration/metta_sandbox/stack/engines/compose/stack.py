@@ -27,8 +27,6 @@ from metta_sandbox.progress import Progress
 from metta_sandbox.resources import compose_folder
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.agent_app import install
-from metta_sandbox.stack.base import StackPlan
-from metta_sandbox.stack.containers import client, states, stop, tail, write_logs
 from metta_sandbox.stack.credentials import (
     Credential,
     memory_folder,
@@ -37,24 +35,33 @@ from metta_sandbox.stack.credentials import (
     watch_copies,
 )
 from metta_sandbox.stack.ends import container_status, describe_end, last_words
-from metta_sandbox.stack.lease import LABEL, Owner
-from metta_sandbox.stack.link import HubLink
-from metta_sandbox.stack.node_of import node_image
-from metta_sandbox.stack.provision import node_memory
-from metta_sandbox.stack.request import (
+from metta_sandbox.stack.engines.base import HUB, RUN_FOLDER, Stack, StackPlan
+from metta_sandbox.stack.engines.compose.containers import (
+    client,
+    complaint,
+    states,
+    stop,
+    tail,
+    write_logs,
+)
+from metta_sandbox.stack.engines.compose.node_of import node_image
+from metta_sandbox.stack.engines.compose.power import ContainerPower
+from metta_sandbox.stack.engines.compose.request import (
     AGENT,
-    HUB,
     HUB_ADDRESS,
     PLAIN,
-    RUN_FOLDER,
     WORKSPACE,
     ContainerInits,
     Placement,
     compose_request,
     container_name,
 )
+from metta_sandbox.stack.engines.compose.sidecars import DiskSidecars, NetworkSidecars
+from metta_sandbox.stack.engines.compose.subnet import POOL, host_routes, offer_subnets
+from metta_sandbox.stack.lease import Owner
+from metta_sandbox.stack.link import HubLink
+from metta_sandbox.stack.provision import node_memory
 from metta_sandbox.stack.sidecar_service import SidecarService, first_line
-from metta_sandbox.stack.subnet import POOL, host_routes, offer_subnets
 from metta_sandbox.words import many
 
 #: A file for 64 nodes is written in a tenth of the time, where there is a C library for it.
@@ -68,14 +75,12 @@ _SIDE_READY = 20.0
 _STOPPING = 2
 #: Seconds that an engine gets to come back.
 _ENGINE_BACK = 20.0
-#: Seconds within which it removes what somebody else is at, too.
-_REMOVED = 10.0
 _LOOK = 0.2
 #: What the engine says of a subnet that is taken.
 _OVERLAPS = "Pool overlaps"
 
 
-class ComposeStack:
+class ComposeStack(Stack):
     """Nodes as containers.
 
     Args:
@@ -90,8 +95,6 @@ class ComposeStack:
 
     """
 
-    engine = "compose"
-
     def __init__(
         self,
         plan: StackPlan,
@@ -102,7 +105,7 @@ class ComposeStack:
         images: Images,
         kept: int | None = None,
     ) -> None:
-        self._plan = plan
+        super().__init__(plan)
         self._owner = owner
         self._project = project
         self._spec = spec
@@ -117,16 +120,6 @@ class ComposeStack:
     def python(self) -> str:
         """The nodes' interpreter."""
         return _PYTHON
-
-    @property
-    def run_folder(self) -> Path:
-        """The folder that all nodes share, on this machine."""
-        return self._plan.run_folder
-
-    @property
-    def ready(self) -> Mapping[str, Any]:
-        """Nothing: the stack is yet to be brought up."""
-        return {}
 
     def up(self, progress: Progress) -> None:
         """Make the image if it is not there, and start all containers."""
@@ -162,7 +155,7 @@ class ComposeStack:
                 # Another stack took the same subnet since we looked.
                 if _OVERLAPS in (error.stderr or ""):
                     continue
-                raise StackError(f"Compose could not start the stack: {_words(error)}") from None
+                raise StackError(f"Compose could not start the stack: {complaint(error)}") from None
             self._await_sides(progress)
             return
         raise StackError(f"no subnet of {POOL} is free", "metta-sandbox clean; docker network ls")
@@ -285,7 +278,19 @@ class ComposeStack:
         try:
             self._docker.container.start(container_name(self._project, host))
         except DockerException as error:
-            raise StackError(f"{host} could not be started again: {_words(error)}") from None
+            raise StackError(f"{host} could not be started again: {complaint(error)}") from None
+
+    def power(self) -> ContainerPower:
+        """Give what has power over its containers."""
+        return ContainerPower(self, self._project)
+
+    def disks(self) -> DiskSidecars:
+        """Give what fills the disks that nodes see."""
+        return DiskSidecars(self._client(), self._project)
+
+    def network(self) -> NetworkSidecars:
+        """Give what strikes the network of containers."""
+        return NetworkSidecars(self._client(), self._project)
 
     def _client(self) -> list[str]:
         """Return the words that begin a command of the engine's client."""
@@ -345,54 +350,12 @@ class ComposeStack:
             self._docker.compose.down(timeout=2, volumes=True, remove_orphans=True, quiet=True)
         except DockerException as error:
             raise StackError(
-                f"Compose could not remove the stack: {_words(error)}", "metta-sandbox clean"
+                f"Compose could not remove the stack: {complaint(error)}", "metta-sandbox clean"
             ) from None
 
     def describe(self) -> dict[str, Any]:
         """Say what it is made of."""
         return {"project": self._project, "image": self._image}
-
-
-def remove_containers(run: str) -> None:
-    """Remove every container, network and volume of a run, by its label.
-
-    Raises:
-        StackError: The engine refuses.
-
-    """
-    remove_copies(run)
-    deadline = time.monotonic() + _REMOVED
-    while True:
-        try:
-            # Until nothing is found: some may come into being while others are removed.
-            if not _remove_found(run):
-                return
-        except DockerException as error:
-            # Somebody else may be removing the same, or has just done so.
-            if time.monotonic() > deadline:
-                raise StackError(
-                    f"what the run {run} left could not be removed: {_words(error)}",
-                    "metta-sandbox clean",
-                ) from None
-            time.sleep(_LOOK)
-
-
-def _remove_found(run: str) -> bool:
-    """Remove the containers, networks and volumes of a run; tell whether there were any."""
-    docker = DockerClient()
-    containers = docker.container.list(all=True, filters=[("label", f"{LABEL}.run={run}")])
-    if containers:
-        docker.container.remove(containers, force=True, volumes=True)
-    networks = docker.network.list(filters=[("label", f"{LABEL}.run={run}")])
-    for network in networks:
-        # Somebody's own container may have joined it.
-        for guest in network.containers or {}:
-            docker.network.disconnect(network, guest, force=True)
-        docker.network.remove(network)
-    volumes = docker.volume.list(filters=[("label", f"{LABEL}.run={run}")])
-    for volume in volumes:
-        docker.volume.remove(volume)
-    return bool(containers or networks or volumes)
 
 
 def _engine_subnets() -> list[IPv4Network]:
@@ -405,9 +368,3 @@ def _engine_subnets() -> list[IPv4Network]:
     configs = [config for line in said.splitlines() for config in json.loads(line) or []]
     subnets = [config.get("Subnet", "") for config in configs]
     return [IPv4Network(subnet) for subnet in subnets if subnet and ":" not in subnet]
-
-
-def _words(error: DockerException) -> str:
-    """Keep the end of what the program said, where the cause stands."""
-    said = (error.stderr or error.stdout or str(error)).strip().splitlines()
-    return "\n".join(said[-_LAST_LINES:])

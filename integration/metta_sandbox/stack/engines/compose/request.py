@@ -11,13 +11,12 @@ from typing import Any
 
 from metta_sandbox.scenario.names import API, WORKER
 from metta_sandbox.scenario.provision import Limits
-from metta_sandbox.stack.base import StackPlan
 from metta_sandbox.stack.credentials import Credential, tokens_of
+from metta_sandbox.stack.engines.base import HUB, RUN_FOLDER, StackPlan
 from metta_sandbox.stack.node_environment import NodeSpec, node_environment
 from metta_sandbox.stack.sidecar_service import SidecarService
 
 #: Where things are inside a container.
-RUN_FOLDER = "/mnt/s3/train_dir"
 AGENT = "/opt/metta/agent.pyz"
 #: Before it: Python without anybody's packages, of which it has no use.
 PLAIN = ("-S",)
@@ -27,7 +26,6 @@ API_DATA = "/var/lib/metta-api"
 HOME = "/home/metta"
 TOKENS_FILE = "/run/metta/observatory_tokens.yaml"
 MASTER_PORT = 8008
-HUB = "hub"
 #: Where the hub listens, as seen in its own container.
 HUB_PORT = 7077
 HUB_ADDRESS = f"tcp:127.0.0.1:{HUB_PORT}"

@@ -14,8 +14,8 @@ from metta_sandbox.image.trainer_image import ensure_trainer_image
 from metta_sandbox.image.trainer_packages import fetch
 from metta_sandbox.image.user_image import UserImage, ensure_user_image
 from metta_sandbox.progress import Progress
+from metta_sandbox.stack.engines.compose.request import NodeImage
 from metta_sandbox.stack.provision import Provision
-from metta_sandbox.stack.request import NodeImage
 
 
 def node_image(

@@ -1,0 +1,1 @@
+"""Nodes as containers, through Docker Compose."""

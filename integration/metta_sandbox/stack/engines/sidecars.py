@@ -1,0 +1,195 @@
+"""What is beside nodes to strike them from there, and is gone with whoever started it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from threading import Timer
+from typing import Any, Generic, TypeVar
+
+from metta_sandbox.errors import StackError
+
+#: Seconds that one gets to be there, to answer beyond what it was told to wait for, and to end.
+_STARTING, _ANSWERING, _ENDING = 30.0, 20.0, 5.0
+
+
+class Sidecar:
+    """A program beside a node, which lives as long as its standard input is open.
+
+    Args:
+        command: What starts it.
+        host: Beside whom it is.
+
+    """
+
+    def __init__(self, command: Sequence[str], host: str) -> None:
+        self.host = host
+        # In a session of its own, so that Ctrl-C at the terminal does not end it before its time.
+        self._client = subprocess.Popen(
+            list(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        #: What it has said first.
+        self.greeting: Mapping[str, Any] = {}
+
+    def await_ready(self) -> None:
+        """Wait until it can be told what to do.
+
+        Raises:
+            StackError: It does not start, or can't do what it is for.
+
+        """
+        self.greeting = self._line(_STARTING)
+
+    def ask(self, verb: str, patience: float = 0.0, **args: Any) -> Any:
+        """Have it do something.
+
+        Args:
+            verb: What.
+            patience: Seconds that this takes by itself.
+            args: How.
+
+        Raises:
+            StackError: It refuses, or is gone.
+
+        """
+        assert self._client.stdin is not None
+        try:
+            self._client.stdin.write(json.dumps({"verb": verb, "args": args}) + "\n")
+            self._client.stdin.flush()
+        except (OSError, ValueError):  # it has ended, or was ended
+            raise StackError(f"nobody is beside {self.host} any more{self._saying()}") from None
+        answer = self._line(patience + _ANSWERING)
+        if "error" in answer:
+            raise StackError(f"beside {self.host}: {answer['error']}")
+        return answer["result"]
+
+    def _line(self, patience: float) -> Any:
+        assert self._client.stdout is not None
+        # It is of no more use, once it is late.
+        timer = Timer(patience, self._client.kill)
+        timer.start()
+        try:
+            line = self._client.stdout.readline()
+        finally:
+            timer.cancel()
+        if not line:
+            raise StackError(f"what is beside {self.host} does not answer{self._saying()}")
+        return json.loads(line)
+
+    def _saying(self) -> str:
+        said = self.close().strip().splitlines()
+        return f": {said[-1]}" if said else ""
+
+    def close(self) -> str:
+        """End it, and all that it does. Doing it twice is no error.
+
+        Returns:
+            What it, or the engine's client, complained of; nothing the second time.
+
+        """
+        said = ""
+        self._end()
+        for pipe in (self._client.stdout, self._client.stderr):
+            assert pipe is not None
+            if not pipe.closed:
+                said = pipe.read()
+                pipe.close()
+        return said
+
+    def _end(self) -> None:
+        assert self._client.stdin is not None
+        with suppress(OSError):
+            self._client.stdin.close()
+        try:
+            self._client.wait(_ENDING)
+        except subprocess.TimeoutExpired:
+            self._client.kill()
+            self._client.wait()
+
+
+class NetworkSidecar(Sidecar):
+    """One in a node's network.
+
+    Args:
+        command: What starts it.
+        host: Beside whom it is.
+        address: That host's.
+
+    """
+
+    def __init__(self, command: Sequence[str], host: str, address: str) -> None:
+        super().__init__(command, host)
+        self.address = address
+
+    def datagrams(self) -> tuple[str, int]:
+        """Give where datagrams to it go."""
+        return self.address, self.greeting["datagrams"]
+
+    def connections(self) -> tuple[str, int]:
+        """Give where connections to it go."""
+        return self.address, self.greeting["connections"]
+
+
+S = TypeVar("S", bound=Sidecar)
+
+
+class Sidecars(ABC, Generic[S]):
+    """Those beside the hosts of one stack, each started when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._sidecars: dict[str, S] = {}
+
+    @abstractmethod
+    def make(self, hosts: Sequence[str]) -> Iterator[S]:
+        """Make those beside hosts, which need not be ready yet.
+
+        Raises:
+            StackError: One can't be made.
+
+        """
+
+    def start(self, hosts: Sequence[str]) -> None:
+        """Start those that are not there yet, all at once.
+
+        Raises:
+            StackError: One does not start.
+
+        """
+        wanted = [host for host in dict.fromkeys(hosts) if host not in self._sidecars]
+        if not wanted:
+            return
+        made: list[S] = []
+        try:
+            made.extend(self.make(wanted))
+            for sidecar in made:
+                sidecar.await_ready()
+        except StackError:
+            for sidecar in made:
+                sidecar.close()
+            raise
+        self._sidecars |= {sidecar.host: sidecar for sidecar in made}
+
+    def beside(self, host: str) -> S:
+        """Give the one beside a host.
+
+        Raises:
+            StackError: It does not start.
+
+        """
+        self.start([host])
+        return self._sidecars[host]
+
+    def close(self) -> None:
+        """End all of them. Doing it twice is no error."""
+        for sidecar in self._sidecars.values():
+            sidecar.close()
+        self._sidecars.clear()
