@@ -7,59 +7,13 @@ import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 from metta_sandbox.errors import StackError
+from metta_sandbox.scenario.faults.ground import RUNS, STANDS_STILL, Power
 from metta_sandbox.stack.base import Stack, StackPlan
 from metta_sandbox.stack.ends import container_status, describe_end
 from metta_sandbox.stack.marks import variables
 from metta_sandbox.stack.request import container_name
-
-#: What a node does, in words.
-RUNS = "runs"
-STANDS_STILL = "stands still"
-
-
-class Power(Protocol):
-    """The power over nodes that whoever owns the machine has."""
-
-    def signal(self, host: str, number: int) -> None:
-        """Send a signal to a node's first process; SIGKILL takes all others along."""
-        ...
-
-    def freeze(self, host: str) -> None:
-        """Let everything on a node stand still."""
-        ...
-
-    def thaw(self, host: str) -> None:
-        """Let it go on."""
-        ...
-
-    def start(self, host: str) -> None:
-        """Start a node again that has ended."""
-        ...
-
-    def state(self, host: str) -> str:
-        """Say what a node does: ``RUNS``, ``STANDS_STILL``, or how it ended."""
-        ...
-
-    def limit(self, host: str, *limits: str) -> None:
-        """Set limits of a node, as ``docker update`` takes them.
-
-        Raises:
-            StackError: It is no container, or the engine refuses.
-
-        """
-        ...
-
-    def read(self, host: str, *paths: str) -> str:
-        """Read the first file that is there, as the node sees it.
-
-        Raises:
-            StackError: None is.
-
-        """
-        ...
 
 
 def power_over(stack: Stack, plan: StackPlan) -> Power:

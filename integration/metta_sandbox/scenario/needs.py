@@ -48,7 +48,7 @@ def needs(scenario: Scenario) -> tuple[Need, ...]:
     found += [
         Need(SIDE_CONTAINERS, f"faults[{index}].{fault.key}")
         for index, fault in enumerate(scenario.faults)
-        if fault.said.beside_nodes
+        if fault.said.sidecar
     ]
     found += [
         Need(CONTAINERS, f"faults[{index}].{fault.key}")

@@ -6,7 +6,8 @@ import sys
 from itertools import groupby
 from operator import attrgetter
 
-from metta_sandbox.scenario.faults import CATALOGUE, FaultKind
+from metta_sandbox.scenario.faults import CATALOGUE
+from metta_sandbox.scenario.faults.base import FaultKind
 
 #: Around the table in docs/faults.md.
 BEGIN = "<!-- the catalogue, generated -->\n"

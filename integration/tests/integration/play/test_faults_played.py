@@ -154,7 +154,7 @@ def fault(result: RunResult, kind: str) -> FaultResult:
 
 
 #: What local processes can have.
-ANYWHERE = [key for key, kind in CATALOGUE.items() if not (kind.in_containers or kind.beside_nodes)]
+ANYWHERE = [key for key, kind in CATALOGUE.items() if not (kind.in_containers or kind.sidecar)]
 RESOURCES = """\
 extends: _base.yaml
 name: resources

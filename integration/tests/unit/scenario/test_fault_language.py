@@ -11,7 +11,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from metta_sandbox.errors import InputError
-from metta_sandbox.scenario.faults import CATALOGUE, FaultKind, names_of
+from metta_sandbox.scenario.faults import CATALOGUE, names_of
+from metta_sandbox.scenario.faults.base import FaultKind
 from metta_sandbox.scenario.faults.injected import injected_ranks
 from metta_sandbox.scenario.faults.table import BEGIN, END, table
 from metta_sandbox.scenario.loading import parse, parse_file, to_yaml

@@ -1,19 +1,90 @@
-"""Carrying out faults of single processes."""
+"""A process gets a signal."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field, model_validator
+from typing_extensions import Self
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.faults.executor import Executor, Observed
-from metta_sandbox.scenario.faults import SignalFault, WandbService
-from metta_sandbox.stack.ends import describe_end
-from metta_sandbox.stack.link import SWEEP
+from metta_sandbox.scenario.faults.base import Family, FaultKind
+from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
+from metta_sandbox.scenario.hosts import NodeName
+from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.words import ended
+
+_NAMES = [each.name.removeprefix("SIG") for each in signal.Signals]
+
+
+def _signal(value: Any) -> Any:
+    if isinstance(value, str):
+        name = value.upper().removeprefix("SIG")
+        if name not in _NAMES:
+            near = nearest(name, _NAMES)
+            hint = f"; did you mean {near}?" if near else ""
+            raise ValueError(f"expected a signal such as KILL, SEGV or STOP{hint}")
+        return int(signal.Signals[f"SIG{name}"])
+    return value
+
 
 _STOPPED = "T"
 _NEVER_CAUGHT = (signal.SIGKILL, signal.SIGSTOP)
+
+
+class SignalFault(FaultKind):
+    """A process gets a signal: the trainer of one rank, or the rollout of one node."""
+
+    key: ClassVar[str] = "signal"
+    family: ClassVar[Family] = "processes"
+    healing: ClassVar[str] = "a process that was stopped by STOP goes on; no other can be healed"
+    proof: ClassVar[str] = (
+        "the process was there, and has ended by the signal, stands still, or has taken it with a "
+        "handler of its own"
+    )
+    example: ClassVar[str] = (
+        "{signal: {rank: 1, number: KILL}, when: {event: train.step, rank: 1, trial: 2, step: 1}}"
+    )
+
+    rank: int | None = Field(default=None, ge=0, description="The rank whose trainer gets it.")
+    rollout: NodeName | None = Field(
+        default=None, description="The node whose rollout (or command) gets it."
+    )
+    number: Annotated[
+        int, BeforeValidator(_signal, json_schema_input_type=int | str), Field(ge=1, le=64)
+    ] = Field(description="The signal: `KILL`, `SEGV`, `STOP`, or its number.")
+
+    @model_validator(mode="after")
+    def _say_one_target(self) -> Self:
+        if (self.rank is None) == (self.rollout is None):
+            raise ValueError("expected either rank or rollout")
+        return self
+
+    @property
+    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+        """The node, if one is named."""
+        return () if self.rollout is None else ((("rollout",), self.rollout),)
+
+    @property
+    def target_rank(self) -> int | None:
+        """The rank."""
+        return self.rank
+
+    @property
+    def heals(self) -> bool:
+        """Whether it stops the process."""
+        return self.number == signal.SIGSTOP
+
+    @property
+    def word(self) -> str:
+        """The signal's name."""
+        return signal.Signals(self.number).name
+
+    def __str__(self) -> str:
+        who = f"the rollout on {self.rollout}" if self.rollout else f"rank {self.rank}"
+        return f"{self.word} to {who}"
 
 
 class SignalProcess(Executor[SignalFault]):
@@ -63,7 +134,7 @@ class SignalProcess(Executor[SignalFault]):
         status = None if found is None else found["status"]
         if status is not None:
             by_it = self.caught or status == -self.said.number
-            return Observed(by_it, f"{self.who} {describe_end(status)}")
+            return Observed(by_it, f"{self.who} {ended(status)}")
         if self.caught:
             taken = "pending" not in self._dispositions()
             seen = f"{self.who} {'has taken' if taken else 'has not yet taken'} {self.said.word}"
@@ -95,42 +166,11 @@ class SignalProcess(Executor[SignalFault]):
 
     def _target(self, pid: int = 0) -> Mapping[str, Any] | None:
         if self.said.rank is None:
-            return self.context.group(self.host, SWEEP)
+            return self.context.command(self.host)
         if not pid:
             return self.context.trainer(self.said.rank)
         states = [state for group in self.context.groups(self.host) for state in group["ranks"]]
         return next((state for state in states if state["pid"] == pid), None)
 
 
-class KillWandbService(Executor[WandbService]):
-    """Kills the processes that write W&B's runs on rank 0's node."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._pids: list[int] = []
-
-    def before(self) -> Observed:
-        """They run."""
-        self._pids = self._live()
-        return Observed(bool(self._pids), f"wandb-core runs as {self._pids or 'no process'}")
-
-    def inject(self) -> None:
-        """Kill them."""
-        for pid in self._pids:
-            self.context.ask(self._host, "signal-process", pid=pid, signal=signal.SIGKILL)
-
-    def during(self) -> Observed:
-        """They have ended."""
-        left = [pid for pid in self._pids if pid in self._live()]
-        return Observed(not left and bool(self._pids), f"of {self._pids} live {left or 'none'}")
-
-    @property
-    def _host(self) -> str:
-        return self.context.plan.hosts[0]
-
-    def _live(self) -> list[int]:
-        return [
-            each["pid"]
-            for each in self.context.processes(self._host)
-            if "wandb-core" in each["command"] and each["state"] != "Z"
-        ]
+FAULT = Registered(SignalFault, SignalProcess)

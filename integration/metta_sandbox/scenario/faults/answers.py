@@ -1,30 +1,67 @@
-"""Carrying out faults of the control plane."""
+"""What faults of the control plane have in common."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
-from metta_sandbox.api.fault_rules import ApiFaultRule
-from metta_sandbox.faults.executor import Executor, Message, Observed
-from metta_sandbox.scenario.faults import ControlFault, RunName
+from metta_sandbox.scenario.faults.base import Family, FaultKind, Triggered
+from metta_sandbox.scenario.faults.executor import Executor, Message, Observed
+from metta_sandbox.scenario.faults.trigger import Trigger
+
+NEXT_RUN = "POST /sweeps/{name}/runs/next"
 
 
-class MisguideApi(Executor[ControlFault]):
+class ControlFault(FaultKind):
+    """A fault of the control plane's answers."""
+
+    family: ClassVar[Family] = "control plane"
+    trigger: ClassVar[Triggered] = "may"
+    healing: ClassVar[str] = "it answers as before"
+    proof: ClassVar[str] = "the answer that went to the caller"
+
+    @property
+    def struck(self) -> str | None:
+        """The route whose calls are struck; None for all but the check of its health."""
+        return None
+
+    @property
+    def rule(self) -> dict[str, Any]:
+        """What the control plane is told to do with such a call."""
+        raise NotImplementedError
+
+
+C = TypeVar("C", bound=ControlFault)
+
+
+class MisguideApi(Executor[C]):
     """Has the control plane answer otherwise, and sees how it answered whom."""
 
     patience = math.inf
     hears_all = True
+    by_reports = True
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        #: The first and the last call that are struck.
-        self.calls: tuple[int, int | None] = (1, None)
+        self._calls: tuple[int, int | None] = (1, None)
         self._struck: list[Mapping[str, Any]] = []
         self._well: Mapping[str, Any] | None = None
         self._healed = False
         self._again: Mapping[str, Any] | None = None
+
+    def by_itself(self, when: Trigger | None) -> bool:
+        """Leave it to the control plane, where nothing but calls of the route is waited for."""
+        if when is None:
+            return True
+        own = when.route in (None, self.said.struck)
+        return when.call is not None and when.after is None and own
+
+    def prepare(self, when: Trigger | None, until: Trigger | None) -> None:
+        """Tell it the rule, and from which call on, or for which alone, it holds."""
+        first = 1 if when is None or when.call is None else when.call
+        self._calls = (first, first if when is not None and until is None else None)
+        self.inject()
 
     @property
     def struck(self) -> bool:
@@ -38,9 +75,9 @@ class MisguideApi(Executor[ControlFault]):
 
     def inject(self) -> None:
         """Tell it the rule."""
-        first, last = self.calls
+        first, last = self._calls
         rule = {"fault": self.name, "route": self.said.struck, "first": first, "last": last}
-        self.context.set_rule(self.name, ApiFaultRule(**rule, **self.said.rule))
+        self.context.set_rule(self.name, {**rule, **self.said.rule})
 
     def during(self) -> Observed:
         """See that a call was answered so."""
@@ -78,33 +115,6 @@ class MisguideApi(Executor[ControlFault]):
                 self._again = record
             elif not self._struck:
                 self._well = record
-
-
-class NameWrongly(MisguideApi):
-    """Has run names given twice, or left out, and sees which ones the sweep took."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._names: list[str] = []
-
-    def take(self, message: Message) -> None:
-        """See the names."""
-        super().take(message)
-        record = message.get("record", {})
-        if record.get("event") == "run.named":
-            self._names.append(str(record.get("run")))
-
-    def during(self) -> Observed:
-        """See that the names are not what they should be."""
-        seen = super().during()
-        if not seen.holds:
-            return seen
-        numbers = [name.rpartition(".")[2] for name in self._names]
-        twice = len(set(numbers)) < len(numbers)
-        left_out = numbers != [str(number) for number in range(1, len(numbers) + 1)]
-        assert isinstance(self.said, RunName)
-        wrong = twice if self.said.give == "duplicate" else left_out and not twice
-        return Observed(wrong, f"{seen.seen}; the sweep's runs are {', '.join(self._names)}")
 
 
 def _told(record: Mapping[str, Any]) -> str:

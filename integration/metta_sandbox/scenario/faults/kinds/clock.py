@@ -1,17 +1,21 @@
-"""Carrying out what sets the clock of a rank's process off."""
+"""A rank's wall clock is off."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic import Field, field_validator
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.faults.code import is_yet_to_start
-from metta_sandbox.faults.executor import Executor, Observed
-from metta_sandbox.faults.power import RUNS, STANDS_STILL
-from metta_sandbox.scenario.faults import Clock
+from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
+from metta_sandbox.scenario.faults.ground import RUNS, STANDS_STILL
+from metta_sandbox.scenario.faults.in_ranks import CodeFault, is_yet_to_start
+from metta_sandbox.scenario.units import Shift, format_shift
 
+#: Seconds by which a clock must be off, so that it can be told from one that is right.
+_LEAST_SHIFT = 0.1
 #: Seconds that a rank gets to start, or to look through all that it has loaded.
 _PATIENCE = 60.0
 #: Seconds after which it is looked whether a rank that does not answer has ended.
@@ -21,6 +25,35 @@ _SECOND = 10**9
 _SAME = _SECOND // 1000
 #: Nanoseconds between two readings above which they tell nothing: half of what one is off at least.
 _APART = _SECOND // 20
+
+
+class Clock(CodeFault):
+    """The wall clock of the trainer's process is off; its monotonic clocks are right."""
+
+    key: ClassVar[str] = "clock"
+    harmless: ClassVar[bool] = True
+    healing: ClassVar[str] = "it is right again; that of a process that ends is gone with it"
+    proof: ClassVar[str] = (
+        "the rank's wall clock was the kernel's, is off by this much, and is the kernel's again; "
+        "its monotonic clock is the kernel's all the time"
+    )
+    example: ClassVar[str] = (
+        "{clock: {rank: 1, by: 1h}, when: {event: train.step, rank: 1, trial: 1, step: 1}, "
+        "until: {after: 2s}}"
+    )
+
+    by: Shift = Field(description="How far it goes ahead; with a minus, behind.")
+
+    @field_validator("by")
+    @classmethod
+    def _can_be_seen(cls, value: float) -> float:
+        if abs(value) < _LEAST_SHIFT:
+            raise ValueError("expected at least 100ms, ahead or behind")
+        return value
+
+    def __str__(self) -> str:
+        way = "behind" if self.by < 0 else "ahead"
+        return f"the clock of rank {self.rank} is {format_shift(abs(self.by))} {way}"
 
 
 class ShiftClock(Executor[Clock]):
@@ -110,3 +143,6 @@ def _in_words(bounds: tuple[int, int]) -> str:
     """Write how far one is from the kernel's."""
     off = sum(bounds) / 2 / _SECOND
     return "right" if _is(bounds, 0) else f"{abs(off):.3f} s {'behind' if off < 0 else 'ahead'}"
+
+
+FAULT = Registered(Clock, ShiftClock)

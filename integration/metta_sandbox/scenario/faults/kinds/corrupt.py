@@ -1,21 +1,65 @@
-"""Carrying out faults of files."""
+"""A file of a trial is damaged."""
 
 from __future__ import annotations
 
 import hashlib
-import secrets
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
 
 from metta_sandbox import beneath
 from metta_sandbox.errors import StackError
-from metta_sandbox.faults.executor import Executor, Observed
-from metta_sandbox.scenario.faults import Corrupt, WandbFolder
+from metta_sandbox.scenario.base import Fault
+from metta_sandbox.scenario.faults.base import Family, FaultKind
+from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
+from metta_sandbox.scenario.faults.trigger import Trigger
+from metta_sandbox.scenario.workload import Workload
 
 #: Bytes in a file's middle that garbage goes over.
 _GARBAGE = 256
 #: Bytes of a file that can be damaged.
 _MOST = 1 << 30
+
+
+class Corrupt(FaultKind):
+    """A file of a trial, such as its checkpoint or its overrides, is damaged."""
+
+    key: ClassVar[str] = "corrupt"
+    family: ClassVar[Family] = "files"
+    healing: ClassVar[str] = "the file is as it was, unless somebody has written it anew"
+    must_heal: ClassVar[bool] = False
+    proof: ClassVar[str] = "the file's size and digest, before and after"
+    voids: ClassVar[frozenset[str]] = frozenset({"checkpoints"})
+    example: ClassVar[str] = (
+        "{corrupt: {file: checkpoint.pt, how: half}, when: {event: checkpoint.saved, trial: 1}}"
+    )
+
+    file: str = Field(min_length=1, description="Its name in the folder of the trigger's trial.")
+    how: Literal["half", "empty", "garbage"] = Field(
+        default="half",
+        description="Half of it is there, nothing is, or bytes in its middle are others.",
+    )
+
+    @field_validator("file")
+    @classmethod
+    def _is_inside(cls, value: str) -> str:
+        path = PurePosixPath(value)
+        if path.is_absolute() or ".." in path.parts or not path.name:
+            raise ValueError("expected a file's name, or a path from the trial's folder")
+        return value
+
+    def misplaced(self, when: Trigger | None, workload: Workload) -> Iterator[Fault]:
+        """Refuse what names no trial."""
+        if workload.run is not None:
+            yield (self.key,), "workload.run has no trials that are known"
+        elif when is not None and when.event is None:
+            yield ("when",), "expected an event of a trial, such as checkpoint.saved"
+
+    def __str__(self) -> str:
+        words = {"half": "half written", "empty": "emptied", "garbage": "overwritten in part"}
+        return f"{self.file} is {words[self.how]}"
 
 
 class CorruptFile(Executor[Corrupt]):
@@ -83,56 +127,8 @@ def damage(content: bytes, how: str) -> bytes:
     return content[:begin] + bytes(each ^ 0xFF for each in middle) + content[begin + _GARBAGE :]
 
 
-class BlockWandbFolder(Executor[WandbFolder]):
-    """Puts a file where W&B's folder is. Permissions would not keep root out."""
-
-    @property
-    def folder(self) -> Path:
-        """W&B's folder."""
-        return self.context.plan.run_folder / "wandb"
-
-    @property
-    def _aside(self) -> Path:
-        return self.folder.with_name(".wandb-aside")
-
-    def before(self) -> Observed:
-        """See that a file can be made in it."""
-        return self._look(writable=True)
-
-    def inject(self) -> None:
-        """Move it aside."""
-        if self.folder.is_dir():
-            self.folder.rename(self._aside)
-        beneath.create(self.context.plan.run_folder, self.folder)
-
-    def during(self) -> Observed:
-        """None can."""
-        return self._look(writable=False)
-
-    def heal(self) -> None:
-        """Move it back."""
-        if beneath.size_of(self.context.plan.run_folder, self.folder) is not None:
-            self.folder.unlink()
-        if self._aside.is_dir() and not self.folder.exists():
-            self._aside.rename(self.folder)
-
-    def after(self) -> Observed:
-        """See that a file can be made in it."""
-        return self._look(writable=True)
-
-    def _look(self, *, writable: bool) -> Observed:
-        root, probe = self.context.plan.run_folder, self.folder / f".probe-{secrets.token_hex(8)}"
-        made = self.folder.exists()
-        try:
-            self.folder.mkdir(exist_ok=True)
-            beneath.create(root, probe)
-            beneath.unlink(root, probe)
-            if not made:
-                self.folder.rmdir()
-        except OSError as error:
-            return Observed(not writable, f"no file can be made in wandb/: {error.strerror}")
-        return Observed(writable, "a file can be made in wandb/")
-
-
 def _digest(content: bytes) -> str:
     return f"{len(content)} bytes, SHA-256 {hashlib.sha256(content).hexdigest()[:12]}"
+
+
+FAULT = Registered(Corrupt, CorruptFile)

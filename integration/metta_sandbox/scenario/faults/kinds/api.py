@@ -1,37 +1,17 @@
-"""Faults of the control plane."""
+"""A route of the control plane answers wrongly."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from metta_sandbox.scenario.faults.base import Family, FaultKind, Triggered
+from metta_sandbox.scenario.faults.answers import ControlFault, MisguideApi
+from metta_sandbox.scenario.faults.executor import Registered
 from metta_sandbox.scenario.services import Route
 from metta_sandbox.scenario.units import Duration
 from metta_sandbox.words import time
-
-NEXT_RUN = "POST /sweeps/{name}/runs/next"
-
-
-class ControlFault(FaultKind):
-    """A fault of the control plane's answers."""
-
-    family: ClassVar[Family] = "control plane"
-    trigger: ClassVar[Triggered] = "may"
-    healing: ClassVar[str] = "it answers as before"
-    proof: ClassVar[str] = "the answer that went to the caller"
-
-    @property
-    def struck(self) -> str | None:
-        """The route whose calls are struck; None for all but the check of its health."""
-        return None
-
-    @property
-    def rule(self) -> dict[str, Any]:
-        """What the control plane is told to do with such a call."""
-        raise NotImplementedError
 
 
 class ApiFault(ControlFault):
@@ -86,41 +66,4 @@ class ApiFault(ControlFault):
         return f"{self.route} {', '.join(part for part in parts if part)}"
 
 
-class RunName(ControlFault):
-    """The control plane gives out a run name twice, or leaves one out."""
-
-    key: ClassVar[str] = "run_name"
-    voids: ClassVar[frozenset[str]] = frozenset({"run names", "W&B runs", "API calls"})
-    example: ClassVar[str] = "{run_name: {give: skipped}, when: {call: 2}}"
-
-    give: Literal["duplicate", "skipped"] = Field(
-        description="The name of the call before again, or the one after the next."
-    )
-
-    @property
-    def struck(self) -> str | None:
-        """The route that names runs."""
-        return NEXT_RUN
-
-    @property
-    def rule(self) -> dict[str, Any]:
-        """What to do."""
-        return {"run_name": self.give}
-
-    def __str__(self) -> str:
-        return "a run name is " + ("given twice" if self.give == "duplicate" else "left out")
-
-
-class RejectToken(ControlFault):
-    """No token is known any more: every route answers 401."""
-
-    key: ClassVar[str] = "reject_token"
-    example: ClassVar[str] = "{reject_token: {}, when: {event: handoff.sent, trial: 2}}"
-
-    @property
-    def rule(self) -> dict[str, Any]:
-        """What to do."""
-        return {"status": 401, "detail": "X-Auth-Token is not known"}
-
-    def __str__(self) -> str:
-        return "tokens are rejected"
+FAULT = Registered(ApiFault, MisguideApi)
