@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from metta_sandbox.scenario.expect import NothingOutside
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.steady_state import NodesState
 
@@ -63,7 +62,7 @@ def needs(scenario: Scenario) -> tuple[Need, ...]:
     found += [
         Need(SIDE_CONTAINERS, f"expect[{index}].{item.key}", of_all=False)
         for index, item in enumerate(scenario.expect)
-        if isinstance(item.said, NothingOutside)
+        if item.said.watched
     ]
     return tuple(found)
 

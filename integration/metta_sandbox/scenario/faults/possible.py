@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from metta_sandbox.scenario.base import Fault
-from metta_sandbox.scenario.expect.records import EVENTS
+from metta_sandbox.scenario.expect.records import EVENTS, nearest_event
 from metta_sandbox.scenario.faults import FaultItem, names_of
 from metta_sandbox.scenario.faults.trigger import Trigger
 from metta_sandbox.scenario.names import API
@@ -101,13 +101,12 @@ def _never(
         yield (key,), f"no fault before this one is called {trigger.other}{hint}"
     own = workload.run is not None
     if trigger.event and not own and workload.trainer.bundled and trigger.event not in EVENTS:
-        near = nearest(trigger.event, EVENTS)
-        yield ("event",), f"nobody emits it{f'; did you mean {near}?' if near else ''}"
+        yield ("event",), f"nobody emits it{nearest_event(trigger.event)}"
     if trigger.event == STEP_OF_OPTIMIZER and (own or workload.trainer.launcher == "own"):
         yield ("event",), "nothing can be put into ranks that were not started by us"
-    runs = sweep.trials * (1 + sweep.retries)
-    if trigger.trial and not own and sweep.resume is None and trigger.trial > runs:
-        yield ("trial",), f"there are {many(runs, 'run')} at most: sweep.trials is {sweep.trials}"
+    if trigger.trial and not own and sweep.resume is None and trigger.trial > sweep.runs:
+        runs = many(sweep.runs, "run")
+        yield ("trial",), f"there are {runs} at most: sweep.trials is {sweep.trials}"
     if trigger is fault.until and _lacks_route(trigger, fault):
         yield ("call",), "expected route beside call"
 

@@ -3,19 +3,87 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from metta_sandbox.checks.evidence import OUTSIDE, Evidence, EvidenceError
-from metta_sandbox.checks.judgement import Finding, Judgement, judge, unclear
-from metta_sandbox.scenario.expect import NothingOutside
-from metta_sandbox.scenario.needs import SIDE_CONTAINERS, has
+from metta_sandbox.scenario.base import Part
+from metta_sandbox.scenario.expect.judgement import (
+    EvidenceError,
+    Finding,
+    Judgement,
+    judge,
+    unclear,
+)
+from metta_sandbox.scenario.expect.kind import Check, Kind
 from metta_sandbox.verdict import Verdict
 from metta_sandbox.words import many
+
+if TYPE_CHECKING:
+    from metta_sandbox.checks.evidence import Evidence
+
+#: A host's name or an address, where * stands for any part of it.
+_OUTSIDER = re.compile(r"[A-Za-z0-9*_.:-]+")
+
+
+#: Where a scenario's folder keeps what was seen of nodes that asked for something outside.
+OUTSIDE = "outside"
+
+
+class NothingOutside(Kind):
+    """That no node looks up a name, or tries to reach an address, outside the stack."""
+
+    key: ClassVar[str] = "nothing_outside"
+    about: ClassVar[str] = "No node asks for a name or an address outside the stack."
+    example: ClassVar[str] = "nothing_outside: true"
+
+    watched: ClassVar[bool] = True
+
+    allow: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        default=(),
+        description="Names and addresses that may be asked for; `*` is any part of one. "
+        "`nothing_outside: true` allows nothing.",
+    )
+
+    @classmethod
+    def spelt(cls) -> Any:
+        """``nothing_outside: true`` is short for one that allows nothing."""
+        return Annotated[cls, BeforeValidator(_plainly, json_schema_input_type=Literal[True] | cls)]
+
+    @field_validator("allow")
+    @classmethod
+    def _are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            if not _OUTSIDER.fullmatch(each):
+                raise ValueError(f"expected a name or an address, where * is any part: {each!r}")
+        return tuple(each.lower() for each in value)
+
+    def allows(self, outsider: str) -> bool:
+        """Tell whether a name or an address may be asked for."""
+        return any(fnmatchcase(outsider, each) for each in self.allow)
+
+    @property
+    def wanted(self) -> str:
+        """What must not be."""
+        but = f" but {', '.join(self.allow)}" if self.allow else ""
+        return f"no lookup of a name and no attempt at an address outside the stack{but}"
+
+    def __str__(self) -> str:
+        but = f" but {', '.join(self.allow)}" if self.allow else ""
+        return f"nothing outside is asked for{but}"
+
+
+def _plainly(value: Any) -> Any:
+    if value is True:
+        return {}
+    if isinstance(value, (Mapping, Part)):
+        return value
+    raise ValueError("expected true, or allow and names that may be asked for")
 
 
 class _Record(BaseModel):
@@ -104,8 +172,8 @@ class _Watch:
 
 def check(expected: NothingOutside, evidence: Evidence) -> Judgement:
     """Check that each node's watcher saw the whole scenario, and nothing that is not allowed."""
-    if not has(evidence.engine, SIDE_CONTAINERS):
-        reason = f"the engine {evidence.engine} has no {SIDE_CONTAINERS}, so nobody watched"
+    if not evidence.watchable:
+        reason = f"the engine {evidence.engine} has no side containers, so nobody watched"
         return Judgement(Verdict.SKIPPED, reason)
     problems: list[Finding] = []
     gaps: list[Finding] = []
@@ -148,3 +216,6 @@ def _read(evidence: Evidence, host: str) -> _Watch:
             told = line.strip()[:200]
             raise EvidenceError(place, f"not what a watcher writes: {told}") from None
     return _Watch(host, evidence.where(path), tuple(records))
+
+
+CHECK = Check(NothingOutside, check)

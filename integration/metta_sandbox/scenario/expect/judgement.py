@@ -12,6 +12,20 @@ _MOST_SHOWN = 10
 _MISSING = "nothing"
 
 
+class EvidenceError(Exception):
+    """An artifact is missing or broken, so that nothing can be judged by it.
+
+    Args:
+        where: The artifact, and the line if one is to blame.
+        message: What is wrong with it.
+
+    """
+
+    def __init__(self, where: str, message: str) -> None:
+        super().__init__(f"{where}: {message}")
+        self.where = where
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that is not as it must be.

@@ -6,19 +6,97 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from metta_sandbox.checks.evidence import Evidence
-from metta_sandbox.checks.judgement import Finding, Judgement, judge, unclear
-from metta_sandbox.scenario.expect import Bounds, Log
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from metta_sandbox.scenario.expect.bounds import Bounds, Count
+from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unclear
+from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.hosts import HostName
+from metta_sandbox.scenario.units import Pattern
 from metta_sandbox.verdict import Verdict
 from metta_sandbox.words import many
 
+if TYPE_CHECKING:
+    from metta_sandbox.checks.evidence import Evidence
+
 _LONGEST_QUOTE = 200
+
+
 _MOST_PLACES = 10
+
+
 #: How an agent marks what it did not forward into the log.
 _CUT = re.compile(r"\[\.\.\. \d+ (?:lines of \S+|bytes) not forwarded\]")
+
+
 _RANK_LOG = re.compile(r"trials/[^/]+/rank-\d+\.log")
+
+
 _WORD = re.compile(r"[A-Za-z]{3,}")
+
+
+#: Things that have an order.
+_FEWEST = 2
+
+
+class Log(Kind):
+    """Patterns that the lines of a host's log must, or must not, match."""
+
+    key: ClassVar[str] = "log"
+    about: ClassVar[str] = "What a host's log contains or lacks."
+    example: ClassVar[str] = "log: {lacks: 'Traceback', on: sweep-worker}"
+
+    contains: Pattern | None = Field(
+        default=None, description="Some line matches this regular expression (Python's re.search)."
+    )
+    lacks: Pattern | None = Field(
+        default=None, description="No line matches this regular expression."
+    )
+    in_order: Annotated[tuple[Pattern, ...], Field(strict=False)] | None = Field(
+        default=None, description="One file has lines that match these, one after another."
+    )
+    times: Count | None = Field(
+        default=None,
+        description="How many lines match `contains`, in what the container printed. Default: at "
+        "least one.",
+    )
+    on: HostName | None = Field(
+        default=None,
+        description="The host whose log is read: `sweep-master`, `sweep-worker`, `sweep-worker-2`, "
+        "…, `dummy-api`. Default: those of all nodes.",
+    )
+
+    @model_validator(mode="after")
+    def _say_one_thing(self) -> Self:
+        if sum(said is not None for said in (self.contains, self.lacks, self.in_order)) != 1:
+            raise ValueError("expected either contains or lacks or in_order")
+        if self.times is not None and self.contains is None:
+            raise ValueError("expected times with contains only")
+        if self.in_order is not None and len(self.in_order) < _FEWEST:
+            raise ValueError("expected at least two patterns in_order")
+        return self
+
+    @property
+    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+        """The host, if one is named."""
+        return () if self.on is None else ((("on",), self.on),)
+
+    @property
+    def wanted(self) -> str:
+        """Which lines."""
+        if self.in_order is not None:
+            quoted = (f"'{each}'" for each in self.in_order)
+            return f"contains in order {', '.join(quoted)}"
+        if self.contains is None:
+            return f"lacks '{self.lacks}'"
+        times = "" if self.times is None else f" {self.times.often}"
+        return f"contains '{self.contains}'{times}"
+
+    def __str__(self) -> str:
+        return f"log{f' on {self.on}' if self.on else ''} {self.wanted}"
 
 
 @dataclass(frozen=True)
@@ -55,10 +133,7 @@ def check(expected: Log, evidence: Evidence) -> Judgement:
     logs = [evidence.folder / "logs" / f"{host}.log" for host in hosts]
     if expected.times is not None:
         return _count(expected, expected.times, evidence, logs)
-    files = [
-        *(log for log in logs if evidence.size(log) is not None),
-        *_rank_logs(evidence, hosts),
-    ]
+    files = [*(log for log in logs if evidence.size(log) is not None), *_rank_logs(evidence, hosts)]
     if expected.in_order is not None:
         return _in_order(expected.in_order, evidence, logs, files)
     return _once(expected, evidence, logs, files)
@@ -205,3 +280,6 @@ def _cut(evidence: Evidence, files: list[Path]) -> str:
             if _CUT.search(line):
                 cut = evidence.where(path, number)
     return cut
+
+
+CHECK = Check(Log, check)

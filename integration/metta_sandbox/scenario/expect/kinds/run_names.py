@@ -3,13 +3,75 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from metta_sandbox.checks.api import given_names
-from metta_sandbox.checks.evidence import Evidence
-from metta_sandbox.checks.judgement import Finding, Judgement, judge, unlike
-from metta_sandbox.scenario.expect import RunNames
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from metta_sandbox.scenario.base import Fault
+from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unlike
+from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kinds.api import given_names
+from metta_sandbox.scenario.search import Sweep
+from metta_sandbox.scenario.units import Pattern
+from metta_sandbox.scenario.workload import Workload
+from metta_sandbox.words import many
+
+if TYPE_CHECKING:
+    from metta_sandbox.checks.evidence import Evidence
 
 _TAIL = re.compile(r"(?<!\d)(\d+)$")
+
+
+class RunNames(Kind):
+    """The run names that trials get."""
+
+    key: ClassVar[str] = "run_names"
+    about: ClassVar[str] = "Run names are unique, in order, of a pattern, or these."
+    example: ClassVar[str] = "run_names: {values: [basic.r.1, basic.r.2]}"
+
+    unique: bool = Field(default=True, description="No two trials have the same.")
+    in_order: bool = Field(
+        default=True,
+        description="Their numbers rise: `<sweep>.r.1` before `<sweep>.r.2`. What this item asks "
+        "for replaces the standing check of run names.",
+    )
+    pattern: Pattern | None = Field(
+        default=None, description="Each name as a whole matches this regular expression."
+    )
+    values: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = Field(
+        default=None, description="The names, in this order."
+    )
+
+    @model_validator(mode="after")
+    def _say_something(self) -> Self:
+        if not self.unique and not self.in_order and self.pattern is None and self.values is None:
+            raise ValueError("expected unique, in_order, pattern or values")
+        return self
+
+    @property
+    def voids(self) -> frozenset[str]:
+        """It asks for what it wants of names."""
+        return frozenset({"run names"})
+
+    @property
+    def wanted(self) -> str:
+        """Which of it must hold."""
+        words = ["unique"] * self.unique + ["in order"] * self.in_order
+        if self.pattern is not None:
+            words.append(f"like '{self.pattern}'")
+        if self.values is not None:
+            words.append(f"exactly {', '.join(self.values)}")
+        return " and ".join(words)
+
+    def impossible(self, _ranks: int, workload: Workload, sweep: Sweep) -> Iterator[Fault]:
+        """Find more names than there are runs."""
+        if workload.run is None and len(self.values or ()) > sweep.runs:
+            yield ("values",), f"there are {many(sweep.runs, 'run')} at most: {sweep.why_so_many}"
+
+    def __str__(self) -> str:
+        return f"run names are {self.wanted}"
 
 
 def check(evidence: Evidence) -> Judgement:
@@ -74,3 +136,6 @@ def _twice(evidence: Evidence) -> list[str]:
         for name in dict.fromkeys(evidence.named)
         if evidence.named.count(name) > 1
     ]
+
+
+CHECK = Check(RunNames, expect)

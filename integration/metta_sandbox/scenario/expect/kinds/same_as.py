@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from metta_sandbox.checks.evidence import Evidence, TrialRecord
-from metta_sandbox.checks.judgement import (
+from pydantic import Field
+
+from metta_sandbox.errors import InputError
+from metta_sandbox.scenario.expect.bounds import Tolerance, near
+from metta_sandbox.scenario.expect.judgement import (
     Finding,
     Judgement,
     differences,
@@ -15,28 +19,66 @@ from metta_sandbox.checks.judgement import (
     unclear,
     unlike,
 )
-from metta_sandbox.checks.selection import record, title
-from metta_sandbox.checks.tracking import run_id
-from metta_sandbox.errors import InputError
-from metta_sandbox.scenario.expect import SameAs
-from metta_sandbox.scenario.expect.bounds import near
-from metta_sandbox.scenario.loading import load
+from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kinds.wandb import run_id
+from metta_sandbox.scenario.expect.selection import record, title
 from metta_sandbox.words import many
+
+if TYPE_CHECKING:
+    from metta_sandbox.checks.evidence import Evidence, TrialRecord
+
+
+class SameAs(Kind):
+    """Another scenario of the run, played before, whose trials are the same."""
+
+    key: ClassVar[str] = "same_as"
+    about: ClassVar[str] = "Another scenario with the same seed did the same."
+    example: ClassVar[str] = "same_as: basic"
+    word: ClassVar[str] = "scenario"
+
+    scenario: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9-]*$",
+        description="Its name; of a matrix's cell, its folder's. It is one of the same run, played "
+        "before: a folder's files are played in the order of their names. `same_as: "
+        "basic` is short for it.",
+    )
+    within: Tolerance = Field(
+        default=0.0, description="How far losses and scores may be apart: `1%`, or a number."
+    )
+    digests: bool = Field(default=True, description="Whether parameters' digests are the same too.")
+    of: Literal["all", "completed"] = Field(
+        default="all",
+        description="Which trials of both are compared, one by one: all, or those that completed. "
+        "A sweep that lost a trial and tried it again can have completed the same.",
+    )
+
+    @property
+    def wanted(self) -> str:
+        """What is the same."""
+        more = ", digests" if self.digests else ""
+        close = "" if not self.within else f", losses within {self.within}"
+        return f"suggestions, overrides, losses, scores{more} as {self.scenario}{close}"
+
+    @property
+    def compared_with(self) -> str:
+        """That scenario."""
+        return self.scenario
+
+    def __str__(self) -> str:
+        return f"the same {self.wanted}"
 
 
 def check(expected: SameAs, evidence: Evidence) -> Judgement:
     """Compare trial by trial with a scenario that was played before in the same run."""
-    folder = evidence.folder.parent / expected.scenario
-    if folder == evidence.folder:
+    if expected.scenario == evidence.folder.name:
         return unclear(f"{expected.scenario} is this scenario itself")
     try:
-        scenario = load(folder / "scenario.yaml")
+        other = evidence.of_scenario(expected.scenario)
     except InputError:
         return unclear(f"{expected.scenario} was not played before this one in the same run")
-    if scenario.seed != evidence.scenario.seed:
-        seeds = f"seed {scenario.seed} there, {evidence.scenario.seed} here"
+    if other.scenario.seed != evidence.scenario.seed:
+        seeds = f"seed {other.scenario.seed} there, {evidence.scenario.seed} here"
         return unclear(f"nothing to compare with {expected.scenario}: {seeds}")
-    other = Evidence(folder, scenario, ())
     if not other.completed or not evidence.completed:
         who = expected.scenario if not other.completed else "this scenario"
         return unclear(f"no trial of {who} completed, so there are no losses to compare")
@@ -123,3 +165,6 @@ def _close(one: float | None, other: float | None, within: float | str) -> bool:
 
 def _shown(number: float | None) -> str:
     return "none" if number is None else repr(number)
+
+
+CHECK = Check(SameAs, check)

@@ -4,13 +4,47 @@ from __future__ import annotations
 
 from collections import Counter
 from http import HTTPStatus
+from typing import TYPE_CHECKING, ClassVar
 
-from metta_sandbox.checks.evidence import ApiCall, Evidence
-from metta_sandbox.checks.judgement import Finding, Judgement, judge, unclear
-from metta_sandbox.scenario.expect import Api
+from pydantic import Field
+
+from metta_sandbox.scenario.expect.bounds import Count
+from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unclear
+from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.services import Route
 from metta_sandbox.words import many
 
+if TYPE_CHECKING:
+    from metta_sandbox.checks.evidence import ApiCall, Evidence
+
 RECORD = "api/requests.jsonl"
+
+
+class Api(Kind):
+    """A route of the control plane, and how many calls it has."""
+
+    key: ClassVar[str] = "api"
+    about: ClassVar[str] = "How often a route is called."
+    example: ClassVar[str] = (
+        'api: {route: "POST /sweeps/{name}/runs/next", calls: {at_least: 2}, status: 503}'
+    )
+
+    route: Route = Field(
+        description="Method and template, as under `services.api`: `POST /sweeps/{name}/runs/next`."
+    )
+    calls: Count = Field(description="How many calls, repeated ones too.")
+    status: int | None = Field(
+        default=None, ge=200, le=599, description="Only those that were answered so."
+    )
+
+    @property
+    def wanted(self) -> str:
+        """How many."""
+        return self.calls.of("call")
+
+    def __str__(self) -> str:
+        status = "" if self.status is None else f" answered {self.status}"
+        return f"{self.route}{status} has {self.wanted}"
 
 
 def check(evidence: Evidence) -> Judgement:
@@ -97,3 +131,6 @@ def _went_well(call: ApiCall) -> bool:
 
 def _said(call: ApiCall, field: str) -> object:
     return call.response.get(field) if isinstance(call.response, dict) else None
+
+
+CHECK = Check(Api, expect)

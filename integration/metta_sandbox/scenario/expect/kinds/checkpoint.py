@@ -1,17 +1,68 @@
-"""Every completed trial left a whole checkpoint."""
+"""What checkpoints trials left."""
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from metta_sandbox.checks.evidence import LOAD_PROOF, Evidence, TrialRecord
-from metta_sandbox.checks.judgement import Finding, Judgement, judge, unclear, unlike
-from metta_sandbox.checks.selection import across, none_completed, title
-from metta_sandbox.scenario.expect import Checkpoint
+from pydantic import Field, field_validator
+
+from metta_sandbox.scenario.expect.bounds import OF, Which, whose
+from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unclear, unlike
+from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.selection import across, none_completed, title
 from metta_sandbox.verdict import Verdict
 from metta_sandbox.words import many
+
+if TYPE_CHECKING:
+    from metta_sandbox.checks.evidence import Evidence, TrialRecord
+
+#: Where a scenario's folder keeps what a node said of its checkpoints.
+LOAD_PROOF = "checkpoints.json"
+
+
+class Checkpoint(Kind):
+    """The checkpoints that completed trials leave. A plain word is ``state``."""
+
+    key: ClassVar[str] = "checkpoint"
+    about: ClassVar[str] = "Completed trials left a checkpoint that is `present` or `loadable`."
+    example: ClassVar[str] = "checkpoint: loadable"
+    word: ClassVar[str] = "state"
+
+    state: Literal["present", "loadable"] = Field(
+        default="loadable",
+        description="There and not empty; or also read by torch, on the first node. `checkpoint: "
+        "present` is short for it.",
+    )
+    of: Which = Field(default="all", description=OF)
+    file: str = Field(
+        default="checkpoint.pt",
+        min_length=1,
+        description="Its name in the trial's folder; `*` stands for any letters.",
+    )
+
+    @field_validator("file")
+    @classmethod
+    def _is_inside(cls, value: str) -> str:
+        path = PurePosixPath(value)
+        if path.is_absolute() or ".." in path.parts or "**" in value or not path.name:
+            raise ValueError("expected a file's name, or a path from the trial's folder")
+        return value
+
+    @property
+    def wanted(self) -> str:
+        """What it must be."""
+        return self.state
+
+    @property
+    def loads(self) -> str:
+        """The file, if torch must load it."""
+        return self.file if self.state == "loadable" else ""
+
+    def __str__(self) -> str:
+        return f"{self.file} of {whose(self.of)} is {self.wanted}"
 
 
 def check(evidence: Evidence) -> Judgement:
@@ -79,3 +130,6 @@ def archive_problem(evidence: Evidence, path: Path) -> str:
     except (zipfile.BadZipFile, OSError, EOFError) as error:
         return f"not an archive as torch.save writes it: {error}"
     return ""
+
+
+CHECK = Check(Checkpoint, expect)

@@ -2,13 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from metta_sandbox.checks.evidence import Evidence, Moment, trial_of
-from metta_sandbox.checks.judgement import Finding, Judgement, judge, unclear, unlike
-from metta_sandbox.checks.selection import best
-from metta_sandbox.scenario.expect import Exits
+from pydantic import BeforeValidator, Field
+
+from metta_sandbox.scenario.base import Fault
+from metta_sandbox.scenario.expect.bounds import Which, whose
+from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unclear, unlike
+from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.selection import best
+from metta_sandbox.scenario.search import Sweep
+from metta_sandbox.scenario.workload import Workload
 from metta_sandbox.words import many
+
+if TYPE_CHECKING:
+    from metta_sandbox.checks.evidence import Evidence, Moment
+
+
+def _statuses(value: Any) -> Any:
+    if value == "nonzero":
+        return value
+    found = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    if not found or any(not isinstance(one, int) or isinstance(one, bool) for one in found):
+        raise ValueError("expected an exit status, a list of some, or nonzero")
+    return found
+
+
+Statuses = Annotated[
+    tuple[int, ...] | str,
+    BeforeValidator(_statuses, json_schema_input_type=int | list[int] | Literal["nonzero"]),
+]
+
+
+class Exits(Kind):
+    """How ranks' processes end; with ``workload.run``, how its commands do."""
+
+    key: ClassVar[str] = "exits"
+    about: ClassVar[str] = "How ranks exit."
+    example: ClassVar[str] = "exits: {status: 0}"
+
+    status: Statuses = Field(
+        description="The exit status, some of them, or `nonzero`. Negative is the signal that "
+        "ended it: -9."
+    )
+    of: Which = Field(
+        default="all",
+        description="Which trials: all, any, best, first, last, or a number from 1. With "
+        "`workload.run`, its commands are meant, one on each node.",
+    )
+    rank: int | None = Field(default=None, ge=0, description="Of this rank. Default: all.")
+    node: str | None = Field(default=None, description="Of this node's ranks. Default: all nodes'.")
+
+    @property
+    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+        """The node, if one is named."""
+        return () if self.node is None else ((("node",), self.node),)
+
+    def hold(self, status: int) -> bool:
+        """Tell whether a status is one of those allowed."""
+        return status != 0 if isinstance(self.status, str) else status in self.status
+
+    @property
+    def voids(self) -> frozenset[str]:
+        """It says how trials end."""
+        return frozenset({"trials"})
+
+    @property
+    def wanted(self) -> str:
+        """Which status."""
+        if isinstance(self.status, str):
+            return "a status other than 0"
+        return f"status {' or '.join(map(str, self.status))}"
+
+    def impossible(self, ranks: int, _workload: Workload, _sweep: Sweep) -> Iterator[Fault]:
+        """Find a rank that is not there."""
+        if self.rank is not None and self.rank >= ranks:
+            yield ("rank",), f"there is no rank {self.rank} among {many(ranks, 'rank')}"
+
+    def __str__(self) -> str:
+        who = "every rank" if self.rank is None else f"rank {self.rank}"
+        place = "" if self.node is None else f" on {self.node}"
+        return f"{who}{place} of {whose(self.of)} exits with {self.wanted}"
 
 
 def check(expected: Exits, evidence: Evidence) -> Judgement:
@@ -24,7 +99,7 @@ def check(expected: Exits, evidence: Evidence) -> Judgement:
         )
     by_trial: dict[int, dict[int, Moment]] = {trial: {} for trial in trials}
     for each in _named(evidence, "rank.exited"):
-        trial, rank = trial_of(each.event), each.event.get("rank")
+        trial, rank = each.trial_of_group, each.event.get("rank")
         if trial in by_trial and isinstance(rank, int):
             by_trial[trial][rank] = each
     if silent := [trial for trial, ends in by_trial.items() if not ends]:
@@ -99,3 +174,6 @@ def _node_of(evidence: Evidence, moment: Moment) -> int:
     hosts = evidence.scenario.hosts
     node = moment.event.get("node")
     return hosts.index(node) if node in hosts else -1
+
+
+CHECK = Check(Exits, check)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from metta_sandbox.checks.evidence import Evidence, TrialRecord
-from metta_sandbox.checks.judgement import Finding, Judgement, judge
+from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge
 from metta_sandbox.verdict import Verdict
 from metta_sandbox.words import many
 
+if TYPE_CHECKING:
+    from metta_sandbox.checks.evidence import Evidence, TrialRecord
+
 #: Gives what is wrong with a trial.
-Look = Callable[[TrialRecord], Iterable[Finding]]
+Look = Callable[["TrialRecord"], Iterable[Finding]]
 #: Says what was seen of a trial that is as it must be, and where.
-Tell = Callable[[TrialRecord], Finding]
+Tell = Callable[["TrialRecord"], Finding]
 _MOST_TOLD = 5
 
 

@@ -1,20 +1,57 @@
-"""Parameters are equal on all ranks when a trial ends: DDP did its work."""
+"""Whether parameters are equal on all ranks when a trial ends: DDP did its work."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from metta_sandbox.checks.evidence import Evidence, TrialRecord
-from metta_sandbox.checks.judgement import Finding, Judgement, judge, unclear, unlike
-from metta_sandbox.checks.selection import across, chosen, none_completed, title
-from metta_sandbox.scenario.expect import Digests
+from pydantic import Field
+
+from metta_sandbox.scenario.expect.bounds import OF, Which, whose
+from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unclear, unlike
+from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.selection import across, chosen, none_completed, title
 from metta_sandbox.verdict import Verdict
 from metta_sandbox.words import many
 
+if TYPE_CHECKING:
+    from metta_sandbox.checks.evidence import Evidence, TrialRecord
+
 _SEVERAL = 2
+
+
 _SHA_256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Digests(Kind):
+    """The digests of ranks' parameters at the end of a trial. A plain word is ``are``."""
+
+    key: ClassVar[str] = "digests"
+    about: ClassVar[str] = "Parameters are `equal` on all ranks when a trial ends, or `different`."
+    example: ClassVar[str] = "digests: equal"
+    word: ClassVar[str] = "are"
+
+    are: Literal["equal", "different"] = Field(
+        default="equal",
+        description="Equal on all ranks, or different on some. `digests: different` is short for "
+        "it, and takes the standing check's place.",
+    )
+    of: Which = Field(default="all", description=OF)
+
+    @property
+    def voids(self) -> frozenset[str]:
+        """Equal digests are not asked for where different ones are."""
+        return frozenset({"digests"} if self.are == "different" else ())
+
+    @property
+    def wanted(self) -> str:
+        """How they compare."""
+        return "equal on all ranks" if self.are == "equal" else "different on some ranks"
+
+    def __str__(self) -> str:
+        return f"digests of {whose(self.of)} are {self.wanted}"
 
 
 def check(evidence: Evidence) -> Judgement:
@@ -112,3 +149,6 @@ def _of_run(evidence: Evidence, run: str) -> Iterator[str]:
             yield f"{run}: {source} of rank {rank} is no SHA-256: {digest!r}"
         elif digest != common:
             yield f"{run}: {source} of rank {rank} is {digest[:12]}…, another {common[:12]}…"
+
+
+CHECK = Check(Digests, expect)
