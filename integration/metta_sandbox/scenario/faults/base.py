@@ -47,6 +47,8 @@ class FaultKind(Part):
     in_containers: ClassVar[bool] = False
     #: Whether trials complete all the same where it strikes, unless the scenario says otherwise.
     harmless: ClassVar[bool] = False
+    #: What an autopsy may give as the cause of what its example does; nothing if all goes on.
+    causes: ClassVar[tuple[str, ...]] = ()
     #: Checks that need not hold where it strikes.
     voids: ClassVar[frozenset[str]] = frozenset()
 

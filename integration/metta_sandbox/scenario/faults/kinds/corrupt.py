@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from metta_sandbox import beneath
-from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.base import Fault
-from metta_sandbox.scenario.faults.base import Family, FaultKind
-from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
-from metta_sandbox.scenario.faults.trigger import Trigger
-from metta_sandbox.scenario.workload import Workload
+from metta_sandbox.scenario.faults.executor import Observed, Registered
+from metta_sandbox.scenario.faults.files import TrialFileExecutor, TrialFileFault
 
 #: Bytes in a file's middle that garbage goes over.
 _GARBAGE = 256
@@ -23,11 +17,10 @@ _GARBAGE = 256
 _MOST = 1 << 30
 
 
-class Corrupt(FaultKind):
+class Corrupt(TrialFileFault):
     """A file of a trial, such as its checkpoint or its overrides, is damaged."""
 
     key: ClassVar[str] = "corrupt"
-    family: ClassVar[Family] = "files"
     healing: ClassVar[str] = "the file is as it was, unless somebody has written it anew"
     must_heal: ClassVar[bool] = False
     proof: ClassVar[str] = "the file's size and digest, before and after"
@@ -36,52 +29,23 @@ class Corrupt(FaultKind):
         "{corrupt: {file: checkpoint.pt, how: half}, when: {event: checkpoint.saved, trial: 1}}"
     )
 
-    file: str = Field(min_length=1, description="Its name in the folder of the trigger's trial.")
     how: Literal["half", "empty", "garbage"] = Field(
         default="half",
         description="Half of it is there, nothing is, or bytes in its middle are others.",
     )
-
-    @field_validator("file")
-    @classmethod
-    def _is_inside(cls, value: str) -> str:
-        path = PurePosixPath(value)
-        if path.is_absolute() or ".." in path.parts or not path.name:
-            raise ValueError("expected a file's name, or a path from the trial's folder")
-        return value
-
-    def misplaced(self, when: Trigger | None, workload: Workload) -> Iterator[Fault]:
-        """Refuse what names no trial."""
-        if workload.run is not None:
-            yield (self.key,), "workload.run has no trials that are known"
-        elif when is not None and when.event is None:
-            yield ("when",), "expected an event of a trial, such as checkpoint.saved"
 
     def __str__(self) -> str:
         words = {"half": "half written", "empty": "emptied", "garbage": "overwritten in part"}
         return f"{self.file} is {words[self.how]}"
 
 
-class CorruptFile(Executor[Corrupt]):
+class CorruptFile(TrialFileExecutor[Corrupt]):
     """Damages a file of a trial in place."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._whole = b""
         self._damaged = b""
-
-    @property
-    def path(self) -> Path:
-        """The file.
-
-        Raises:
-            StackError: What set the fault off names no trial.
-
-        """
-        run = self.moment.get("run")
-        if not run:
-            raise StackError("what set it off names no run, so no trial's folder")
-        return self.context.plan.run_folder / "trials" / str(run) / self.said.file
 
     def before(self) -> Observed:
         """See that it is there, and not empty."""
