@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
+
+import yaml
 
 from metta_sandbox.autopsy.cause import Kind
+from metta_sandbox.scenario.faults import CATALOGUE
 
 #: Seconds without a sign of life after which a sweep is looked into.
 SILENCE = 20
@@ -266,6 +269,19 @@ def _of_containers() -> Iterator[Known]:
     yield Known("disk-full-r0", "disk_full", states, full, 0, 1, bundled=True)
 
 
+def _of_examples(known: Sequence[Known]) -> Iterator[Known]:
+    """Give the example of each kind that stands nowhere else here, in a trial of its own."""
+    keys = {one.key for one in known}
+    others = (kind for key, kind in CATALOGUE.items() if key not in keys)
+    for trial, kind in enumerate(others, 1):
+        fault = yaml.safe_load(kind.example)
+        fault["when"]["trial"] = trial
+        causes = cast("tuple[Kind, ...]", kind.causes)
+        rank = fault[kind.key].get("rank")
+        name = kind.key.replace("_", "-")
+        yield Known(name, kind.key, fault, causes, rank, trial, "of-examples", bundled=True)
+
+
 def corpus() -> tuple[Known, ...]:
     """List all of them, each name once."""
     started = {"when": {"event": "train.step", "rank": 1, "trial": 1, "step": 1}}
@@ -291,6 +307,7 @@ def corpus() -> tuple[Known, ...]:
         *_of_api("drop", ("API refused",), drop=True),
         *_of_api("broken", ("API refused",), broken_json=True),
     ]
+    found += _of_examples(found)
     assert all(kind in get_args(Kind) for one in found for kind in one.kinds)
     return tuple(found)
 

@@ -22,3 +22,8 @@ def size(number: int) -> str:
 def time(seconds: float) -> str:
     """Write a length of time in seconds, or in milliseconds if it is below one."""
     return f"{seconds:g} s" if seconds >= 1 else f"{round(seconds * _THOUSAND, 3):g} ms"
+
+
+def ended(status: int) -> str:
+    """Say how a process ended by its status, which is negative for a signal."""
+    return f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from metta_sandbox.checks.evidence import Evidence
-from metta_sandbox.checks.judgement import Judgement, judge
+from metta_sandbox.scenario.expect.judgement import Judgement, judge
 from metta_sandbox.verdict import Verdict
 from metta_sandbox.words import many
 

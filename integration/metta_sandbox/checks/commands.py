@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from metta_sandbox.checks.evidence import Evidence
-from metta_sandbox.checks.judgement import Judgement, judge, unlike
+from metta_sandbox.scenario.expect.judgement import Judgement, judge, unlike
 from metta_sandbox.words import many
 
 

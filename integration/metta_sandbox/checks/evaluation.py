@@ -9,54 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from metta_sandbox.checks import (
-    answers,
-    api,
-    checkpoints,
-    commands,
-    digests,
-    durations,
-    ends,
-    events,
-    exits,
-    folders,
-    handoff,
-    levels,
-    logs,
-    outside,
-    run_names,
-    sameness,
-    tracking,
-    trials,
-    values,
-    world_size,
-)
-from metta_sandbox.checks.evidence import Evidence, EvidenceError
-from metta_sandbox.checks.judgement import Judgement, unclear
+from metta_sandbox.checks import answers, commands, folders, handoff, tracking, trials, world_size
+from metta_sandbox.checks.evidence import Evidence
 from metta_sandbox.limits import Allowance, LimitError
 from metta_sandbox.matching import UnmatchedError
 from metta_sandbox.report.results import CheckResult
-from metta_sandbox.scenario.expect import (
-    Api,
-    Checkpoint,
-    CostLevel,
-    Digests,
-    DigestsExpectation,
-    Ends,
-    Events,
-    Exits,
-    Kind,
-    Log,
-    NothingOutside,
-    Overrides,
-    RunNames,
-    RunNamesExpectation,
-    SameAs,
-    ScoreLevel,
-    Took,
-    Trials,
-    Wandb,
-)
+from metta_sandbox.scenario.expect.judgement import EvidenceError, Judgement, unclear
+from metta_sandbox.scenario.expect.kind import Kind
+from metta_sandbox.scenario.expect.kinds import CHECKS, api, checkpoint, digests, run_names
 from metta_sandbox.scenario.loading import find_place
 from metta_sandbox.scenario.model import Scenario
 
@@ -88,24 +48,9 @@ class Seconds:
 #: Seconds that all checks have from Ctrl-C on.
 _HURRIED = 5.0
 
-#: What evaluates each kind of expectation, which it is given with the evidence.
-EXPECTED: Mapping[type[Kind], Callable[[Any, Evidence], Judgement]] = {
-    Trials: trials.count,
-    RunNames: run_names.expect,
-    Overrides: values.overrides,
-    Digests: digests.expect,
-    ScoreLevel: levels.score,
-    CostLevel: levels.cost,
-    Wandb: values.wandb,
-    Api: api.expect,
-    Log: logs.check,
-    Events: events.check,
-    Checkpoint: checkpoints.expect,
-    Exits: exits.check,
-    Took: durations.check,
-    SameAs: sameness.check,
-    NothingOutside: outside.check,
-    Ends: ends.check,
+#: What judges each kind of expectation, which it is given with the evidence.
+JUDGES: Mapping[type[Kind], Callable[[Any, Evidence], Judgement]] = {
+    each.kind: each.judge for each in CHECKS
 }
 
 #: What must hold after every sweep of our rollout.
@@ -131,7 +76,7 @@ STANDING: dict[str, Standing] = {
     "W&B runs": Standing(
         tracking.check, "each trial has one offline run, whole, written by rank 0 only"
     ),
-    "checkpoints": Standing(checkpoints.check, "each completed trial leaves a whole checkpoint"),
+    "checkpoints": Standing(checkpoint.check, "each completed trial leaves a whole checkpoint"),
     "API calls": Standing(
         api.check, "the sweep is created once, no name is wasted, no answer is a 5xx"
     ),
@@ -164,17 +109,7 @@ def standing(scenario: Scenario) -> dict[str, Standing]:
 def _not_asked_for(scenario: Scenario) -> Iterator[str]:
     """Name the checks that what the file itself says, or a fault, goes over."""
     for item in scenario.expect:
-        if isinstance(item, DigestsExpectation) and item.digests.are == "different":
-            yield "digests"
-        if isinstance(item, RunNamesExpectation):
-            yield "run names"
-        if isinstance(item.said, (Trials, Exits)):
-            yield "trials"
-        if isinstance(item.said, Ends) and item.said.how != "finished":
-            yield from ("trials", "sweep finished", "hand-off", "W&B runs", "API calls", "commands")
-            yield "world size"
-        if _expects_none(item.said):
-            yield from ("digests", "checkpoints", "world size")
+        yield from item.said.voids
     if scenario.services.api:
         # A control plane that answers otherwise is a fault, too.
         yield "trials"
@@ -182,11 +117,6 @@ def _not_asked_for(scenario: Scenario) -> Iterator[str]:
         if not fault.said.harmless:
             yield "trials"
         yield from fault.said.voids
-
-
-def _expects_none(said: Kind) -> bool:
-    """Tell whether no trial is to complete, so that none leaves anything."""
-    return isinstance(said, Trials) and said.completed is not None and said.completed.equals == 0
 
 
 def evaluate(
@@ -206,7 +136,7 @@ def evaluate(
     judge = partial(judged, allowance=Allowance(seconds.all, _HURRIED), most=seconds.each)
     results = [
         judge(
-            partial(EXPECTED[type(item.said)], item.said, evidence),
+            partial(JUDGES[type(item.said)], item.said, evidence),
             name=str(item.said),
             expected=item.said.wanted,
             asked_by=f"expect[{index}]",

@@ -16,31 +16,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from metta_sandbox import beneath
 from metta_sandbox.matching import Batch, Matcher, UnmatchedError
 from metta_sandbox.matching_process import blocks
+from metta_sandbox.scenario.expect.judgement import EvidenceError
+from metta_sandbox.scenario.expect.kinds.checkpoint import LOAD_PROOF
+from metta_sandbox.scenario.loading import load
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.needs import Ability
 from metta_sandbox.timeline.recording import Event
 from metta_sandbox.wandb_file import WandbFileError, WandbRun, read_run, written_by_ranks
 
-#: Where a scenario's folder keeps what was seen of nodes that asked for something outside.
-OUTSIDE = "outside"
-#: Where a scenario's folder keeps what a node said of its checkpoints.
-LOAD_PROOF = "checkpoints.json"
 _TRIAL_GROUP = re.compile(r"trial-(\d+)")
 _RANK_FILE = re.compile(r"rank-(\d+)\.digest")
-
-
-class EvidenceError(Exception):
-    """An artifact is missing or broken, so that nothing can be judged by it.
-
-    Args:
-        where: The artifact, and the line if one is to blame.
-        message: What is wrong with it.
-
-    """
-
-    def __init__(self, where: str, message: str) -> None:
-        super().__init__(f"{where}: {message}")
-        self.where = where
 
 
 class TrialRecord(BaseModel):
@@ -86,12 +71,6 @@ class ApiCall(BaseModel):
         return f"{self.method} {self.path} -> {self.status} ({self.place})"
 
 
-def trial_of(event: Event) -> int | None:
-    """Tell the trial of a process group, of an event that names only the group."""
-    match = _TRIAL_GROUP.fullmatch(str(event.get("group")))
-    return int(match[1]) if match else None
-
-
 @dataclass(frozen=True)
 class Moment:
     """An event at its place in the timeline."""
@@ -103,6 +82,12 @@ class Moment:
     def place(self) -> str:
         """Where it stands."""
         return f"timeline.jsonl:{self.line}"
+
+    @property
+    def trial_of_group(self) -> int | None:
+        """The trial of the process group that it names, if it is one."""
+        match = _TRIAL_GROUP.fullmatch(str(self.event.get("group")))
+        return int(match[1]) if match else None
 
 
 class LoadProof(BaseModel):
@@ -144,6 +129,21 @@ class Evidence:
     ending: str = "finished"
     matcher: Matcher = field(default_factory=Matcher, compare=False)
     left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def watchable(self) -> bool:
+        """Whether watchers could be beside the nodes."""
+        return Ability.SIDE_CONTAINERS in self.has
+
+    def of_scenario(self, name: str) -> Evidence:
+        """Give what another scenario of the same run left.
+
+        Raises:
+            InputError: It was not played before this one.
+
+        """
+        folder = self.folder.parent / name
+        return Evidence(folder, load(folder / "scenario.yaml"), ())
 
     @cached_property
     def trials(self) -> tuple[TrialRecord, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from metta_sandbox.checks.evidence import Evidence
-from metta_sandbox.checks.judgement import Judgement
+from metta_sandbox.scenario.expect.judgement import Judgement
 from metta_sandbox.timeline.recording import Event
 from metta_sandbox.verdict import Verdict
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from metta_sandbox.checks.evidence import Evidence, TrialRecord
-from metta_sandbox.checks.judgement import (
+from metta_sandbox.scenario.expect.judgement import (
     Finding,
     Judgement,
     differences,
@@ -14,6 +14,7 @@ from metta_sandbox.checks.judgement import (
     judge,
     same,
 )
+from metta_sandbox.scenario.expect.kinds.wandb import run_id
 from metta_sandbox.wandb_file import WandbRun
 from metta_sandbox.words import many
 
@@ -71,9 +72,3 @@ def _content(evidence: Evidence, trial: TrialRecord, run: WandbRun) -> Iterator[
             f"expected summary {metric!r} to be the score {trial.score}, "
             f"saw {summary.get(metric, 'none')}"
         )
-
-
-def run_id(run: WandbRun) -> str:
-    """Give the id of a run, which is its trial's name."""
-    # A run that ends before it was opened says its id only by its file's name.
-    return run.id or run.path.stem.removeprefix("run-")

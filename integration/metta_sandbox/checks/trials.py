@@ -1,38 +1,13 @@
-"""How many trials completed and failed, and that the sweep ran to its end."""
+"""That every trial completed, and the sweep ran to its end."""
 
 from __future__ import annotations
 
-from metta_sandbox.checks.evidence import Evidence, EvidenceError, TrialRecord
-from metta_sandbox.checks.judgement import Finding, Judgement, judge
-from metta_sandbox.checks.selection import none_completed, record
+from metta_sandbox.checks.evidence import Evidence, TrialRecord
 from metta_sandbox.report.results import TrialResult
-from metta_sandbox.scenario.expect import Trials
+from metta_sandbox.scenario.expect.judgement import EvidenceError, Finding, Judgement, judge
+from metta_sandbox.scenario.expect.kinds.trials import told_of, unfinished
+from metta_sandbox.scenario.expect.selection import none_completed, record
 from metta_sandbox.words import many
-
-
-def count(expected: Trials, evidence: Evidence) -> Judgement:
-    """Check the numbers of trials against those allowed.
-
-    Every trial that began and did not complete has failed, whether or not anybody could write so.
-    """
-    completed = len(evidence.completed)
-    failed = len(evidence.begun) - completed
-    problems = [
-        Finding(f"expected {bounds} {what}, saw {number}", seen=f"{number} {what}")
-        for what, bounds, number in (
-            ("completed", expected.completed, completed),
-            ("failed", expected.failed, failed),
-            ("pending", expected.pending, len(_unfinished(evidence))),
-        )
-        if bounds is not None and not bounds.hold(number)
-    ]
-    if not evidence.begun:
-        problems.append(Finding("no trial ever began"))
-    if problems:
-        problems += [_told(trial) for trial in evidence.trials if trial.status != "completed"]
-        problems += map(Finding, _unfinished(evidence))
-    places = (evidence.where(record(evidence, trial)) for trial in evidence.trials)
-    return judge(problems, f"{completed} completed, {failed} failed", places)
 
 
 def finished(evidence: Evidence) -> Judgement:
@@ -57,7 +32,7 @@ def finished(evidence: Evidence) -> Judgement:
                 place,
             )
         )
-    problems += _unfinished(evidence)
+    problems += unfinished(evidence)
     return judge(problems, f"after {many(len(evidence.trials), 'trial')}", [place])
 
 
@@ -68,7 +43,7 @@ def completed(evidence: Evidence) -> Judgement:
     failed = [trial for trial in evidence.trials if trial.status == "failed" and not trial.retried]
     places = (evidence.where(record(evidence, trial)) for trial in evidence.completed)
     told = f"{many(len(evidence.completed), 'trial')} completed"
-    return judge([_told(trial) for trial in failed], told, places)
+    return judge([told_of(trial) for trial in failed], told, places)
 
 
 def results(evidence: Evidence) -> tuple[TrialResult, ...]:
@@ -93,15 +68,3 @@ def results(evidence: Evidence) -> tuple[TrialResult, ...]:
 def _result(trial: TrialRecord) -> TrialResult:
     kept = trial.model_dump(include=set(TrialResult.model_fields))
     return TrialResult(**kept)
-
-
-def _told(trial: TrialRecord) -> Finding:
-    text = f"{trial.status}: {trial.reason or 'no reason given'}"
-    return Finding(text, f"trials/{trial.run}/trial.json", f"{trial.run}: {text}")
-
-
-def _unfinished(evidence: Evidence) -> list[str]:
-    over = {trial.trial for trial in evidence.trials}
-    return [
-        f"trial {number} began and left no trial.json" for number in sorted(evidence.begun - over)
-    ]

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from metta_sandbox.autopsy.seen import Life
 from metta_sandbox.checks.evidence import Evidence, TrialRecord
-from metta_sandbox.checks.judgement import Finding, Judgement, judge, unlike
-from metta_sandbox.checks.selection import title
+from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unlike
+from metta_sandbox.scenario.expect.selection import title
 from metta_sandbox.words import many
 
 FILE_NAME = "groups.json"

@@ -9,12 +9,12 @@ from typing import Any
 
 from metta_sandbox.api.fault_rules import ApiFaultRule, write_rules
 from metta_sandbox.errors import StackError
-from metta_sandbox.faults.power import Power
+from metta_sandbox.scenario.faults.ground import Power
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import API
-from metta_sandbox.stack.engines.base import StackPlan
+from metta_sandbox.stack.engines.base import RUN_FOLDER, StackPlan
 from metta_sandbox.stack.engines.sidecars import NetworkSidecar, Sidecar, Sidecars
-from metta_sandbox.stack.link import HubLink
+from metta_sandbox.stack.link import SWEEP, HubLink
 
 #: Seconds that an agent gets to answer.
 _PATIENCE = 5.0
@@ -46,6 +46,11 @@ class FaultContext:
     still: set[str] = field(default_factory=set)
     _rules: dict[str, ApiFaultRule] = field(default_factory=dict)
 
+    @property
+    def shared_folder(self) -> str:
+        """The folder that nodes share, as a container sees it."""
+        return RUN_FOLDER
+
     def host_of(self, rank: int) -> str:
         """Name the node that a rank runs on."""
         return self.scenario.hosts[rank // self.scenario.workload.trainer.ranks_per_node]
@@ -64,9 +69,9 @@ class FaultContext:
         found: list[dict[str, Any]] = self.ask(host, "groups")
         return found
 
-    def group(self, host: str, name: str) -> Mapping[str, Any] | None:
-        """Find a process group of a node."""
-        return next((each for each in self.groups(host) if each["group"] == name), None)
+    def command(self, host: str) -> Mapping[str, Any] | None:
+        """Find the process group of the sweep's command on a node."""
+        return next((each for each in self.groups(host) if each["group"] == SWEEP), None)
 
     def trainer(self, rank: int) -> Mapping[str, Any] | None:
         """Find the process of a rank's trainer: the live one, or else the last."""
@@ -116,12 +121,12 @@ class FaultContext:
             with suppress(StackError):  # one that is gone has nobody who waits
                 self.link.result(reply, host, "arm", _PATIENCE)
 
-    def set_rule(self, name: str, rule: ApiFaultRule | None) -> None:
+    def set_rule(self, name: str, rule: Mapping[str, Any] | None) -> None:
         """Have the control plane follow a rule from now on, or no longer."""
         if rule is None:
             self._rules.pop(name, None)
         else:
-            self._rules[name] = rule
+            self._rules[name] = ApiFaultRule.model_validate(rule)
         folder = self.plan.folder / "api"
         folder.mkdir(exist_ok=True)
         write_rules(folder, tuple(self._rules.values()))

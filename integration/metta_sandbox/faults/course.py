@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from metta_sandbox.errors import SandboxError
-from metta_sandbox.faults.executor import Executor, Observed
 from metta_sandbox.report.results import FaultResult
 from metta_sandbox.scenario.faults import FaultItem
+from metta_sandbox.scenario.faults.executor import Executor, Observed
 
 
 class Phase(str, Enum):
@@ -39,6 +39,8 @@ class Course:
     item: FaultItem
     executor: Executor[Any]
     phase: Phase = Phase.AWAITED
+    #: Whether it finds its moment by itself.
+    by_itself: bool = field(init=False)
     #: When it strikes, and when it is healed, by ``time.monotonic``, if that is known.
     strike_at: float = math.inf
     heal_at: float = math.inf
@@ -51,6 +53,9 @@ class Course:
     during: Observed | None = None
     after: Observed | None = None
     problem: str = ""
+
+    def __post_init__(self) -> None:
+        self.by_itself = self.executor.by_itself(self.item.when)
 
     @property
     def fired(self) -> bool:
@@ -75,6 +80,10 @@ class Course:
         if self.phase is Phase.HEALED and self.after is not None and not self.after.holds:
             return self.healed_at + self.executor.patience
         return -math.inf
+
+    def prepare(self) -> None:
+        """Let one that strikes by itself get ready."""
+        self.attempt(lambda: self.executor.prepare(self.item.when, self.item.until))
 
     def strike(self) -> None:
         """Look, and bring it about."""

@@ -13,16 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from metta_sandbox.faults.context import FaultContext
-from metta_sandbox.faults.control import MisguideApi
 from metta_sandbox.faults.course import Course, Phase
-from metta_sandbox.faults.executor import Telling
-from metta_sandbox.faults.executors import EXECUTORS
-from metta_sandbox.faults.nodes import StartLate
 from metta_sandbox.matching import Matcher, UnmatchedError
 from metta_sandbox.node.agent.load import slowed
 from metta_sandbox.node.agent.wire import STILL
 from metta_sandbox.report.results import CheckResult, FaultResult
-from metta_sandbox.scenario.faults import LateStart, OtherOverrides, Trigger, names_of
+from metta_sandbox.scenario.faults import EXECUTORS, names_of
+from metta_sandbox.scenario.faults.trigger import Trigger
 from metta_sandbox.scenario.names import API
 from metta_sandbox.timeline.recording import Timeline
 from metta_sandbox.verdict import Verdict
@@ -37,9 +34,6 @@ _SAME_CLOCK = 3600.0
 _PATIENCE = 1.0
 
 _LONGEST_QUOTE = 200
-
-#: What reports show, also those that came when all was over.
-_BY_REPORTS = (MisguideApi, Telling)
 
 Message = Mapping[str, Any]
 
@@ -72,23 +66,13 @@ class FaultScheduler:
     @property
     def late_nodes(self) -> list[str]:
         """The nodes on which the sweep's command is not started with the others."""
-        return [
-            course.item.said.node
-            for course in self._courses
-            if isinstance(course.item.said, LateStart)
-        ]
+        return [node for course in self._courses if (node := course.item.said.late_node)]
 
     def prepare(self) -> None:
         """Arm what is waited for, before the sweep starts."""
         for course in self._courses:
-            if isinstance(course.executor, MisguideApi) and _counts_itself(course):
-                when = course.item.when
-                first = 1 if when is None or when.call is None else when.call
-                once = when is not None and course.item.until is None
-                course.executor.calls = (first, first if once else None)
-                course.attempt(course.executor.inject)
-            elif isinstance(course.item.said, OtherOverrides):
-                course.before = course.executor.before()
+            if course.by_itself:
+                course.prepare()
         moments = [moment for one in self._courses for moment in (one.item.when, one.item.until)]
         if any(moment is not None and moment.log is not None for moment in moments):
             self._matcher.start()
@@ -99,9 +83,9 @@ class FaultScheduler:
         now = time.monotonic()
         for course in self._courses:
             said, when = course.item.said, course.item.when
-            if isinstance(said, LateStart):
-                self._delay(course, now + said.by)
-            elif when is None and not _counts_itself(course) and said.trigger == "may":
+            if said.comes_after is not None:
+                self._delay(course, now + said.comes_after)
+            elif when is None and not course.by_itself and said.trigger == "may":
                 self._strike(course, {}, "from the start")
             elif when is not None and _is_after_alone(when):
                 self._delay(course, now + (when.after or 0.0))
@@ -128,10 +112,9 @@ class FaultScheduler:
     def take(self, message: Message) -> None:
         """Take in what a node reports: a moment that is waited for, or what shows a fault."""
         for course in self._courses:
-            told = course.executor.hears_all or course.fired or course.before is not None
-            if told:
+            if course.executor.hears_all or course.fired:
                 course.executor.take(message)
-            if course.phase is Phase.AWAITED and _shows_itself(course):
+            if course.phase is Phase.AWAITED and course.by_itself and course.executor.struck:
                 self._note_strike(course)
         kind = message["type"]
         if kind == "event":
@@ -197,7 +180,7 @@ class FaultScheduler:
         """Give each moment that is waited for, and whether the fault begins with it, or ends."""
         for course in self._courses:
             when, until = course.item.when, course.item.until
-            if course.phase is Phase.AWAITED and when is not None and not _counts_itself(course):
+            if course.phase is Phase.AWAITED and when is not None and not course.by_itself:
                 yield course, when, True
             elif course.phase is Phase.STRUCK and until is not None and course.heal_at == math.inf:
                 yield course, until, False
@@ -228,7 +211,7 @@ class FaultScheduler:
 
     def _note_strike(self, course: Course) -> None:
         """Take in that one has struck by itself."""
-        course.before = course.before or course.executor.before()
+        course.before = course.executor.before()
         course.phase, course.struck_at = Phase.STRUCK, time.monotonic()
         course.look()
         self._struck(course)
@@ -284,9 +267,7 @@ class FaultScheduler:
     def heal(self) -> None:
         """Heal whatever lasts, so that everything can be ended and collected."""
         for course in self._courses:
-            if course.phase is Phase.DELAYED and isinstance(course.executor, StartLate):
-                # What was missing all the time has harmed the sweep as much as it could.
-                course.executor.too_late = True
+            if course.phase is Phase.DELAYED and course.executor.missed():
                 self._strike(course, {}, "later than the sweep's end")
         self._look_until(time.monotonic() + _LAST_LOOK, self._courses)
         healed = []
@@ -295,8 +276,7 @@ class FaultScheduler:
             if course.phase is Phase.STRUCK and said.heals and said.must_heal:
                 self._heal(course)
                 healed.append(course)
-        seen = [each for each in healed if not isinstance(each.executor, _BY_REPORTS)]
-        self._look_until(math.inf, seen)
+        self._look_until(math.inf, healed)
 
     def _look_until(self, deadline: float, courses: Sequence[Course]) -> None:
         """Look again as long as it is worth it for some."""
@@ -310,9 +290,9 @@ class FaultScheduler:
     def conclude(self) -> tuple[tuple[FaultResult, ...], tuple[CheckResult, ...]]:
         """Tell what became of each fault, once everything was heard of it."""
         for course in self._courses:
-            if course.fired and not course.proven and isinstance(course.executor, _BY_REPORTS):
+            if course.fired and not course.proven and course.executor.by_reports:
                 course.look()
-            if course.phase is Phase.HEALED and isinstance(course.executor, MisguideApi):
+            if course.phase is Phase.HEALED and course.executor.hears_all:
                 course.after = course.executor.after()
             if not course.proven:
                 self._record(course, "unproven" if course.fired else "never set off")
@@ -333,24 +313,6 @@ def _check(index: int, course: Course) -> CheckResult:
     )
 
 
-def _counts_itself(course: Course) -> bool:
-    """Tell whether the control plane itself finds the calls that are struck."""
-    when, said = course.item.when, course.item.said
-    if not isinstance(course.executor, MisguideApi):
-        return False
-    if when is None:
-        return True
-    return when.call is not None and when.after is None and when.route in (None, said.struck)  # type: ignore[attr-defined]
-
-
-def _shows_itself(course: Course) -> bool:
-    """Tell whether one that strikes by itself has."""
-    if isinstance(course.executor, MisguideApi):
-        return _counts_itself(course) and course.executor.struck
-    happened = getattr(course.executor, "happened", None)
-    return isinstance(course.item.said, OtherOverrides) and happened is not None
-
-
 def _arm_of(course: Course, begins: bool) -> str:
     return f"{course.name}/{'start' if begins else 'end'}"
 
@@ -366,8 +328,8 @@ def _match(trigger: Trigger, course: Course) -> dict[str, Any] | None:
         return trigger.match
     if trigger.call is None:
         return None
-    route = trigger.route or getattr(course.item.said, "struck", None)
-    method, _, template = str(route).partition(" ")
+    route = trigger.route or course.item.said.struck or ""
+    method, _, template = route.partition(" ")
     match = {"event": "api.request", "method": method, "route": template}
     return {**match, "call": trigger.call}
 

@@ -27,10 +27,11 @@ from metta_sandbox.node.overrides_style import (
     variables,
 )
 from metta_sandbox.node.view import NodeView
-from metta_sandbox.scenario.faults import AnyFault, OtherOverrides, names_of
+from metta_sandbox.scenario.faults import AnyFault, names_of
 from metta_sandbox.scenario.faults.injected import injected_ranks
 from metta_sandbox.scenario.values import Value
 from metta_sandbox.scenario.workload import Workload
+from metta_sandbox.words import ended
 
 #: Seconds between two looks at whether another node has failed.
 _LOOK = 0.2
@@ -149,13 +150,9 @@ def with_faults(
     """
     found: dict[str, dict[str, Value]] = {}
     for name, fault in zip(names_of(plan.faults), plan.faults, strict=True):
-        said = fault.said
-        if isinstance(said, OtherOverrides) and (said.rank, said.trial) == (
-            view.node_rank,
-            handoff.trial,
-        ):
-            found[name] = dict(said.values)
-            handoff = replace(handoff, overrides={**handoff.overrides, **said.values})
+        if others := fault.said.overrides_of(view.node_rank, handoff.trial):
+            found[name] = dict(others)
+            handoff = replace(handoff, overrides={**handoff.overrides, **others})
     return handoff, found
 
 
@@ -260,4 +257,4 @@ def describe_status(status: int | None) -> str:
     """Say how a process ended, in words."""
     if status is None:
         return "never reported its end"
-    return f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
+    return ended(status)

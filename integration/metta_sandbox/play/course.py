@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from metta_sandbox.checks.judgement import Judgement
 from metta_sandbox.errors import SandboxError
 from metta_sandbox.play.examiner import Examiner
 from metta_sandbox.play.job import Job
@@ -19,6 +18,7 @@ from metta_sandbox.play.striking import Strikes
 from metta_sandbox.play.turn import Alone, Turn
 from metta_sandbox.progress import Progress
 from metta_sandbox.report.results import LeftOut, ScenarioResult
+from metta_sandbox.scenario.expect.judgement import Judgement
 from metta_sandbox.stack.engines.base import Engine, Stack, StackPlan
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink

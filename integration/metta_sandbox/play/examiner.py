@@ -32,8 +32,8 @@ from metta_sandbox.play.steady import Execute
 from metta_sandbox.probes import source
 from metta_sandbox.report.results import write_text
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.notices import NODE_NOTICE, gave_notice
 from metta_sandbox.stack.link import SWEEP
-from metta_sandbox.timeline.notices import NODE_NOTICE, gave_notice
 from metta_sandbox.timeline.recording import Event, Timeline
 
 #: Where a scenario's folder keeps what was seen, and what was made of it.

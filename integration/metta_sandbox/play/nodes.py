@@ -18,10 +18,10 @@ from metta_sandbox.play.node_commands import Executed, NodeCommands
 from metta_sandbox.play.outcome import End, Ending, Limits
 from metta_sandbox.play.rejoining import Absence, Absentees
 from metta_sandbox.scenario.names import API
+from metta_sandbox.scenario.notices import NODE_ENDED, NODE_NOTICE, gave_notice, used_notice
 from metta_sandbox.stack.ends import describe_end, is_worth_telling
 from metta_sandbox.stack.link import SETUP, SWEEP, HubLink, Message
 from metta_sandbox.stack.node_environment import setup_command, setup_environment
-from metta_sandbox.timeline.notices import NODE_ENDED, NODE_NOTICE, gave_notice, used_notice
 from metta_sandbox.timeline.recording import Event, Timeline
 
 #: Seconds that a node's job gets to end by itself once it is told to.

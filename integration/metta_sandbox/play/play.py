@@ -6,7 +6,6 @@ import time
 from functools import partial
 from pathlib import Path
 
-from metta_sandbox.checks.judgement import Judgement
 from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.play import steady
 from metta_sandbox.play.course import Course, Played, Setting
@@ -20,7 +19,7 @@ from metta_sandbox.play.steady import Execute
 from metta_sandbox.progress import Progress
 from metta_sandbox.report.artifacts import create_scenario_folder
 from metta_sandbox.report.results import ScenarioResult, Timings, hidden
-from metta_sandbox.scenario.expect import Ends
+from metta_sandbox.scenario.expect.judgement import Judgement
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.needs import Ability, lacking
 from metta_sandbox.timeline.recording import Event, Timeline
@@ -238,8 +237,8 @@ def _wait(course: Course, scenario: Scenario) -> None:
     assert course.nodes is not None
     assert course.timeline is not None
     assert course.started is not None
-    wanted = (item.said.how for item in scenario.expect if isinstance(item.said, Ends))
-    course.wanted_end = next(wanted, "")
+    wanted = (item.said.ending for item in scenario.expect)
+    course.wanted_end = next(filter(None, wanted), "")
     rejoin = scenario.longest_silence if scenario.on_node_failure == "rejoin" else None
     limits = Limits(scenario.deadline, scenario.longest_silence, rejoin)
     assert course.examiner is not None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from metta_sandbox.checks.evidence import LOAD_PROOF, LoadProof
+from metta_sandbox.checks.evidence import LoadProof
 from metta_sandbox.play.node_commands import Executed
 from metta_sandbox.play.steady import Execute
 from metta_sandbox.probes import source
-from metta_sandbox.scenario.expect import Checkpoint
+from metta_sandbox.scenario.expect.kinds.checkpoint import LOAD_PROOF
 from metta_sandbox.scenario.model import Scenario
 
 #: Seconds that the first node gets to import torch and to load what trials left.
@@ -18,9 +18,7 @@ PATIENCE = 120.0
 
 def wanted(scenario: Scenario) -> list[str]:
     """List the names of the checkpoints that must be loadable."""
-    said = (item.said for item in scenario.expect)
-    names = [one.file for one in said if isinstance(one, Checkpoint) and one.state == "loadable"]
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(file for item in scenario.expect if (file := item.said.loads)))
 
 
 def prove(scenario: Scenario, python: str, execute: Execute, folder: Path) -> None:

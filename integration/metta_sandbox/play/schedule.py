@@ -9,7 +9,6 @@ from enum import Enum
 from pathlib import Path
 
 from metta_sandbox.play.host_inputs import earlier_folder, relative_to_file
-from metta_sandbox.scenario.expect import SameAs
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.search import LATEST
 
@@ -93,7 +92,7 @@ def dependencies(scenarios: Sequence[tuple[Path, Scenario]], run: Path) -> list[
 
 
 def _compared(scenario: Scenario) -> set[str]:
-    return {each.said.scenario for each in scenario.expect if isinstance(each.said, SameAs)}
+    return {each.said.compared_with for each in scenario.expect} - {""}
 
 
 def _written(scenario: Scenario, file: Path) -> set[Path]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from metta_sandbox.scenario.expect import NothingOutside
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.sidecar_service import WATCHER, SidecarService
 
 
 def sidecars(scenario: Scenario) -> tuple[SidecarService, ...]:
     """List the containers that a scenario needs beside each node, each once."""
-    watched = any(isinstance(item.said, NothingOutside) for item in scenario.expect)
+    watched = any(item.said.watched for item in scenario.expect)
     return (WATCHER,) if watched else ()

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from metta_sandbox.checks.judgement import Finding, Judgement, judge, unclear, unlike
 from metta_sandbox.matching import Matcher, UnmatchedError
 from metta_sandbox.play.node_commands import Executed
 from metta_sandbox.probes import source
 from metta_sandbox.report.results import CheckResult
-from metta_sandbox.scenario.expect import Item, Kind
+from metta_sandbox.scenario.expect import Item
+from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unclear, unlike
+from metta_sandbox.scenario.expect.kind import Kind
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import API
 from metta_sandbox.scenario.steady_state import (

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from metta_sandbox.scenario.expect import NothingOutside
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.steady_state import NodesState
 
@@ -77,7 +76,7 @@ def needs(scenario: Scenario) -> tuple[Need, ...]:
     found += [
         Need(Ability.SIDE_CONTAINERS, f"faults[{index}].{fault.key}")
         for index, fault in enumerate(scenario.faults)
-        if fault.said.beside_nodes
+        if fault.said.sidecar
     ]
     found += [
         Need(Ability.CONTAINERS, f"faults[{index}].{fault.key}")
@@ -92,7 +91,7 @@ def needs(scenario: Scenario) -> tuple[Need, ...]:
     found += [
         Need(Ability.SIDE_CONTAINERS, f"expect[{index}].{item.key}", of_all=False)
         for index, item in enumerate(scenario.expect)
-        if isinstance(item.said, NothingOutside)
+        if item.said.watched
     ]
     return tuple(found)
 

@@ -231,3 +231,14 @@ class Sweep(Part):
             if faults:
                 raise misfit(faults)
         return value
+
+    @property
+    def runs(self) -> int:
+        """How many runs there are at most, those that are tried again included."""
+        return self.trials * (1 + self.retries)
+
+    @property
+    def why_so_many(self) -> str:
+        """Why it is that many, in words."""
+        retries = f", and sweep.retries {self.retries}" if self.retries else ""
+        return f"sweep.trials is {self.trials}{retries}"

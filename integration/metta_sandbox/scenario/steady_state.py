@@ -9,7 +9,7 @@ from typing import Annotated, TypeAlias
 from pydantic import Discriminator, Field, Tag, field_validator
 
 from metta_sandbox.scenario.expect import Item, kind_of
-from metta_sandbox.scenario.expect.bounds import Kind
+from metta_sandbox.scenario.expect.kind import Kind
 from metta_sandbox.scenario.hosts import NodeName
 from metta_sandbox.scenario.units import Duration, Pattern, Size
 from metta_sandbox.words import size, time

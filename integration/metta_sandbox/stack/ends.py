@@ -6,6 +6,8 @@ import re
 import signal
 from collections.abc import Iterable
 
+from metta_sandbox.words import ended
+
 #: A shell, and a container, that a signal killed ends with this plus the signal.
 _SIGNALLED = 128
 #: What `timeout` of the coreutils ends with, after it has ended its command.
@@ -30,7 +32,7 @@ def describe_end(status: int, said: str = "", *, out_of_memory: bool = False) ->
         out_of_memory: Whether it was killed for having used too much memory.
 
     """
-    how = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
+    how = ended(status)
     if status == _TIMED_OUT:
         how += ", as `timeout` does when the time is up"
     if out_of_memory:

@@ -9,7 +9,10 @@ import metta_sandbox
 
 ROOT = Path(metta_sandbox.__file__).parent
 #: Where the host handles what a run leaves.
-HANDLING = ("autopsy", "checks", "faults", "play", "report", "stack", "timeline", "wandb_file.py")
+HANDLING = (
+    *("autopsy", "checks", "faults", "play", "report", "stack", "timeline"),
+    *("scenario/expect", "scenario/faults", "wandb_file.py"),
+)
 #: What opens, lists, copies or writes files by their paths.
 OPENING = frozenset(
     (

@@ -3,7 +3,7 @@
 import pytest
 
 from metta_sandbox import words
-from metta_sandbox.scenario.expect import Bounds
+from metta_sandbox.scenario.expect.bounds import Bounds
 
 
 @pytest.mark.parametrize(

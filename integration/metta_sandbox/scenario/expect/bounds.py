@@ -14,20 +14,6 @@ from metta_sandbox.scenario.units import Amount
 from metta_sandbox.scenario.values import Value
 
 
-class Kind(Part):
-    """What one kind of expectation says."""
-
-    @property
-    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
-        """The hosts it names, each with the keys that lead to it."""
-        return ()
-
-    @property
-    def wanted(self) -> str:
-        """What must hold, in words, without what it is about."""
-        raise NotImplementedError
-
-
 class Bounds(Part):
     """How many of something there may be. A plain number in a file means ``equals``."""
 
@@ -202,6 +188,9 @@ Which: TypeAlias = Annotated[
     ),
 ]
 """Which trials are meant."""
+
+#: How that is documented.
+OF = "Which trials: all, any, best, first, last, or a number from 1."
 
 
 def whose(of: str | int) -> str:

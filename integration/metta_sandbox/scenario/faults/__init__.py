@@ -1,4 +1,4 @@
-"""What can be made to go wrong: the catalogue of faults, each one small model."""
+"""What can be made to go wrong: the catalogue of faults, as a scenario lists them."""
 
 from __future__ import annotations
 
@@ -10,93 +10,15 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, create_model
 
 from metta_sandbox.scenario.base import Part
 from metta_sandbox.scenario.faults.base import FaultKind
-from metta_sandbox.scenario.faults.code import (
-    Clock,
-    CodeFault,
-    Exit,
-    HoldGil,
-    NanGradients,
-    OtherOverrides,
-    Raise,
-    Segfault,
-    SkipCollective,
-    Sleep,
-)
-from metta_sandbox.scenario.faults.control import ApiFault, ControlFault, RejectToken, RunName
-from metta_sandbox.scenario.faults.files import Corrupt, WandbFolder
-from metta_sandbox.scenario.faults.network import (
-    Bandwidth,
-    Delay,
-    LinkFault,
-    NetworkFault,
-    NoName,
-    PacketLoss,
-    Partition,
-    PortTaken,
-    Reset,
-)
-from metta_sandbox.scenario.faults.nodes import Kill, LateStart, Pause, Restart, Terminate
-from metta_sandbox.scenario.faults.processes import SignalFault, WandbService
-from metta_sandbox.scenario.faults.resources import Cpu, DiskFull, OutOfMemory
+from metta_sandbox.scenario.faults.executor import Executor
+from metta_sandbox.scenario.faults.kinds import FAULTS
 from metta_sandbox.scenario.faults.trigger import Trigger
 
-__all__ = [
-    "CATALOGUE",
-    "AnyFault",
-    "ApiFault",
-    "Bandwidth",
-    "Clock",
-    "CodeFault",
-    "ControlFault",
-    "Corrupt",
-    "Cpu",
-    "Delay",
-    "DiskFull",
-    "Exit",
-    "FaultItem",
-    "FaultKind",
-    "HoldGil",
-    "Kill",
-    "LateStart",
-    "LinkFault",
-    "NanGradients",
-    "NetworkFault",
-    "NoName",
-    "OtherOverrides",
-    "OutOfMemory",
-    "PacketLoss",
-    "Partition",
-    "Pause",
-    "PortTaken",
-    "Raise",
-    "RejectToken",
-    "Reset",
-    "Restart",
-    "RunName",
-    "Segfault",
-    "SignalFault",
-    "SkipCollective",
-    "Sleep",
-    "Terminate",
-    "Trigger",
-    "WandbFolder",
-    "WandbService",
-    "names_of",
-]
-
 #: Every kind of fault under the one key that names it.
-CATALOGUE: Mapping[str, type[FaultKind]] = {
-    kind.key: kind
-    for kind in (
-        *(Kill, Terminate, Restart, Pause, LateStart),
-        *(OutOfMemory, Cpu, DiskFull),
-        *(Partition, PacketLoss, Delay, Bandwidth, Reset, NoName, PortTaken),
-        *(SignalFault, WandbService),
-        *(Raise, Exit, Segfault, Sleep, HoldGil, NanGradients, SkipCollective),
-        *(OtherOverrides, Clock),
-        *(Corrupt, WandbFolder),
-        *(ApiFault, RunName, RejectToken),
-    )
+CATALOGUE: Mapping[str, type[FaultKind]] = {each.kind.key: each.kind for each in FAULTS}
+#: What carries each out.
+EXECUTORS: Mapping[type[FaultKind], type[Executor[Any]]] = {
+    each.kind: each.executor for each in FAULTS
 }
 
 

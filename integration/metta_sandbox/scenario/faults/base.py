@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from metta_sandbox.scenario.base import Part
+from metta_sandbox.scenario.base import Fault, Part
+from metta_sandbox.scenario.faults.trigger import Trigger
 from metta_sandbox.scenario.hosts import NodeName
+from metta_sandbox.scenario.values import Value
+from metta_sandbox.scenario.workload import Workload
 
 #: Where a fault strikes, which decides what carries it out.
 Family = Literal["nodes", "resources", "network", "processes", "code", "files", "control plane"]
+#: What is struck from beside a host.
+Sidecar = Literal["network", "disk"]
 #: Whether a kind must, may or can't have a trigger.
 Triggered = Literal["must", "may", "none"]
 
@@ -18,8 +24,8 @@ Triggered = Literal["must", "may", "none"]
 class FaultKind(Part):
     """The target and the parameters of one kind of fault.
 
-    Documentation, schema and validation are made from these; ``metta_sandbox.faults`` has what
-    carries each out.
+    Documentation, schema and validation are made from these. What carries a kind out lies in its
+    file, too.
     """
 
     #: The key that names it in a file.
@@ -35,12 +41,14 @@ class FaultKind(Part):
     healing: ClassVar[str] = ""
     #: Whether it is undone when the sweep is over, at the latest.
     must_heal: ClassVar[bool] = True
-    #: Whether somebody must be beside its hosts, which must be containers then.
-    beside_nodes: ClassVar[bool] = False
+    #: What somebody strikes from beside its hosts, which must be containers then.
+    sidecar: ClassVar[Sidecar | None] = None
     #: Whether its nodes must be containers.
     in_containers: ClassVar[bool] = False
     #: Whether trials complete all the same where it strikes, unless the scenario says otherwise.
     harmless: ClassVar[bool] = False
+    #: What an autopsy may give as the cause of what its example does; nothing if all goes on.
+    causes: ClassVar[tuple[str, ...]] = ()
     #: Checks that need not hold where it strikes.
     voids: ClassVar[frozenset[str]] = frozenset()
 
@@ -50,8 +58,33 @@ class FaultKind(Part):
         return ()
 
     @property
+    def beside(self) -> tuple[str, ...]:
+        """The hosts beside which somebody must be."""
+        return tuple(host for _, host in self.hosts) if self.sidecar else ()
+
+    @property
     def target_rank(self) -> int | None:
         """The rank that it strikes, if it strikes one."""
+        return None
+
+    @property
+    def injected_rank(self) -> int | None:
+        """The rank into whose interpreter something is put for it."""
+        return None
+
+    @property
+    def struck(self) -> str | None:
+        """The route of the control plane whose calls it strikes, if it is one."""
+        return None
+
+    @property
+    def late_node(self) -> str | None:
+        """The node on which the sweep's command is not started with the others."""
+        return None
+
+    @property
+    def comes_after(self) -> float | None:
+        """How many seconds after the sweep's start it comes, where it says so itself."""
         return None
 
     @property
@@ -63,6 +96,14 @@ class FaultKind(Part):
     def heals(self) -> bool:
         """Whether it can be undone."""
         return bool(self.healing)
+
+    def misplaced(self, _when: Trigger | None, _workload: Workload) -> Iterator[Fault]:
+        """Find what its trigger, or what runs on the nodes, does not let in."""
+        return iter(())
+
+    def overrides_of(self, _rank: int, _trial: int) -> Mapping[str, Value]:
+        """Give the overrides that a rank is started with in a trial, beside those handed off."""
+        return {}
 
     def __str__(self) -> str:
         return self.key

@@ -1,33 +1,27 @@
-"""Faults of files that a sweep lives by."""
+"""What faults of a trial's file have in common."""
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-from typing import ClassVar, Literal
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import ClassVar, TypeVar
 
 from pydantic import Field, field_validator
 
-from metta_sandbox.scenario.faults.base import Family, FaultKind, Triggered
+from metta_sandbox.errors import StackError
+from metta_sandbox.scenario.base import Fault
+from metta_sandbox.scenario.faults.base import Family, FaultKind
+from metta_sandbox.scenario.faults.executor import Executor
+from metta_sandbox.scenario.faults.trigger import Trigger
+from metta_sandbox.scenario.workload import Workload
 
 
-class Corrupt(FaultKind):
-    """A file of a trial, such as its checkpoint or its overrides, is damaged."""
+class TrialFileFault(FaultKind):
+    """A fault of one file of the trial that sets it off."""
 
-    key: ClassVar[str] = "corrupt"
     family: ClassVar[Family] = "files"
-    healing: ClassVar[str] = "the file is as it was, unless somebody has written it anew"
-    must_heal: ClassVar[bool] = False
-    proof: ClassVar[str] = "the file's size and digest, before and after"
-    voids: ClassVar[frozenset[str]] = frozenset({"checkpoints"})
-    example: ClassVar[str] = (
-        "{corrupt: {file: checkpoint.pt, how: half}, when: {event: checkpoint.saved, trial: 1}}"
-    )
 
     file: str = Field(min_length=1, description="Its name in the folder of the trigger's trial.")
-    how: Literal["half", "empty", "garbage"] = Field(
-        default="half",
-        description="Half of it is there, nothing is, or bytes in its middle are others.",
-    )
 
     @field_validator("file")
     @classmethod
@@ -37,21 +31,29 @@ class Corrupt(FaultKind):
             raise ValueError("expected a file's name, or a path from the trial's folder")
         return value
 
-    def __str__(self) -> str:
-        words = {"half": "half written", "empty": "emptied", "garbage": "overwritten in part"}
-        return f"{self.file} is {words[self.how]}"
+    def misplaced(self, when: Trigger | None, workload: Workload) -> Iterator[Fault]:
+        """Refuse what names no trial."""
+        if workload.run is not None:
+            yield (self.key,), "workload.run has no trials that are known"
+        elif when is not None and when.event is None:
+            yield ("when",), "expected an event of a trial, such as checkpoint.saved"
 
 
-class WandbFolder(FaultKind):
-    """The folder of W&B's runs can't be written to."""
+F = TypeVar("F", bound=TrialFileFault)
 
-    key: ClassVar[str] = "wandb_folder"
-    family: ClassVar[Family] = "files"
-    trigger: ClassVar[Triggered] = "may"
-    healing: ClassVar[str] = "the folder is as it was"
-    proof: ClassVar[str] = "a file could be made in it, can't, and can again"
-    voids: ClassVar[frozenset[str]] = frozenset({"W&B runs"})
-    example: ClassVar[str] = "{wandb_folder: {}, when: {event: suggestion.made, trial: 2}}"
 
-    def __str__(self) -> str:
-        return "W&B's folder can't be written to"
+class TrialFileExecutor(Executor[F]):
+    """Strikes that file where it lies in the folder that nodes share."""
+
+    @property
+    def path(self) -> Path:
+        """The file.
+
+        Raises:
+            StackError: What set the fault off names no trial.
+
+        """
+        run = self.moment.get("run")
+        if not run:
+            raise StackError("what set it off names no run, so no trial's folder")
+        return self.context.plan.run_folder / "trials" / str(run) / self.said.file

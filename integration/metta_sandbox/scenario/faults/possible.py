@@ -5,18 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from metta_sandbox.scenario.base import Fault
-from metta_sandbox.scenario.expect.records import EVENTS
-from metta_sandbox.scenario.faults import (
-    CodeFault,
-    ControlFault,
-    Corrupt,
-    FaultItem,
-    OtherOverrides,
-    PortTaken,
-    SignalFault,
-    Trigger,
-    names_of,
-)
+from metta_sandbox.scenario.expect.records import EVENTS, nearest_event
+from metta_sandbox.scenario.faults import FaultItem, names_of
+from metta_sandbox.scenario.faults.trigger import Trigger
 from metta_sandbox.scenario.names import API
 from metta_sandbox.scenario.overrides import nearest
 from metta_sandbox.scenario.search import Sweep
@@ -79,26 +70,13 @@ def _wrong(
         yield ("when", "call"), "expected route beside call"
 
 
-def _misplaced(fault: FaultItem, workload: Workload) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _misplaced(fault: FaultItem, workload: Workload) -> Iterator[Fault]:
     """Find faults that what runs on the nodes does not let in."""
-    said, key, trainer = fault.said, fault.key, workload.trainer
-    in_code = isinstance(said, CodeFault) or (
-        isinstance(said, SignalFault) and said.rank is not None
-    )
-    if in_code and (workload.run is not None or trainer.launcher == "own"):
-        what = "workload.run" if workload.run is not None else "launcher: own"
-        yield (key,), f"nothing can be put into ranks that {what} starts itself"
-    if isinstance(said, Corrupt):
-        if workload.run is not None:
-            yield (key,), "workload.run has no trials that are known"
-        elif fault.when is not None and fault.when.event is None:
-            yield ("when",), "expected an event of a trial, such as checkpoint.saved"
-    if isinstance(said, PortTaken) and said.port is None and fault.when and not fault.when.event:
-        yield ("when",), "expected an event that has a port, as handoff.sent has; or port"
-    if isinstance(said, OtherOverrides) and trainer.ranks_per_node > 1:
-        yield (key, "rank"), "all ranks of a node are started with the same command"
-    if isinstance(said, OtherOverrides) and trainer.overrides_style == "file":
-        yield (key,), "all ranks read their overrides from one file"
+    own = workload.run is not None
+    if fault.said.target_rank is not None and (own or workload.trainer.launcher == "own"):
+        what = "workload.run" if own else "launcher: own"
+        yield (fault.key,), f"nothing can be put into ranks that {what} starts itself"
+    yield from fault.said.misplaced(fault.when, workload)
 
 
 def _never(
@@ -123,18 +101,16 @@ def _never(
         yield (key,), f"no fault before this one is called {trigger.other}{hint}"
     own = workload.run is not None
     if trigger.event and not own and workload.trainer.bundled and trigger.event not in EVENTS:
-        near = nearest(trigger.event, EVENTS)
-        yield ("event",), f"nobody emits it{f'; did you mean {near}?' if near else ''}"
+        yield ("event",), f"nobody emits it{nearest_event(trigger.event)}"
     if trigger.event == STEP_OF_OPTIMIZER and (own or workload.trainer.launcher == "own"):
         yield ("event",), "nothing can be put into ranks that were not started by us"
-    runs = sweep.trials * (1 + sweep.retries)
-    if trigger.trial and not own and sweep.resume is None and trigger.trial > runs:
-        yield ("trial",), f"there are {many(runs, 'run')} at most: sweep.trials is {sweep.trials}"
+    if trigger.trial and not own and sweep.resume is None and trigger.trial > sweep.runs:
+        runs = many(sweep.runs, "run")
+        yield ("trial",), f"there are {runs} at most: sweep.trials is {sweep.trials}"
     if trigger is fault.until and _lacks_route(trigger, fault):
         yield ("call",), "expected route beside call"
 
 
 def _lacks_route(trigger: Trigger, fault: FaultItem) -> bool:
     """Tell whether a trigger counts calls and nothing says of which route."""
-    own = isinstance(fault.said, ControlFault) and fault.said.struck
-    return trigger.call is not None and trigger.route is None and not own
+    return trigger.call is not None and trigger.route is None and not fault.said.struck

@@ -71,10 +71,12 @@ faults:
      until: {after: 1s}}
   - {api: {route: 'POST /sweeps/{name}/runs/next', status: 503}, when: {call: 2},
      until: {after: 500ms}}
+  - {slow_file: {file: checkpoint.pt, by: 500ms}, when: {event: checkpoint.saved, trial: 1}}
   - {kill: {node: sweep-worker}, when: {event: train.step, rank: 1, trial: 2, step: 1}}
 expect:
   - ends: node_lost
   - trials: {completed: 1, pending: 1}
+  - losses: {of: 1}
   - api: {route: 'POST /sweeps/{name}/runs/next', status: 503, calls: {at_least: 1}}
 """
 REJOINING = """\
@@ -154,7 +156,7 @@ def fault(result: RunResult, kind: str) -> FaultResult:
 
 
 #: What local processes can have.
-ANYWHERE = [key for key, kind in CATALOGUE.items() if not (kind.in_containers or kind.beside_nodes)]
+ANYWHERE = [key for key, kind in CATALOGUE.items() if not (kind.in_containers or kind.sidecar)]
 RESOURCES = """\
 extends: _base.yaml
 name: resources
@@ -290,7 +292,7 @@ def test_faults_are_the_same_in_containers(cli: Start, tmp_path: Path) -> None:
     command.wait(300)
     (played,) = command.results().scenarios
     assert [(one.kind, one.proven) for one in played.faults] == [
-        (kind, True) for kind in ("raise", "late_start", "pause", "api", "kill")
+        (kind, True) for kind in ("raise", "late_start", "pause", "api", "slow_file", "kill")
     ], played.faults
     assert played.verdict is Verdict.PASSED, played.reason
 

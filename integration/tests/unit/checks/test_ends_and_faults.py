@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from metta_sandbox.checks.evaluation import STANDING, evaluate, standing
-from metta_sandbox.scenario.faults import CATALOGUE, FaultKind
+from metta_sandbox.scenario.faults import CATALOGUE
+from metta_sandbox.scenario.faults.base import FaultKind
 from metta_sandbox.scenario.loading import parse
 from metta_sandbox.scenario.model import Scenario
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metta_sandbox.checks.evaluation import EXPECTED, STANDING, evaluate
+from metta_sandbox.checks.evaluation import JUDGES, STANDING, evaluate
 from metta_sandbox.report.results import CheckResult
 from metta_sandbox.scenario.expect import KINDS
 from metta_sandbox.scenario.loading import to_yaml
@@ -38,7 +38,7 @@ def judged(played: Played, item: Item) -> CheckResult:
 
 def test_each_kind_is_evaluated_by_something() -> None:
     said = [next(iter(kind.model_fields.values())).annotation for kind in KINDS.values()]
-    assert list(EXPECTED) == said
+    assert list(JUDGES) == said
 
 
 PASSING: list[tuple[Item, str, str]] = [

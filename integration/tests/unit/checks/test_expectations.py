@@ -13,11 +13,11 @@ import pytest
 from metta_sandbox.checks import evaluation
 from metta_sandbox.checks.evaluation import STANDING, Seconds, evaluate
 from metta_sandbox.matching import Matcher
-from metta_sandbox.scenario.expect import Log
-from metta_sandbox.scenario.expect.bounds import Kind
+from metta_sandbox.scenario.expect.kind import Kind
+from metta_sandbox.scenario.expect.kinds.log import Log
 
 if TYPE_CHECKING:
-    from metta_sandbox.checks.judgement import Judgement
+    from metta_sandbox.scenario.expect.judgement import Judgement
     from tests.unit.checks.conftest import Played
 
 
@@ -200,8 +200,8 @@ def test_a_check_that_takes_for_ever_is_inconclusive_and_the_others_are_judged(
         while True:
             time.sleep(0.01)
 
-    expected: dict[type[Kind], Callable[..., Judgement]] = {**evaluation.EXPECTED, Log: hang}
-    monkeypatch.setattr(evaluation, "EXPECTED", expected)
+    expected: dict[type[Kind], Callable[..., Judgement]] = {**evaluation.JUDGES, Log: hang}
+    monkeypatch.setattr(evaluation, "JUDGES", expected)
     evidence = played.evidence({"log": {"contains": "hello"}}, {"trials": {"completed": 2}})
 
     first, second, *_ = evaluate(evidence, seconds=Seconds(each=0.3))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metta_sandbox.checks import outside
-from metta_sandbox.checks.judgement import Judgement
 from metta_sandbox.play.sidecar_needs import sidecars
+from metta_sandbox.scenario.expect.judgement import Judgement
+from metta_sandbox.scenario.expect.kinds import nothing_outside as outside
 from metta_sandbox.scenario.loading import parse
 from metta_sandbox.scenario.needs import lacking, needs
 from metta_sandbox.stack.engines.process.engine import ProcessEngine

@@ -16,7 +16,6 @@ from rich.console import Console
 from metta_sandbox import removing
 from metta_sandbox.checks import trials
 from metta_sandbox.checks.evaluation import evaluate
-from metta_sandbox.faults.files import BlockWandbFolder, CorruptFile
 from metta_sandbox.play import collection
 from metta_sandbox.play.examiner import Examiner
 from metta_sandbox.play.node_commands import Executed
@@ -25,7 +24,8 @@ from metta_sandbox.report import junit, page, results, summary
 from metta_sandbox.report.console import Reporter
 from metta_sandbox.report.results import LeftOut, RunResult, ScenarioResult
 from metta_sandbox.scenario.artifacts import Artifacts
-from metta_sandbox.scenario.faults import Corrupt, WandbFolder
+from metta_sandbox.scenario.faults.kinds.corrupt import Corrupt, CorruptFile
+from metta_sandbox.scenario.faults.kinds.wandb_folder import BlockWandbFolder, WandbFolder
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.engines.base import StackPlan
 from metta_sandbox.timeline.recording import Timeline

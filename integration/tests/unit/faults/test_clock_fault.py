@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.faults import clock as module
-from metta_sandbox.faults.clock import ShiftClock
-from metta_sandbox.scenario.faults import Clock
+from metta_sandbox.scenario.faults.kinds import clock as module
+from metta_sandbox.scenario.faults.kinds.clock import Clock, ShiftClock
 
 SECOND = 10**9
 HOUR = 3600 * SECOND

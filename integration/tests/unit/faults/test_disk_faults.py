@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.faults.disk import FillDisk, disks_of
-from metta_sandbox.scenario.faults import DiskFull
+from metta_sandbox.faults.disk import disks_of
+from metta_sandbox.scenario.faults.kinds.disk_full import DiskFull, FillDisk
 
 
 class Node:
@@ -29,7 +29,7 @@ class Node:
 
 
 def made(node: Node) -> FillDisk:
-    context: Any = SimpleNamespace(ask=node.ask, disks=node)
+    context: Any = SimpleNamespace(ask=node.ask, disks=node, shared_folder="/mnt/s3/train_dir")
     return FillDisk("f", DiskFull(node="sweep-worker"), context)
 
 
@@ -71,6 +71,6 @@ def test_both_the_count_and_the_answer_are_the_proof(
 def test_nobody_is_beside_local_processes() -> None:
     stack: Any = SimpleNamespace(disks=lambda: None)
     assert disks_of(stack, ()) is None
-    context: Any = SimpleNamespace(disks=None)
+    context: Any = SimpleNamespace(disks=None, shared_folder="/mnt")
     with pytest.raises(StackError, match="no container"):
         FillDisk("f", DiskFull(node="sweep-worker"), context).inject()

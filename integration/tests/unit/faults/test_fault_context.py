@@ -6,8 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from metta_sandbox.faults.context import FaultContext
-from metta_sandbox.faults.nodes import PauseNode
-from metta_sandbox.scenario.faults import Pause
+from metta_sandbox.scenario.faults.kinds.pause import Pause, PauseNode
 
 HOSTS = ("sweep-master", "sweep-worker")
 

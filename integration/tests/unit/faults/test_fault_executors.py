@@ -9,28 +9,22 @@ from typing import Any
 import pytest
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.faults.code import EndRank, Poison, RaiseInRank, Skip, StartOtherwise
-from metta_sandbox.faults.control import MisguideApi, NameWrongly
-from metta_sandbox.faults.executor import Executor
-from metta_sandbox.faults.files import BlockWandbFolder, CorruptFile, damage
-from metta_sandbox.faults.nodes import KillNode, PauseNode, RestartNode, TerminateNode
-from metta_sandbox.faults.processes import SignalProcess
-from metta_sandbox.scenario.faults import (
-    ApiFault,
-    Corrupt,
-    Exit,
-    Kill,
-    NanGradients,
-    OtherOverrides,
-    Pause,
-    Raise,
-    Restart,
-    RunName,
-    SignalFault,
-    SkipCollective,
-    Terminate,
-    WandbFolder,
-)
+from metta_sandbox.scenario.faults.answers import MisguideApi
+from metta_sandbox.scenario.faults.executor import Executor
+from metta_sandbox.scenario.faults.kinds.api import ApiFault
+from metta_sandbox.scenario.faults.kinds.corrupt import Corrupt, CorruptFile, damage
+from metta_sandbox.scenario.faults.kinds.exit import Exit, ExitRank
+from metta_sandbox.scenario.faults.kinds.kill import Kill, KillNode
+from metta_sandbox.scenario.faults.kinds.nan_gradients import NanGradients, Poison
+from metta_sandbox.scenario.faults.kinds.overrides import OtherOverrides, StartOtherwise
+from metta_sandbox.scenario.faults.kinds.pause import Pause, PauseNode
+from metta_sandbox.scenario.faults.kinds.raise_exception import Raise, RaiseInRank
+from metta_sandbox.scenario.faults.kinds.restart import Restart, RestartNode
+from metta_sandbox.scenario.faults.kinds.run_name import NameWrongly, RunName
+from metta_sandbox.scenario.faults.kinds.signal_process import SignalFault, SignalProcess
+from metta_sandbox.scenario.faults.kinds.skip_collective import Skip, SkipCollective
+from metta_sandbox.scenario.faults.kinds.terminate import Terminate, TerminateNode
+from metta_sandbox.scenario.faults.kinds.wandb_folder import BlockWandbFolder, WandbFolder
 
 
 def make(kind: Any, said: Any, **context: Any) -> Any:
@@ -77,7 +71,7 @@ def test_only_what_was_asked_for_is_proof(
     ("rank", "status", "holds"), [(1, 3, True), (1, 1, False), (1, 0, False), (0, 3, False)]
 )
 def test_an_exit_is_the_ranks_own_with_the_status(rank: int, status: int, holds: bool) -> None:
-    executor = make(EndRank, Exit(rank=1, status=3))
+    executor = make(ExitRank, Exit(rank=1, status=3))
     executor.take(happened())
     executor.take(exited(rank, status))
 
@@ -169,7 +163,7 @@ def test_a_signal_is_proven_by_its_handler(
     executor = make(
         SignalProcess,
         SignalFault(rollout="sweep-worker", number=15),
-        group=lambda *_: group,
+        command=lambda _: group,
         state_of=lambda *_: "S",
         ask=lambda *_, **__: next(told),
     )

@@ -25,7 +25,7 @@ class FaultContext:
     def arm(self, _arms: object) -> None:
         """Nothing is waited for."""
 
-    def group(self, host: str, _name: str) -> object:
+    def command(self, host: str) -> object:
         if host not in self.running:
             raise StackError("no such group")
         return {}

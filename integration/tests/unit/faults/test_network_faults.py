@@ -8,27 +8,15 @@ from typing import Any
 import pytest
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.faults.network import (
-    Crossing,
-    CutLink,
-    DelayPackets,
-    ForgetName,
-    LosePackets,
-    NarrowLink,
-    ResetConnections,
-    TakePort,
-    cross,
-    sidecars_of,
-)
-from metta_sandbox.scenario.faults import (
-    Bandwidth,
-    Delay,
-    NoName,
-    PacketLoss,
-    Partition,
-    PortTaken,
-    Reset,
-)
+from metta_sandbox.faults.network import sidecars_of
+from metta_sandbox.scenario.faults.kinds.bandwidth import Bandwidth, NarrowLink
+from metta_sandbox.scenario.faults.kinds.delay import Delay, DelayPackets
+from metta_sandbox.scenario.faults.kinds.no_name import ForgetName, NoName
+from metta_sandbox.scenario.faults.kinds.packet_loss import LosePackets, PacketLoss
+from metta_sandbox.scenario.faults.kinds.partition import CutLink, Partition
+from metta_sandbox.scenario.faults.kinds.port_taken import PortTaken, TakePort
+from metta_sandbox.scenario.faults.kinds.reset import Reset, ResetConnections
+from metta_sandbox.scenario.faults.networks import Crossing, cross
 
 PAIR = ("sweep-master", "sweep-worker")
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.faults.resources import ExhaustMemory, ThrottleNode
 from metta_sandbox.node.agent.oom_kills import oom_kills
-from metta_sandbox.scenario.faults import Cpu, OutOfMemory
+from metta_sandbox.scenario.faults.kinds.cpu import Cpu, ThrottleNode
+from metta_sandbox.scenario.faults.kinds.out_of_memory import ExhaustMemory, OutOfMemory
 
 GIB = 1 << 30
 

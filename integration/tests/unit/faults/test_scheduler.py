@@ -12,10 +12,9 @@ import pytest
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.faults import scheduler as module
-from metta_sandbox.faults.executor import Executor, Observed
-from metta_sandbox.faults.executors import EXECUTORS
 from metta_sandbox.faults.scheduler import FaultScheduler
-from metta_sandbox.scenario.faults import CATALOGUE
+from metta_sandbox.scenario.faults import CATALOGUE, EXECUTORS
+from metta_sandbox.scenario.faults.executor import Executor, Observed
 from metta_sandbox.scenario.loading import parse
 from metta_sandbox.verdict import Verdict
 

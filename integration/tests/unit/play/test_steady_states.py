@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from metta_sandbox.checks.judgement import Judgement
 from metta_sandbox.play.node_commands import Executed, NodeCommands
 from metta_sandbox.play.proving import prove, read, wanted
 from metta_sandbox.play.steady import Observer, fault_of, results
 from metta_sandbox.probes import look_outside, source
+from metta_sandbox.scenario.expect.judgement import Judgement
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.needs import lacking
 from metta_sandbox.stack.engines.compose.engine import ComposeEngine

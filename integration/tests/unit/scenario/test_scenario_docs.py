@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from metta_sandbox.scenario.artifacts import Artifacts
-from metta_sandbox.scenario.expect import KINDS, Bounds, Level, Moment, records
-from metta_sandbox.scenario.expect.records import EVENTS
+from metta_sandbox.scenario.expect import KINDS, records
+from metta_sandbox.scenario.expect.bounds import Bounds, Level
+from metta_sandbox.scenario.expect.records import EVENTS, Moment
 from metta_sandbox.scenario.loading import parse, parse_file
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import TRAINER_KEYS

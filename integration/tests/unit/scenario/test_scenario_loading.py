@@ -220,12 +220,12 @@ def test_counts_hold() -> None:
     expectation = load(FILES[0]).expect[0]
     assert expectation.model_dump()  # the kinds are models, whatever they say
     exact = parse("version: 1\nname: x\nexpect: [{trials: {failed: 2}}]", Path("x")).expect[0]
-    bounds = exact.trials.failed  # type: ignore[union-attr]
+    bounds = exact.trials.failed  # type: ignore[attr-defined]
     assert bounds is not None
     assert [bounds.hold(number) for number in (1, 2, 3)] == [False, True, False]
     assert str(bounds) == "exactly 2"
     text = "version: 1\nname: x\nexpect: [{trials: {failed: {at_least: 1, at_most: 2}}}]"
-    bounds = parse(text, Path("x")).expect[0].trials.failed  # type: ignore[union-attr]
+    bounds = parse(text, Path("x")).expect[0].trials.failed  # type: ignore[attr-defined]
     assert bounds is not None
     assert [bounds.hold(number) for number in (0, 1, 2, 3)] == [False, True, True, False]
     assert str(bounds) == "at least 1 and at most 2"

@@ -10,8 +10,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from metta_sandbox.scenario import schema as schemas
+from metta_sandbox.scenario.generated import generated
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.scenario.schema import FILE_KEYS, make_schema, schema_text
+from metta_sandbox.scenario.schema import FILE_KEYS, make_schema
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[3]
@@ -40,9 +41,14 @@ def data_of(text: str) -> Any:
     return YAML(typ="safe", pure=True).load(text)
 
 
-def test_the_shipped_schema_is_the_models() -> None:
-    mend = "metta-sandbox schema > integration/metta_sandbox/scenario/schema.json"
-    assert SHIPPED.read_text() == schema_text(), mend
+@pytest.mark.parametrize(
+    ("file", "text"), generated().items(), ids=[one.name for one in generated()]
+)
+def test_what_is_made_of_the_kinds_is_up_to_date(file: Path, text: str) -> None:
+    assert file.read_text() == text, "python -m metta_sandbox.scenario.generated"
+
+
+def test_the_shipped_schema_is_one() -> None:
     jsonschema.Draft202012Validator.check_schema(make_schema())
 
 

@@ -1,0 +1,128 @@
+"""What carries one kind of fault out: a look before, the injection, a look at it, the healing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from metta_sandbox.scenario.faults.base import FaultKind
+from metta_sandbox.scenario.faults.ground import Ground
+from metta_sandbox.scenario.faults.trigger import Trigger
+
+K = TypeVar("K", bound=FaultKind)
+Message = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a probe saw, and whether it is as it must be at that time."""
+
+    holds: bool
+    seen: str
+
+
+class Executor(Generic[K]):
+    """Carries a fault out. Each step may raise a SandboxError or an OSError; then it is unproven.
+
+    Args:
+        name: The fault's.
+        said: Target and parameters.
+        context: What it strikes.
+
+    """
+
+    #: Seconds within which a look must find the fault, or its end, once it was brought about.
+    patience = 10.0
+    #: Whether it is told all that nodes report, and not only what comes once it is there.
+    hears_all = False
+    #: Whether reports alone show it, also those that came when all was over.
+    by_reports = False
+
+    def __init__(self, name: str, said: K, context: Ground) -> None:
+        self.name = name
+        self.said = said
+        self.context = context
+        #: The event that set it off, if one did.
+        self.moment: Mapping[str, Any] = {}
+
+    def waits_for(self, _moment: Mapping[str, Any]) -> bool:
+        """Tell whether whoever emitted the trigger must go on for it to be carried out."""
+        return False
+
+    def by_itself(self, _when: Trigger | None) -> bool:
+        """Tell whether it finds its moment by itself, and ``struck`` says when it has come."""
+        return False
+
+    @property
+    def struck(self) -> bool:
+        """Whether one that strikes by itself has."""
+        return False
+
+    def prepare(self, when: Trigger | None, until: Trigger | None) -> None:
+        """Let one that strikes by itself get ready, before the sweep starts."""
+
+    def missed(self) -> bool:
+        """Tell whether it strikes although the sweep was over before it was due."""
+        return False
+
+    def before(self) -> Observed:
+        """Look whether all is well. It must be, or nothing can be shown."""
+        raise NotImplementedError
+
+    def inject(self) -> None:
+        """Bring it about."""
+        raise NotImplementedError
+
+    def during(self) -> Observed:
+        """Look whether it is there."""
+        raise NotImplementedError
+
+    def heal(self) -> None:
+        """Undo it. Doing it twice, or too late, is no error."""
+
+    def after(self) -> Observed | None:
+        """Look whether it is gone; None where nothing can be undone."""
+        return None
+
+    def take(self, message: Message) -> None:
+        """Take in what nodes report; see ``hears_all``."""
+
+
+class Telling(Executor[K]):
+    """One that what was struck tells of, in events."""
+
+    #: It is told when it happens, and that may take its time.
+    patience = math.inf
+    by_reports = True
+
+    def __init__(self, name: str, said: K, context: Ground) -> None:
+        super().__init__(name, said, context)
+        self.happened: Mapping[str, Any] | None = None
+
+    @property
+    def struck(self) -> bool:
+        """Whether it was told that it has."""
+        return self.happened is not None
+
+    def take(self, message: Message) -> None:
+        """Keep what was told of this fault, first of all."""
+        record = message.get("record", {})
+        told = message["type"] == "event" and record.get("event") == "fault.happened"
+        if told and record.get("fault") == self.name and self.happened is None:
+            self.happened = record
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A kind of fault.
+
+    Args:
+        kind: What a scenario says of it, and its documentation.
+        executor: What carries it out, and proves it.
+
+    """
+
+    kind: type[FaultKind]
+    executor: type[Executor[Any]]

@@ -1,0 +1,148 @@
+"""A rank's wall clock is off."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import Field, field_validator
+
+from metta_sandbox.errors import StackError
+from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
+from metta_sandbox.scenario.faults.ground import RUNS, STANDS_STILL
+from metta_sandbox.scenario.faults.in_ranks import CodeFault, is_yet_to_start
+from metta_sandbox.scenario.units import Shift, format_shift
+
+#: Seconds by which a clock must be off, so that it can be told from one that is right.
+_LEAST_SHIFT = 0.1
+#: Seconds that a rank gets to start, or to look through all that it has loaded.
+_PATIENCE = 60.0
+#: Seconds after which it is looked whether a rank that does not answer has ended.
+_SILENT = 1.0
+_SECOND = 10**9
+#: Nanoseconds by which the kernel's own clocks may differ from each other.
+_SAME = _SECOND // 1000
+#: Nanoseconds between two readings above which they tell nothing: half of what one is off at least.
+_APART = _SECOND // 20
+
+
+class Clock(CodeFault):
+    """The wall clock of the trainer's process is off; its monotonic clocks are right."""
+
+    key: ClassVar[str] = "clock"
+    harmless: ClassVar[bool] = True
+    healing: ClassVar[str] = "it is right again; that of a process that ends is gone with it"
+    proof: ClassVar[str] = (
+        "the rank's wall clock was the kernel's, is off by this much, and is the kernel's again; "
+        "its monotonic clock is the kernel's all the time"
+    )
+    example: ClassVar[str] = (
+        "{clock: {rank: 1, by: 1h}, when: {event: train.step, rank: 1, trial: 1, step: 1}, "
+        "until: {after: 2s}}"
+    )
+
+    by: Shift = Field(description="How far it goes ahead; with a minus, behind.")
+
+    @field_validator("by")
+    @classmethod
+    def _can_be_seen(cls, value: float) -> float:
+        if abs(value) < _LEAST_SHIFT:
+            raise ValueError("expected at least 100ms, ahead or behind")
+        return value
+
+    def __str__(self) -> str:
+        way = "behind" if self.by < 0 else "ahead"
+        return f"the clock of rank {self.rank} is {format_shift(abs(self.by))} {way}"
+
+
+class ShiftClock(Executor[Clock]):
+    """Lets the wall clock of a rank's process go ahead or behind."""
+
+    patience = _PATIENCE
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._pid = 0
+
+    @property
+    def _host(self) -> str:
+        return self.context.host_of(self.said.rank)
+
+    def waits_for(self, moment: Mapping[str, Any]) -> bool:
+        """One that another rank, or no rank, set off may strike a rank that is yet to start."""
+        return is_yet_to_start(self.said.rank, moment)
+
+    def before(self) -> Observed:
+        """See that its clocks are right."""
+        told = self.context.order(self.said.rank, {"do": "clocks"}, _PATIENCE)
+        found = self.context.trainer(self.said.rank)
+        self._pid = int(found["pid"]) if found is not None else 0
+        return self._judge(told, 0)
+
+    def inject(self) -> None:
+        """Set its wall clock off."""
+        order = {"do": self.said.key, "fault": self.name, "ahead": self._ahead}
+        self.context.order(self.said.rank, order, _PATIENCE)
+
+    def during(self) -> Observed:
+        """See that its wall clock is off."""
+        told = self.context.order(self.said.rank, {"do": "clocks"}, _PATIENCE)
+        return self._judge(told, self._ahead)
+
+    def heal(self) -> None:
+        """Let it be right again."""
+        self._ask({"do": self.said.key, "fault": self.name, "ahead": 0})
+
+    def after(self) -> Observed:
+        """See that it is right again, or gone."""
+        told = self._ask({"do": "clocks"})
+        if told is None:
+            who = f"the process of rank {self.said.rank}"
+            return Observed(holds=True, seen=f"{who} has ended, and its clock with it")
+        return self._judge(told, 0)
+
+    @property
+    def _ahead(self) -> int:
+        return round(self.said.by * _SECOND)
+
+    def _judge(self, told: Mapping[str, Any], ahead: int) -> Observed:
+        """Hold both clocks against where they must be; what is read at once needs no leeway."""
+        wall, monotonic = told["wall"], told["monotonic"]
+        holds = _is(wall, ahead) and _is(monotonic, 0) and wall[1] - wall[0] < _APART
+        return Observed(
+            holds,
+            f"rank {self.said.rank}'s wall clock is {_in_words(wall)}, "
+            f"its monotonic clock {_in_words(monotonic)}",
+        )
+
+    def _ask(self, order: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Order something of the process that was struck; None if it has ended."""
+        deadline = time.monotonic() + _PATIENCE
+        while self._lives():
+            try:
+                return self.context.order(self.said.rank, order, _SILENT)
+            except StackError:
+                if time.monotonic() > deadline:
+                    raise
+        return None
+
+    def _lives(self) -> bool:
+        if self.context.power.state(self._host) not in (RUNS, STANDS_STILL):
+            return False
+        found = self.context.trainer(self.said.rank)
+        return found is not None and found["pid"] == self._pid and found["status"] is None
+
+
+def _is(bounds: tuple[int, int], ahead: int) -> bool:
+    low, high = bounds
+    return low - _SAME <= ahead <= high + _SAME
+
+
+def _in_words(bounds: tuple[int, int]) -> str:
+    """Write how far one is from the kernel's."""
+    off = sum(bounds) / 2 / _SECOND
+    return "right" if _is(bounds, 0) else f"{abs(off):.3f} s {'behind' if off < 0 else 'ahead'}"
+
+
+FAULT = Registered(Clock, ShiftClock)

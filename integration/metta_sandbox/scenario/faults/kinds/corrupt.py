@@ -1,0 +1,98 @@
+"""A file of a trial is damaged."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from metta_sandbox import beneath
+from metta_sandbox.scenario.faults.executor import Observed, Registered
+from metta_sandbox.scenario.faults.files import TrialFileExecutor, TrialFileFault
+
+#: Bytes in a file's middle that garbage goes over.
+_GARBAGE = 256
+#: Bytes of a file that can be damaged.
+_MOST = 1 << 30
+
+
+class Corrupt(TrialFileFault):
+    """A file of a trial, such as its checkpoint or its overrides, is damaged."""
+
+    key: ClassVar[str] = "corrupt"
+    healing: ClassVar[str] = "the file is as it was, unless somebody has written it anew"
+    must_heal: ClassVar[bool] = False
+    proof: ClassVar[str] = "the file's size and digest, before and after"
+    voids: ClassVar[frozenset[str]] = frozenset({"checkpoints"})
+    example: ClassVar[str] = (
+        "{corrupt: {file: checkpoint.pt, how: half}, when: {event: checkpoint.saved, trial: 1}}"
+    )
+
+    how: Literal["half", "empty", "garbage"] = Field(
+        default="half",
+        description="Half of it is there, nothing is, or bytes in its middle are others.",
+    )
+
+    def __str__(self) -> str:
+        words = {"half": "half written", "empty": "emptied", "garbage": "overwritten in part"}
+        return f"{self.file} is {words[self.how]}"
+
+
+class CorruptFile(TrialFileExecutor[Corrupt]):
+    """Damages a file of a trial in place."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._whole = b""
+        self._damaged = b""
+
+    def before(self) -> Observed:
+        """See that it is there, and not empty."""
+        self._whole = self._read()
+        return Observed(bool(self._whole), f"{self.said.file} has {_digest(self._whole)}")
+
+    def inject(self) -> None:
+        """Write what is left of it over it."""
+        self._damaged = damage(self._whole, self.said.how)
+        self._write(self._damaged)
+
+    def during(self) -> Observed:
+        """See that it is another."""
+        now = self._read()
+        holds = now == self._damaged != self._whole
+        return Observed(holds, f"{self.said.file} has {_digest(now)}")
+
+    def heal(self) -> None:
+        """Write it as it was, unless somebody else has written it."""
+        if self._damaged != self._whole and self._read() == self._damaged:
+            self._write(self._whole)
+
+    def after(self) -> Observed:
+        """See that it is not the damaged one any more."""
+        now = self._read()
+        return Observed(now != self._damaged, f"{self.said.file} has {_digest(now)}")
+
+    def _read(self) -> bytes:
+        return beneath.read_bytes(self.context.plan.run_folder, self.path, most=_MOST)
+
+    def _write(self, content: bytes) -> None:
+        beneath.overwrite(self.context.plan.run_folder, self.path, content)
+
+
+def damage(content: bytes, how: str) -> bytes:
+    """Give what is left of a file: ``half`` of it, nothing (``empty``), or ``garbage`` inside."""
+    if how == "half":
+        return content[: len(content) // 2]
+    if how == "empty":
+        return b""
+    begin = max(0, (len(content) - _GARBAGE) // 2)
+    middle = content[begin : begin + _GARBAGE]
+    return content[:begin] + bytes(each ^ 0xFF for each in middle) + content[begin + _GARBAGE :]
+
+
+def _digest(content: bytes) -> str:
+    return f"{len(content)} bytes, SHA-256 {hashlib.sha256(content).hexdigest()[:12]}"
+
+
+FAULT = Registered(Corrupt, CorruptFile)

@@ -1,0 +1,83 @@
+"""A host's name is not known."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from metta_sandbox.scenario.faults.executor import Observed, Registered
+from metta_sandbox.scenario.faults.ground import BesideNetwork
+from metta_sandbox.scenario.faults.networks import (
+    ANSWERS,
+    NO_SUCH_NAME,
+    NetworkExecutor,
+    NetworkFault,
+)
+from metta_sandbox.scenario.hosts import HostName, NodeName
+
+#: Docker's name server, as a node sees it.
+_RESOLVER = "127.0.0.11"
+
+
+class NoName(NetworkFault):
+    """A host's name is not known any more on a node; what is connected stays so."""
+
+    key: ClassVar[str] = "no_name"
+    healing: ClassVar[str] = "it is known again"
+    proof: ClassVar[str] = "the node's name server answered, says that there is none, answers again"
+    example: ClassVar[str] = (
+        "{no_name: {name: sweep-master, on: sweep-worker}, "
+        "when: {event: handoff.received, node: sweep-worker, trial: 1}}"
+    )
+
+    name: HostName = Field(description="The host whose name it is.")
+    on: NodeName = Field(description="The node that asks.")
+
+    @property
+    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+        """The one that is named, and the one that asks."""
+        return ((("name",), self.name), (("on",), self.on))
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """The one that asks."""
+        return (self.on,)
+
+    def __str__(self) -> str:
+        return f"no name {self.name} on {self.on}"
+
+
+class ForgetName(NetworkExecutor[NoName]):
+    """Has a node's name server say that there is no such name."""
+
+    def before(self) -> Observed:
+        """See that it is known."""
+        return self._look(ANSWERS)
+
+    def inject(self) -> None:
+        """Change what the name server says of it."""
+        self._on.ask("strike", name=self.name, peers=[_RESOLVER], kind="no name", of=self.said.name)
+
+    def during(self) -> Observed:
+        """See that it is not."""
+        return self._look(NO_SUCH_NAME)
+
+    def heal(self) -> None:
+        """Let the answers be."""
+        self._on.ask("heal", name=self.name)
+
+    def after(self) -> Observed:
+        """See that it is known again."""
+        return self._look(ANSWERS)
+
+    @property
+    def _on(self) -> BesideNetwork:
+        return self.sidecar(self.said.on)
+
+    def _look(self, wanted: str) -> Observed:
+        answer = self._on.ask("lookup", name=self.said.name)
+        return Observed(answer == wanted, f"{self.said.name} on {self.said.on}: {answer}")
+
+
+FAULT = Registered(NoName, ForgetName)

@@ -1,0 +1,33 @@
+"""Two hosts hear nothing of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from metta_sandbox.scenario.faults.executor import Registered
+from metta_sandbox.scenario.faults.networks import Crossing, LinkExecutor, OneWayFault
+
+
+class Partition(OneWayFault):
+    """Nothing that two hosts send each other arrives any more; their connections stay open."""
+
+    key: ClassVar[str] = "partition"
+    proof: ClassVar[str] = "datagrams between them arrived, are dropped, and arrive again"
+    example: ClassVar[str] = (
+        "{partition: {between: [sweep-master, sweep-worker]}, "
+        "when: {event: train.step, rank: 1, trial: 1, step: 1}, until: {after: 2s}}"
+    )
+
+
+class CutLink(LinkExecutor[Partition]):
+    """Drops everything."""
+
+    rule: Mapping[str, Any] = {"kind": "loss", "share": 1.0}
+
+    def is_struck(self, crossing: Crossing) -> bool:
+        """Nothing arrives, and that is the fault's doing."""
+        return crossing.arrived == 0 and crossing.lost == crossing.sent
+
+
+FAULT = Registered(Partition, CutLink)

@@ -1,0 +1,31 @@
+"""A rank reads memory that it has not."""
+
+from __future__ import annotations
+
+import signal
+from typing import ClassVar
+
+from metta_sandbox.scenario.faults.executor import Registered
+from metta_sandbox.scenario.faults.in_ranks import CodeFault, EndRank
+
+
+class Segfault(CodeFault):
+    """The trainer reads memory that it has not."""
+
+    key: ClassVar[str] = "segfault"
+    proof: ClassVar[str] = "the rank's process ran, and has ended by SIGSEGV"
+    example: ClassVar[str] = (
+        "{segfault: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
+    )
+
+
+class SegfaultInRank(EndRank[Segfault]):
+    """Reads memory that is not there."""
+
+    @property
+    def wanted(self) -> int:
+        """The signal."""
+        return -int(signal.SIGSEGV)
+
+
+FAULT = Registered(Segfault, SegfaultInRank)

@@ -1,0 +1,31 @@
+"""A rank leaves a collective out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from metta_sandbox.scenario.faults.executor import Observed, Registered
+from metta_sandbox.scenario.faults.in_ranks import CodeFault, InCode
+
+
+class SkipCollective(CodeFault):
+    """The rank leaves out its next collective, or the next reduction of its gradients by DDP."""
+
+    key: ClassVar[str] = "skip_collective"
+    proof: ClassVar[str] = "the collective was called and returned at once, without communicating"
+    voids: ClassVar[frozenset[str]] = frozenset({"digests"})
+    example: ClassVar[str] = (
+        "{skip_collective: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
+    )
+
+
+class Skip(InCode[SkipCollective]):
+    """Leaves a collective out."""
+
+    def judge(self, happened: Mapping[str, Any]) -> Observed:
+        """One was called."""
+        return Observed(bool(happened.get("skipped")), f"left out {happened.get('skipped')}")
+
+
+FAULT = Registered(SkipCollective, Skip)

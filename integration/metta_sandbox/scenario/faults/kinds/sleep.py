@@ -1,0 +1,31 @@
+"""A rank sleeps for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from metta_sandbox.scenario.faults.executor import Observed, Registered
+from metta_sandbox.scenario.faults.in_ranks import SILENT, CodeFault, InCode
+
+
+class Sleep(CodeFault):
+    """The trainer's main thread sleeps and never wakes."""
+
+    key: ClassVar[str] = "sleep"
+    proof: ClassVar[str] = "the main thread's stack ends in the sleep"
+    example: ClassVar[str] = (
+        "{sleep: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
+    )
+
+
+class SleepInRank(InCode[Sleep]):
+    """Lets the main thread sleep for ever."""
+
+    def judge(self, _happened: Mapping[str, Any]) -> Observed:
+        """See that its stack ends there."""
+        place = str(self.context.order(self.said.rank, {"do": "look"}, SILENT)["main"])
+        return Observed(place.startswith("_sleep_for_ever"), f"its main thread is in {place}")
+
+
+FAULT = Registered(Sleep, SleepInRank)

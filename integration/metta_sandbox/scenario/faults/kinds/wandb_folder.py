@@ -1,0 +1,80 @@
+"""W&B's folder can't be written to."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import ClassVar
+
+from metta_sandbox import beneath
+from metta_sandbox.scenario.faults.base import Family, FaultKind, Triggered
+from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
+
+
+class WandbFolder(FaultKind):
+    """The folder of W&B's runs can't be written to."""
+
+    key: ClassVar[str] = "wandb_folder"
+    family: ClassVar[Family] = "files"
+    trigger: ClassVar[Triggered] = "may"
+    healing: ClassVar[str] = "the folder is as it was"
+    proof: ClassVar[str] = "a file could be made in it, can't, and can again"
+    voids: ClassVar[frozenset[str]] = frozenset({"W&B runs"})
+    example: ClassVar[str] = "{wandb_folder: {}, when: {event: suggestion.made, trial: 2}}"
+
+    def __str__(self) -> str:
+        return "W&B's folder can't be written to"
+
+
+class BlockWandbFolder(Executor[WandbFolder]):
+    """Puts a file where W&B's folder is. Permissions would not keep root out."""
+
+    @property
+    def folder(self) -> Path:
+        """W&B's folder."""
+        return self.context.plan.run_folder / "wandb"
+
+    @property
+    def _aside(self) -> Path:
+        return self.folder.with_name(".wandb-aside")
+
+    def before(self) -> Observed:
+        """See that a file can be made in it."""
+        return self._look(writable=True)
+
+    def inject(self) -> None:
+        """Move it aside."""
+        if self.folder.is_dir():
+            self.folder.rename(self._aside)
+        beneath.create(self.context.plan.run_folder, self.folder)
+
+    def during(self) -> Observed:
+        """None can."""
+        return self._look(writable=False)
+
+    def heal(self) -> None:
+        """Move it back."""
+        if beneath.size_of(self.context.plan.run_folder, self.folder) is not None:
+            self.folder.unlink()
+        if self._aside.is_dir() and not self.folder.exists():
+            self._aside.rename(self.folder)
+
+    def after(self) -> Observed:
+        """See that a file can be made in it."""
+        return self._look(writable=True)
+
+    def _look(self, *, writable: bool) -> Observed:
+        root, probe = self.context.plan.run_folder, self.folder / f".probe-{secrets.token_hex(8)}"
+        made = self.folder.exists()
+        try:
+            self.folder.mkdir(exist_ok=True)
+            beneath.create(root, probe)
+            beneath.unlink(root, probe)
+            if not made:
+                self.folder.rmdir()
+        except OSError as error:
+            return Observed(not writable, f"no file can be made in wandb/: {error.strerror}")
+        return Observed(writable, "a file can be made in wandb/")
+
+
+FAULT = Registered(WandbFolder, BlockWandbFolder)

@@ -1,0 +1,59 @@
+"""W&B's service is killed."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any, ClassVar
+
+from metta_sandbox.scenario.faults.base import Family, FaultKind
+from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
+
+
+class WandbService(FaultKind):
+    """The process that writes W&B's runs on rank 0's node is killed."""
+
+    key: ClassVar[str] = "wandb_service"
+    family: ClassVar[Family] = "processes"
+    proof: ClassVar[str] = "wandb-core ran on the node, and has ended"
+    voids: ClassVar[frozenset[str]] = frozenset({"W&B runs"})
+    example: ClassVar[str] = "{wandb_service: {}, when: {event: handoff.sent, trial: 2}}"
+
+    def __str__(self) -> str:
+        return "W&B's service is killed"
+
+
+class KillWandbService(Executor[WandbService]):
+    """Kills the processes that write W&B's runs on rank 0's node."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._pids: list[int] = []
+
+    def before(self) -> Observed:
+        """They run."""
+        self._pids = self._live()
+        return Observed(bool(self._pids), f"wandb-core runs as {self._pids or 'no process'}")
+
+    def inject(self) -> None:
+        """Kill them."""
+        for pid in self._pids:
+            self.context.ask(self._host, "signal-process", pid=pid, signal=signal.SIGKILL)
+
+    def during(self) -> Observed:
+        """They have ended."""
+        left = [pid for pid in self._pids if pid in self._live()]
+        return Observed(not left and bool(self._pids), f"of {self._pids} live {left or 'none'}")
+
+    @property
+    def _host(self) -> str:
+        return self.context.plan.hosts[0]
+
+    def _live(self) -> list[int]:
+        return [
+            each["pid"]
+            for each in self.context.processes(self._host)
+            if "wandb-core" in each["command"] and each["state"] != "Z"
+        ]
+
+
+FAULT = Registered(WandbService, KillWandbService)
