@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
 from typing import Any
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.faults.executor import Executor, Message, Observed
 from metta_sandbox.faults.power import RUNS, STANDS_STILL
+from metta_sandbox.node.agent.events import Told
 from metta_sandbox.scenario.faults import Kill, LateStart, Pause, Restart, Terminate
 from metta_sandbox.stack.link import SWEEP
-from metta_sandbox.timeline.notices import NODE_ENDED, used_notice
+from metta_sandbox.timeline.notices import used_notice
 from metta_sandbox.words import time as words_for
 
 #: Seconds within which a node is gone once its notice is over.
@@ -48,7 +48,7 @@ class TerminateNode(KillNode):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._ended: Mapping[str, Any] | None = None
+        self._ended: Told | None = None
         if self.said.grace is not None:
             self.patience = self.said.grace + _AFTERWARDS
 
@@ -62,7 +62,7 @@ class TerminateNode(KillNode):
     def take(self, message: Message) -> None:
         """Keep how the notice was used."""
         record = message.get("record", {})
-        if record.get("event") == NODE_ENDED and message.get("node") == self.said.node:
+        if record.get("event") == "node.ended" and message.get("node") == self.said.node:
             self._ended = record
 
     def during(self) -> Observed:

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from metta_sandbox.node.agent.events import Field, Name
+
 _T = TypeVar("_T")
 
 
@@ -30,9 +32,9 @@ class CausalPair:
 
     """
 
-    cause: str
-    effect: str
-    same: tuple[str, ...]
+    cause: Name
+    effect: Name
+    same: tuple[Field, ...]
 
 
 CAUSAL_PAIRS = (
@@ -93,7 +95,7 @@ def _previous(events: Sequence[Mapping[str, Any]]) -> dict[int, int]:
 
 
 def _paired(events: Sequence[Mapping[str, Any]], pair: CausalPair) -> Iterator[tuple[int, int]]:
-    causes: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    causes: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for index, event in enumerate(events):
         if event.get("event") == pair.cause:
             causes[_key(event, pair.same)].append(index)
@@ -109,7 +111,7 @@ def _paired(events: Sequence[Mapping[str, Any]], pair: CausalPair) -> Iterator[t
                 yield index, causes[key][nth]
 
 
-def _key(event: Mapping[str, Any], fields: tuple[str, ...]) -> tuple[Any, ...]:
+def _key(event: Mapping[str, Any], fields: tuple[Field, ...]) -> tuple[str, ...]:
     # A field that is missing counts as a value, so that those without one pair with each other.
     return tuple(str(event.get(field)) for field in fields)
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
+from metta_sandbox.node.agent.events import CATALOGUE
 from metta_sandbox.scenario.base import Part
 from metta_sandbox.scenario.expect.bounds import Count, Kind, Wanted, Which, tell, whose
 from metta_sandbox.scenario.hosts import HostName
@@ -18,15 +19,8 @@ from metta_sandbox.scenario.units import Duration, Pattern
 from metta_sandbox.scenario.values import Value
 from metta_sandbox.words import time
 
-#: The events that rollout, bundled trainer, agents and control plane emit. Trainers may add others.
-EVENTS = (
-    *("rollout.started", "suggestion.made", "run.named", "handoff.sent", "handoff.received"),
-    *("trial.launched", "train.started", "train.step", "checkpoint.saved", "train.finished"),
-    *("eval.finished", "observation.recorded", "rollout.finished", "sweep.resumed"),
-    *("rank.started", "rank.exited", "command.exited", "api.ready", "api.request"),
-    *("node.lost", "node.rejoined", "node.notice", "node.ended"),
-    *("optimizer.step", "fault.happened", "folder.fresh", "folder.reread"),
-)
+#: The events that we tell. Trainers may add others.
+EVENTS = tuple(CATALOGUE)
 #: Things that have an order.
 _FEWEST = 2
 
