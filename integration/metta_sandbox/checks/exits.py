@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from metta_sandbox.checks.evidence import Evidence, Moment, trial_of
 from metta_sandbox.checks.judgement import Finding, Judgement, judge, unclear, unlike
 from metta_sandbox.checks.selection import best
+from metta_sandbox.node.agent.events import Name
 from metta_sandbox.scenario.expect import Exits
 from metta_sandbox.words import many
 
@@ -64,7 +65,7 @@ def _judge(expected: Exits, cases: Iterable[tuple[str, dict[int, Moment], list[i
     return judge(found, f"{many(count, 'end')} with status {shown}", places)
 
 
-def _named(evidence: Evidence, name: str) -> list[Moment]:
+def _named(evidence: Evidence, name: Name) -> list[Moment]:
     return [each for each in evidence.moments if each.event.name == name]
 
 

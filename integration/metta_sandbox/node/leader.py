@@ -7,7 +7,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,10 +18,13 @@ from metta_sandbox.errors import InputError
 from metta_sandbox.node.agent.emitter import Emitter
 from metta_sandbox.node.agent.events import (
     EvalFinished,
+    Name,
     ObservationRecorded,
+    Record,
     RunNamed,
     SuggestionMade,
     SweepResumed,
+    Told,
 )
 from metta_sandbox.node.control_plane import ControlPlane
 from metta_sandbox.node.handoff import HandOff, Outcome, why
@@ -39,6 +42,8 @@ from metta_sandbox.sweep import ExhaustedError, Observation, Strategy, create
 #: W&B's names for where runs go; nothing is ever sent there from a node.
 PROJECT = "metta-sandbox"
 ENTITY = "metta"
+#: Events of trainers that say something of a trial's score, cost and history.
+_OF_TRAINING: Collection[Name | None] = ("train.step", "train.finished")
 
 
 @dataclass
@@ -193,19 +198,20 @@ class Leader:
         self._port = HeldPort()
         return HandOff(number, run, overrides, tracked.id, self._port.number, self._attempt)
 
-    def follow(self, record: Mapping[str, Any]) -> None:
+    def follow(self, record: Record) -> None:
         """Take in an event of this node's trainers."""
         assert self._trial is not None
-        if record["event"] not in {"train.step", "train.finished"}:
+        told: Told = record
+        if (name := told.get("event")) not in _OF_TRAINING:
             return
         # Anybody's trainer may emit them, with whatever in them.
-        if _is_number(steps := record.get("agent_steps")):
+        if _is_number(steps := told.get("agent_steps")):
             self._trial.agent_steps = float(steps)
-        if _is_number(step := record.get("step")):
+        if _is_number(step := told.get("step")):
             self._trial.step = int(step)
-        if record.get("rank", 0) == 0:
+        if told.get("rank", 0) == 0:
             self._trial.told.update(record)
-            if record["event"] == "train.step":
+            if name == "train.step":
                 self._trial.tracked.log_step(record)
 
     def conclude(self, outcomes: list[Outcome]) -> None:

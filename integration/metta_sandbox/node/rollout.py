@@ -10,11 +10,10 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from metta_sandbox.errors import InputError, SandboxError
 from metta_sandbox.node.agent.client import AgentClient
@@ -24,6 +23,7 @@ from metta_sandbox.node.agent.events import (
     HandoffReceived,
     HandoffSent,
     KnownEvent,
+    Record,
     RolloutFinished,
     RolloutStarted,
     TrialLaunched,
@@ -233,7 +233,7 @@ def _told(handoff: HandOff, event: type[HandoffSent | HandoffReceived]) -> Known
     )
 
 
-def _ignore(_record: Mapping[str, Any]) -> None:
+def _ignore(_record: Record) -> None:
     """Only rank 0's rollout tracks."""
 
 

@@ -425,7 +425,7 @@ _NO_DOORS: tuple[str, ...] = (
     "doctor/inside.py",
     "scenario/faults/table.py",
 )
-_NO_DOORS += ("stack/watch_copies.py",)
+_NO_DOORS += ("stack/watch_copies.py", "timeline/schema.py", "timeline/table.py")
 
 
 def test_no_other_module_prints() -> None:
