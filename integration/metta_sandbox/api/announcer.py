@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import queue
 import threading
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from metta_sandbox.node.agent.emitter import Emitter
+from metta_sandbox.node.agent.events import KnownEvent
 
 
 class _Announcement(NamedTuple):
-    event: str
-    fields: dict[str, Any]
+    event: KnownEvent
     loop: asyncio.AbstractEventLoop
     done: asyncio.Future[None]
 
@@ -33,11 +33,11 @@ class Announcer:
         self._queue: queue.SimpleQueue[_Announcement | None] = queue.SimpleQueue()
         threading.Thread(target=self._work, name="announcer", daemon=True).start()
 
-    async def emit(self, event: str, **fields: Any) -> None:
-        """Emit an event and wait until it is out, and let go if something holds it."""
+    async def tell(self, event: KnownEvent) -> None:
+        """Tell an event and wait until it is out, and let go if something holds it."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
-        self._queue.put(_Announcement(event, fields, loop, done))
+        self._queue.put(_Announcement(event, loop, done))
         await done
 
     def close(self) -> None:
@@ -48,7 +48,7 @@ class Announcer:
         while (announcement := self._queue.get()) is not None:
             # When nobody reads our output any more, callers still get their answers.
             with contextlib.suppress(OSError):
-                self._emitter.emit(announcement.event, **announcement.fields)
+                self._emitter.tell(announcement.event)
             try:
                 announcement.loop.call_soon_threadsafe(_finish, announcement.done)
             except RuntimeError:

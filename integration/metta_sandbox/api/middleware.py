@@ -6,6 +6,7 @@ import asyncio
 import time
 from dataclasses import replace
 from http import HTTPStatus
+from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -17,6 +18,7 @@ from metta_sandbox.api.fault_rules import ApiFaultRule
 from metta_sandbox.api.faults import FaultRules, answer_in_place, halve
 from metta_sandbox.api.script import Cue, Script, hang_up
 from metta_sandbox.api.transcript import Transcript, record_of
+from metta_sandbox.node.agent.events import ApiRequest
 from metta_sandbox.observatory_tokens import Tokens
 
 TOKEN_HEADER = "X-Auth-Token"  # noqa: S105 - the header's name
@@ -153,7 +155,7 @@ class Recorder:
         secrets = {*self._tokens.by_url.values(), token or ""}
         known = self._tokens.user(token) is not None
         record = record_of(call, answer, authenticated=known, secrets=secrets)
-        marks: dict[str, object] = {}
+        marks: dict[str, Any] = {}
         if fault is not None:
             marks = {"scripted": True, "fault": fault.fault}
         elif cue is not None:
@@ -164,7 +166,14 @@ class Recorder:
             record["status"] = None
         self._transcript.write({**record, **marks}, wall=wall, mono=mono)
         if call.scope["path"] != HEALTH:
-            shown = ("service", "method", "route", "path", "call", "status")
-            fields = {name: record[name] for name in shown}
-            seconds = time.monotonic() - mono
-            await self._announcer.emit("api.request", **fields, **marks, seconds=seconds)
+            told = ApiRequest(
+                service=record["service"],
+                method=record["method"],
+                route=record["route"],
+                path=record["path"],
+                call=record["call"],
+                status=record["status"],
+                seconds=time.monotonic() - mono,
+                **marks,
+            )
+            await self._announcer.tell(told)

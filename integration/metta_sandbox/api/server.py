@@ -19,6 +19,7 @@ from metta_sandbox.api.app import Settings, create_app
 from metta_sandbox.api.script import HangUps
 from metta_sandbox.errors import MachineError
 from metta_sandbox.node.agent.emitter import Emitter
+from metta_sandbox.node.agent.events import ApiReady
 from metta_sandbox.observatory_tokens import Tokens
 
 #: Seconds that calls in flight get to end once the process is told to stop.
@@ -124,7 +125,7 @@ async def _serve(
         for server in servers:
             await server.listening.wait()
         ready = asyncio.create_task(
-            announcer.emit("api.ready", host=host, observatory_port=ports[0], cogweb_port=ports[1])
+            announcer.tell(ApiReady(host=host, observatory_port=ports[0], cogweb_port=ports[1]))
         )
         await asyncio.gather(*serving)
         ready.cancel()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause
 from metta_sandbox.autopsy.sentences import cause_of
+from metta_sandbox.node.agent.events import Name
 
 #: What is said of a node whose agent has ended, or is about to, and kills all that it has started.
 _NODE_GONE = re.compile(
@@ -57,7 +59,7 @@ def node_silent(case: Case) -> Cause | None:
 
 
 #: What nodes tell of a trial's overrides, the later the nearer to what its ranks had.
-_HANDED = ("handoff.received", "trial.launched")
+_HANDED: Collection[Name] = ("handoff.received", "trial.launched")
 
 
 def different_overrides(case: Case) -> Cause | None:

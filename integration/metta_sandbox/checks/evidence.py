@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from metta_sandbox import beneath
 from metta_sandbox.matching import Batch, Matcher, UnmatchedError
 from metta_sandbox.matching_process import blocks
+from metta_sandbox.node.agent.events import Name
 from metta_sandbox.scenario.expect.judgement import EvidenceError
 from metta_sandbox.scenario.expect.kinds.checkpoint import LOAD_PROOF
 from metta_sandbox.scenario.loading import load
@@ -233,7 +234,7 @@ class Evidence:
         numbers = (number for number, line in self.lines(path) if text in line)
         return self.where(path, next(numbers, None))
 
-    def of(self, name: str, run: str | None = None) -> tuple[Event, ...]:
+    def of(self, name: Name, run: str | None = None) -> tuple[Event, ...]:
         """Give the events of one name, of one run if that is given."""
         return tuple(
             event for event in self._by_name.get(name, ()) if run is None or event.get("run") == run

@@ -7,7 +7,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +16,16 @@ from typing import Any, TypeGuard
 from metta_sandbox import beneath
 from metta_sandbox.errors import InputError
 from metta_sandbox.node.agent.emitter import Emitter
+from metta_sandbox.node.agent.events import (
+    EvalFinished,
+    Name,
+    ObservationRecorded,
+    Record,
+    RunNamed,
+    SuggestionMade,
+    SweepResumed,
+    Told,
+)
 from metta_sandbox.node.control_plane import ControlPlane
 from metta_sandbox.node.handoff import HandOff, Outcome, why
 from metta_sandbox.node.overrides_style import write_files
@@ -32,6 +42,8 @@ from metta_sandbox.sweep import ExhaustedError, Observation, Strategy, create
 #: W&B's names for where runs go; nothing is ever sent there from a node.
 PROJECT = "metta-sandbox"
 ENTITY = "metta"
+#: Events of trainers that say something of a trial's score, cost and history.
+_OF_TRAINING: Collection[Name | None] = ("train.step", "train.finished")
 
 
 @dataclass
@@ -133,8 +145,8 @@ class Leader:
                     "resume with the same parameters, or begin a sweep of another name",
                 ) from error
         if self._runs:
-            self._emitter.emit(
-                "sweep.resumed", runs=self._runs, trials=self._finished, spent=self._spent
+            self._emitter.tell(
+                SweepResumed(runs=self._runs, trials=self._finished, spent=self._spent)
             )
 
     @property
@@ -166,10 +178,10 @@ class Leader:
             suggestion = dict(self._strategy.suggest().overrides)
         except ExhaustedError:
             return HandOff(trial=number, run="", overrides={}, wandb_run_id="", port=0)
-        told = {"suggestion": abridged(suggestion), "attempt": self._attempt}
-        self._emitter.emit("suggestion.made", trial=number, **told)
+        told, attempt = abridged(suggestion), self._attempt
+        self._emitter.tell(SuggestionMade(trial=number, suggestion=told, attempt=attempt))
         run = self._api.next_run(self._sweep)
-        self._emitter.emit("run.named", trial=number, run=run)
+        self._emitter.tell(RunNamed(trial=number, run=run))
         overrides = {**self._overrides, **suggestion}
         folder = trial_folder(self._run_folder, run)
         folder.mkdir(parents=True, exist_ok=True)
@@ -186,19 +198,20 @@ class Leader:
         self._port = HeldPort()
         return HandOff(number, run, overrides, tracked.id, self._port.number, self._attempt)
 
-    def follow(self, record: Mapping[str, Any]) -> None:
+    def follow(self, record: Record) -> None:
         """Take in an event of this node's trainers."""
         assert self._trial is not None
-        if record["event"] not in {"train.step", "train.finished"}:
+        told: Told = record
+        if (name := told.get("event")) not in _OF_TRAINING:
             return
         # Anybody's trainer may emit them, with whatever in them.
-        if _is_number(steps := record.get("agent_steps")):
+        if _is_number(steps := told.get("agent_steps")):
             self._trial.agent_steps = float(steps)
-        if _is_number(step := record.get("step")):
+        if _is_number(step := told.get("step")):
             self._trial.step = int(step)
-        if record.get("rank", 0) == 0:
+        if told.get("rank", 0) == 0:
             self._trial.told.update(record)
-            if record["event"] == "train.step":
+            if name == "train.step":
                 self._trial.tracked.log_step(record)
 
     def conclude(self, outcomes: list[Outcome]) -> None:
@@ -219,16 +232,17 @@ class Leader:
         self._write(trial, observation, summary)
         self._observe(observation, retried=retried)
         self._count(failed=failed, retried=retried)
-        self._emitter.emit(
-            "observation.recorded",
-            trial=trial.number,
-            run=trial.run,
-            score=score,
-            cost=observation.cost,
-            failed=failed,
-            reason=reason,
-            attempt=trial.attempt,
-            retried=retried,
+        self._emitter.tell(
+            ObservationRecorded(
+                trial=trial.number,
+                run=trial.run,
+                score=score,
+                cost=observation.cost,
+                failed=failed,
+                reason=reason,
+                attempt=trial.attempt,
+                retried=retried,
+            )
         )
 
     def _judge(self, trial: _Trial) -> tuple[float | None, str]:
@@ -289,13 +303,15 @@ class Leader:
                     f"no score: no train.step or train.finished event carries {metric}, and there "
                     f"is no {trial.checkpoint.name}; workload.trainer.score says where else to look"
                 )
-        told: dict[str, Any] = {}
+        number, run = trial.number, trial.run
         if source is None or source.source == "evaluate":
-            score, told["episodes"] = self._evaluate(trial)
+            score, episodes = self._evaluate(trial)
+            told = EvalFinished(trial=number, run=run, score=score, episodes=episodes)
         else:
             left = TrialOutput(trial.folder, Path.cwd(), trial.began, trial.told)
-            score, told["source"] = find_score(source, metric, left), source.source
-        self._emitter.emit("eval.finished", trial=trial.number, run=trial.run, score=score, **told)
+            score = find_score(source, metric, left)
+            told = EvalFinished(trial=number, run=run, score=score, source=source.source)
+        self._emitter.tell(told)
         if math.isfinite(score):
             self._report(trial, score)
         return score

@@ -10,15 +10,24 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from metta_sandbox.errors import InputError, SandboxError
 from metta_sandbox.node.agent.client import AgentClient
 from metta_sandbox.node.agent.emitter import Emitter
+from metta_sandbox.node.agent.events import (
+    FaultHappened,
+    HandoffReceived,
+    HandoffSent,
+    KnownEvent,
+    Record,
+    RolloutFinished,
+    RolloutStarted,
+    TrialLaunched,
+)
 from metta_sandbox.node.control_plane import ControlPlane
 from metta_sandbox.node.handoff import HandOff, SweepGroup
 from metta_sandbox.node.launchers.base import Launcher
@@ -111,7 +120,7 @@ def roll_out(
         begun: Called once it has started, which is when a trial, or the end, was handed off.
 
     """
-    emitter.emit("rollout.started", host=view.host, num_nodes=view.num_nodes)
+    emitter.tell(RolloutStarted(host=view.host, num_nodes=view.num_nodes))
     hardware = command.hardware or scenario.hardware
     secrets = tuple(scenario.secrets)
     plan = TrialPlan(scenario.workload, scenario.seed, hardware, scenario.faults, secrets)
@@ -130,20 +139,17 @@ def roll_out(
         spec = group_spec(plan, started, view)
         for fault, values in others.items():
             sent = abridged({key: handoff.overrides.get(key) for key in values})
-            emitter.emit(
-                "fault.happened",
-                fault=fault,
-                trial=handoff.trial,
-                handed_off=sent,
-                started_with=abridged({key: started.overrides[key] for key in values}),
-                command=list(spec.command),
+            emitter.tell(
+                FaultHappened(
+                    fault=fault,
+                    trial=handoff.trial,
+                    handed_off=sent,
+                    started_with=abridged({key: started.overrides[key] for key in values}),
+                    command=list(spec.command),
+                )
             )
-        emitter.emit(
-            "trial.launched",
-            trial=handoff.trial,
-            run=handoff.run,
-            overrides=abridged(started.overrides),
-        )
+        overrides = abridged(started.overrides)
+        emitter.tell(TrialLaunched(trial=handoff.trial, run=handoff.run, overrides=overrides))
         follow = leader.follow if leader else _ignore
         outcome = train(launcher, spec, group, handoff.trial, follow)
         group.tell(handoff.trial, outcome)
@@ -151,13 +157,10 @@ def roll_out(
             leader.conclude(group.outcomes(handoff.trial))
         folder.look(handoff, emitter)
     if leader is None:
-        emitter.emit("rollout.finished")
+        emitter.tell(RolloutFinished())
         return 0
-    emitter.emit(
-        "rollout.finished",
-        completed=leader.completed,
-        failed=leader.failed,
-        retried=leader.retried,
+    emitter.tell(
+        RolloutFinished(completed=leader.completed, failed=leader.failed, retried=leader.retried)
     )
     if leader.gave_up:
         _say(f"gave up, as {scenario.sweep.max_failures_in_a_row} trials in a row failed")
@@ -213,24 +216,24 @@ def _hand_off(
     if sent is not None and sent.run:
         if folder.shared:
             folder.prepare(sent, emitter)
-        emitter.emit("handoff.sent", **_told(sent))
+        emitter.tell(_told(sent, HandoffSent))
     received = group.hand_off(number, sent)
     if received.run:
-        emitter.emit("handoff.received", **_told(received))
+        emitter.tell(_told(received, HandoffReceived))
     return received
 
 
-def _told(handoff: HandOff) -> dict[str, Any]:
-    return {
-        "trial": handoff.trial,
-        "run": handoff.run,
-        "overrides": abridged(handoff.overrides),
-        "wandb_run_id": handoff.wandb_run_id,
-        "port": handoff.port,
-    }
+def _told(handoff: HandOff, event: type[HandoffSent | HandoffReceived]) -> KnownEvent:
+    return event(
+        trial=handoff.trial,
+        run=handoff.run,
+        overrides=abridged(handoff.overrides),
+        wandb_run_id=handoff.wandb_run_id,
+        port=handoff.port,
+    )
 
 
-def _ignore(_record: Mapping[str, Any]) -> None:
+def _ignore(_record: Record) -> None:
     """Only rank 0's rollout tracks."""
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from metta_sandbox.errors import SandboxError
+from metta_sandbox.node.agent.events import Record
 from metta_sandbox.scenario.values import Value
 
 #: Fields of an event that say who and when; W&B has columns of its own for them.
@@ -96,7 +97,7 @@ class TrackedRun:
                     f"can files be made in {folder / 'wandb'}?",
                 ) from error
 
-    def log_step(self, record: Mapping[str, Any]) -> None:
+    def log_step(self, record: Record) -> None:
         """Log the metrics of a ``train.step`` event, as ``train/<name>``.
 
         The prefix keeps a metric of training from passing for the trial's score of the same name.

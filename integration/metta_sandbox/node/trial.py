@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from metta_sandbox import beneath
+from metta_sandbox.node.agent.events import Record
 from metta_sandbox.node.agent.injection.hook import VARIABLE
 from metta_sandbox.node.agent.load import slowed
 from metta_sandbox.node.handoff import STOPPED, HandOff, Outcome, SweepGroup
@@ -53,7 +53,7 @@ BUNDLED_MODULES = ("metta_sandbox.node.arena.train", "metta_sandbox.node.arena.w
 #: How a trainer ends that was told to, or that had to be killed; None if nobody heard of it.
 _TOLD_TO_END = frozenset({None, -signal.SIGTERM, -signal.SIGKILL, 128 + signal.SIGTERM})
 
-OnEvent = Callable[[Mapping[str, Any]], None]
+OnEvent = Callable[[Record], None]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from metta_sandbox.node.agent.emitter import Emitter
+from metta_sandbox.node.agent.events import FolderFresh, FolderReread
 from metta_sandbox.node.fresh import FRESH, KEPT, LEFT, Workplace
 from metta_sandbox.node.handoff import HandOff
 from metta_sandbox.node.view import NodeView
@@ -74,7 +75,7 @@ class TrialFolder:
             began = time.perf_counter()
             moved = self._place.renew(self._left / (self._last or "before") / self._own)
             seconds = round(time.perf_counter() - began, 4)
-            emitter.emit("folder.fresh", trial=handoff.trial, moved=moved, seconds=seconds)
+            emitter.tell(FolderFresh(trial=handoff.trial, moved=moved, seconds=seconds))
         if self._place:
             self._place.used, self._last = True, handoff.run
         if self._reread and handoff.attempt == 1:
@@ -85,10 +86,10 @@ class TrialFolder:
         if self._reread is None or handoff.trial == 1:
             return
         if files := self._reread.read():
-            more = {"files": files[:_TOLD], "count": len(files)}
-            emitter.emit("folder.reread", trial=handoff.trial, **more)
+            told, count = files[:_TOLD], len(files)
+            emitter.tell(FolderReread(trial=handoff.trial, files=told, count=count))
         elif self._reread.blind:
-            emitter.emit("folder.reread", trial=handoff.trial, unknown=self._reread.blind)
+            emitter.tell(FolderReread(trial=handoff.trial, unknown=self._reread.blind))
 
 
 class Reread:

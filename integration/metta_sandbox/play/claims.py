@@ -7,30 +7,12 @@ another node, of the control plane, or of what the harness alone knows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from metta_sandbox.node.agent.events import CATALOGUE, KnownEvent
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.link import Message
+from metta_sandbox.timeline.schema import misfit
 
-#: Told by the rollout that leads the sweep, which is rank 0's.
-_LEADERS = frozenset(
-    ("suggestion.made", "run.named", "handoff.sent", "observation.recorded", "sweep.resumed")
-)
-#: Whose fields others reckon with, beside those. What else a trainer emits has fields of its own.
-_KNOWN = _LEADERS | {
-    *("handoff.received", "trial.launched", "train.started", "train.step", "train.finished"),
-    *("checkpoint.saved", "eval.finished", "fault.happened", "rollout.started"),
-    *("rollout.finished", "node.notice", "node.ended", "folder.fresh", "folder.reread"),
-}
-#: Told by the control plane.
-_APIS = frozenset(("api.ready", "api.request"))
-#: Made by the harness of what agents report.
-_HARNESS = frozenset(
-    ("rank.started", "rank.exited", "command.exited", "node.lost", "node.rejoined")
-)
-_NUMBERS = ("trial", "rank", "node_rank", "local_rank", "seq", "pid", "attempt")
-_QUANTITIES = ("step", "score", "cost", "seconds", "mono", "wall", "grace")
-_TEXTS = ("run", "group", "reason")
 _LONGEST_NAME = 200
 
 
@@ -49,27 +31,21 @@ def heard(message: Message, hosts: Sequence[str]) -> Message:
         return message
     node = message.get("node", "")
     record = {**message["record"], "node": node}
-    _require_shape(record)
-    name = record["event"]
-    if name in _HARNESS:
-        raise ValueError(f"{node} says {name}, which no process of a node can know")
-    for theirs, teller in ((_APIS, API), (_LEADERS, hosts[0])):
-        if name in theirs and node != teller:
-            raise ValueError(f"{node} says {name}, which only {teller} can know")
+    name = record.get("event")
+    if not isinstance(name, str) or not name or len(name) > _LONGEST_NAME:
+        raise ValueError(f"{node} says an event without a name")
+    if known := CATALOGUE.get(name):
+        _require_theirs(known, node, hosts[0])
+        if wrong := misfit(record):
+            raise ValueError(f"{node} says {name} {wrong}")
     if node in hosts and "node_rank" in record:
         record["node_rank"] = hosts.index(node)
     return {**message, "record": record}
 
 
-def _require_shape(record: dict[str, Any]) -> None:
-    name = record.get("event")
-    if not isinstance(name, str) or not name or len(name) > _LONGEST_NAME:
-        raise ValueError(f"{record['node']} says an event without a name")
-    if name not in _KNOWN:
-        return
-    kinds = ((_NUMBERS, int), (_QUANTITIES, (int, float)), (_TEXTS, str))
-    for keys, types in kinds:
-        for key in keys:
-            value = record.get(key)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, types)):
-                raise ValueError(f"{record['node']} says {name} with an impossible {key}")
+def _require_theirs(known: type[KnownEvent], node: str, leader: str) -> None:
+    if known.teller == "the harness":
+        raise ValueError(f"{node} says {known.name}, which no process of a node can know")
+    teller = {"the control plane": API, "rank 0's rollout": leader}.get(known.teller, node)
+    if node != teller:
+        raise ValueError(f"{node} says {known.name}, which only {teller} can know")

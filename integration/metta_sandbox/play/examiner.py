@@ -32,7 +32,7 @@ from metta_sandbox.play.steady import Execute
 from metta_sandbox.probes import source
 from metta_sandbox.report.results import write_text
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.scenario.notices import NODE_NOTICE, gave_notice
+from metta_sandbox.scenario.notices import gave_notice
 from metta_sandbox.stack.link import SWEEP
 from metta_sandbox.timeline.recording import Event, Timeline
 
@@ -365,9 +365,7 @@ def _lost_in(trial: int, events: Sequence[Event]) -> dict[str, str]:
     numbers = [number for number, event in enumerate(events) if _begins(trial, event)]
     since = events[numbers[-1] :] if numbers else ()
     told = {
-        str(event.get("node")): gave_notice(event.fields)
-        for event in since
-        if event.name == NODE_NOTICE
+        str(event.get("node")): gave_notice(event) for event in since if event.name == "node.notice"
     }
     lost = {
         str(event.get("node")): str(event.get("how"))

@@ -35,8 +35,10 @@ class LastSeen:
         """Take an event in."""
         node, rank = str(event.get("node")), event.get("rank")
         self._nodes[node] = event
-        if event.name in {"handoff.sent", "observation.recorded"}:
-            self._trial = event if event.name == "handoff.sent" else None
+        if event.name == "handoff.sent":
+            self._trial = event
+        elif event.name == "observation.recorded":
+            self._trial = None
         # A rollout bears the variables of its node's first rank.
         if not isinstance(rank, int) or event.get("group") == "sweep":
             return

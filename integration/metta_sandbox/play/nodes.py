@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from metta_sandbox.errors import StackError
+from metta_sandbox.node.agent.events import CommandExited, NodeLost, NodeRejoined
 from metta_sandbox.node.agent.load import slowed
 from metta_sandbox.play.claims import heard
 from metta_sandbox.play.job import Job, job_command
@@ -18,7 +19,7 @@ from metta_sandbox.play.node_commands import Executed, NodeCommands
 from metta_sandbox.play.outcome import End, Ending, Limits
 from metta_sandbox.play.rejoining import Absence, Absentees
 from metta_sandbox.scenario.names import API
-from metta_sandbox.scenario.notices import NODE_ENDED, NODE_NOTICE, gave_notice, used_notice
+from metta_sandbox.scenario.notices import gave_notice, used_notice
 from metta_sandbox.stack.ends import describe_end, is_worth_telling
 from metta_sandbox.stack.link import SETUP, SWEEP, HubLink, Message
 from metta_sandbox.stack.node_environment import setup_command, setup_environment
@@ -495,10 +496,10 @@ class Nodes:
         if event.name == "api.ready":
             self._api = event.fields
         node = str(event.get("node"))
-        if event.name == NODE_NOTICE and node not in self._statuses:
-            self._notices[node] = gave_notice(event.fields)
-        elif event.name == NODE_ENDED and node in self._notices:
-            self._notices[node] += f", {used_notice(event.fields)}"
+        if event.name == "node.notice" and node not in self._statuses:
+            self._notices[node] = gave_notice(event)
+        elif event.name == "node.ended" and node in self._notices:
+            self._notices[node] += f", {used_notice(event)}"
         self._heard.note(event)
         self._on_event(event)
 
@@ -518,8 +519,7 @@ class Nodes:
             self._note_command_end(node, status, taken=bool(message.get("ending")))
 
     def _note_command_end(self, node: str, status: int, *, taken: bool) -> None:
-        end = {"event": "command.exited", "node": node, "group": SWEEP, "status": status}
-        self._note(self._timeline.event(end))
+        self._note(self._timeline.tell(CommandExited(node=node, group=SWEEP, status=status)))
         if taken and status != 0:
             self._notices.setdefault(node, "was told to end")
         if node in self._notices:
@@ -550,8 +550,7 @@ class Nodes:
         led = self._hosts[0] in self._addresses and self._hosts[0] not in self._statuses
         if led and (absence := self._absentees.wait_for(node, self._ends)):
             self._notices.pop(node, None)
-            told = {"event": "node.lost", "node": node, "how": absence.how}
-            self._note(self._timeline.event(told))
+            self._note(self._timeline.tell(NodeLost(node=node, how=absence.how)))
         else:
             self._end(End.NODE_LOST, f"{node} is lost", node)
 
@@ -559,8 +558,7 @@ class Nodes:
         """Start the command again on a node that has come back."""
         assert self._job is not None
         seconds = round(time.monotonic() - absence.since, 3)
-        told = {"event": "node.rejoined", "node": node, "seconds": seconds}
-        self._note(self._timeline.event(told))
+        self._note(self._timeline.tell(NodeRejoined(node=node, seconds=seconds)))
         if self._ending is None:
             try:
                 self._start([node], self._job)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from metta_sandbox.node.agent.events import Name
 from metta_sandbox.scenario.names import API
+from metta_sandbox.timeline.recording import Event
 
 TRIALS = "trials"
 HARNESS = "harness"
 #: What trainers and the agent, for them, say is of a rank; all else is of its node.
 _OF_RANKS = ("train.", "rank.", "checkpoint.")
 #: What a band's beginning and end are called, and what the band shows.
-_BANDS = {
+_BANDS: Mapping[Name, tuple[Name, str]] = {
     "rank.started": ("rank.exited", "process"),
     "train.started": ("train.finished", "training"),
     "rollout.started": ("rollout.finished", "rollout"),
 }
 _ENDS = dict(_BANDS.values())
+#: What a trial's band is made of.
+_OF_TRIALS: Collection[Name] = ("suggestion.made", "run.named", "observation.recorded")
 _SERVER_ERROR = 500
 #: The kinds of marks by the first word of an event's name.
 _KINDS = {
@@ -67,11 +71,11 @@ class Lanes:
     _ranks: dict[str, int] = field(default_factory=dict)
     _duration: float = 0.0
 
-    def event(self, event: Mapping[str, Any], time: float) -> str:
+    def event(self, event: Event, time: float) -> str:
         """Take in an event; give the lane it belongs to."""
-        name, node, rank = str(event["event"]), str(event.get("node", "")), event.get("rank")
-        if isinstance(event.get("node_rank"), int):
-            self._ranks.setdefault(node, event["node_rank"])
+        name, node, rank = event.name, str(event.get("node", "")), event.get("rank")
+        if isinstance(node_rank := event.get("node_rank"), int):
+            self._ranks.setdefault(node, node_rank)
         if name.startswith(_OF_RANKS) and isinstance(rank, int):
             lane = self._of_rank(node, rank, time)
         else:
@@ -82,7 +86,7 @@ class Lanes:
         elif name in _ENDS:
             status = "failed" if is_failure(event) else "completed"
             self._finish(lane, _ENDS[name], who, time, status)
-        self._follow_trial(name, event, time)
+        self._follow_trial(event, time)
         return lane
 
     def of_line(self, node: str, source: str, time: float) -> str:
@@ -138,17 +142,17 @@ class Lanes:
             ],
         }
 
-    def _follow_trial(self, name: str, event: Mapping[str, Any], time: float) -> None:
-        trial = event.get("trial")
-        if name not in {"suggestion.made", "run.named", "observation.recorded"}:
+    def _follow_trial(self, event: Event, time: float) -> None:
+        name, trial, run = event.name, event.get("trial"), event.get("run")
+        if name not in _OF_TRIALS:
             return
         lane = self._lane(TRIALS, TRIALS, "trials", (0, 0, ""), time)
         key = (lane, "trial", str(trial))
         if key not in self._open and name != "observation.recorded":
             self._begin(*key, time, f"trial {trial}")
         band = self._open.get(key)
-        if band and "run" in event:
-            band.label = str(event["run"])
+        if band and run is not None:
+            band.label = str(run)
         if band and name == "observation.recorded":
             failed = is_failure(event)
             score = event.get("score")
@@ -183,25 +187,20 @@ class Lanes:
         return name
 
 
-def is_failure(event: Mapping[str, Any]) -> bool:
+def is_failure(event: Event) -> bool:
     """Tell whether an event says that something went wrong."""
     status = event.get("status")
     if event.get("failed") is True:
         return True
-    if event.get("event") == "rank.exited":
+    if event.name == "rank.exited":
         return isinstance(status, int) and status != 0
-    return (
-        event.get("event") == "api.request"
-        and isinstance(status, int)
-        and (status >= _SERVER_ERROR)
-    )
+    return event.name == "api.request" and isinstance(status, int) and (status >= _SERVER_ERROR)
 
 
-def kind_of(event: Mapping[str, Any]) -> str:
+def kind_of(event: Event) -> str:
     """Say which kind of mark an event is."""
-    name = str(event["event"])
     if is_failure(event):
         return "failure"
-    if name == "train.step":
+    if event.name == "train.step":
         return "step"
-    return _KINDS.get(name.partition(".")[0], "event")
+    return _KINDS.get(event.name.partition(".")[0], "event")

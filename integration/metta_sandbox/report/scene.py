@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from metta_sandbox.node.agent.events import Name
 from metta_sandbox.report.console import shown
 from metta_sandbox.report.wording import figure, seconds
 from metta_sandbox.scenario.model import Scenario
@@ -22,8 +23,8 @@ _MOST_NODES = 12
 _MOST_TRIALS = 6
 _LAST_EVENTS = 4
 #: Too many of these come for each to be worth a line.
-_FREQUENT = frozenset(("train.step", "api.request"))
-_DOING = {
+_FREQUENT: frozenset[Name] = frozenset(("train.step", "api.request"))
+_DOING: Mapping[Name, str] = {
     "rollout.started": "joined the sweep",
     "suggestion.made": "has a suggestion, asks for a run name",
     "run.named": "opens the W&B run",

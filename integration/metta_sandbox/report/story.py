@@ -18,6 +18,7 @@ from pydantic_core import from_json
 from metta_sandbox import beneath
 from metta_sandbox.report.bounded import Curve, LogEnds, Marks
 from metta_sandbox.report.lanes import HARNESS, Lanes, kind_of
+from metta_sandbox.timeline.recording import Event
 from metta_sandbox.wandb_file import WandbFileError, read_run
 
 #: Fields of an event that its place in the page says already, or that say nothing to a reader.
@@ -109,7 +110,7 @@ class Story:
         self._order += 1
         time = _number(entry.get("received")) or 0.0
         if "event" in entry:
-            self._add_event(entry, time)
+            self._add_event(Event(time, entry))
         elif "line" in entry:
             node, text = str(entry.get("node", "")), str(entry["line"])
             source = str(entry.get("source", ""))
@@ -156,28 +157,28 @@ class Story:
             "unreadable": self._unreadable,
         }
 
-    def _add_event(self, event: Mapping[str, Any], time: float) -> None:
-        name, trial = str(event["event"]), event.get("trial")
+    def _add_event(self, event: Event) -> None:
+        time, trial, run = event.received, event.get("trial"), event.get("run")
         lane = self._lanes.event(event, time)
         self._mark(lane, kind_of(event), time, lambda: _described(event))
         if isinstance(trial, int):
-            if "run" in event:
-                self._runs[trial] = str(event["run"])
-            if isinstance(event.get("suggestion"), Mapping):
-                self._asked[trial] = event["suggestion"]
+            if run is not None:
+                self._runs[trial] = str(run)
+            if isinstance(suggestion := event.get("suggestion"), Mapping):
+                self._asked[trial] = suggestion
             if trial in self._asked and trial in self._runs:
                 self._suggestions[self._runs[trial]] = self._asked.pop(trial)
-        if name == "train.step":
+        if event.name == "train.step":
             self._add_step(event)
         else:
-            self._log(str(event.get("node", "")), "event", time, f"{name} {_told(event)}".rstrip())
+            self._log(str(event.get("node", "")), "event", time, _described(event))
 
-    def _add_step(self, event: Mapping[str, Any]) -> None:
+    def _add_step(self, event: Event) -> None:
         trial, step = event.get("trial"), _number(event.get("step"))
         if not isinstance(trial, int) or step is None:
             return
         who = _Who(trial, str(event.get("run", trial)), f"rank {event.get('rank', '?')}")
-        for metric, value in event.items():
+        for metric, value in event.fields.items():
             if metric not in _NO_METRIC:
                 self._point(who, metric, step, value)
 
@@ -305,8 +306,8 @@ def _number(value: Any) -> float | None:
     return None
 
 
-def _described(event: Mapping[str, Any]) -> str:
-    return f"{event.get('event', '')} {_told(event)}".rstrip()
+def _described(event: Event) -> str:
+    return f"{event.name} {_told(event.fields)}".rstrip()
 
 
 def _told(fields: Any) -> str:

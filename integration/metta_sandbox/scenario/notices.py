@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from metta_sandbox.node.agent.events import Told
 from metta_sandbox.words import time
 
-#: Told when all on a node was told to end: ``signal``, ``grace`` in seconds, ``groups``.
-NODE_NOTICE = "node.notice"
-#: Told when all of that is gone: ``seconds`` since then, ``ended`` (statuses by group), ``killed``.
-NODE_ENDED = "node.ended"
 
-
-def gave_notice(record: Mapping[str, Any]) -> str:
+def gave_notice(event: Told) -> str:
     """Say of a node what a ``node.notice`` tells."""
-    return f"was preempted: {record.get('signal')} with {time(float(record['grace']))} notice"
+    return f"was preempted: {event.get('signal')} with {time(float(event.get('grace')))} notice"
 
 
-def used_notice(record: Mapping[str, Any]) -> str:
+def used_notice(event: Told) -> str:
     """Say what a ``node.ended`` tells."""
-    seconds = f"{float(record.get('seconds', 0)):.1f} s"
-    if record.get("killed"):
+    seconds = f"{float(event.get('seconds', 0)):.1f} s"
+    if event.get("killed"):
         return f"SIGKILL after {seconds} to what still ran"
     return f"all had ended after {seconds}"

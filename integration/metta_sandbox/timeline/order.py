@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+
+from metta_sandbox.node.agent.events import Field, Name, Told
 
 _T = TypeVar("_T")
 
@@ -30,9 +32,9 @@ class CausalPair:
 
     """
 
-    cause: str
-    effect: str
-    same: tuple[str, ...]
+    cause: Name
+    effect: Name
+    same: tuple[Field, ...]
 
 
 CAUSAL_PAIRS = (
@@ -59,7 +61,7 @@ class Needs:
     causes: tuple[int, ...]
 
 
-def needs_of(events: Sequence[Mapping[str, Any]]) -> list[Needs]:
+def needs_of(events: Sequence[Told]) -> list[Needs]:
     """Say what each event must follow, given them in order of receipt."""
     previous = _previous(events)
     causes: dict[int, list[int]] = defaultdict(list)
@@ -69,7 +71,7 @@ def needs_of(events: Sequence[Mapping[str, Any]]) -> list[Needs]:
     return [Needs(previous.get(i), tuple(causes.get(i, ()))) for i in range(len(events))]
 
 
-def _previous(events: Sequence[Mapping[str, Any]]) -> dict[int, int]:
+def _previous(events: Sequence[Told]) -> dict[int, int]:
     """Chain what each emitter sent by its ``seq``.
 
     A node that was restarted may reuse a process id. That shows as a ``seq`` that was there before,
@@ -92,8 +94,8 @@ def _previous(events: Sequence[Mapping[str, Any]]) -> dict[int, int]:
     return previous
 
 
-def _paired(events: Sequence[Mapping[str, Any]], pair: CausalPair) -> Iterator[tuple[int, int]]:
-    causes: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+def _paired(events: Sequence[Told], pair: CausalPair) -> Iterator[tuple[int, int]]:
+    causes: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for index, event in enumerate(events):
         if event.get("event") == pair.cause:
             causes[_key(event, pair.same)].append(index)
@@ -109,7 +111,7 @@ def _paired(events: Sequence[Mapping[str, Any]], pair: CausalPair) -> Iterator[t
                 yield index, causes[key][nth]
 
 
-def _key(event: Mapping[str, Any], fields: tuple[str, ...]) -> tuple[Any, ...]:
+def _key(event: Told, fields: tuple[Field, ...]) -> tuple[str, ...]:
     # A field that is missing counts as a value, so that those without one pair with each other.
     return tuple(str(event.get(field)) for field in fields)
 

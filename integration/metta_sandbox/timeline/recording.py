@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from metta_sandbox.errors import MachineError
+from metta_sandbox.node.agent.events import Field, KnownEvent, Name, Record
 from metta_sandbox.safe_text import for_runner
 from metta_sandbox.timeline.order import Merge, needs_of
 
@@ -33,12 +34,12 @@ class Event:
     fields: Mapping[str, Any]
 
     @property
-    def name(self) -> str:
-        """Which event it is, such as ``train.step``."""
-        return str(self.fields.get("event", ""))
+    def name(self) -> Name:
+        """Which event it is: one of the catalogue's, or a trainer's own that nobody here knows."""
+        return cast("Name", str(self.fields.get("event", "")))
 
-    def get(self, key: str, default: Any = None) -> Any:
-        """Give one of its fields."""
+    def get(self, key: Field, default: Any = None) -> Any:
+        """Give one of its fields that the catalogue knows."""
         return self.fields.get(key, default)
 
     def to_json(self) -> dict[str, Any]:
@@ -131,7 +132,11 @@ class Timeline:
         with self._lock:
             return tuple(self._events)
 
-    def event(self, record: Mapping[str, Any]) -> Event:
+    def tell(self, event: KnownEvent) -> Event:
+        """Record an event of the harness's own."""
+        return self.event(event.record())
+
+    def event(self, record: Record) -> Event:
         """Record an event as its emitter sent it."""
         with self._lock:
             entry = Event(self._now(), record)

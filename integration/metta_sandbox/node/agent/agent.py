@@ -17,6 +17,7 @@ from typing import Any, Coroutine, Dict, List, Optional, Set
 from metta_sandbox.node.agent.address import Address
 from metta_sandbox.node.agent.disk_space import room
 from metta_sandbox.node.agent.emitters import Channel, Emitters
+from metta_sandbox.node.agent.events import AGENTS_OWN, KnownEvent
 from metta_sandbox.node.agent.fork_server.client import WARM
 from metta_sandbox.node.agent.fork_server.proxy import Proxies
 from metta_sandbox.node.agent.forward import Forwarder, Tail
@@ -35,7 +36,7 @@ from metta_sandbox.node.agent.processes import (
     kill_all,
 )
 from metta_sandbox.node.agent.streams import dial, listen
-from metta_sandbox.node.agent.wire import AGENTS_OWN, LONGEST_LINE, decode, encode
+from metta_sandbox.node.agent.wire import LONGEST_LINE, decode, encode
 
 _POLL = 0.05
 #: The group of a command that the agent starts by itself, and ends with.
@@ -130,7 +131,7 @@ class Agent:
             # What ranks are forked from must not end before they do.
             told = [each for name, each in self._groups.items() if not name.startswith(WARM)]
             live = [group for group in told if not group.over.is_set()]
-            await give_notice(live, self._notice, self._cut, self._emit)
+            await give_notice(live, self._notice, self._cut, self._tell)
         await self._stop_all()
         await self._end_strays()
         following.cancel()
@@ -481,9 +482,9 @@ class Agent:
         if not task.cancelled() and task.exception() is not None:
             sys.stderr.write(f"agent: {task.exception()!r}\n")
 
-    def _emit(self, event: str, **fields: Any) -> None:
+    def _tell(self, event: KnownEvent) -> None:
         """Tell of the node itself."""
-        about = {"event": event, **fields, "wall": time.time(), "mono": time.monotonic()}
+        about = {**event.record(), "wall": time.time(), "mono": time.monotonic()}
         self._hub.send({"type": "event", "held": [], "record": about})
 
     def _forwarder(self, source: str, prefix: str) -> Forwarder:

@@ -13,9 +13,12 @@ import sys
 import threading
 import time
 import weakref
-from typing import Any, Dict, List, Mapping, Optional, TextIO
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, TextIO
 
 from metta_sandbox.node.agent.wire import Arm, LineReader, decode, encode, plain
+
+if TYPE_CHECKING:  # only who tells one has to import them
+    from metta_sandbox.node.agent.events import KnownEvent
 
 #: Bytes of JSON that one event may have.
 LONGEST_EVENT = 1 << 18
@@ -109,6 +112,10 @@ class Emitter:
         environ = os.environ if environ is None else environ
         return cls(identity(environ), environ.get("METTA_EVENTS"), sys.stdout)
 
+    def tell(self, event: "KnownEvent", **more: object) -> None:
+        """Send an event of the catalogue as ``emit`` does, and what it says beyond that."""
+        self.emit(event.name, **vars(event), **more)
+
     def emit(self, event: str, **fields: Any) -> None:
         """Send one event, and wait if something holds it; other threads may emit meanwhile.
 
@@ -146,14 +153,14 @@ class Emitter:
         while self._socket is not None and any(arm.id in held for arm in self._arms):
             self._await()
 
-    def emit_if_armed(self, event: str, **fields: Any) -> None:
-        """Send one event as ``emit`` does, if somebody waits for it; else tell nobody."""
+    def tell_if_armed(self, event: "KnownEvent") -> None:
+        """Send an event of the catalogue, if somebody waits for it; else tell nobody."""
         with self._lock:
             self._drain()
-            record = {"event": event, **self._who, **fields}
+            record = {**self._who, **event.record()}
             armed = any(arm.matches(record) for arm in self._arms)
         if armed:
-            self.emit(event, **fields)
+            self.tell(event)
 
     def finish(self) -> None:
         """Send what an interrupted call is still to send, as it is never returned to."""

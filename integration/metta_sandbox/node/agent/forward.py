@@ -12,8 +12,8 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from metta_sandbox.node.agent.events import AGENTS_OWN
 from metta_sandbox.node.agent.safe_open import plain
-from metta_sandbox.node.agent.wire import AGENTS_OWN
 
 #: Lines a second that one source may forward for long, and at once.
 RATE = 1_000.0

@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import signal
 import time
-from typing import Any, Callable, List
+from typing import Callable, List
 
+from metta_sandbox.node.agent.events import KnownEvent, NodeEnded, NodeNotice
 from metta_sandbox.node.agent.process_group import Group
 
 #: Seconds that what was killed gets to be gone.
@@ -13,7 +14,7 @@ _PATIENCE = 5.0
 
 
 async def give_notice(
-    groups: List[Group], grace: float, cut: asyncio.Event, emit: Callable[..., Any]
+    groups: List[Group], grace: float, cut: asyncio.Event, tell: Callable[[KnownEvent], None]
 ) -> None:
     """Tell groups to end, wait until all their processes have, and kill those that have not.
 
@@ -21,12 +22,12 @@ async def give_notice(
         groups: What runs on the node.
         grace: Seconds that they get.
         cut: Ends the waiting before, when it is set.
-        emit: Tells an event: ``node.notice`` when they are told, ``node.ended`` once all are gone.
+        tell: Takes events: ``node.notice`` when they are told, ``node.ended`` once all are gone.
 
     """
     began = time.monotonic()
     names = [group.id for group in groups]
-    emit("node.notice", signal="SIGTERM", grace=grace, groups=names)
+    tell(NodeNotice(signal="SIGTERM", grace=grace, groups=names))
     for group in groups:
         group.has_notice = True
         with contextlib.suppress(ProcessLookupError):
@@ -36,11 +37,12 @@ async def give_notice(
     for group in killed:
         group.kill()
     await _all_over(killed, _PATIENCE, cut)
-    emit(
-        "node.ended",
-        seconds=round(time.monotonic() - began, 3),
-        ended={group.id: group.status for group in groups},
-        killed=[group.id for group in killed],
+    tell(
+        NodeEnded(
+            seconds=round(time.monotonic() - began, 3),
+            ended={group.id: group.status for group in groups},
+            killed=[group.id for group in killed],
+        )
     )
 
 

@@ -7,8 +7,6 @@ from typing import Any, Dict, Iterator, List, Mapping
 
 #: A line longer than this is a broken peer, not a message. Also, a reader keeps twice as much.
 LONGEST_LINE = 1 << 20
-#: Events that an agent alone tells, of its node.
-AGENTS_OWN = frozenset(("node.notice", "node.ended"))
 #: Seconds without a sign of life after which somebody stands still, on a machine that is not busy.
 STILL = 6.0
 

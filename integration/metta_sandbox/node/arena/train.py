@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from metta_sandbox.errors import InputError, SandboxError
 from metta_sandbox.node.agent.emitter import Emitter
+from metta_sandbox.node.agent.events import CheckpointSaved, TrainFinished, TrainStarted, TrainStep
 from metta_sandbox.node.arena import checkpoint as checkpoints
 from metta_sandbox.node.arena.checkpoint import Checkpoint
 from metta_sandbox.node.arena.config import ArenaConfig, OptimizerConfig, flatten
@@ -92,7 +93,7 @@ def train(config: ArenaConfig, world: World, trial: Path, emitter: Emitter) -> O
         *(world.rank, world.size, config.run, progress.step),
         *(geometry.arenas, geometry.steps, geometry.horizon),
     )
-    emitter.emit("train.started", world_size=world.size, step=progress.step)
+    emitter.tell(TrainStarted(world_size=world.size, step=progress.step))
 
     learner = Learner(
         model=policy if world.size == 1 else DistributedDataParallel(policy),
@@ -109,7 +110,8 @@ def train(config: ArenaConfig, world: World, trial: Path, emitter: Emitter) -> O
         if world.rank == 0:
             _keep(run, progress)
             _log(progress, figures)
-        emitter.emit("train.step", step=progress.step, agent_steps=progress.agent_steps, **figures)
+        done = TrainStep(step=progress.step, agent_steps=progress.agent_steps)
+        emitter.tell(done, **figures)
     return _finish(run, progress, began)
 
 
@@ -185,7 +187,7 @@ def _keep(run: _Run, progress: Progress) -> None:
         optimizer=run.optimizer.state_dict(),
     )
     checkpoints.save(state, run.checkpoint)
-    run.emitter.emit("checkpoint.saved", path=str(run.checkpoint), step=progress.step)
+    run.emitter.tell(CheckpointSaved(path=str(run.checkpoint), step=progress.step))
 
 
 def _log(progress: Progress, figures: Mapping[str, float]) -> None:
@@ -203,12 +205,13 @@ def _finish(run: _Run, progress: Progress, began: float) -> Outcome:
     checkpoints.write_atomically(
         run.trial / f"rank-{rank}.digest", lambda file: file.write(f"{outcome.digest}\n".encode())
     )
-    run.emitter.emit(
-        "train.finished",
-        digest=outcome.digest,
-        step=progress.step,
-        agent_steps=progress.agent_steps,
-        seconds=outcome.seconds,
+    run.emitter.tell(
+        TrainFinished(
+            digest=outcome.digest,
+            step=progress.step,
+            agent_steps=progress.agent_steps,
+            seconds=outcome.seconds,
+        )
     )
     LOG.info(
         "rank %d: finished after %d agent steps in %.2f s, digest %s",

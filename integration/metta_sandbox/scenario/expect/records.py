@@ -9,19 +9,13 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from metta_sandbox.node.agent.events import CATALOGUE
 from metta_sandbox.scenario.base import Part
 from metta_sandbox.scenario.overrides import nearest
 from metta_sandbox.scenario.values import Value
 
-#: The events that rollout, bundled trainer, agents and control plane emit. Trainers may add others.
-EVENTS = (
-    *("rollout.started", "suggestion.made", "run.named", "handoff.sent", "handoff.received"),
-    *("trial.launched", "train.started", "train.step", "checkpoint.saved", "train.finished"),
-    *("eval.finished", "observation.recorded", "rollout.finished", "sweep.resumed"),
-    *("rank.started", "rank.exited", "command.exited", "api.ready", "api.request"),
-    *("node.lost", "node.rejoined", "node.notice", "node.ended"),
-    *("optimizer.step", "fault.happened", "folder.fresh", "folder.reread"),
-)
+#: The events that we tell. Trainers may add others.
+EVENTS = tuple(CATALOGUE)
 
 
 def _event_name(value: str) -> str:

@@ -31,7 +31,7 @@ from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.agent_app import install, place
 from metta_sandbox.stack.ends import describe_end
 from metta_sandbox.stack.engines import ENGINES
-from metta_sandbox.stack.engines.base import HUB, RUNS, Engine, Power, Stack, StackPlan
+from metta_sandbox.stack.engines.base import HUB, Engine, Power, Stack, StackPlan
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.marks import RUN_MARK
 from metta_sandbox.stack.node_environment import NodeSpec, node_environment

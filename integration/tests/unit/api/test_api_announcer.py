@@ -8,6 +8,7 @@ import json
 
 from metta_sandbox.api.announcer import Announcer
 from metta_sandbox.node.agent.emitter import Emitter
+from metta_sandbox.node.agent.events import TrainStep
 
 
 class Broken(io.StringIO):
@@ -15,9 +16,9 @@ class Broken(io.StringIO):
         raise BrokenPipeError
 
 
-def emit(announcer: Announcer, *names: str) -> None:
+def tell(announcer: Announcer, *steps: int) -> None:
     async def together() -> None:
-        await asyncio.gather(*(announcer.emit(name, n=n) for n, name in enumerate(names)))
+        await asyncio.gather(*(announcer.tell(TrainStep(step=step)) for step in steps))
 
     asyncio.run(asyncio.wait_for(together(), 10))
     announcer.close()
@@ -25,15 +26,15 @@ def emit(announcer: Announcer, *names: str) -> None:
 
 def test_events_leave_in_the_order_asked_for() -> None:
     mirror = io.StringIO()
-    emit(Announcer(Emitter({"node": "api"}, mirror=mirror)), "a", "b", "c")
+    tell(Announcer(Emitter({"node": "api"}, mirror=mirror)), 3, 1, 2)
 
     found = [json.loads(line) for line in mirror.getvalue().splitlines()]
-    assert [(event["event"], event["n"], event["node"]) for event in found] == [
-        ("a", 0, "api"),
-        ("b", 1, "api"),
-        ("c", 2, "api"),
+    assert [(event["event"], event["step"], event["node"]) for event in found] == [
+        ("train.step", 3, "api"),
+        ("train.step", 1, "api"),
+        ("train.step", 2, "api"),
     ]
 
 
 def test_a_reader_who_is_gone_stops_nobody() -> None:
-    emit(Announcer(Emitter({}, mirror=Broken())), "a", "b")
+    tell(Announcer(Emitter({}, mirror=Broken())), 1, 2)

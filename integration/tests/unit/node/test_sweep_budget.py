@@ -37,7 +37,7 @@ def leader(folder: Path, costs: list[float], budget: str) -> Leader:
         overrides={},
         run_folder=folder,
         control_plane=cast("ControlPlane", plane),
-        emitter=cast("Emitter", SimpleNamespace(emit=lambda *_, **__: None)),
+        emitter=cast("Emitter", SimpleNamespace(tell=lambda _: None)),
     )
     found.begin()
     return found

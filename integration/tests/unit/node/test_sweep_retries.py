@@ -13,6 +13,7 @@ import pytest
 from metta_sandbox.errors import InputError
 from metta_sandbox.node import leader as module
 from metta_sandbox.node.agent.emitter import Emitter
+from metta_sandbox.node.agent.events import KnownEvent
 from metta_sandbox.node.control_plane import ControlPlane
 from metta_sandbox.node.handoff import Outcome
 from metta_sandbox.node.leader import Leader
@@ -62,7 +63,7 @@ class Sweep:
             overrides={},
             run_folder=folder,
             control_plane=cast("ControlPlane", plane),
-            emitter=cast("Emitter", SimpleNamespace(emit=self._emit)),
+            emitter=cast("Emitter", SimpleNamespace(tell=self._tell)),
         )
         self.leader.begin()
 
@@ -70,8 +71,8 @@ class Sweep:
         self.names.append(f"s.r.{len(self.names) + 1}")
         return self.names[-1]
 
-    def _emit(self, event: str, **fields: Any) -> None:
-        self.events.append((event, fields))
+    def _tell(self, event: KnownEvent) -> None:
+        self.events.append((event.name, vars(event)))
 
     def play(self, failing: tuple[int, ...] = (), stop_at: str = "") -> list[dict[str, Any]]:
         """Go through trials; returns the suggestions, one for each run."""

@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from metta_sandbox.errors import StackError
+from metta_sandbox.node.agent.events import ApiReady
 from metta_sandbox.play import nodes as module
 from metta_sandbox.play.job import Job
 from metta_sandbox.play.nodes import Nodes
@@ -34,7 +35,7 @@ class Link:
             {"type": "registered", "node": host, "address": "127.0.0.1"} for host in HOSTS
         )
         self.messages.append({"type": "registered", "node": "dummy-api", "address": "127.0.0.1"})
-        ready = {"event": "api.ready"}
+        ready = ApiReady(host="api", observatory_port=1, cogweb_port=2).record()
         self.messages.append({"type": "event", "node": "dummy-api", "record": ready})
 
     def receive(self, _timeout: float) -> Message | None:

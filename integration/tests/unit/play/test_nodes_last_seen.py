@@ -53,7 +53,8 @@ def ended(node: str, status: int, group: str = "sweep") -> Message:
     return {"type": "exit", "node": node, "group": group, "status": status}
 
 
-READY = [*registered(*HOSTS, "dummy-api"), told("dummy-api", "api.ready", observatory_port=1)]
+PORTS = {"host": "api", "observatory_port": 1, "cogweb_port": 2}
+READY = [*registered(*HOSTS, "dummy-api"), told("dummy-api", "api.ready", **PORTS)]
 
 
 OPEN: list[Timeline] = []
@@ -157,7 +158,7 @@ def test_a_node_that_got_notice_counts_as_lost_however_it_used_it(
         ended("sweep-master", 0),
         ended("sweep-worker", status),
         ended("sweep-master", 1),
-        told("sweep-worker", "node.ended", seconds=6.25, killed=[]),
+        told("sweep-worker", "node.ended", seconds=6.25, ended={}, killed=[]),
         {"type": "lost", "node": "sweep-worker"},
         fallen={"sweep-worker": "exited with status 0"},
     )
@@ -225,7 +226,7 @@ def test_who_is_heard_of_while_all_are_looked_at_is_not_silent(tmp_path: Path) -
     def looks(times: int) -> str:
         asked.append(times)
         if len(asked) == 1:
-            nodes._take(told("sweep-master", "suggestion.made"))
+            nodes._take(told("sweep-master", "suggestion.made", trial=1, suggestion={}, attempt=1))
         else:
             nodes._take(printed("sweep-master", "[W1123 08:26:04.020 socket.cpp:764] [c10d] …"))
         return ""

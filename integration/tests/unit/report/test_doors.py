@@ -417,8 +417,16 @@ def test_junit_is_words_alone(text: str) -> None:
 #: Modules that print, each of which makes safe what it prints.
 PRINTING = {"cli.py", "doctor/show.py", "report/console.py", "report/live.py", "report/scene.py"}
 PRINTING |= {"report/status.py"}
-#: What runs on nodes, or speaks to this program alone.
-_NO_DOORS = ("node/", "api/", "probes/", "doctor/inside.py", "stack/watch_copies.py")
+#: What runs on nodes, prints its own source, or speaks to this program alone.
+_NO_DOORS = (
+    "node/",
+    "api/",
+    "probes/",
+    "doctor/inside.py",
+    "stack/watch_copies.py",
+    "timeline/schema.py",
+    "timeline/table.py",
+)
 
 
 def test_no_other_module_prints() -> None:

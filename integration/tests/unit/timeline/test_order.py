@@ -103,7 +103,7 @@ def test_an_order_that_respects_everything_is_left_alone(
 
 
 def test_what_is_no_event_keeps_its_place() -> None:
-    events = [
+    events: list[dict[str, Any]] = [
         {"event": "b", "node": "n", "pid": 1, "seq": 2},
         {"event": "a", "node": "n", "pid": 1, "seq": 1},
     ]

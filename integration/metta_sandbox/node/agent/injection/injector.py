@@ -19,6 +19,7 @@ import time
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from metta_sandbox.node.agent.emitter import Emitter, identity
+from metta_sandbox.node.agent.events import FaultHappened, OptimizerStep
 from metta_sandbox.node.agent.injection.clock import Clock, read_clocks
 from metta_sandbox.node.agent.injection.hook import VARIABLE, is_meant
 from metta_sandbox.node.agent.recorder.after_import import after_import
@@ -146,7 +147,7 @@ class Injection:
     def _set_clock(self, fault: str, ahead: int) -> None:
         self._clock.set_ahead(ahead)
         if ahead:
-            self._tell(fault, ahead=ahead)
+            self._emitter.tell(FaultHappened(fault=fault, ahead=ahead))
 
     def _ends(self, order: Dict[str, Any], fault: str) -> Then:
         """Give what ends the process, or its program, once the order was answered."""
@@ -159,15 +160,12 @@ class Injection:
             return lambda: self._segfault(fault)
         if verb == "out_of_memory":
             taken = threading.Event()
-            self._tell(fault, takes=order["at_most"])
+            self._emitter.tell(FaultHappened(fault=fault, takes=order["at_most"]))
             # The trainer must not come to its end before its memory does. From here on it may
             # stand still with a lock of its own, of ours too, so all is told before.
             self._in_main_thread(taken.wait)
             return lambda: self._exhaust_memory(order["at_most"], taken)
         return None
-
-    def _tell(self, fault: str, **seen: Any) -> None:
-        self._emitter.emit("fault.happened", fault=fault, **seen)
 
     def _place(self) -> str:
         """Say where the main thread is, as ``function, file:line``."""
@@ -184,7 +182,7 @@ class Injection:
 
         def made(self_: BaseException) -> None:
             base.__init__(self_, message)
-            self._tell(fault, raised=name, at=_caller())
+            self._emitter.tell(FaultHappened(fault=fault, raised=name, at=_caller()))
 
         # It is made without arguments, by the thread that it is raised in.
         kind = type(name, (base,), {"__init__": made, "__module__": "builtins"})
@@ -194,11 +192,11 @@ class Injection:
         )
 
     def _exit(self, fault: str, status: int) -> None:
-        self._tell(fault, exits=status)
+        self._emitter.tell(FaultHappened(fault=fault, exits=status))
         os._exit(status)
 
     def _segfault(self, fault: str) -> None:
-        self._tell(fault, reads="address 0")
+        self._emitter.tell(FaultHappened(fault=fault, reads="address 0"))
         ctypes.string_at(0)
 
     def _exhaust_memory(self, at_most: int, taken: threading.Event) -> None:
@@ -224,13 +222,13 @@ class Injection:
             raise RuntimeError("the main thread has too many pending calls")
 
     def _sleep_for_ever(self, fault: str) -> None:
-        self._tell(fault, sleeps="for ever")
+        self._emitter.tell(FaultHappened(fault=fault, sleeps="for ever"))
         self._emitter.finish()
         while True:
             time.sleep(_LONG)
 
     def _hold_the_lock(self, fault: str) -> None:
-        self._tell(fault, holds="the interpreter's lock")
+        self._emitter.tell(FaultHappened(fault=fault, holds="the interpreter's lock"))
         self._emitter.finish()
         sleep = ctypes.PyDLL(None).sleep
         while True:
@@ -241,7 +239,7 @@ class Injection:
 
     def _before_step(self, optimizer: Any, _args: object, _kwargs: object) -> None:
         self._steps += 1
-        self._emitter.emit_if_armed("optimizer.step", step=self._steps)
+        self._emitter.tell_if_armed(OptimizerStep(step=self._steps))
         while self._poison:
             gradients = [
                 parameter.grad
@@ -255,12 +253,14 @@ class Injection:
             for gradient in gradients:
                 gradient.fill_(float("nan"))
             now = sum(int(each.isnan().any()) for each in gradients)
-            self._tell(
-                self._poison.pop(0),
-                step=self._steps,
-                gradients=len(gradients),
-                nan_before=before,
-                nan=now,
+            self._emitter.tell(
+                FaultHappened(
+                    fault=self._poison.pop(0),
+                    step=self._steps,
+                    gradients=len(gradients),
+                    nan_before=before,
+                    nan=now,
+                )
             )
 
     def _skip_next(self, fault: str) -> None:
@@ -284,7 +284,7 @@ class Injection:
         def collective(group: Any, *args: Any, **kwargs: Any) -> Any:
             if not self._skip:
                 return whole(group, *args, **kwargs)
-            self._tell(self._skip.pop(0), skipped=name)
+            self._emitter.tell(FaultHappened(fault=self._skip.pop(0), skipped=name))
             return _Done()
 
         return collective
@@ -295,7 +295,8 @@ class Injection:
         def forward(module: Any, *args: Any, **kwargs: Any) -> Any:
             if not (self._skip and module.training and module.require_backward_grad_sync):
                 return whole(module, *args, **kwargs)
-            self._tell(self._skip.pop(0), skipped="the reduction of a backward pass by DDP")
+            what = "the reduction of a backward pass by DDP"
+            self._emitter.tell(FaultHappened(fault=self._skip.pop(0), skipped=what))
             with module.no_sync():
                 return whole(module, *args, **kwargs)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
+from metta_sandbox.node.agent.events import Name
 from metta_sandbox.scenario.base import Fault
 from metta_sandbox.scenario.expect.bounds import Which, whose
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unclear, unlike
@@ -139,7 +140,7 @@ def _judge(expected: Exits, cases: Iterable[tuple[str, dict[int, Moment], list[i
     return judge(found, f"{many(count, 'end')} with status {shown}", places)
 
 
-def _named(evidence: Evidence, name: str) -> list[Moment]:
+def _named(evidence: Evidence, name: Name) -> list[Moment]:
     return [each for each in evidence.moments if each.event.name == name]
 
 

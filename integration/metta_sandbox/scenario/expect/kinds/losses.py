@@ -74,7 +74,7 @@ def _told(expected: Losses, evidence: Evidence, run: str) -> dict[int, dict[int,
     """Give by step, and by rank, what was told."""
     found: dict[int, dict[int, float]] = {}
     for event in evidence.of("train.step", run):
-        step, rank, loss = (event.get(key) for key in ("step", "rank", expected.field))
+        step, rank, loss = (event.fields.get(key) for key in ("step", "rank", expected.field))
         if isinstance(step, int) and isinstance(rank, int) and isinstance(loss, (int, float)):
             found.setdefault(step, {})[rank] = float(loss)
     return found

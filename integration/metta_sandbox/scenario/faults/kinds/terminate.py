@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field
 
+from metta_sandbox.node.agent.events import Told
 from metta_sandbox.scenario.faults.executor import Message, Observed, Registered
 from metta_sandbox.scenario.faults.nodes import EndNode, NodeFault
-from metta_sandbox.scenario.notices import NODE_ENDED, used_notice
+from metta_sandbox.scenario.notices import used_notice
 from metta_sandbox.scenario.units import Duration
 from metta_sandbox.words import time
 
@@ -48,7 +48,7 @@ class TerminateNode(EndNode[Terminate]):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._ended: Mapping[str, Any] | None = None
+        self._ended: Told | None = None
         if self.said.grace is not None:
             self.patience = self.said.grace + _AFTERWARDS
 
@@ -62,7 +62,7 @@ class TerminateNode(EndNode[Terminate]):
     def take(self, message: Message) -> None:
         """Keep how the notice was used."""
         record = message.get("record", {})
-        if record.get("event") == NODE_ENDED and message.get("node") == self.said.node:
+        if record.get("event") == "node.ended" and message.get("node") == self.said.node:
             self._ended = record
 
     def during(self) -> Observed:
