@@ -20,6 +20,7 @@ from metta_sandbox.faults.executors import EXECUTORS
 from metta_sandbox.faults.nodes import StartLate
 from metta_sandbox.matching import Matcher, UnmatchedError
 from metta_sandbox.node.agent.load import slowed
+from metta_sandbox.node.agent.messages import ArmSaid
 from metta_sandbox.node.agent.wire import STILL
 from metta_sandbox.report.results import CheckResult, FaultResult
 from metta_sandbox.scenario.faults import LateStart, OtherOverrides, Trigger, names_of
@@ -268,7 +269,7 @@ class FaultScheduler:
 
     def _arm(self) -> None:
         """Arm what is waited for now, which lets go of whoever waits for anything else."""
-        arms = [
+        arms: list[ArmSaid] = [
             {"id": _arm_of(course, begins), "match": match}
             for course, trigger, begins in self._awaited()
             if trigger.after is None and (match := _match(trigger, course)) is not None
