@@ -7,8 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from typing_extensions import Unpack
+
 from metta_sandbox.api.fault_rules import ApiFaultRule, write_rules
 from metta_sandbox.errors import StackError
+from metta_sandbox.node.agent.messages import Args, ArmSaid, GroupState, RankState, Verb
 from metta_sandbox.scenario.faults.ground import Power
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import API
@@ -55,7 +58,7 @@ class FaultContext:
         """Name the node that a rank runs on."""
         return self.scenario.hosts[rank // self.scenario.workload.trainer.ranks_per_node]
 
-    def ask(self, host: str, verb: str, patience: float = _PATIENCE, **args: Any) -> Any:
+    def ask(self, host: str, verb: Verb, patience: float = _PATIENCE, **args: Unpack[Args]) -> Any:
         """Ask a node's agent.
 
         Raises:
@@ -64,16 +67,16 @@ class FaultContext:
         """
         return self.link.request(host, verb, patience=patience, **args)
 
-    def groups(self, host: str) -> list[dict[str, Any]]:
+    def groups(self, host: str) -> list[GroupState]:
         """List the process groups of a node."""
-        found: list[dict[str, Any]] = self.ask(host, "groups")
+        found: list[GroupState] = self.ask(host, "groups")
         return found
 
-    def command(self, host: str) -> Mapping[str, Any] | None:
+    def command(self, host: str) -> GroupState | None:
         """Find the process group of the sweep's command on a node."""
         return next((each for each in self.groups(host) if each["group"] == SWEEP), None)
 
-    def trainer(self, rank: int) -> Mapping[str, Any] | None:
+    def trainer(self, rank: int) -> RankState | None:
         """Find the process of a rank's trainer: the live one, or else the last."""
         states = [
             state
@@ -82,8 +85,7 @@ class FaultContext:
             if state["rank"] == rank
         ]
         live = [state for state in states if state["status"] is None]
-        found: Mapping[str, Any] | None = (live or states or [None])[-1]
-        return found
+        return next(reversed(live or states), None)
 
     def processes(self, host: str) -> list[dict[str, Any]]:
         """List the live processes of a node, with state and command."""
@@ -102,13 +104,13 @@ class FaultContext:
             StackError: It takes no orders, or refuses this one.
 
         """
-        told = {"rank": rank, "order": dict(order), "within": patience}
+        told: Args = {"rank": rank, "order": dict(order), "within": patience}
         host = self.host_of(rank)
         # The agent's own patience ends first, and says more.
         answer: dict[str, Any] = self.link.request(host, "order", patience=patience + 1, **told)
         return answer
 
-    def arm(self, arms: Sequence[Mapping[str, Any]]) -> None:
+    def arm(self, arms: Sequence[ArmSaid]) -> None:
         """Have emitters of all nodes wait at some events; those no longer named are let go."""
         replies = []
         for host in (*self.plan.hosts, API):

@@ -16,6 +16,7 @@ from metta_sandbox.faults.context import FaultContext
 from metta_sandbox.faults.course import Course, Phase
 from metta_sandbox.matching import Matcher, UnmatchedError
 from metta_sandbox.node.agent.load import slowed
+from metta_sandbox.node.agent.messages import ArmSaid
 from metta_sandbox.node.agent.wire import STILL
 from metta_sandbox.report.results import CheckResult, FaultResult
 from metta_sandbox.scenario.faults import EXECUTORS, names_of
@@ -251,7 +252,7 @@ class FaultScheduler:
 
     def _arm(self) -> None:
         """Arm what is waited for now, which lets go of whoever waits for anything else."""
-        arms = [
+        arms: list[ArmSaid] = [
             {"id": _arm_of(course, begins), "match": match}
             for course, trigger, begins in self._awaited()
             if trigger.after is None and (match := _match(trigger, course)) is not None

@@ -52,13 +52,13 @@ class Outcome:
 
     Args:
         node_rank: The node's index.
-        statuses: Exit status by rank; negative for a signal.
+        statuses: Exit status by rank; negative for a signal, None if nobody heard of it.
         reason: Why it failed, or an empty string.
 
     """
 
     node_rank: int
-    statuses: dict[int, int]
+    statuses: dict[int, int | None]
     reason: str
 
 

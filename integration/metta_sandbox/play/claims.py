@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from metta_sandbox.node.agent.events import CATALOGUE, KnownEvent
+from metta_sandbox.node.agent.messages import Heard
 from metta_sandbox.scenario.names import API
-from metta_sandbox.stack.link import Message
 from metta_sandbox.timeline.schema import misfit
 
 _LONGEST_NAME = 200
 
 
-def heard(message: Message, hosts: Sequence[str]) -> Message:
+def heard(message: Heard, hosts: Sequence[str]) -> Heard:
     """Give what a node reports, with the node's name as the hub knows it.
 
     Args:
@@ -40,7 +40,9 @@ def heard(message: Message, hosts: Sequence[str]) -> Message:
             raise ValueError(f"{node} says {name} {wrong}")
     if node in hosts and "node_rank" in record:
         record["node_rank"] = hosts.index(node)
-    return {**message, "record": record}
+    believed = message.copy()
+    believed["record"] = record
+    return believed
 
 
 def _require_theirs(known: type[KnownEvent], node: str, leader: str) -> None:

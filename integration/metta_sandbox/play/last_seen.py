@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from metta_sandbox.stack.link import Message
+from metta_sandbox.node.agent.messages import Heard
 from metta_sandbox.timeline.recording import Event, Line
 
 #: A warning of PyTorch's about a connection that it does not get, and asks for again, or has lost:
@@ -13,9 +13,9 @@ from metta_sandbox.timeline.recording import Event, Line
 _IN_VAIN = re.compile(r"\[W\d+ [\d:.]+ \w+\.cpp:\d+\] (\[[^\]]*\] )*\[c10d\] ")
 
 
-def is_sign_of_life(message: Message) -> bool:
+def is_sign_of_life(message: Heard) -> bool:
     """Tell whether somebody gets on, and does not only say that he waits for others in vain."""
-    if message["type"] in {"still", "turned-away"}:
+    if message["type"] == "still" or message["type"] == "turned-away":
         return False
     if message["type"] != "lines":
         return True

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from metta_sandbox.stack.link import Message
+from metta_sandbox.node.agent.messages import Heard
 
 
 @dataclass(frozen=True)
@@ -58,23 +58,23 @@ class NodeCommands:
         """The nodes on which it has not ended."""
         return [host for host in self._lines if host not in self._ends]
 
-    def is_of(self, message: Message) -> bool:
+    def is_of(self, message: Heard) -> bool:
         """Tell whether a message is of this process group, and not of what runs beside it."""
         return self._group in (message.get("source"), message.get("group"))
 
-    def take(self, message: Message) -> None:
+    def take(self, message: Heard) -> None:
         """Take in a message of any node's."""
-        kind, node = message["type"], message.get("node", "")
-        if kind == "gone":
+        node = str(message.get("node", ""))
+        if message["type"] == "gone":
             for host in self.missing:
                 self.fail(host, "the connection to the stack is gone")
         if node not in self.missing:
             return
-        if kind == "lines" and message["source"] == self._group:
+        if message["type"] == "lines" and message["source"] == self._group:
             self._lines[node].extend(message["lines"])
-        elif kind == "exit" and message["group"] == self._group:
+        elif message["type"] == "exit" and message["group"] == self._group:
             self._ends[node] = Executed(message["status"], tuple(self._lines[node]))
-        elif kind == "lost":
+        elif message["type"] == "lost":
             self.fail(node, f"{node} is lost")
 
     def fail(self, host: str, problem: str) -> None:

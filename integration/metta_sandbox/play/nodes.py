@@ -10,8 +10,21 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.node.agent.events import CommandExited, NodeLost, NodeRejoined
+from metta_sandbox.node.agent.events import CommandExited, NodeLost, NodeRejoined, Record
 from metta_sandbox.node.agent.load import slowed
+from metta_sandbox.node.agent.messages import (
+    Answer,
+    Args,
+    Exit,
+    Gone,
+    Heard,
+    Lines,
+    Lost,
+    RankTold,
+    Registered,
+    Still,
+    TurnedAway,
+)
 from metta_sandbox.play.claims import heard
 from metta_sandbox.play.job import Job, job_command
 from metta_sandbox.play.last_seen import LastSeen, is_sign_of_life
@@ -21,7 +34,7 @@ from metta_sandbox.play.rejoining import Absence, Absentees
 from metta_sandbox.scenario.names import API
 from metta_sandbox.scenario.notices import gave_notice, used_notice
 from metta_sandbox.stack.ends import describe_end, is_worth_telling
-from metta_sandbox.stack.link import SETUP, SWEEP, HubLink, Message
+from metta_sandbox.stack.link import SETUP, SWEEP, HubLink
 from metta_sandbox.stack.node_environment import setup_command, setup_environment
 from metta_sandbox.timeline.recording import Event, Timeline
 
@@ -55,7 +68,7 @@ class Listener(Protocol):
         """When it wants to act, by ``time.monotonic``."""
         ...
 
-    def take(self, message: Message) -> None:
+    def take(self, message: Heard) -> None:
         """Take in what a node reports."""
         ...
 
@@ -220,7 +233,7 @@ class Nodes:
             env = job.environment(rank, addresses)
             command = job_command(job)
             cwd = job.folders.get(host, job.cwd)
-            start = {
+            start: Args = {
                 "group": SWEEP,
                 "command": command,
                 "env": env,
@@ -281,7 +294,7 @@ class Nodes:
         group: str,
         commands: Mapping[str, Sequence[str]],
         job: Job,
-    ) -> dict[str, queue.Queue[Message]]:
+    ) -> dict[str, queue.Queue[Answer]]:
         """Ask all nodes at once; returns where their answers come in."""
         addresses = [self._addresses.get(each, each) for each in self._hosts]
         asked = {}
@@ -291,7 +304,7 @@ class Nodes:
                 continue
             env = job.environment(self._hosts.index(host), addresses)
             cwd = job.folders.get(host, job.cwd)
-            told = {"group": group, "command": list(command), "env": env, "cwd": cwd}
+            told: Args = {"group": group, "command": list(command), "env": env, "cwd": cwd}
             try:
                 asked[host] = self._link.ask(host, "start", **told)
             except StackError as error:
@@ -301,7 +314,7 @@ class Nodes:
     def _note_begun(
         self,
         commands_asked: NodeCommands,
-        asked: dict[str, queue.Queue[Message]],
+        asked: dict[str, queue.Queue[Answer]],
         waited: float,
         limit: float,
     ) -> None:
@@ -412,7 +425,7 @@ class Nodes:
         """Say of each host that has ended how it did."""
         return {**self._fallen(), **self._notices}
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Heard) -> None:
         try:
             message = heard(message, self._hosts)
         except ValueError as error:
@@ -420,28 +433,27 @@ class Nodes:
         else:
             self._take_in(message)
 
-    def _take_in(self, message: Message) -> None:
+    def _take_in(self, message: Heard) -> None:
         own = self._node_commands is not None and self._node_commands.is_of(message)
         if is_sign_of_life(message) and not own:
             self._alive = time.monotonic()
         if self._node_commands:
             self._node_commands.take(message)
-        kind = message["type"]
-        node = message.get("node", "")
-        if kind == "event":
+        node = str(message.get("node", ""))
+        if message["type"] == "event":
             self._note(self._timeline.event({"node": node, **message["record"]}))
-        elif kind == "lines":
+        elif message["type"] == "lines":
             self._take_lines(node, message, own=own)
-        elif kind in {"rank-started", "rank-exited"}:
+        elif message["type"] == "rank-started" or message["type"] == "rank-exited":
             self._note(self._timeline.event(_rank_event(message)))
-        elif kind == "exit":
+        elif message["type"] == "exit":
             self._note_exit(node, message)
         else:
-            self._note_change(kind, node, message)
+            self._note_change(message)
         if self.listener:
             self.listener.take(message)
 
-    def _take_lines(self, node: str, message: Message, *, own: bool) -> None:
+    def _take_lines(self, node: str, message: Lines, *, own: bool) -> None:
         """Take in what something printed; what we run beside the sweep ourselves is no news."""
         for text in message["lines"]:
             line = self._timeline.line(node, message["source"], text)
@@ -450,25 +462,26 @@ class Nodes:
             if message["source"] in {SWEEP, SETUP} and is_worth_telling(text):
                 self._last_words[node] = text.strip()
 
-    def _note_change(self, kind: str, node: str, message: Message) -> None:
+    def _note_change(self, message: Registered | Lost | Still | TurnedAway | Gone) -> None:
         """Take in that somebody came or went."""
-        if kind == "registered":
+        if message["type"] == "registered":
+            node = message["node"]
             self._addresses[node] = message["address"]
             self._timeline.step(f"{node} is ready at {message['address']}")
             if absence := self._absentees.take(node):
                 self._take_back(node, absence)
-        elif kind == "lost":
-            self._note_lost(node)
-        elif kind == "still":
+        elif message["type"] == "lost":
+            self._note_lost(message["node"])
+        elif message["type"] == "still":
             self._note_still(message)
-        elif kind == "turned-away":
+        elif message["type"] == "turned-away":
             self._refuse(message["reason"])
-        elif kind == "gone":
+        elif message["type"] == "gone":
             self._gone = True
             self._timeline.step(f"the connection to the stack is gone: {message['reason']}")
             self._end(End.STACK_LOST, _gone(message), "" if message.get("still") else HUB)
 
-    def _note_still(self, message: Message) -> None:
+    def _note_still(self, message: Still) -> None:
         """Take in whose agents give no sign of life: that is our fault, unless a fault's."""
         still = {
             node: seconds
@@ -503,7 +516,7 @@ class Nodes:
         self._heard.note(event)
         self._on_event(event)
 
-    def _note_exit(self, node: str, message: Message) -> None:
+    def _note_exit(self, node: str, message: Exit) -> None:
         group, status = message["group"], message["status"]
         self._timeline.step(f"{node}: {group} ended with status {status}")
         if node == API:
@@ -571,7 +584,7 @@ class Nodes:
             self._ending = Ending(end, reason, lost)
 
 
-def _gone(message: Message) -> str:
+def _gone(message: Gone) -> str:
     """Say how the connection was lost, as far as that is not seen elsewhere."""
     return message["reason"] if message.get("still") else "the connection to the stack is gone"
 
@@ -580,7 +593,7 @@ def _overdue(limits: Limits) -> str:
     return f"the sweep was not over after its deadline of {limits.deadline:g} s"
 
 
-def _rank_event(message: Message) -> dict[str, Any]:
+def _rank_event(message: RankTold) -> Record:
     """Turn an agent's report on a rank's process into an event."""
     fields = {key: value for key, value in message.items() if key not in {"type", "pid"}}
     name = message["type"].replace("-", ".")

@@ -10,15 +10,24 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import IO, Any
+from typing import IO, Any, cast
+
+from typing_extensions import Unpack
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.interrupt import heed
-from metta_sandbox.node.agent.hub.admission import HARNESS
+from metta_sandbox.node.agent.messages import (
+    AgentSign,
+    Answer,
+    Args,
+    HarnessHello,
+    Heard,
+    Request,
+    ToHarness,
+    Verb,
+)
 from metta_sandbox.node.agent.wire import LineReader, decode, encode
 from metta_sandbox.stack.heartbeat import HUB, RELAY, Heartbeat
-
-Message = dict[str, Any]
 
 #: The process group that runs the sweep's rollout, or the user's command, on each node.
 SWEEP = "sweep"
@@ -30,6 +39,8 @@ _INBOX = 64 << 20
 _CHUNK = 65536
 #: Seconds between two looks at whether the run was interrupted.
 _HEED = 0.2
+#: What only shows that somebody lives.
+_SIGNS = frozenset(("beat", "ping", "relayed"))
 
 #: What is answered in the name of a node whose agent has left meanwhile.
 _GONE = "its agent is gone"
@@ -58,8 +69,8 @@ class HubLink:
         self._sending = threading.Lock()
         # Guards all that follows.
         self._changed = threading.Condition()
-        self._replies: dict[int, tuple[str, queue.Queue[Message]]] = {}
-        self._messages: deque[tuple[int, Message]] = deque()
+        self._replies: dict[int, tuple[str, queue.Queue[Answer]]] = {}
+        self._messages: deque[tuple[int, Heard]] = deque()
         self._size = 0
         self._closing = False
         self._gone = False
@@ -67,17 +78,16 @@ class HubLink:
         self._pulse = Heartbeat()
         # Kept from reading by whoever does not take in what was read.
         self._blocked = False
+        hello: HarnessHello = {"type": "harness", "key": key}
         with contextlib.suppress(OSError):  # it has ended, which the reader sees
-            self._send(encode({"type": HARNESS, "key": key}))
+            self._send(encode(hello))
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def receive(self, timeout: float) -> Message | None:
-        """Return the next message of a node, or None when none came for ``timeout`` seconds.
+    def receive(self, timeout: float) -> Heard | None:
+        """Return the next message, or None when none came for ``timeout`` seconds.
 
-        The message has a ``type``: ``registered``, ``lost``, ``event``, ``lines``, ``exit``,
-        ``rank-started``, ``rank-exited``, ``turned-away``, ``still``; or ``gone`` when the hub is
-        no longer there.
+        When the hub is no longer there, that is ``Gone``.
         """
         deadline = time.monotonic() + timeout
         with self._changed:
@@ -95,7 +105,7 @@ class HubLink:
             self._changed.notify_all()
             return message
 
-    def ask(self, node: str, verb: str, **args: Any) -> queue.Queue[Message]:
+    def ask(self, node: str, verb: Verb, **args: Unpack[Args]) -> queue.Queue[Answer]:
         """Send a request to a node; its reply arrives in the queue returned.
 
         Raises:
@@ -103,8 +113,9 @@ class HubLink:
 
         """
         number = next(self._ids)
-        reply: queue.Queue[Message] = queue.Queue()
-        line = encode({"type": "request", "id": number, "to": node, "verb": verb, "args": args})
+        reply: queue.Queue[Answer] = queue.Queue()
+        asked: Request = {"type": "request", "id": number, "to": node, "verb": verb, "args": args}
+        line = encode(asked)
         with self._changed:
             if self._gone or self._closing:
                 raise StackError("the connection to the stack is gone")
@@ -118,7 +129,9 @@ class HubLink:
             raise StackError(f"the connection to the stack is gone: {error}") from None
         return reply
 
-    def request(self, node: str, verb: str, *, patience: float = 30.0, **args: Any) -> Any:
+    def request(
+        self, node: str, verb: Verb, *, patience: float = 30.0, **args: Unpack[Args]
+    ) -> Any:
         """Send a request to a node and wait for its result.
 
         Raises:
@@ -127,7 +140,7 @@ class HubLink:
         """
         return self.result(self.ask(node, verb, **args), node, verb, patience)
 
-    def result(self, reply: queue.Queue[Message], node: str, verb: str, patience: float) -> Any:
+    def result(self, reply: queue.Queue[Answer], node: str, verb: Verb, patience: float) -> Any:
         """Wait for the answer to ``ask``.
 
         Raises:
@@ -162,7 +175,7 @@ class HubLink:
         for pipe in (self._relay.stdout, self._relay.stderr):
             self._pipe(pipe).close()
 
-    def _get(self, reply: queue.Queue[Message], patience: float) -> Message:
+    def _get(self, reply: queue.Queue[Answer], patience: float) -> Answer:
         """Wait for an answer, and for Ctrl-C.
 
         Raises:
@@ -205,7 +218,7 @@ class HubLink:
             while line:
                 line = line[stdin.write(line) or 0 :]
 
-    def _forget(self, reply: queue.Queue[Message]) -> None:
+    def _forget(self, reply: queue.Queue[Answer]) -> None:
         """Wait for an answer no longer."""
         with self._changed:
             for number, (_, waiting) in list(self._replies.items()):
@@ -228,15 +241,15 @@ class HubLink:
             if not self._gone:
                 self._lose(reason)
 
-    def _take(self, message: Message, size: int) -> None:
-        kind = message["type"]
-        if kind == "ping":
-            self._send(encode({"type": "pong"}))
+    def _take(self, message: ToHarness, size: int) -> None:
+        if message["type"] == "ping":
+            pong: AgentSign = {"type": "pong"}
+            self._send(encode(pong))
         with self._changed:
-            self._pulse.hear(RELAY if kind == "relayed" else HUB)
-            if kind in {"beat", "ping", "relayed"}:
+            self._pulse.hear(RELAY if message["type"] == "relayed" else HUB)
+            if message["type"] in _SIGNS:
                 return
-            if kind == "reply":
+            if message["type"] == "reply":
                 asked, reply = self._replies.get(message["id"], ("", None))
                 # A node answers what it was asked itself.
                 if reply is not None and asked == message["node"]:
@@ -254,7 +267,7 @@ class HubLink:
                 self._changed.wait()
             self._blocked = False
             if not self._closing:
-                self._messages.append((size, message))
+                self._messages.append((size, cast("Heard", message)))
                 self._size += size
                 self._changed.notify_all()
 

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from typing import Any, Coroutine, Dict, List, Optional, Set
+from typing import Any, Coroutine, Dict, List, Optional, Set, cast
 
 from metta_sandbox.node.agent.address import Address
 from metta_sandbox.node.agent.disk_space import room
@@ -24,6 +24,19 @@ from metta_sandbox.node.agent.forward import Forwarder, Tail
 from metta_sandbox.node.agent.hub.connection import Complaints
 from metta_sandbox.node.agent.hub.outlet import Outlet
 from metta_sandbox.node.agent.injection.registry import Injectors
+from metta_sandbox.node.agent.messages import (
+    Args,
+    Emitted,
+    Exit,
+    GroupState,
+    OfAgent,
+    OfProcess,
+    RankTold,
+    Reply,
+    Request,
+    ToAgent,
+    Verb,
+)
 from metta_sandbox.node.agent.notice import give_notice
 from metta_sandbox.node.agent.oom_kills import oom_kills
 from metta_sandbox.node.agent.process_group import Group, findable
@@ -51,8 +64,6 @@ _SHORT, _CONNECTIONS, _RANKS = 6144, 512, 128
 _LONGEST = LONGEST_LINE - 1024
 #: Seconds of silence after which a channel that outlives its process counts as a stranger's.
 _PATIENCE = 2.0
-
-Message = Dict[str, Any]
 
 
 class Agent:
@@ -91,7 +102,7 @@ class Agent:
         self._harness: Set[str] = set()
         self._connections = 0
         self._complaints = Complaints()
-        self._ranks: Dict[Outlet, Message] = {}
+        self._ranks: Dict[Outlet, RankTold] = {}
         self._tasks: Set["asyncio.Future[Any]"] = set()
 
     async def serve(self, patience: float, first: Optional[List[str]] = None) -> int:
@@ -187,7 +198,7 @@ class Agent:
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         try:
             async for line in reader:
-                message = decode(line)
+                message: ToAgent = decode(line)
                 if message["type"] == "request":
                     self._spawn(self._answer(message, self._hub, None))
                 elif message["type"] == "ping":
@@ -237,45 +248,45 @@ class Agent:
                 if self._notice is None:
                     self._spawn(self._stop(group, GRACE))
 
-    def _decode(self, line: bytes) -> Message:
+    def _decode(self, line: bytes) -> OfProcess:
         """Read what a local process says.
 
         Raises:
             ValueError: It is too much.
 
         """
-        message = decode(line)
+        message: OfProcess = decode(line)
         if len(line) > _SHORT and message["type"] not in ("event", "request"):
             raise ValueError("it says too much at once")
         if self._connections > _CONNECTIONS:
             raise ValueError("too many connections")
         return message
 
-    async def _take(self, message: Message, outlet: Outlet) -> None:
-        kind = message["type"]
-        if kind == "hello":
+    async def _take(self, message: OfProcess, outlet: Outlet) -> None:
+        if message["type"] == "hello":
             self._emitters.enter(outlet, message)
-        elif kind == "event":
+        elif message["type"] == "event":
             await self._take_event(message, outlet)
-        elif kind == "request":
+        elif message["type"] == "request":
             self._spawn(self._answer(message, outlet, outlet))
-        elif kind == "injector":
+        elif message["type"] == "injector":
             self._injectors.enter(outlet, message)
-        elif kind == "obeyed":
+        elif message["type"] == "obeyed":
             self._injectors.take(message)
-        elif kind == "rank-started":
+        elif message["type"] == "stands-for":
+            self._groups[message["group"]].stood_for = message["pid"]
+        elif message["type"] == "rank-started":
             self._ranks[outlet] = message
             self._note_rank(message)
-        elif kind == "rank-exited":
+        elif message["type"] == "rank-exited":
             self._ranks.pop(outlet, None)
+            pid = message["pid"]
             # What the trainer emitted comes before its end.
-            await self._emitters.end_of(lambda channel: channel.pid == message["pid"], _PATIENCE)
+            await self._emitters.end_of(lambda channel: channel.pid == pid, _PATIENCE)
             self._note_rank(message)
             outlet.send({"type": "noted"})
-        elif kind == "stands-for":
-            self._groups[message["group"]].stood_for = message["pid"]
 
-    async def _take_event(self, message: Message, outlet: Outlet) -> None:
+    async def _take_event(self, message: Emitted, outlet: Outlet) -> None:
         record = message["record"]
         if record["event"] in AGENTS_OWN:
             raise ValueError(f"it says {record['event']}")
@@ -290,13 +301,17 @@ class Agent:
         # A slow harness slows those who emit, not this process's memory.
         await self._hub.room()
 
-    def _note_rank(self, message: Message) -> None:
+    def _note_rank(self, message: RankTold) -> None:
         group = self._groups.get(message["group"])
         place = message["local_rank"]
         if group is None or (len(group.ranks) >= _RANKS and place not in group.ranks):
             return
         group.ranks[place] = {
-            key: message.get(key) for key in ("rank", "local_rank", "pid", "status", "log")
+            "rank": message["rank"],
+            "local_rank": place,
+            "pid": message["pid"],
+            "status": message.get("status"),
+            "log": message["log"],
         }
         if message.get("status") == -signal.SIGKILL:
             killed, self._oom_kills = self._oom_kills, oom_kills()
@@ -319,24 +334,24 @@ class Agent:
 
     # -- requests -------------------------------------------------------------------------
 
-    async def _answer(self, message: Message, asker: Outlet, owner: Optional[Outlet]) -> None:
-        answer: Message = {"type": "reply", "id": message.get("id")}
+    async def _answer(self, message: Request, asker: Outlet, owner: Optional[Outlet]) -> None:
+        answer: Reply = {"type": "reply", "id": message.get("id", 0), "ok": False}
         try:
             verb, args = message["verb"], message.get("args", {})
             if owner is not None:
                 self._require_local(verb, args, owner)
-            result = await self._do(verb, args, owner)
-            answer.update(ok=True, result=result)
+            answer["result"] = await self._do(verb, args, owner)
+            answer["ok"] = True
         except asyncio.TimeoutError:
-            answer.update(ok=False, error=f"still there {GRACE:g} s after SIGKILL")
+            answer["error"] = f"still there {GRACE:g} s after SIGKILL"
         except Exception as error:  # noqa: BLE001 - whoever asked waits for an answer
-            answer.update(ok=False, error=f"{type(error).__name__}: {error}")
+            answer["error"] = f"{type(error).__name__}: {error}"
         line = encode(answer)
         if len(line) > _LONGEST:
             line = encode({**answer, "ok": False, "result": None, "error": "too long an answer"})
         asker.send_line(line)
 
-    def _require_local(self, verb: str, args: Message, asker: Outlet) -> None:
+    def _require_local(self, verb: Verb, args: Args, asker: Outlet) -> None:
         """Refuse what a process of this node may not ask for.
 
         Raises:
@@ -352,7 +367,7 @@ class Agent:
         if group is not None and not group.over.is_set() and self._owners.get(name) is not asker:
             raise PermissionError(f"{name} is somebody else's")
 
-    def _report(self, message: Message) -> None:
+    def _report(self, message: OfAgent) -> None:
         """Tell the harness something.
 
         Raises:
@@ -364,7 +379,7 @@ class Agent:
             raise ValueError(f"{len(line)} bytes are more than a message may have")
         self._hub.send_line(line)
 
-    async def _do(self, verb: str, args: Message, owner: Optional[Outlet]) -> Any:
+    async def _do(self, verb: Verb, args: Args, owner: Optional[Outlet]) -> Any:
         if verb == "start":
             return self._start(args, owner)
         if verb == "signal":
@@ -379,7 +394,7 @@ class Agent:
             return await self._injectors.order(args["rank"], args["order"], args["within"])
         return self._look(verb, args)
 
-    def _look(self, verb: str, args: Message) -> Any:
+    def _look(self, verb: Verb, args: Args) -> Any:
         if verb == "groups":
             return [group.to_wire() for group in self._groups.values()]
         if verb == "processes":
@@ -397,7 +412,7 @@ class Agent:
             return None
         raise ValueError(f"unknown verb {verb!r}")
 
-    def _start(self, args: Message, owner: Optional[Outlet]) -> Any:
+    def _start(self, args: Args, owner: Optional[Outlet]) -> Dict[str, int]:
         name = args["group"]
         if name in self._groups and not self._groups[name].over.is_set():
             raise ValueError(f"group {name} is running")
@@ -431,11 +446,13 @@ class Agent:
         # What its processes emitted comes before its end, however slow the harness is.
         await self._hub.room()
         await self._emitters.end_of(mine, _PATIENCE)
-        end = {"type": "exit", **group.to_wire(), "ending": self._over.is_set()}
+        end = cast(Exit, {"type": "exit", **group.to_wire(), "ending": self._over.is_set()})
         try:
             self._report(end)
         except ValueError:
-            self._report({**end, "command": [], "ranks": []})
+            short = end.copy()
+            short["command"], short["ranks"] = [], []
+            self._report(short)
         owner = self._owners.pop(group.id, None)
         if owner is not None:
             owner.send(end)
@@ -445,7 +462,7 @@ class Agent:
             self._status = _shell_status(group.status or 0)
             self._over.set()
 
-    async def _stop(self, name: str, grace: float) -> Any:
+    async def _stop(self, name: str, grace: float) -> GroupState:
         group = self._groups[name]
         if not group.over.is_set():
             try:

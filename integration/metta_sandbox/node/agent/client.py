@@ -6,9 +6,26 @@ import queue
 import socket
 import threading
 import time
-from typing import Any, Dict, List, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Union
 
+from metta_sandbox.node.agent.events import Record
+from metta_sandbox.node.agent.messages import (
+    Answer,
+    Args,
+    Emitted,
+    Exit,
+    Gone,
+    Request,
+    ToProcess,
+    Verb,
+)
 from metta_sandbox.node.agent.wire import LineReader, decode, encode
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+#: What happens to a group: an event, or its end; or nothing in time.
+Told = Optional[Union[Emitted, Exit]]
 
 _GONE = "the agent is gone"
 
@@ -38,12 +55,12 @@ class AgentClient:
         self._gone = False
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
-        self._replies: Dict[int, "queue.Queue[Dict[str, Any]]"] = {}
-        self._groups: Dict[str, "queue.Queue[Dict[str, Any]]"] = {}
+        self._replies: Dict[int, "queue.Queue[Answer]"] = {}
+        self._groups: Dict[str, "queue.Queue[Union[Emitted, Exit, Gone]]"] = {}
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def request(self, verb: str, **args: Any) -> Any:
+    def request(self, verb: Verb, **args: "Unpack[Args]") -> Any:
         """Ask, and wait for the answer.
 
         Raises:
@@ -51,8 +68,9 @@ class AgentClient:
 
         """
         number = next(self._ids)
-        reply: "queue.Queue[Dict[str, Any]]" = queue.Queue()
-        message = encode({"type": "request", "id": number, "verb": verb, "args": args})
+        reply: "queue.Queue[Answer]" = queue.Queue()
+        asked: Request = {"type": "request", "id": number, "verb": verb, "args": args}
+        message = encode(asked)
         with self._lock:
             if self._gone:
                 raise AgentError(_GONE)
@@ -84,7 +102,7 @@ class AgentClient:
             self._groups[group] = queue.Queue()
         self.request("start", group=group, command=command, env=dict(env), cwd=cwd, log=log)
 
-    def next(self, group: str, deadline: Optional[float] = None) -> Optional[Dict[str, Any]]:
+    def next(self, group: str, deadline: Optional[float] = None) -> Told:
         """Return the next event (``type`` ``event``) or the end (``exit``) of a group.
 
         Args:
@@ -130,14 +148,15 @@ class AgentClient:
                 for reply in self._replies.values():
                     reply.put({"ok": False, "error": _GONE})
                 for group in self._groups.values():
-                    group.put({"type": "gone"})
+                    group.put({"type": "gone", "reason": _GONE, "still": False})
 
-    def _take(self, message: Dict[str, Any]) -> None:
+    def _take(self, message: ToProcess) -> None:
         if message["type"] == "reply":
             reply = self._replies.pop(message["id"], None)
             if reply is not None:
                 reply.put(message)
-            return
-        name = message["record"].get("group") if message["type"] == "event" else message["group"]
-        if name in self._groups:
-            self._groups[name].put(message)
+        elif message["type"] == "event" or message["type"] == "exit":
+            told: Record = message["record"] if message["type"] == "event" else {**message}
+            name = told.get("group", "")
+            if name in self._groups:
+                self._groups[name].put(message)

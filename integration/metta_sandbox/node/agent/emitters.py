@@ -3,9 +3,11 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Iterable, List, Mapping
+from typing import Callable, Dict, Iterable, List
 
+from metta_sandbox.node.agent.events import Record
 from metta_sandbox.node.agent.hub.outlet import Outlet
+from metta_sandbox.node.agent.messages import ArmSaid, EmitterHello
 from metta_sandbox.node.agent.wire import Arm
 
 
@@ -31,10 +33,10 @@ class Emitters:
     def __init__(self) -> None:
         self._channels: Dict[Outlet, Channel] = {}
         self._last: Dict[int, int] = {}
-        self._arms: List[Dict[str, Any]] = []
+        self._arms: List[ArmSaid] = []
         self._changed = asyncio.Event()
 
-    def enter(self, outlet: Outlet, hello: Mapping[str, Any]) -> None:
+    def enter(self, outlet: Outlet, hello: EmitterHello) -> None:
         """Take in a new emitter, and tell it what is armed."""
         pid = int(hello["pid"])
         self._channels[outlet] = Channel(pid, str(hello.get("who", {}).get("group", "")))
@@ -46,7 +48,7 @@ class Emitters:
         self._channels.pop(outlet, None)
         self._changed.set()
 
-    def note(self, outlet: Outlet, record: Mapping[str, Any]) -> None:
+    def note(self, outlet: Outlet, record: Record) -> None:
         """Note that an event came over its channel.
 
         Raises:
@@ -59,19 +61,19 @@ class Emitters:
         self._last[channel.pid] = max(self._last[channel.pid], record["seq"])
         self._changed.set()
 
-    def holding(self, record: Mapping[str, Any], said: Iterable[Any]) -> List[str]:
+    def holding(self, record: Record, said: Iterable[str]) -> List[str]:
         """Give the arms by which an emitter says it is held, of those that hold such an event."""
         held = set(said)
         arms = map(Arm.from_wire, self._arms)
         return sorted(arm.id for arm in arms if arm.id in held and arm.matches(record))
 
-    def heard(self, record: Mapping[str, Any]) -> bool:
+    def heard(self, record: Record) -> bool:
         """Tell whether a mirrored event came over its channel, or will come."""
         pid = record["pid"]
         live = any(channel.pid == pid for channel in self._channels.values())
         return live or record["seq"] <= self._last.get(pid, 0)
 
-    def arm(self, arms: List[Mapping[str, Any]]) -> None:
+    def arm(self, arms: List[ArmSaid]) -> None:
         """Replace what is armed, which releases whoever waited for something no longer armed."""
         self._arms = [Arm.from_wire(arm).to_wire() for arm in arms]
         for outlet in self._channels:

@@ -10,9 +10,10 @@ import json
 import os
 import sys
 import time
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Callable, List, Optional, Tuple, Union
 
-from metta_sandbox.node.agent.events import AGENTS_OWN
+from metta_sandbox.node.agent.events import AGENTS_OWN, Record
+from metta_sandbox.node.agent.messages import Emitted, Lines
 from metta_sandbox.node.agent.safe_open import plain
 
 #: Lines a second that one source may forward for long, and at once.
@@ -28,7 +29,7 @@ _CHUNK = 1 << 20
 #: Bytes that a tail takes in before others get their turn.
 _TURN = 4 * _CHUNK
 
-Send = Callable[[Dict[str, Any]], None]
+Send = Callable[[Union[Emitted, Lines]], None]
 
 
 class Forwarder:
@@ -49,7 +50,7 @@ class Forwarder:
         prefix: str,
         send: Send,
         full: Callable[[], bool],
-        heard: Callable[[Dict[str, Any]], bool],
+        heard: Callable[[Record], bool],
     ) -> None:
         self.source = source
         self._prefix = prefix.encode()
@@ -154,12 +155,12 @@ def _print(lines: List[bytes]) -> None:
         return
 
 
-def _event(line: bytes) -> Optional[Dict[str, Any]]:
+def _event(line: bytes) -> Optional[Record]:
     """Read a mirrored event, or return None if the line is something else."""
     if not line.startswith(b'{"event":'):
         return None
     try:
-        record: Dict[str, Any] = json.loads(line)
+        record: Record = json.loads(line)
     except (RecursionError, ValueError):
         return None
     # Structured logs of others begin the same way.

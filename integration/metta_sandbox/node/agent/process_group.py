@@ -4,9 +4,10 @@ import asyncio
 import os
 import subprocess
 import sys
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Dict, List, Mapping, Optional
 
 from metta_sandbox.node.agent.forward import Forwarder, Tail
+from metta_sandbox.node.agent.messages import GroupState, RankState
 from metta_sandbox.node.agent.processes import carrying, dying_with_this, kill_all
 from metta_sandbox.node.agent.safe_open import plain
 
@@ -56,7 +57,7 @@ class Group:
     ) -> None:
         self.id = id
         self.command = command
-        self.ranks: Dict[int, Dict[str, Any]] = {}
+        self.ranks: Dict[int, RankState] = {}
         self.tails: Dict[str, Tail] = {}
         self.status: Optional[int] = None
         #: Whether it was told to end and gets its time: what its leader leaves behind, too.
@@ -148,7 +149,7 @@ class Group:
         """Kill every process of the group, also those that left its session."""
         kill_all(self._processes)
 
-    def to_wire(self) -> Dict[str, Any]:
+    def to_wire(self) -> GroupState:
         """Describe it for the wire."""
         return {
             "group": self.id,

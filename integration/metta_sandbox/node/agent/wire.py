@@ -3,7 +3,11 @@
 import json
 import os
 import socket
-from typing import Any, Dict, Iterator, List, Mapping
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping
+
+if TYPE_CHECKING:  # trainers that emit have no need of it
+    from metta_sandbox.node.agent.events import Record
+    from metta_sandbox.node.agent.messages import ArmSaid
 
 #: A line longer than this is a broken peer, not a message. Also, a reader keeps twice as much.
 LONGEST_LINE = 1 << 20
@@ -11,7 +15,7 @@ LONGEST_LINE = 1 << 20
 STILL = 6.0
 
 
-def encode(message: Mapping[str, Any]) -> bytes:
+def encode(message: Mapping[str, object]) -> bytes:
     """Write a message as one line of JSON."""
     return json.dumps(message, separators=(",", ":"), default=plain).encode() + b"\n"
 
@@ -51,8 +55,8 @@ def _text(word: str) -> str:
     return os.fsencode(word).decode("utf-8", "surrogateescape")
 
 
-def decode(line: bytes) -> Dict[str, Any]:
-    """Read a message.
+def decode(line: bytes) -> Any:
+    """Read a message, a dictionary; whoever reads it says what of ``messages`` it may be.
 
     Raises:
         ValueError: The line is not a JSON object.
@@ -86,7 +90,7 @@ class LineReader:
         return lines
 
 
-def receive_each(channel: socket.socket) -> Iterator[Dict[str, Any]]:
+def receive_each(channel: socket.socket) -> Iterator[Any]:
     """Read all messages that the other side of a blocking connection has to say.
 
     Raises:
@@ -102,7 +106,7 @@ def receive_each(channel: socket.socket) -> Iterator[Dict[str, Any]]:
             yield decode(line)
 
 
-def receive_one(channel: socket.socket) -> Dict[str, Any]:
+def receive_one(channel: socket.socket) -> Any:
     """Read the one message that the other side of a blocking connection has to say.
 
     Raises:
@@ -125,15 +129,15 @@ class Arm:
         self.id = id
         self.match = dict(match)
 
-    def matches(self, record: Mapping[str, Any]) -> bool:
+    def matches(self, record: "Record") -> bool:
         """Tell whether an event is the one awaited."""
         return all(record.get(key) == value for key, value in self.match.items())
 
-    def to_wire(self) -> Dict[str, Any]:
+    def to_wire(self) -> "ArmSaid":
         """Write it for the wire."""
         return {"id": self.id, "match": self.match}
 
     @classmethod
-    def from_wire(cls, message: Mapping[str, Any]) -> "Arm":
+    def from_wire(cls, message: "ArmSaid") -> "Arm":
         """Read what ``to_wire`` wrote."""
         return cls(message["id"], message["match"])

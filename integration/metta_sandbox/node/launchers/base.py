@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from metta_sandbox.node.agent.client import AgentClient, AgentError
+from metta_sandbox.node.agent.client import AgentClient, AgentError, Told
 from metta_sandbox.node.agent.stacks import NATIVE_STACKS
 from metta_sandbox.probes import source
 from metta_sandbox.probes.look_at_processes import BETWEEN_LOOKS
@@ -67,7 +67,7 @@ class WorkerGroup:
         self._client = client
         self._spec = spec
 
-    def next(self, deadline: float) -> dict[str, Any] | None:
+    def next(self, deadline: float) -> Told:
         """Return the next event of the trainers, or their end, or None at the deadline.
 
         An event has ``type`` ``event`` and a ``record``; the end has ``type`` ``exit``, a

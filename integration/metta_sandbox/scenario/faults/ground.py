@@ -9,6 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from typing_extensions import Unpack
+
+from metta_sandbox.node.agent.messages import Args, GroupState, RankState, Verb
+
 #: What a node does, in words.
 RUNS = "runs"
 STANDS_STILL = "stands still"
@@ -156,19 +160,19 @@ class Ground(Protocol):
         """Name the node that a rank runs on."""
         ...
 
-    def ask(self, host: str, verb: str, **args: Any) -> Any:
+    def ask(self, host: str, verb: Verb, **args: Unpack[Args]) -> Any:
         """Ask a node's agent."""
         ...
 
-    def groups(self, host: str) -> Sequence[Mapping[str, Any]]:
+    def groups(self, host: str) -> Sequence[GroupState]:
         """List the process groups of a node."""
         ...
 
-    def command(self, host: str) -> Mapping[str, Any] | None:
+    def command(self, host: str) -> GroupState | None:
         """Find the process group of the sweep's command on a node."""
         ...
 
-    def trainer(self, rank: int) -> Mapping[str, Any] | None:
+    def trainer(self, rank: int) -> RankState | None:
         """Find the process of a rank's trainer: the live one, or else the last."""
         ...
 

@@ -18,11 +18,13 @@ from typing import Any
 import pytest
 
 import metta_sandbox
+from metta_sandbox.node.agent.messages import ArmSaid
 from metta_sandbox.node.agent.processes import carrying
 from metta_sandbox.stack.agent_app import install
 from metta_sandbox.stack.link import HubLink
 
-Message = dict[str, Any]
+#: One of ``messages.Heard``; a test knows which.
+Message = Any
 WaitUntil = Callable[[Callable[[], Any], str], Any]
 
 #: Seconds within which anything that shall happen has happened, also on a busy machine.
@@ -94,7 +96,7 @@ class Harness:
 
     def arm(self, node: str, **arms: dict[str, Any]) -> None:
         """Replace what is armed on a node."""
-        wanted = [{"id": name, "match": match} for name, match in arms.items()]
+        wanted: list[ArmSaid] = [{"id": name, "match": match} for name, match in arms.items()]
         self.link.request(node, "arm", arms=wanted)
 
 

@@ -248,7 +248,7 @@ def test_nonsense_on_the_node_s_socket_hurts_only_who_speaks_it(stack: SmallStac
 def test_every_request_is_answered_also_a_bad_one(stack: SmallStack) -> None:
     harness = stack.up("alone")
     link = harness.link
-    bad: list[tuple[str, dict[str, Any]]] = [
+    bad: list[tuple[Any, dict[str, Any]]] = [
         ("start", {"group": "a", "command": [], "env": {}}),
         ("start", {"group": "a", "command": ["/nowhere"], "env": {}}),
         ("start", {"group": "a", "command": ["true"], "env": {"A": 1}}),

@@ -123,7 +123,7 @@ def test_a_part_that_stands_still_is_named_within_ten_seconds(stack: SmallStack,
     parts = {"hub": hub.pid, "relay": harness.link._relay.pid, "agent": agents["b"].pid}
     os.kill(parts[part], signal.SIGSTOP)
     try:
-        told = harness.link.receive(slowed(12))
+        told: Any = harness.link.receive(slowed(12))
     finally:
         os.kill(parts[part], signal.SIGCONT)
     assert told is not None

@@ -27,7 +27,7 @@ class _Sink:
         self.now = 100.0
         self.full = False
         self.heard = False
-        self.messages: list[dict[str, Any]] = []
+        self.messages: list[Any] = []
 
     def forwarder(self) -> Forwarder:
         return Forwarder(

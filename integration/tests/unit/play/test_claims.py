@@ -12,6 +12,7 @@ from metta_sandbox.node.agent.events import (
     ObservationRecorded,
     Record,
 )
+from metta_sandbox.node.agent.messages import Lines
 from metta_sandbox.play.claims import heard
 
 HOSTS = ("sweep-master", "sweep-worker")
@@ -24,7 +25,7 @@ OBSERVATION = ObservationRecorded(
 )
 
 
-def said(host: str, event: object = None, **fields: Any) -> dict[str, Any]:
+def said(host: str, event: object = None, **fields: Any) -> Any:
     return {"type": "event", "node": host, "record": {"event": event, **fields}, "held": []}
 
 
@@ -63,7 +64,8 @@ def test_what_is_not_a_node_s_to_say_is_refused(node: str, event: object) -> Non
 )
 def test_the_name_is_the_hub_s_and_the_place_is_its_name_s(node: str, record: Record) -> None:
     whole = {**record, "node": "sweep-master", "node_rank": 0, "rank": 1}
-    record = heard(said(node, **whole), HOSTS)["record"]
+    believed: Any = heard(said(node, **whole), HOSTS)
+    record = believed["record"]
     assert record["node"] == node
     assert record["node_rank"] == (1 if node == "sweep-worker" else 0)
     assert record["rank"] == 1
@@ -88,5 +90,5 @@ def test_what_an_event_always_has_it_must_have(field: str) -> None:
 
 
 def test_other_messages_pass() -> None:
-    lines = {"type": "lines", "node": "sweep-worker", "source": "sweep", "lines": ["x"]}
+    lines: Lines = {"type": "lines", "node": "sweep-worker", "source": "sweep", "lines": ["x"]}
     assert heard(lines, HOSTS) is lines

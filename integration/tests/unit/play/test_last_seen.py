@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from metta_sandbox.node.agent.messages import Lines
 from metta_sandbox.play.last_seen import LastSeen, is_sign_of_life
 from metta_sandbox.timeline.recording import Event, Line
 
@@ -66,11 +67,11 @@ AGAIN = "[W1123 09:26:33.08 socket.cpp:764] [c10d] The client socket cannot conn
 
 
 def test_to_try_again_in_vain_is_no_sign_of_life() -> None:
-    def lines(*lines: str) -> dict[str, Any]:
+    def lines(*lines: str) -> Lines:
         return {"type": "lines", "node": HOSTS[1], "source": "rank-1", "lines": list(lines)}
 
     assert not is_sign_of_life(lines(AGAIN, f"[rank1]:{AGAIN}"))
     assert is_sign_of_life(lines(AGAIN, "epoch 3"))
     assert is_sign_of_life(lines("[W1123 09:26:33.08 mkldnn.cpp:7] slow"))
     assert is_sign_of_life(lines("my [c10d] epoch 3"))
-    assert is_sign_of_life({"type": "event", "record": {"event": "train.step"}})
+    assert is_sign_of_life({"type": "event", "record": {"event": "train.step"}, "held": []})

@@ -22,7 +22,8 @@ from metta_sandbox.timeline.recording import Timeline
 HOSTS = ("sweep-master", "sweep-worker")
 JOB = Job("python", "x", ("sweep", "run=x"), "/w", {})
 COMMANDS = {host: ["look"] for host in HOSTS}
-Message = dict[str, Any]
+#: One of ``messages.Heard``; not always a whole one.
+Message = Any
 
 
 class Link:

@@ -21,7 +21,8 @@ from metta_sandbox.timeline.recording import Event, Timeline
 
 HOSTS = ("sweep-master", "sweep-worker")
 JOB = Job("python", "x", ("sweep", "run=x"), "/w", {})
-Message = dict[str, Any]
+#: One of ``messages.Heard``; not always a whole one.
+Message = Any
 
 
 def registered(host: str, address: str = "10.0.0.1") -> Message:

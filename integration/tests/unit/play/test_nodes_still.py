@@ -16,7 +16,8 @@ from metta_sandbox.stack.link import HubLink
 from metta_sandbox.timeline.recording import Event, Timeline
 
 HOSTS = ("sweep-master", "sweep-worker")
-Message = dict[str, Any]
+#: One of ``messages.Heard``; not always a whole one.
+Message = Any
 
 
 class Link:

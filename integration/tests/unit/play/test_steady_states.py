@@ -201,13 +201,14 @@ def test_the_worst_of_a_steady_state_is_the_reason() -> None:
 
 def test_what_runs_beside_is_followed_by_its_group() -> None:
     beside = NodeCommands("look", HOSTS)
-    for message in (
+    messages: tuple[Any, ...] = (
         {"type": "lines", "node": "sweep-master", "source": "look", "lines": ["a", "{x"]},
         {"type": "lines", "node": "sweep-master", "source": "sweep", "lines": ["b"]},
         {"type": "exit", "node": "sweep-master", "group": "sweep", "status": 3},
         {"type": "exit", "node": "sweep-master", "group": "look", "status": 0},
         {"type": "lines", "node": "sweep-worker", "source": "look", "lines": ['{"y": 1}', "[1]"]},
-    ):
+    )
+    for message in messages:
         assert "sweep-worker" in beside.missing
         beside.take(message)
     beside.take({"type": "lost", "node": "sweep-worker"})
@@ -221,7 +222,7 @@ def test_what_runs_beside_is_followed_by_its_group() -> None:
 
 def test_the_end_of_a_connection_is_the_end_of_all_that_runs_beside() -> None:
     beside = NodeCommands("look", HOSTS)
-    beside.take({"type": "gone", "reason": ""})
+    beside.take({"type": "gone", "reason": "", "still": False})
     assert {end.problem for end in beside.ends().values()} == {
         "the connection to the stack is gone"
     }

@@ -42,7 +42,7 @@ def relay() -> Iterator[StartRelay]:
         each.close()
 
 
-def received(link: HubLink) -> dict[str, Any]:
+def received(link: HubLink) -> Any:
     message = link.receive(20)
     assert message is not None
     return message

@@ -269,7 +269,8 @@ def ask(request: bytes) -> Message:
                 time.sleep(_LOOK)
                 continue
             channel.sendall(encode(decode(request)))
-            return receive_one(channel)
+            answer: Message = receive_one(channel)
+            return answer
 
 
 def _say(line: str) -> None:

@@ -85,4 +85,5 @@ def about(address: str, timeout: float) -> Dict[str, Any]:
         channel.settimeout(timeout)
         channel.connect(address)
         channel.sendall(encode({"type": "ready"}))
-        return receive_one(channel)
+        answer: Dict[str, Any] = receive_one(channel)
+        return answer

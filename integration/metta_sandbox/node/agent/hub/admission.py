@@ -5,21 +5,33 @@ address, and on the hub's own loopback there is only the harness's relay. Local 
 address, so each has a secret, which it was given over standard input.
 """
 
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any, Dict, ForwardRef, Mapping, Tuple, Union, cast, get_args, get_origin
+
+from metta_sandbox.node.agent.messages import OfAgent
 
 #: Who is no node.
 HARNESS = "harness"
+
+
+def _shapes() -> Dict[str, Dict[str, Tuple[type, ...]]]:
+    found: Dict[str, Dict[str, Tuple[type, ...]]] = {}
+    for said in get_args(OfAgent):
+        hints = said.__annotations__.items()
+        # The types of what may be left out are given as texts.
+        must = {key: _types(hint) for key, hint in hints if not isinstance(hint, ForwardRef)}
+        kinds = get_args(said.__annotations__["type"])
+        del must["type"]
+        found.update((kind, must) for kind in kinds)
+    return found
+
+
+def _types(hint: Any) -> Tuple[type, ...]:
+    kinds = get_args(hint) if get_origin(hint) is Union else (hint,)
+    return tuple(get_origin(kind) or kind for kind in kinds)
+
+
 #: What an agent says of its node once it is registered, and what each message must have.
-_SAID: Dict[str, Mapping[str, Any]] = {
-    "event": {"record": dict, "held": list},
-    "lines": {"source": str, "lines": list},
-    "exit": {"group": str, "status": (int, type(None))},
-    "rank-started": {"group": str, "rank": int, "pid": int},
-    "rank-exited": {"group": str, "rank": int, "pid": int},
-    "reply": {"id": int, "ok": bool},
-    "idle": {},
-    "pong": {},
-}
+_SAID = _shapes()
 
 
 class Admission:
@@ -35,7 +47,7 @@ class Admission:
         self._nodes = nodes
         self._keys = keys
 
-    def refusal(self, hello: Mapping[str, Any], peer: str) -> str:
+    def refusal(self, hello: Mapping[str, object], peer: str) -> str:
         """Say why somebody may not come in as whom it says it is, or nothing.
 
         Args:
@@ -61,7 +73,7 @@ class Admission:
             return peer in ("127.0.0.1", "::1")
         return self._nodes[name] in ("", peer)
 
-    def _proves(self, name: str, key: Any) -> bool:
+    def _proves(self, name: str, key: object) -> bool:
         import hmac  # noqa: PLC0415 - where addresses tell, a node starts sooner without
 
         known = self._keys.get(name, "")
@@ -69,8 +81,8 @@ class Admission:
         return bool(known) and hmac.compare_digest(known.encode(), said.encode("utf-8", "replace"))
 
 
-def require_sayable(message: Mapping[str, Any]) -> str:
-    """Return the type of what an agent says, if it is an agent's to say.
+def require_sayable(message: Mapping[str, object]) -> OfAgent:
+    """Return what an agent says, if it is an agent's to say.
 
     Raises:
         ValueError: It is not, or not in this shape.
@@ -83,7 +95,7 @@ def require_sayable(message: Mapping[str, Any]) -> str:
     for key, types in shape.items():
         if not isinstance(message.get(key), types):
             raise ValueError(f"{kind} without {key}")
-    return str(kind)
+    return cast(OfAgent, message)
 
 
 def named(words: Tuple[str, ...]) -> Dict[str, str]:
@@ -91,5 +103,5 @@ def named(words: Tuple[str, ...]) -> Dict[str, str]:
     return {name: address for name, _, address in (word.partition("=") for word in words)}
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return repr(value)[:80]

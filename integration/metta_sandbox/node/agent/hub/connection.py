@@ -10,13 +10,14 @@ from typing import Iterator
 
 from metta_sandbox.node.agent.hub.outlet import Outlet
 from metta_sandbox.node.agent.load import slowed
+from metta_sandbox.node.agent.messages import Sign
 
 #: Bytes a second that one may say for long, and at once. Beyond that it is heard more slowly.
 RATE, BURST = float(32 << 20), float(128 << 20)
 #: Complaints that are written at once, and for long in a second.
 _COMPLAINTS, _A_SECOND = 20.0, 0.2
 _LOOK = 0.1
-_PING = {"type": "ping"}
+_PING: Sign = {"type": "ping"}
 
 
 class Bucket:

@@ -14,13 +14,23 @@ second all are asked for a sign of life; who has given none for long is told to 
 import asyncio
 import signal
 import sys
-from typing import Any, Dict, List, Optional, Set
+from typing import Dict, List, Optional, Set, Union, cast
 
 from metta_sandbox.node.agent.address import Address
 from metta_sandbox.node.agent.hub.admission import HARNESS, Admission, require_sayable
 from metta_sandbox.node.agent.hub.connection import Complaints, Connection
 from metta_sandbox.node.agent.hub.outlet import Outlet
 from metta_sandbox.node.agent.load import slowed
+from metta_sandbox.node.agent.messages import (
+    FromHarness,
+    HubHello,
+    Registered,
+    Reply,
+    Request,
+    Sign,
+    Still,
+    ToHarness,
+)
 from metta_sandbox.node.agent.streams import listen
 from metta_sandbox.node.agent.wire import LONGEST_LINE, STILL, decode, encode
 
@@ -32,8 +42,6 @@ _BEAT = 1.0
 _HELLO, _LONGEST_HELLO, _AT_THE_DOOR = 10.0, 8192, 32
 #: Seconds within which whoever is there answers when somebody else comes under its name.
 _ANSWER = 2.0
-
-Message = Dict[str, Any]
 
 
 class Hub:
@@ -53,7 +61,7 @@ class Hub:
         self._standing = standing
         self._patience = patience
         self._agents: Dict[str, Connection] = {}
-        self._registrations: Dict[str, Message] = {}
+        self._registrations: Dict[str, Registered] = {}
         # Nodes that still stop what a harness has left behind.
         self._busy: Set[str] = set()
         self._harness: Optional[Connection] = None
@@ -90,8 +98,8 @@ class Hub:
         peer = str(name[0]) if isinstance(name, tuple) else ""
         try:
             hello = await self._hello(reader, peer)
-            connection.name = str(hello.get("node", HARNESS))
-            if hello["type"] == HARNESS:
+            connection.name = hello["node"] if hello["type"] == "registered" else HARNESS
+            if hello["type"] == "harness":
                 await self._serve_harness(reader, connection)
             elif hello["type"] == "nodes":
                 connection.outlet.send({"type": "nodes", "nodes": sorted(self._agents)})
@@ -107,7 +115,7 @@ class Hub:
             self._turn_away(connection.name, f"{peer or 'a local process'}: {error}")
         connection.leave()
 
-    async def _hello(self, reader: asyncio.StreamReader, peer: str) -> Message:
+    async def _hello(self, reader: asyncio.StreamReader, peer: str) -> HubHello:
         """Hear who somebody is.
 
         Raises:
@@ -127,12 +135,12 @@ class Hub:
             raise ConnectionError("it has gone again")
         if len(line) > _LONGEST_HELLO:
             raise ValueError("it says too much at first")
-        hello = decode(line)
+        hello: Dict[str, object] = decode(line)
         if refusal := self._admission.refusal(hello, peer):
             raise ValueError(refusal)
         # What it proved itself by is nobody else's business.
         hello.pop("key", None)
-        return hello
+        return cast(HubHello, hello)
 
     def _turn_away(self, name: str, reason: str) -> None:
         """Say of somebody that it was not heard, or no longer is, in one line."""
@@ -156,9 +164,9 @@ class Hub:
         try:
             async for line in reader:
                 connection.hear()
-                message = decode(line)
+                message: FromHarness = decode(line)
                 if message["type"] == "request":
-                    self._to_agents(message)
+                    self._to_agents(message, message.get("to"))
         finally:
             if self._harness is connection:
                 self._harness = None
@@ -183,7 +191,7 @@ class Hub:
         self._to_agents({"type": "harness-gone"})
 
     async def _serve_agent(
-        self, hello: Message, reader: asyncio.StreamReader, connection: Connection
+        self, hello: Registered, reader: asyncio.StreamReader, connection: Connection
     ) -> None:
         node = hello["node"]
         while (holder := self._agents.get(node)) is not None:
@@ -206,22 +214,23 @@ class Hub:
             if self._agents.get(node) is connection:
                 await self._lose(node)
 
-    async def _take(self, message: Message, node: str, connection: Connection) -> None:
-        kind = require_sayable(message)
-        if kind == "pong":
+    async def _take(self, said: Dict[str, object], node: str, connection: Connection) -> None:
+        message = require_sayable(said)
+        if message["type"] == "pong":
             return
-        if kind == "idle":
+        if message["type"] == "idle":
             self._busy.discard(node)
         elif node not in self._busy:
+            message["node"] = node
             with connection.kept_waiting():
-                await self._to_harness({**message, "node": node})
+                await self._to_harness(message)
 
     async def _lose(self, node: str) -> None:
         del self._agents[node], self._registrations[node]
         self._busy.discard(node)
         await self._to_harness({"type": "lost", "node": node})
 
-    async def _to_harness(self, message: Message) -> None:
+    async def _to_harness(self, message: ToHarness) -> None:
         line = encode(message)
         if len(line) > LONGEST_LINE:
             raise ValueError("a message that is too long")
@@ -235,11 +244,10 @@ class Hub:
             self._backlog.append(line)
             self._kept += len(line)
 
-    def _to_agents(self, message: Message) -> None:
-        to = message.get("to")
+    def _to_agents(self, message: Union[Request, Sign], to: Optional[str] = None) -> None:
         if to is not None and to not in self._agents:
-            if self._harness is not None:
-                self._harness.outlet.send(_nobody(message))
+            if self._harness is not None and message["type"] == "request":
+                self._harness.outlet.send(_nobody(message["id"], to))
             return
         for node in [to] if to else list(self._agents):
             self._agents[node].outlet.send(message)
@@ -265,17 +273,17 @@ class Hub:
             }
             self._harness.outlet.send({"type": "beat"})
             if still:
-                told = {"type": "still", "nodes": still, "of": len(self._agents)}
+                told: Still = {"type": "still", "nodes": still, "of": len(self._agents)}
                 self._harness.outlet.send(told)
 
 
-def _nobody(message: Message) -> Message:
+def _nobody(number: int, node: str) -> Reply:
     """Answer a request to a node that is not there."""
-    error = f"no agent of node {message['to']} is connected"
+    error = f"no agent of node {node} is connected"
     return {
         "type": "reply",
-        "id": message.get("id"),
-        "node": message["to"],
+        "id": number,
+        "node": node,
         "ok": False,
         "gone": True,
         "error": error,

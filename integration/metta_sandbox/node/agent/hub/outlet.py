@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from typing import Any, Mapping
 
+from metta_sandbox.node.agent.messages import Message
 from metta_sandbox.node.agent.wire import encode
 
 #: Bytes that wait for a peer that reads slowly, before its senders must wait too.
@@ -29,7 +29,7 @@ class Outlet:
         """Whether the peer is too slow for more of what can be done without."""
         return self._writer.transport.get_write_buffer_size() >= FULL
 
-    def send(self, message: Mapping[str, Any]) -> None:
+    def send(self, message: Message) -> None:
         """Send a message, without waiting. What is sent to a peer that has gone is lost."""
         self.send_line(encode(message))
 

@@ -6,8 +6,10 @@ import time
 from typing import Any, Dict, Mapping
 
 from metta_sandbox.node.agent.hub.outlet import Outlet
+from metta_sandbox.node.agent.messages import InjectorHello, Obeyed
+from metta_sandbox.node.agent.wire import encode
 
-Message = Dict[str, Any]
+Result = Dict[str, Any]
 
 
 class Injectors:
@@ -16,10 +18,10 @@ class Injectors:
     def __init__(self) -> None:
         self._ranks: Dict[int, Outlet] = {}
         self._ids = itertools.count(1)
-        self._answers: Dict[int, "asyncio.Future[Message]"] = {}
+        self._answers: Dict[int, "asyncio.Future[Result]"] = {}
         self._came = asyncio.Event()
 
-    def enter(self, outlet: Outlet, hello: Mapping[str, Any]) -> None:
+    def enter(self, outlet: Outlet, hello: InjectorHello) -> None:
         """Take in that a rank takes orders."""
         self._ranks[int(hello["rank"])] = outlet
         self._came.set()
@@ -29,13 +31,13 @@ class Injectors:
         for rank in [rank for rank, other in self._ranks.items() if other is outlet]:
             del self._ranks[rank]
 
-    def take(self, message: Mapping[str, Any]) -> None:
+    def take(self, message: Obeyed) -> None:
         """Take in an answer."""
         answer = self._answers.pop(message["id"], None)
         if answer is not None and not answer.done():
             answer.set_result(message["result"])
 
-    async def order(self, rank: int, order: Message, patience: float) -> Message:
+    async def order(self, rank: int, order: Mapping[str, Any], patience: float) -> Result:
         """Give a rank an order, and return what it says.
 
         Raises:
@@ -51,9 +53,9 @@ class Injectors:
             except asyncio.TimeoutError:
                 raise LookupError(f"rank {rank} takes no orders") from None
         number = next(self._ids)
-        answer: "asyncio.Future[Message]" = asyncio.get_running_loop().create_future()
+        answer: "asyncio.Future[Result]" = asyncio.get_running_loop().create_future()
         self._answers[number] = answer
-        self._ranks[rank].send({**order, "type": "order", "id": number})
+        self._ranks[rank].send_line(encode({**order, "type": "order", "id": number}))
         try:
             result = await asyncio.wait_for(answer, max(0.1, deadline - time.monotonic()))
         except asyncio.TimeoutError:

@@ -1,0 +1,283 @@
+"""What harness, hub, agents and the processes of a node say to each other, each as one JSON object.
+
+``type`` tells them apart. What may be left out is ``NotRequired``; ``node`` is the hub's to say.
+"""
+
+from typing import TYPE_CHECKING, Any, Dict, List, Literal, Mapping, Optional, TypedDict, Union
+
+from metta_sandbox.node.agent.events import Record
+
+if TYPE_CHECKING:
+    from typing import NotRequired
+
+#: What an agent can be asked for.
+Verb = Literal[
+    "start", "signal", "stop", "groups", "processes", "dispositions", "room", "signal-process",
+    "arm", "order", "notice",
+]  # fmt: skip
+
+
+class Args(TypedDict, total=False):
+    """What is asked for, by any verb."""
+
+    group: str
+    command: List[str]
+    env: Dict[str, str]
+    cwd: Optional[str]
+    log: Optional[str]
+    template: Optional[str]
+    grace: float
+    signal: int
+    rank: int
+    pid: int
+    folder: str
+    arms: List["ArmSaid"]
+    order: Mapping[str, Any]
+    within: float
+
+
+class ArmSaid(TypedDict):
+    """An event that is waited for; see ``wire.Arm``."""
+
+    id: str
+    match: Mapping[str, Any]
+
+
+class RankState(TypedDict):
+    """The process of a rank, as its node's agent knows it."""
+
+    rank: int
+    local_rank: int
+    pid: int
+    status: Optional[int]
+    log: str
+
+
+class _Group(TypedDict):
+    group: str
+    pid: int
+    command: List[str]
+    ranks: List[RankState]
+
+
+class GroupState(_Group):
+    """A process group, as its node's agent knows it."""
+
+    status: Optional[int]
+
+
+class Sign(TypedDict):
+    """Something without more to say: that somebody lives, for the most part."""
+
+    type: Literal["beat", "harness-gone", "noted", "ping", "relayed"]
+
+
+class AgentSign(TypedDict):
+    """The same of an agent: it lives, or has stopped all that a harness left."""
+
+    type: Literal["idle", "pong"]
+
+
+class Request(TypedDict):
+    """Somebody asks an agent for something, the harness through the hub."""
+
+    type: Literal["request"]
+    id: int
+    to: "NotRequired[str]"
+    verb: Verb
+    args: Args
+
+
+class Answer(TypedDict):
+    """What came of a request: ``gone`` says that no agent is there, ``lost`` that no hub is."""
+
+    ok: bool
+    result: "NotRequired[Any]"
+    error: "NotRequired[str]"
+    gone: "NotRequired[bool]"
+    lost: "NotRequired[bool]"
+
+
+class Reply(Answer):
+    """An answer on its way."""
+
+    type: Literal["reply"]
+    id: int
+    node: "NotRequired[str]"
+
+
+class Lines(TypedDict):
+    """What something on a node has printed."""
+
+    type: Literal["lines"]
+    source: str
+    lines: List[str]
+    node: "NotRequired[str]"
+
+
+class Exit(_Group):
+    """A process group has ended; ``ending`` says that its agent was told to end before."""
+
+    type: Literal["exit"]
+    status: int
+    ending: "NotRequired[bool]"
+    node: "NotRequired[str]"
+
+
+class Emitted(TypedDict):
+    """An event, and the arms that hold whoever emits it."""
+
+    type: Literal["event"]
+    record: Record
+    held: List[str]
+    node: "NotRequired[str]"
+
+
+class RankTold(TypedDict):
+    """A rank's process was started, or has ended; ``start`` is the length its log had before."""
+
+    type: Literal["rank-started", "rank-exited"]
+    group: str
+    rank: int
+    local_rank: int
+    pid: int
+    log: str
+    start: "NotRequired[int]"
+    status: "NotRequired[int]"
+    out_of_memory: "NotRequired[bool]"
+    mono: "NotRequired[float]"
+    wall: "NotRequired[float]"
+    node: "NotRequired[str]"
+
+
+# -- who comes in at the hub --------------------------------------------------------------
+
+
+class Registered(TypedDict):
+    """An agent is there; ``key`` proves that it is its node's."""
+
+    type: Literal["registered"]
+    node: str
+    address: str
+    pid: int
+    python: str
+    platform: str
+    mono: float
+    wall: float
+    key: "NotRequired[str]"
+
+
+class HarnessHello(TypedDict):
+    """The harness is there."""
+
+    type: Literal["harness"]
+    key: str
+
+
+class WhoIsThere(TypedDict):
+    """Somebody asks which nodes' agents are there, and is told."""
+
+    type: Literal["nodes"]
+    nodes: "NotRequired[List[str]]"
+
+
+# -- what the hub says by itself ----------------------------------------------------------
+
+
+class Refused(TypedDict):
+    """Whoever came is not let in."""
+
+    type: Literal["refused"]
+    reason: str
+
+
+class Lost(TypedDict):
+    """A node's agent has gone."""
+
+    type: Literal["lost"]
+    node: str
+
+
+class Still(TypedDict):
+    """Agents give no sign of life, for so many seconds each, ``of`` so many."""
+
+    type: Literal["still"]
+    nodes: Dict[str, float]
+    of: int
+
+
+class TurnedAway(TypedDict):
+    """Somebody said what was not its to say."""
+
+    type: Literal["turned-away"]
+    node: str
+    reason: str
+
+
+class Gone(TypedDict):
+    """The other end is gone, or a part of the line stands still; said by whoever notices."""
+
+    type: Literal["gone"]
+    reason: str
+    still: bool
+
+
+# -- between an agent and the processes of its node ---------------------------------------
+
+
+class EmitterHello(TypedDict):
+    """An emitter is there."""
+
+    type: Literal["hello"]
+    pid: int
+    who: "NotRequired[Mapping[str, Any]]"
+
+
+class Arms(TypedDict):
+    """All that is waited for."""
+
+    type: Literal["arms"]
+    arms: List[ArmSaid]
+
+
+class InjectorHello(TypedDict):
+    """A rank takes orders."""
+
+    type: Literal["injector"]
+    rank: int
+    pid: int
+
+
+class Obeyed(TypedDict):
+    """What came of an order."""
+
+    type: Literal["obeyed"]
+    id: int
+    result: Dict[str, Any]
+
+
+class StandsFor(TypedDict):
+    """The process of a group stands for another one; see ``fork_server.proxy``."""
+
+    type: Literal["stands-for"]
+    group: str
+    pid: int
+
+
+#: What an agent says of its node once it is registered; the hub hears nothing else of it.
+OfAgent = Union[Emitted, Lines, Exit, RankTold, Reply, AgentSign]
+#: What the harness takes in.
+Heard = Union[Registered, Emitted, Lines, Exit, RankTold, Lost, Still, TurnedAway, Gone]
+#: What the harness reads.
+ToHarness = Union[Heard, Reply, Refused, Sign]
+#: What the hub reads of the harness.
+FromHarness = Union[Request, AgentSign]
+#: What an agent reads, of the hub; and of its node's processes.
+ToAgent = Union[Request, Refused, Sign]
+OfProcess = Union[EmitterHello, Emitted, Request, InjectorHello, Obeyed, RankTold, StandsFor]
+#: What a process of a node is told of its agent.
+ToProcess = Union[Arms, Emitted, Exit, Reply, Sign]
+#: The first that somebody says to a hub.
+HubHello = Union[Registered, HarnessHello, WhoIsThere]
+#: All that goes out over an ``Outlet``.
+Message = Union[ToHarness, ToAgent, ToProcess, AgentSign, WhoIsThere]
