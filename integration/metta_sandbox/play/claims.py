@@ -7,6 +7,7 @@ another node, of the control plane, or of what the harness alone knows.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from metta_sandbox.node.agent.events import CATALOGUE, KnownEvent
 from metta_sandbox.node.agent.messages import Heard
@@ -40,9 +41,7 @@ def heard(message: Heard, hosts: Sequence[str]) -> Heard:
             raise ValueError(f"{node} says {name} {wrong}")
     if node in hosts and "node_rank" in record:
         record["node_rank"] = hosts.index(node)
-    believed = message.copy()
-    believed["record"] = record
-    return believed
+    return cast("Heard", {**message, "record": record})
 
 
 def _require_theirs(known: type[KnownEvent], node: str, leader: str) -> None:

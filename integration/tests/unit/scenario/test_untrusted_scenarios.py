@@ -19,7 +19,7 @@ from metta_sandbox.scenario.untrusted import Untrusted, _allowed
 
 ROOT = Path(__file__).parents[4]
 #: Keys that nobody has allowed, each with what stands below it.
-REFUSED = ("secrets", "sweep.resume", "workload.build", "workload.image")
+REFUSED = ("faults.slow_file", "secrets", "sweep.resume", "workload.build", "workload.image")
 #: What stands in a file beside a scenario's keys, and is judged before a scenario is there.
 OF_FILES = ("extends", "matrix", "variables")
 
