@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 from metta_sandbox.api.fault_rules import ApiFaultRule, write_rules
 from metta_sandbox.errors import StackError
 from metta_sandbox.node.agent.messages import Args, ArmSaid, GroupState, RankState, Verb
-from metta_sandbox.scenario.faults.ground import Power
+from metta_sandbox.scenario.faults.context import Power
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.engines.base import RUN_FOLDER, StackPlan

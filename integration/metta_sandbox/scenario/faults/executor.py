@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from metta_sandbox.scenario.faults.base import FaultKind
-from metta_sandbox.scenario.faults.ground import Ground
+from metta_sandbox.scenario.faults.context import Context
 from metta_sandbox.scenario.faults.trigger import Trigger
 
 K = TypeVar("K", bound=FaultKind)
@@ -40,7 +40,7 @@ class Executor(Generic[K]):
     #: Whether reports alone show it, also those that came when all was over.
     by_reports = False
 
-    def __init__(self, name: str, said: K, context: Ground) -> None:
+    def __init__(self, name: str, said: K, context: Context) -> None:
         self.name = name
         self.said = said
         self.context = context
@@ -97,7 +97,7 @@ class Telling(Executor[K]):
     patience = math.inf
     by_reports = True
 
-    def __init__(self, name: str, said: K, context: Ground) -> None:
+    def __init__(self, name: str, said: K, context: Context) -> None:
         super().__init__(name, said, context)
         self.happened: Mapping[str, Any] | None = None
 

@@ -11,8 +11,8 @@ from pydantic import Field, field_validator
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.scenario.faults.base import Family, FaultKind, Sidecar
+from metta_sandbox.scenario.faults.context import NetworkSidecarLike
 from metta_sandbox.scenario.faults.executor import Executor, Observed
-from metta_sandbox.scenario.faults.ground import BesideNetwork
 from metta_sandbox.scenario.hosts import HostName
 from metta_sandbox.words import many
 
@@ -113,7 +113,7 @@ class Crossing:
 
 
 def cross(
-    sender: BesideNetwork, receiver: BesideNetwork, count: int, size: int = _SMALL
+    sender: NetworkSidecarLike, receiver: NetworkSidecarLike, count: int, size: int = _SMALL
 ) -> Crossing:
     """Send datagrams from one host to another, and wait until each has arrived or was dropped."""
     arrived = lost = 0
@@ -138,7 +138,7 @@ L = TypeVar("L", bound=LinkFault)
 class NetworkExecutor(Executor[N]):
     """A fault that is carried out beside hosts."""
 
-    def sidecar(self, host: str) -> BesideNetwork:
+    def sidecar(self, host: str) -> NetworkSidecarLike:
         """Give what is beside a host.
 
         Raises:

@@ -6,8 +6,8 @@ import signal
 from typing import ClassVar, TypeVar
 
 from metta_sandbox.scenario.faults.base import Family, OneNode
+from metta_sandbox.scenario.faults.context import RUNS, STANDS_STILL
 from metta_sandbox.scenario.faults.executor import Executor, Observed
-from metta_sandbox.scenario.faults.ground import RUNS, STANDS_STILL
 
 
 class NodeFault(OneNode):

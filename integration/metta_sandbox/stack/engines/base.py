@@ -111,7 +111,7 @@ class Power(ABC):
 
     @abstractmethod
     def state(self, host: str) -> str:
-        """Say what a node does: ``RUNS``, ``STANDS_STILL`` (``faults.ground``), or how it ended."""
+        """Say what a node does: ``RUNS``, ``STANDS_STILL``, or how it ended."""
 
     def limit(self, host: str, *limits: str) -> None:  # noqa: ARG002
         """Set limits of a node, as ``docker update`` takes them.

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from pydantic import Field, field_validator
 
 from metta_sandbox.errors import StackError
+from metta_sandbox.scenario.faults.context import RUNS, STANDS_STILL
 from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
-from metta_sandbox.scenario.faults.ground import RUNS, STANDS_STILL
 from metta_sandbox.scenario.faults.in_ranks import CodeFault, is_yet_to_start
 from metta_sandbox.scenario.units import Shift, format_shift
 

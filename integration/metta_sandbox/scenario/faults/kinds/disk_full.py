@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.scenario.faults.base import Family, OneNode, Sidecar, Triggered
+from metta_sandbox.scenario.faults.context import SidecarLike
 from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
-from metta_sandbox.scenario.faults.ground import Beside
 
 _NO_ROOM = "ENOSPC"
 
@@ -58,7 +58,7 @@ class FillDisk(Executor[DiskFull]):
         return self._look(full=False)
 
     @property
-    def _sidecar(self) -> Beside:
+    def _sidecar(self) -> SidecarLike:
         if self.context.disks is None:
             raise StackError("nobody can be beside a node that is no container")
         return self.context.disks.beside(self.said.node)

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from metta_sandbox.scenario.faults.context import NetworkSidecarLike
 from metta_sandbox.scenario.faults.executor import Observed, Registered
-from metta_sandbox.scenario.faults.ground import BesideNetwork
 from metta_sandbox.scenario.faults.networks import (
     ANSWERS,
     NO_SUCH_NAME,
@@ -72,7 +72,7 @@ class ForgetName(NetworkExecutor[NoName]):
         return self._look(ANSWERS)
 
     @property
-    def _on(self) -> BesideNetwork:
+    def _on(self) -> NetworkSidecarLike:
         return self.sidecar(self.said.on)
 
     def _look(self, wanted: str) -> Observed:

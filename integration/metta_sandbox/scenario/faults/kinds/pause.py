@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from metta_sandbox.scenario.faults.context import RUNS, STANDS_STILL
 from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
-from metta_sandbox.scenario.faults.ground import RUNS, STANDS_STILL
 from metta_sandbox.scenario.faults.nodes import NodeFault
 
 

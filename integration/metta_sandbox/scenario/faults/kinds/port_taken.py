@@ -10,8 +10,8 @@ from pydantic import Field
 from metta_sandbox.errors import StackError
 from metta_sandbox.scenario.base import Fault
 from metta_sandbox.scenario.faults.base import OneNode
+from metta_sandbox.scenario.faults.context import NetworkSidecarLike
 from metta_sandbox.scenario.faults.executor import Observed, Registered
-from metta_sandbox.scenario.faults.ground import BesideNetwork
 from metta_sandbox.scenario.faults.networks import NetworkExecutor, NetworkFault
 from metta_sandbox.scenario.faults.trigger import Trigger
 from metta_sandbox.scenario.workload import Workload
@@ -80,7 +80,7 @@ class TakePort(NetworkExecutor[PortTaken]):
         return self._look(free=True)
 
     @property
-    def _node(self) -> BesideNetwork:
+    def _node(self) -> NetworkSidecarLike:
         return self.sidecar(self.said.node)
 
     def _look(self, *, free: bool) -> Observed:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from metta_sandbox.scenario.faults.context import NetworkSidecarLike
 from metta_sandbox.scenario.faults.executor import Observed, Registered
-from metta_sandbox.scenario.faults.ground import BesideNetwork
 from metta_sandbox.scenario.faults.networks import ANSWERS, RESET, LinkExecutor, LinkFault
 from metta_sandbox.words import many
 
@@ -63,7 +63,7 @@ class ResetConnections(LinkExecutor[Reset]):
         seen = f"a connection from {first.host} to {second.host}: {answer}"
         return Observed(answer == ANSWERS, seen)
 
-    def _ends(self) -> Sequence[BesideNetwork]:
+    def _ends(self) -> Sequence[NetworkSidecarLike]:
         return [self.sidecar(host) for host in self.said.between]
 
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from metta_sandbox.errors import StackError
+from metta_sandbox.scenario.faults.context import RUNS, STANDS_STILL
 from metta_sandbox.scenario.faults.executor import Observed, Registered
-from metta_sandbox.scenario.faults.ground import RUNS, STANDS_STILL
 from metta_sandbox.scenario.faults.nodes import EndNode, NodeFault
 from metta_sandbox.scenario.units import Duration
 from metta_sandbox.words import time

@@ -62,7 +62,7 @@ class Power(Protocol):
         ...
 
 
-class Beside(Protocol):
+class SidecarLike(Protocol):
     """Somebody beside a host, who strikes it from there."""
 
     host: str
@@ -77,7 +77,7 @@ class Beside(Protocol):
         ...
 
 
-class BesideNetwork(Beside, Protocol):
+class NetworkSidecarLike(SidecarLike, Protocol):
     """Somebody in a host's network."""
 
     address: str
@@ -91,7 +91,7 @@ class BesideNetwork(Beside, Protocol):
         ...
 
 
-class Companions(Protocol[B_co]):
+class SidecarsLike(Protocol[B_co]):
     """All who are beside hosts for one purpose."""
 
     def beside(self, host: str) -> B_co:
@@ -104,7 +104,7 @@ class Companions(Protocol[B_co]):
         ...
 
 
-class Places(Protocol):
+class PlanLike(Protocol):
     """The folders and hosts of what is played."""
 
     @property
@@ -118,11 +118,11 @@ class Places(Protocol):
         ...
 
 
-class Ground(Protocol):
+class Context(Protocol):
     """Where a scenario's faults strike. Whatever asks a node may raise a StackError."""
 
     @property
-    def plan(self) -> Places:
+    def plan(self) -> PlanLike:
         """Its folders and hosts."""
         ...
 
@@ -137,12 +137,12 @@ class Ground(Protocol):
         ...
 
     @property
-    def network(self) -> Companions[BesideNetwork] | None:
+    def network(self) -> SidecarsLike[NetworkSidecarLike] | None:
         """What strikes networks, from beside nodes; None where nothing can."""
         ...
 
     @property
-    def disks(self) -> Companions[Beside] | None:
+    def disks(self) -> SidecarsLike[SidecarLike] | None:
         """What fills disks, from beside nodes; None where nothing can."""
         ...
 
