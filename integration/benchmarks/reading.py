@@ -51,7 +51,6 @@ def _as_it_is(value: Any) -> Any:
 #: What stands in the place of a guard that is taken away: its module, its name, what does nothing.
 _INSTEAD = (
     (SAFE_READING, beneath, "open_file", _open_plainly),
-    (SAFE_TEXT, page, "for_html", _as_it_is),
     # It goes through all data for the sake of the texts in it.
     (SAFE_TEXT, page, "_shown", _as_it_is),
 )

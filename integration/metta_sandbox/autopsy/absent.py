@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from metta_sandbox.autopsy.calls import AT_WORK, Doing
 from metta_sandbox.autopsy.case import Case
-from metta_sandbox.autopsy.cause import Cause, Certainty
+from metta_sandbox.autopsy.cause import Cause, Certainty, Kind
 from metta_sandbox.autopsy.deaths import clashed, left_alone
 from metta_sandbox.autopsy.graph import Graph, graph_of, order, waits
 from metta_sandbox.autopsy.kinds import what_holds
@@ -162,7 +162,7 @@ def _gets_on(member: Member) -> bool:
 def _all_at_work(case: Case, members: Sequence[Member]) -> Cause:
     """Say that nobody is to blame where all ranks get on and none waits."""
     told = ", ".join(f"rank {one.rank} at {one.call}" for one in members)
-    load = max((look.load or 0.0 for look in case.looks.values()), default=0.0)
+    load = case.load
     busy = f"; the machine's load was {load:.0f}" if load else ""
     return cause_of(
         case,
@@ -227,11 +227,8 @@ def _came_round(member: Member) -> bool:
 
 def _has_not_set(case: Case, member: Member, waiting: Sequence[Member]) -> Cause:
     """Say of a rank that it went on, where all others wait for a key that nobody has set."""
-    call = waiting[0].call
-    assert call is not None
-    kind, held = what_holds(call)
-    others = ", ".join(f"rank {one.rank}" for one in waiting)
-    what = f"went on to {member.place}, while each of {others} {held}"
+    kind, held = _each_held(waiting)
+    what = f"went on to {member.place}, while {held}"
     return of_rank(case, member, kind, what, member.place, certainty="likely")
 
 
@@ -274,12 +271,16 @@ def _left_all(case: Case, still: Sequence[Member]) -> Cause | None:
     places = {(one.call.place, one.call.doing) for one in still if one.call is not None}
     if not ended or len(ended) >= len(still) or len(places) != 1:
         return None
-    call = still[0].call
+    _, held = _each_held(still)
+    return likely_mismatch(case, ended[0], f"ended with status 0, while {held}")
+
+
+def _each_held(members: Sequence[Member]) -> tuple[Kind, str]:
+    """Tell what holds ranks that are all at the same call: its kind, and in words."""
+    call = members[0].call
     assert call is not None
-    _, holds = what_holds(call)
-    others = ", ".join(f"rank {one.rank}" for one in still)
-    what = f"ended with status 0, while each of {others} {holds}"
-    return likely_mismatch(case, ended[0], what)
+    kind, held = what_holds(call)
+    return kind, f"each of {', '.join(f'rank {one.rank}' for one in members)} {held}"
 
 
 def _went_on(case: Case, member: Member, ended: int) -> Cause:

@@ -90,6 +90,11 @@ class Case:
         """How many ranks the scenario asks for."""
         return len(self.hosts) * self.ranks_per_node
 
+    @property
+    def load(self) -> float:
+        """The highest load that a node showed; 0 if none did."""
+        return max((look.load or 0.0 for look in self.looks.values()), default=0.0)
+
     @cached_property
     def epoch(self) -> float:
         """When the run began, by the clock of the nodes."""

@@ -388,9 +388,9 @@ def _error(
         lost = lost_threads(life)
         return lost[0].error if lost else None
     # No exception ends a process by a signal: what others print to its log is theirs.
-    others = life is not None and not alone and (status or 0) < 0 and status != -signal.SIGABRT
+    shared = life is not None and not alone and not life.fatal
     said = base.error
-    if status in (None, 0) or (others and not (life and life.fatal)):
+    if status in (None, 0) or (shared and (status or 0) < 0 and status != -signal.SIGABRT):
         return None
     if life is not None and life.fatal and said is not None and said.aborted:
         return Exc("", said.aborted)

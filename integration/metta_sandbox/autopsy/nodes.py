@@ -51,8 +51,7 @@ def node_silent(case: Case) -> Cause | None:
         what = f"{host} (rank {rank}) is gone: {how}"
         return cause_of(case, "node lost", what, node=host, rank=rank, step=ranks[0].step)
     if _TOO_SLOW.match(problem):
-        load = max((look.load or 0.0 for look in case.looks.values()), default=0.0)
-        what = f"{host} did not show its processes in time; the machine's load was {load:.0f}"
+        what = f"{host} did not show its processes in time; the machine's load was {case.load:.0f}"
         return cause_of(case, "straggler", what, node=host, certainty="unknown")
     what = f"{host} (rank {rank}) does not answer, as if it stood still: {problem}"
     return cause_of(case, "stopped", what, node=host, rank=rank, step=ranks[0].step)

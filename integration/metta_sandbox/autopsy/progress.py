@@ -31,7 +31,7 @@ def gets_on(case: Case, processors: int, times: int) -> str:
     ]
     if not working or stuck or any(look.problem for look in case.looks.values()):
         return ""
-    load = max((look.load or 0.0 for look in case.looks.values()), default=0.0)
+    load = case.load
     crowded = load > _CROWDED * processors and times == 0
     if len(working) < len(calls) and not crowded and not all(map(_starts, working.values())):
         return ""

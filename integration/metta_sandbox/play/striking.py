@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from metta_sandbox.faults.context import FaultContext
-from metta_sandbox.faults.disk import disks_of
-from metta_sandbox.faults.network import sidecars_of
 from metta_sandbox.faults.scheduler import FaultScheduler
+from metta_sandbox.faults.sidecars import disks_of, sidecars_of
 from metta_sandbox.play.job import Job
 from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.progress import Progress

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.faults.disk import disks_of
+from metta_sandbox.faults.sidecars import disks_of
 from metta_sandbox.scenario.faults.kinds.disk_full import DiskFull, FillDisk
 
 

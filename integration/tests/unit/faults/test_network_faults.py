@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.faults.network import sidecars_of
+from metta_sandbox.faults.sidecars import sidecars_of
 from metta_sandbox.scenario.faults.kinds.bandwidth import Bandwidth, NarrowLink
 from metta_sandbox.scenario.faults.kinds.delay import Delay, DelayPackets
 from metta_sandbox.scenario.faults.kinds.no_name import ForgetName, NoName
