@@ -42,6 +42,8 @@ class TrialRecord(BaseModel):
     seconds: float | None = None
     #: Whether it failed, and was tried again.
     retried: bool = False
+    #: Whether the strategy ended it early; its score is the last one it had.
+    pruned: bool = False
     suggestion: dict[str, Any] = {}
     overrides: dict[str, Any] = {}
     reason: str = ""

@@ -63,7 +63,7 @@ class Outcome:
 
 
 #: What a rank says when another one left it, in Gloo's and the kernel's words.
-_LEFT_ALONE = re.compile(r"closed by peer|reset by peer|Broken pipe|was killed by signal 15\b")
+LEFT_ALONE = re.compile(r"closed by peer|reset by peer|Broken pipe|was killed by signal 15\b")
 
 
 def why(outcomes: Iterable[Outcome]) -> str:
@@ -74,7 +74,7 @@ def why(outcomes: Iterable[Outcome]) -> str:
     """
     reasons = [outcome.reason for outcome in outcomes if outcome.reason]
     own = [reason for reason in reasons if not reason.startswith(STOPPED)] or reasons
-    return "; ".join(sorted(dict.fromkeys(own), key=lambda one: bool(_LEFT_ALONE.search(one))))
+    return "; ".join(sorted(dict.fromkeys(own), key=lambda one: bool(LEFT_ALONE.search(one))))
 
 
 class SweepGroup:
@@ -151,6 +151,14 @@ class SweepGroup:
     def has_told(self, trial: int) -> bool:
         """Say whether this node has told already how a trial ended here."""
         return bool(self._store.check([_outcome_key(trial, self._view.node_rank)]))
+
+    def prune(self, trial: int) -> None:
+        """Let all nodes know that a trial ends early; on rank 0."""
+        self._store.set(f"pruned-{trial}", "")
+
+    def is_pruned(self, trial: int) -> bool:
+        """Say whether rank 0 has ended a trial early. Does not wait."""
+        return bool(self._store.check([f"pruned-{trial}"]))
 
     def failure(self, trial: int) -> str | None:
         """Say why a trial has failed on some node, or None while none did. Does not wait."""

@@ -25,6 +25,7 @@ from metta_sandbox.node.agent.events import (
     SuggestionMade,
     SweepResumed,
     Told,
+    TrialPruned,
 )
 from metta_sandbox.node.control_plane import ControlPlane
 from metta_sandbox.node.handoff import HandOff, Outcome, why
@@ -37,7 +38,7 @@ from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.overrides import abridged
 from metta_sandbox.scenario.values import Value
 from metta_sandbox.scenario.workload import Score
-from metta_sandbox.sweep import ExhaustedError, Observation, Strategy, create
+from metta_sandbox.sweep import ExhaustedError, Observation, Pruning, Strategy, create
 
 #: W&B's names for where runs go; nothing is ever sent there from a node.
 PROJECT = "metta-sandbox"
@@ -63,6 +64,8 @@ class _Trial:
     agent_steps: float = 0.0
     step: int = 0
     told: dict[str, Any] = field(default_factory=dict)
+    #: Its last score, if the strategy ended it early.
+    pruned_at: float | None = None
 
     @property
     def checkpoint(self) -> Path:
@@ -198,12 +201,23 @@ class Leader:
         self._port = HeldPort()
         return HandOff(number, run, overrides, tracked.id, self._port.number, self._attempt)
 
-    def follow(self, record: Record) -> None:
-        """Take in an event of this node's trainers."""
+    @property
+    def trial(self) -> int:
+        """The number of the trial under way."""
+        assert self._trial is not None
+        return self._trial.number
+
+    def follow(self, record: Record) -> bool:
+        """Take in an event of this node's trainers.
+
+        Returns:
+            Whether the strategy ends the trial now.
+
+        """
         assert self._trial is not None
         told: Told = record
         if (name := told.get("event")) not in _OF_TRAINING:
-            return
+            return False
         # Anybody's trainer may emit them, with whatever in them.
         if _is_number(steps := told.get("agent_steps")):
             self._trial.agent_steps = float(steps)
@@ -213,13 +227,28 @@ class Leader:
             self._trial.told.update(record)
             if name == "train.step":
                 self._trial.tracked.log_step(record)
+                return self._prunes(self._trial, record.get(self._spec.metric))
+        return False
+
+    def _prunes(self, trial: _Trial, score: object) -> bool:
+        """Ask the strategy whether a trial with this intermediate score goes on."""
+        if not (isinstance(self._strategy, Pruning) and _is_number(score)):
+            return False
+        if trial.pruned_at is not None or not self._strategy.prunes(trial.step, float(score)):
+            return False
+        trial.pruned_at = float(score)
+        told = TrialPruned(trial=trial.number, run=trial.run, step=trial.step, score=float(score))
+        self._emitter.tell(told)
+        return True
 
     def conclude(self, outcomes: list[Outcome]) -> None:
         """Score the trial if it was trained on every node, and record what was observed."""
         trial = self._trial
         assert trial is not None
         reason, score = why(outcomes), None
-        if not reason:
+        if not reason and trial.pruned_at is not None:
+            score = trial.pruned_at
+        elif not reason:
             score, reason = self._judge(trial)
         summary = self._summary(trial, score, reason)
         trial.tracked.finish({**summary, self._spec.metric: score}, failed=bool(reason))
@@ -228,7 +257,9 @@ class Leader:
             score, reason = None, f"wandb lost the run: {trial.tracked.problem}"
             summary = self._summary(trial, score, reason)
         failed, retried = bool(reason), summary["retried"]
-        observation = Observation(trial.suggestion, score, summary["cost"], failed=failed)
+        observation = Observation(
+            trial.suggestion, score, summary["cost"], failed=failed, pruned=summary["pruned"]
+        )
         self._write(trial, observation, summary)
         self._observe(observation, retried=retried)
         self._count(failed=failed, retried=retried)
@@ -242,6 +273,7 @@ class Leader:
                 reason=reason,
                 attempt=trial.attempt,
                 retried=retried,
+                pruned=summary["pruned"],
             )
         )
 
@@ -269,6 +301,7 @@ class Leader:
             "reason": reason,
             "attempt": trial.attempt,
             "retried": bool(reason) and trial.attempt <= self._spec.retries,
+            "pruned": not reason and trial.pruned_at is not None,
         }
 
     def _import_ahead(self) -> None:

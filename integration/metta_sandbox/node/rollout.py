@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -150,7 +151,7 @@ def roll_out(
             )
         overrides = abridged(started.overrides)
         emitter.tell(TrialLaunched(trial=handoff.trial, run=handoff.run, overrides=overrides))
-        follow = leader.follow if leader else _ignore
+        follow = _ignore if leader is None else partial(_follow, leader, group)
         outcome = train(launcher, spec, group, handoff.trial, follow)
         group.tell(handoff.trial, outcome)
         if leader:
@@ -231,6 +232,12 @@ def _told(handoff: HandOff, event: type[HandoffSent | HandoffReceived]) -> Known
         wandb_run_id=handoff.wandb_run_id,
         port=handoff.port,
     )
+
+
+def _follow(leader: Leader, group: SweepGroup, record: Record) -> None:
+    """Take in an event of rank 0's trainers, which may be why a trial ends early."""
+    if leader.follow(record):
+        group.prune(leader.trial)
 
 
 def _ignore(_record: Record) -> None:

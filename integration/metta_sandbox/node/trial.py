@@ -15,7 +15,7 @@ from metta_sandbox import beneath
 from metta_sandbox.node.agent.events import Record
 from metta_sandbox.node.agent.injection.hook import VARIABLE
 from metta_sandbox.node.agent.load import slowed
-from metta_sandbox.node.handoff import STOPPED, HandOff, Outcome, SweepGroup
+from metta_sandbox.node.handoff import LEFT_ALONE, STOPPED, HandOff, Outcome, SweepGroup
 from metta_sandbox.node.launchers.base import GroupSpec, Launcher, WorkerGroup
 from metta_sandbox.node.launchers.plain import OF_A_RANK, place_of
 from metta_sandbox.node.overrides_style import (
@@ -52,6 +52,10 @@ BUNDLED_MODULES = ("metta_sandbox.node.arena.train", "metta_sandbox.node.arena.w
 
 #: How a trainer ends that was told to, or that had to be killed; None if nobody heard of it.
 _TOLD_TO_END = frozenset({None, -signal.SIGTERM, -signal.SIGKILL, 128 + signal.SIGTERM})
+
+#: Why trainers are stopped that need not go on.
+_EARLY = "the strategy ended it early"
+_PRUNED = f"{STOPPED}{_EARLY}"
 
 OnEvent = Callable[[Record], None]
 
@@ -196,15 +200,16 @@ def train(
     if problem := too_long(spec.command, spec.env):
         return Outcome(spec.node_rank, {}, f"node {spec.node_rank} can start no trainer: {problem}")
     workers = launcher.launch(spec)
-    stopped_for = ""
+    stopped_for, looked = "", time.monotonic()
     while True:
         message = workers.next(time.monotonic() + _LOOK)
-        if message is None:
-            stopped_for = stopped_for or _stop_if_failed(workers, group, trial)
-        elif message["type"] == "event":
-            on_event(message["record"])
-        else:
+        if message is not None and message["type"] != "event":
             break
+        if message is not None:
+            on_event(message["record"])
+        if message is None or time.monotonic() > looked + _LOOK:
+            looked = time.monotonic()
+            stopped_for = stopped_for or _stop_if_over(workers, group, trial)
     statuses = {rank["rank"]: rank["status"] for rank in message["ranks"]}
     for rank in statuses:
         # Most track nothing themselves; what is empty says nothing.
@@ -213,10 +218,16 @@ def train(
     reason = ""
     if message["status"] != 0:
         reason = _reason(message["status"], statuses, stopped_for, spec)
+        if group.is_pruned(trial) and (reason == _PRUNED or LEFT_ALONE.search(reason)):
+            reason = ""
     return Outcome(spec.node_rank, statuses, reason)
 
 
-def _stop_if_failed(workers: WorkerGroup, group: SweepGroup, trial: int) -> str:
+def _stop_if_over(workers: WorkerGroup, group: SweepGroup, trial: int) -> str:
+    """Stop what need not go on, as another node failed or rank 0 ends the trial; say why."""
+    if group.is_pruned(trial):
+        workers.stop(_GRACE)
+        return _EARLY
     failure = group.failure(trial)
     if failure is None:
         return ""

@@ -171,7 +171,8 @@ def _trials(trials: tuple[TrialResult, ...]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for trial in trials:
         style = "" if trial.status == "completed" else "red"
-        cells = (trial.run or "(unnamed)", trial.status, _number(trial.score), _number(trial.cost))
+        status = f"{trial.status}, pruned" if trial.pruned else trial.status
+        cells = (trial.run or "(unnamed)", status, _number(trial.score), _number(trial.cost))
         table.add_row(*map(shown, (*cells, _number(trial.seconds, 1))), style=style)
     return table
 

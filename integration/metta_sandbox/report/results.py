@@ -39,6 +39,9 @@ class TrialResult(_Result):
     cost: float | None = Field(default=None, description="What the search was told it cost.")
     overrides: dict[str, Any] = Field(default_factory=dict, description="By dotted key.")
     seconds: float | None = Field(default=None, description="From suggestion to observation.")
+    pruned: bool = Field(
+        default=False, description="Whether the strategy ended it early, with the score it had."
+    )
 
 
 class FaultResult(_Result):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 from typing_extensions import TypeAliasType
 
 from metta_sandbox.scenario.base import Fault, Part, misfit
-from metta_sandbox.scenario.overrides import is_key
+from metta_sandbox.scenario.overrides import is_key, nearest
 from metta_sandbox.scenario.units import Amount
 from metta_sandbox.scenario.values import Value
 
@@ -158,6 +159,62 @@ Parameters = Annotated[
 ]
 
 
+#: The strategies that have a name, each with its options and what each may be; None for anything.
+STRATEGIES: Mapping[str, Mapping[str, tuple[str, ...] | None]] = {
+    "protein": {},
+    "random": {},
+    "grid": {},
+    "optuna": {
+        "sampler": (
+            *("TPESampler", "RandomSampler", "CmaEsSampler", "GPSampler", "NSGAIISampler"),
+        ),
+        "pruner": (
+            *("NopPruner", "MedianPruner", "PercentilePruner", "SuccessiveHalvingPruner"),
+            *("HyperbandPruner", "ThresholdPruner"),
+        ),
+    },
+    "wandb": {"method": ("bayes", "random", "grid"), "early_terminate": None},
+}
+_CLASS = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
+
+
+def _strategy(given: Any) -> Any:
+    if not isinstance(given, str) or given in STRATEGIES or re.match(_CLASS, given):
+        return given
+    near = nearest(given, STRATEGIES)
+    raise ValueError(
+        f"expected {', '.join(STRATEGIES)}, or module:Class"
+        + (f"; did you mean {near}?" if near else "")
+    )
+
+
+StrategyName = Annotated[
+    str,
+    BeforeValidator(
+        _strategy,
+        json_schema_input_type=Literal["protein", "random", "grid", "optuna", "wandb"]
+        | Annotated[str, Field(pattern=_CLASS)],
+    ),
+]
+
+
+def _misfits_of(strategy: str, options: Mapping[str, Any]) -> Iterator[Fault]:
+    """Name the options that a strategy does not take."""
+    known = STRATEGIES.get(strategy, {})
+    for key, value in options.items():
+        if key not in known:
+            takes = f"it takes {', '.join(known)}" if known else "it takes none"
+            yield (key,), f"strategy {strategy} has no option {key}; {takes}"
+        elif (names := known[key]) is not None:
+            named = value
+            if isinstance(value, Mapping) and len(value) == 1 and strategy == "optuna":
+                named = next(iter(value))
+            if named not in names:
+                near = nearest(str(named), names)
+                hint = f"; did you mean {near}?" if near else ""
+                yield (key,), f"expected one of {', '.join(names)}{hint}"
+
+
 class Sweep(Part):
     """A search over a trainer's parameters."""
 
@@ -167,10 +224,17 @@ class Sweep(Part):
         max_length=128,
         description="What the control plane knows the sweep as. Default: the scenario's name.",
     )
-    strategy: Literal["protein", "random", "grid"] = Field(
+    strategy: StrategyName = Field(
         default="protein",
-        description="Who suggests: cost-aware Bayesian optimisation (protein), chance (random), or "
-        "every combination of the values in the order of the file (grid).",
+        description="Who suggests: cost-aware Bayesian optimisation (protein), chance (random), "
+        "every combination of the values in the order of the file (grid), Optuna (optuna), W&B's "
+        "own engine (wandb), or a class of yours in the workload's folder (module:Class).",
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What the strategy takes. optuna: `sampler` and `pruner`, by name, or "
+        "{name: {argument: value}}; wandb: `method` (bayes, random, grid) and `early_terminate`; "
+        "a class of yours: whatever it takes.",
     )
     trials: int = Field(default=2, ge=1, le=10_000, description="Trials to run.")
     max_failures_in_a_row: int = Field(
@@ -217,14 +281,26 @@ class Sweep(Part):
         "and max, or values.",
     )
 
+    @field_validator("options")
+    @classmethod
+    def _are_the_strategys(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        strategy = info.data.get("strategy", "")
+        if ":" in strategy:
+            return value
+        faults = list(_misfits_of(strategy, value))
+        if faults:
+            raise misfit(faults)
+        return value
+
     @field_validator("parameters")
     @classmethod
     def _suit_strategy(
         cls, value: dict[str, Range | Choice], info: ValidationInfo
     ) -> dict[str, Range | Choice]:
-        if info.data.get("strategy") == "grid":
+        method = info.data.get("options", {}).get("method")
+        if info.data.get("strategy") == "grid" or method == "grid":
             faults: list[Fault] = [
-                ((key,), f"expected values: [...], as strategy grid can't enumerate {key}'s range")
+                ((key,), f"expected values: [...], as a grid can't enumerate {key}'s range")
                 for key, parameter in value.items()
                 if isinstance(parameter, Range)
             ]

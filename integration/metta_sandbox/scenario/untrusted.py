@@ -29,7 +29,12 @@ from metta_sandbox.scenario.workload import Workload
 _OF_FILES = ("extends", "variables", "matrix")
 _OF_VARIABLES = ("default", "env", "description", "secret")
 #: Mappings of names that may be nested, or that are anybody's.
-_NESTED = ("workload.trainer.overrides.*", "sweep.parameters.*", "services.api.body.*")
+_NESTED = (
+    "workload.trainer.overrides.*",
+    "sweep.parameters.*",
+    "sweep.options.*",
+    "services.api.body.*",
+)
 _MOST_NODES = 8
 _MOST_RANKS = 8
 _LONGEST_DEADLINE = 3600.0

@@ -132,15 +132,15 @@ class Whole:
     @property
     def radius(self) -> float:
         """Half the scale."""
-        return _radius(self.spec, self._count - 1)
+        return _radius(self.spec, self.count - 1)
 
     def to_unit(self, value: Value) -> float:
         """See ``Axis.to_unit``."""
-        return (self._along(_number(value)) - self._along(self.spec.min) + 0.5) / self._count
+        return (self._along(_number(value)) - self._along(self.spec.min) + 0.5) / self.count
 
     def from_unit(self, place: float) -> int:
         """See ``Axis.from_unit``."""
-        index = min(max(math.floor(place * self._count), 0), self._count - 1)
+        index = min(max(math.floor(place * self.count), 0), self.count - 1)
         first = round(self._along(self.spec.min))
         return 2 ** (first + index) if self._is_pow2 else first + index
 
@@ -149,7 +149,8 @@ class Whole:
         return self.spec.distribution == "uniform_pow2"
 
     @property
-    def _count(self) -> int:
+    def count(self) -> int:
+        """How many cells it has."""
         return round(self._along(self.spec.max) - self._along(self.spec.min)) + 1
 
     def _along(self, value: float) -> float:
@@ -163,6 +164,11 @@ class Listed:
     values: tuple[Value, ...]
     centre: float = 0.5
     radius: float = AUTO_SCALE / 2
+
+    @property
+    def count(self) -> int:
+        """How many cells it has."""
+        return len(self.values)
 
     @property
     def ordered(self) -> bool:
@@ -188,7 +194,7 @@ class Listed:
 class Space:
     """The unit cube whose axes are a sweep's parameters, in the order of the file."""
 
-    axes: Mapping[str, Axis]
+    axes: Mapping[str, Continuous | Whole | Listed]
 
     @classmethod
     def of(cls, parameters: Mapping[str, Range | Choice]) -> Space:
@@ -223,7 +229,7 @@ class Space:
         return [axis.to_unit(overrides[key]) for key, axis in self.axes.items()]
 
 
-def _axis(spec: Range | Choice) -> Axis:
+def _axis(spec: Range | Choice) -> Continuous | Whole | Listed:
     if isinstance(spec, Choice):
         return Listed(spec.values)
     return Whole(spec) if spec.distribution in WHOLE else Continuous(spec)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from metta_sandbox.scenario.values import Value
 
@@ -40,6 +40,7 @@ class Observation:
         score: The metric's value, None if there is none.
         cost: What it cost in the sweep's unit (agent steps or seconds).
         failed: Whether it ended without a score.
+        pruned: Whether the strategy ended it early; its score is then the last intermediate one.
 
     Raises:
         ValueError: A score or cost is not finite, a cost is negative, a trial that succeeded has
@@ -51,6 +52,7 @@ class Observation:
     score: float | None
     cost: float
     failed: bool = False
+    pruned: bool = False
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.cost) or self.cost < 0:
@@ -78,6 +80,21 @@ class Strategy(Protocol):
 
         Raises:
             ValueError: It lacks a searched key, or has a value the space can't place.
+
+        """
+        ...
+
+
+@runtime_checkable
+class Pruning(Protocol):
+    """A strategy that may end a trial early."""
+
+    def prunes(self, step: int, score: float) -> bool:
+        """Say whether the trial that was suggested last ends now.
+
+        Args:
+            step: The trainer's.
+            score: What the metric is after it.
 
         """
         ...

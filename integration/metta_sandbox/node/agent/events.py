@@ -51,9 +51,9 @@ Name = Literal[
     "rollout.started", "sweep.resumed", "suggestion.made", "run.named", "folder.fresh",
     "handoff.sent", "handoff.received", "trial.launched", "rank.started", "train.started",
     "train.step", "checkpoint.saved", "train.finished", "rank.exited", "eval.finished",
-    "observation.recorded", "folder.reread", "rollout.finished", "command.exited", "api.ready",
-    "api.request", "node.notice", "node.ended", "node.lost", "node.rejoined", "optimizer.step",
-    "fault.happened",
+    "trial.pruned", "observation.recorded", "folder.reread", "rollout.finished", "command.exited",
+    "api.ready", "api.request", "node.notice", "node.ended", "node.lost", "node.rejoined",
+    "optimizer.step", "fault.happened",
 ]  # fmt: skip
 
 #: Their fields' names, for whoever reads them. Those below, as a test holds.
@@ -62,7 +62,8 @@ Field = Literal[
     "mono", "wall", "host", "num_nodes", "runs", "trials", "spent", "suggestion", "attempt",
     "moved", "seconds", "overrides", "wandb_run_id", "port", "process", "log", "world_size", "step",
     "agent_steps", "path", "digest", "status", "out_of_memory", "score", "episodes", "source",
-    "cost", "failed", "reason", "retried", "files", "count", "unknown", "completed",
+    "cost", "failed", "reason", "retried", "pruned", "files", "count", "unknown",
+    "completed",
     "observatory_port", "cogweb_port", "service", "method", "route", "call", "scripted", "fault",
     "rule", "dropped", "signal", "grace", "groups", "ended", "killed", "how", "ahead", "takes",
     "raised", "at", "exits", "reads", "sleeps", "holds", "loss", "reward", "skipped", "gradients",
@@ -262,6 +263,15 @@ class EvalFinished(KnownEvent, name="eval.finished", teller="rank 0's rollout"):
     source: Optional[str] = None
 
 
+class TrialPruned(KnownEvent, name="trial.pruned", teller="rank 0's rollout"):
+    """The strategy ends a trial early, as its ``score`` after a ``step`` is too bad."""
+
+    trial: int
+    run: str
+    step: int
+    score: float
+
+
 class ObservationRecorded(KnownEvent, name="observation.recorded", teller="rank 0's rollout"):
     """What came of a trial is recorded; ``retried`` says that its suggestion is tried again."""
 
@@ -273,6 +283,7 @@ class ObservationRecorded(KnownEvent, name="observation.recorded", teller="rank 
     reason: str
     attempt: int
     retried: bool
+    pruned: bool
 
 
 class FolderReread(KnownEvent, name="folder.reread", teller="each node's rollout"):

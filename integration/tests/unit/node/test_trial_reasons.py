@@ -46,9 +46,33 @@ def test_a_rank_that_failed_by_itself_before_it_could_be_stopped_says_why(
     spec = GroupSpec("trial-1", ("x",), 2, 1, "sweep-master", 1, tmp_path)
     end = {"type": "exit", "status": 1, "ranks": [{"rank": 1, "status": status}]}
     workers = Mock(next=Mock(side_effect=[None, end]))
-    group = Mock(failure=Mock(return_value=ALONE))
+    group = Mock(failure=Mock(return_value=ALONE), is_pruned=Mock(return_value=False))
 
     outcome = train(Mock(launch=Mock(return_value=workers)), spec, group, 1, Mock())
 
     workers.stop.assert_called_once()
+    assert outcome == Outcome(1, {1: status}, said)
+
+
+@pytest.mark.parametrize(
+    ("status", "last_words", "said"),
+    [
+        (-15, "", ""),
+        (1, "RuntimeError: Connection closed by peer [127.0.0.1]:1234", ""),
+        (1, "ValueError: enough", "rank 1 exited with status 1, saying: ValueError: enough"),
+    ],
+)
+def test_a_rank_of_a_pruned_trial_has_failed_only_by_itself(
+    tmp_path: Path, status: int, last_words: str, said: str
+) -> None:
+    (tmp_path / "rank-1.log").write_text(f"{last_words}\n")
+    spec = GroupSpec("trial-1", ("x",), 2, 1, "sweep-master", 1, tmp_path)
+    end = {"type": "exit", "status": 1, "ranks": [{"rank": 1, "status": status}]}
+    workers = Mock(next=Mock(side_effect=[None, end]))
+    group = Mock(is_pruned=Mock(return_value=True))
+
+    outcome = train(Mock(launch=Mock(return_value=workers)), spec, group, 1, Mock())
+
+    workers.stop.assert_called_once()
+    group.failure.assert_not_called()
     assert outcome == Outcome(1, {1: status}, said)

@@ -21,7 +21,15 @@ REQUEST = ApiRequest(
     service="cogweb", method="GET", route=None, path="/", call=1, status=200, seconds=0.1
 )
 OBSERVATION = ObservationRecorded(
-    trial=1, run="r", score=0.5, cost=1, failed=False, reason="", attempt=1, retried=False
+    trial=1,
+    run="r",
+    score=0.5,
+    cost=1,
+    failed=False,
+    reason="",
+    attempt=1,
+    retried=False,
+    pruned=False,
 )
 
 

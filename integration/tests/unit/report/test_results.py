@@ -72,7 +72,7 @@ def test_the_keys_are_those_of_the_contract(tmp_path: Path) -> None:
         "checks", "causes", "left_out", "timings",
     }  # fmt: skip
     assert set(scenario["trials"][0]) == {
-        "run", "status", "score", "cost", "overrides", "seconds",
+        "run", "status", "score", "cost", "overrides", "seconds", "pruned",
     }  # fmt: skip
     assert set(scenario["faults"][0]) == {"name", "kind", "fired", "proven", "proof", "late"}
     assert set(scenario["checks"][0]) == {

@@ -1,0 +1,96 @@
+"""The strategy ``module:Class``: a search of the user's own, from the workload's folder.
+
+The class is made with ``parameters`` (what the scenario searches: each key with its distribution
+and bounds, or its values), ``goal``, ``metric``, ``trials``, ``seed`` and ``options``, by keyword.
+It has two methods, and may have a third:
+
+``suggest() -> dict | None``
+    The next point: a value for every searched key; None when there is none.
+``observe(overrides: dict, score: float | None, cost: float, failed: bool) -> None``
+    What came of a trial, in the order of the trials; before the first ``suggest`` also of those
+    of a sweep that is resumed.
+``prunes(step: int, score: float) -> bool``
+    Whether the trial under way ends now, as rank 0 has told this intermediate score.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from metta_sandbox.errors import InputError
+from metta_sandbox.scenario.search import Sweep
+from metta_sandbox.scenario.values import Value
+from metta_sandbox.sweep.strategy import ExhaustedError, Observation, Suggestion
+
+
+class Own:
+    """Calls the user's class.
+
+    Args:
+        sweep: The search; its strategy names the class.
+        seed: The scenario's seed.
+        folder: Where the module is looked for first.
+
+    Raises:
+        InputError: There is no such class, it can't be made, or it lacks a method.
+
+    """
+
+    def __init__(self, sweep: Sweep, seed: int, folder: Path) -> None:
+        self._name = sweep.strategy
+        self._keys = tuple(sweep.parameters)
+        self._asked: dict[str, Value] | None = None
+        module, _, name = self._name.partition(":")
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+        try:
+            known = getattr(importlib.import_module(module), name)
+            self._search = known(
+                parameters={
+                    key: parameter.model_dump(mode="json")
+                    for key, parameter in sweep.parameters.items()
+                },
+                goal=sweep.goal,
+                metric=sweep.metric,
+                trials=sweep.trials,
+                seed=seed,
+                options=dict(sweep.options),
+            )
+        except Exception as error:
+            raise self._refused(f"{type(error).__name__}: {error}") from error
+        for method in ("suggest", "observe"):
+            if not callable(getattr(self._search, method, None)):
+                raise self._refused(f"it has no method {method}")
+
+    def suggest(self) -> Suggestion:
+        """Ask for a point; the same one until it is observed what came of it."""
+        if self._asked is None:
+            found = self._search.suggest()
+            if found is None:
+                raise ExhaustedError(f"{self._name} has nothing left to suggest")
+            missing = [key for key in self._keys if key not in dict(found)]
+            if missing:
+                raise self._refused(f"suggest() gave no value for {', '.join(missing)}")
+            self._asked = dict(found)
+        return Suggestion(self._asked)
+
+    def observe(self, observation: Observation) -> None:
+        """Tell it what came of a trial."""
+        self._asked = None
+        self._search.observe(
+            overrides=dict(observation.overrides),
+            score=observation.score,
+            cost=observation.cost,
+            failed=observation.failed,
+        )
+
+    def prunes(self, step: int, score: float) -> bool:
+        """Ask it whether the trial under way ends now, if it can say so."""
+        said: Any = getattr(self._search, "prunes", None)
+        return bool(said(step=step, score=score)) if said else False
+
+    def _refused(self, why: str) -> InputError:
+        return InputError(f"sweep.strategy: {self._name} can't be used: {why}")
