@@ -58,18 +58,28 @@ class Script:
             MachineError: It can't be read.
 
         """
-        path = folder / ANSWERS
-        if not path.exists():
-            return cls()
-        try:
-            return cls(Services.model_validate_json(path.read_bytes()))
-        except (OSError, ValidationError) as error:
-            raise MachineError(f"cannot read the prescribed answers {path}: {error}") from None
+        return cls(read_services(folder))
 
     def cue(self, call: Call) -> Cue | None:
         """Find the prescription that takes a call; the first of several."""
         route = f"{call.method} {call.route}"
         return next((cue for cue in self._cues if cue.rule.takes(route, call.number)), None)
+
+
+def read_services(folder: Path) -> Services:
+    """Read what a data folder prescribes; one that says nothing prescribes nothing.
+
+    Raises:
+        MachineError: It can't be read.
+
+    """
+    path = folder / ANSWERS
+    if not path.exists():
+        return Services()
+    try:
+        return Services.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise MachineError(f"cannot read the prescribed answers {path}: {error}") from None
 
 
 class HangUps:

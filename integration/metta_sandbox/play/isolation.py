@@ -25,6 +25,7 @@ def why_isolated(scenario: Scenario, *, source: bool = False, credentials: bool 
         "they see credentials": scenario.credentials or credentials,
         "they have GPUs": scenario.hardware == "gpu",
         "they are watched": sidecars(scenario),
+        "they have a W&B of their own": scenario.services.serves_wandb,
         "one that is lost may come back": scenario.on_node_failure == "rejoin",
     }
     return next((reason for reason, holds in reasons.items() if holds), "")

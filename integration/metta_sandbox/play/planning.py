@@ -17,7 +17,7 @@ from metta_sandbox.play.secrets import secrets_of
 from metta_sandbox.play.sidecar_needs import sidecars
 from metta_sandbox.scenario.loading import to_yaml
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.scenario.services import ANSWERS
+from metta_sandbox.scenario.services import ANSWERS, Services
 from metta_sandbox.stack.credentials import find_credentials
 from metta_sandbox.stack.engines.base import StackPlan
 from metta_sandbox.stack.tokens import tokens_in
@@ -35,6 +35,7 @@ def plan_of(scenario: Scenario, file: Path, folder: Path, setting: Setting) -> S
         credentials=find_credentials() if scenario.credentials or setting.credentials else (),
         provision=provision(scenario, file, secrets_of(scenario, file, setting.secrets)),
         sidecars=sidecars(scenario),
+        wandb=scenario.services.serves_wandb,
         apart=why_isolated(
             scenario, source=setting.source is not None, credentials=setting.credentials
         ),
@@ -48,7 +49,7 @@ def plan_of(scenario: Scenario, file: Path, folder: Path, setting: Setting) -> S
     workspace.place(scenario, file, plan)
     if scenario.sweep.resume:
         resume(scenario, file, plan, setting.progress)
-    if scenario.services.api:
+    if scenario.services != Services():
         answers = folder / "api" / ANSWERS
         answers.parent.mkdir(exist_ok=True)
         answers.write_text(scenario.services.model_dump_json(indent=2) + "\n")
@@ -68,7 +69,12 @@ def job_of(course: Course, scenario: Scenario, file: Path, setting: Setting) -> 
         words=setting.words or sweep_words(scenario),
         cwd=base,
         env={
-            **course.stack.service_environment(course.nodes.api),
+            **{
+                name: value
+                for name, value in course.stack.service_environment(course.nodes.api).items()
+                # Whoever says otherwise where to track means it.
+                if not (name.startswith("WANDB_") and name in scenario.workload.env)
+            },
             **({NATIVE_STACKS: "1"} if setting.native_stacks else {}),
             # What is shown live is the user's own.
             **({FRESH: "1"} if scenario.workload.fresh_trials and not live else {}),

@@ -118,10 +118,73 @@ class ScriptedAnswer(Part):
         return f"{self.route}{calls}: {', '.join(part for part in parts if part)}"
 
 
+class WandbAnswer(Part):
+    """What W&B's stand-in does with one operation, at some of its calls or at every one."""
+
+    operation: str = Field(
+        pattern=r"^[A-Za-z_]\w*$",
+        description="What is called: an operation of GraphQL, such as `UpsertBucket`, or "
+        "`file_stream`, where a run's history goes, or `storage`, where files go.",
+    )
+    call: Calls | None = Field(
+        default=None,
+        description="The how-manieth calls, from 1, repeated ones counted. Default: every call.",
+    )
+    status: int | None = Field(
+        default=None, ge=400, le=599, description="Answered in its place; it never sees the call."
+    )
+    retry_after: Duration | None = Field(
+        default=None, description="What the answer's header `Retry-After` says, with `status`."
+    )
+    delay: Duration | None = Field(
+        default=None, description="How long the call waits before anything is done."
+    )
+    drop: bool = Field(
+        default=False, description="It is done, and the connection closed without an answer."
+    )
+    broken_json: bool = Field(
+        default=False, description="It is done, and half of the answer is sent."
+    )
+
+    @model_validator(mode="after")
+    def _say_something(self) -> Self:
+        answers = (self.status is not None, self.drop, self.broken_json)
+        if sum(answers) > 1:
+            raise ValueError("expected one of status, drop and broken_json")
+        if not any(answers) and self.delay is None:
+            raise ValueError("expected status, delay, drop or broken_json")
+        if self.retry_after is not None and self.status is None:
+            raise ValueError("expected status beside retry_after")
+        return self
+
+
+class ServedWandb(Part):
+    """A stand-in for W&B's server, which nodes track to in place of offline files."""
+
+    serve: bool = Field(
+        default=True,
+        description="Whether nodes get the address and a key of a W&B of their own "
+        "(`WANDB_BASE_URL`, `WANDB_API_KEY`, `WANDB_MODE=online`).",
+    )
+    answers: Annotated[tuple[WandbAnswer, ...], Field(strict=False)] = Field(
+        default=(),
+        description="What it does with some calls; of several that take one, the first counts.",
+    )
+
+
 class Services(Part):
-    """The services of a stack whose answers a scenario prescribes."""
+    """The services of a stack, and what a scenario has them answer."""
 
     api: Annotated[tuple[ScriptedAnswer, ...], Field(strict=False)] = Field(
         default=(),
         description="Answers of the control plane; of several that take a call, the first counts.",
     )
+    wandb: ServedWandb | None = Field(
+        default=None,
+        description="A stand-in for W&B's server. Default: none, and W&B writes offline files.",
+    )
+
+    @property
+    def serves_wandb(self) -> bool:
+        """Whether nodes have a W&B to track to."""
+        return self.wandb is not None and self.wandb.serve

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,29 @@ def node_environment(node: NodeSpec) -> dict[str, str]:
         "METTA_EVENTS": node.events,
         "METTA_SCENARIO": node.scenario,
     }
+
+
+#: A key as W&B's client wants one; its stand-in takes any.
+_WANDB_KEY = "local" + 35 * "0"
+
+
+def control_plane(host: str, ready: Mapping[str, Any]) -> dict[str, str]:
+    """Build the variables that say where the control plane is, and W&B's stand-in if there is one.
+
+    Args:
+        host: Its name or address.
+        ready: The fields of its ``api.ready``.
+
+    """
+    found = {
+        "OBSERVATORY_URL": f"http://{host}:{ready['observatory_port']}",
+        "COGWEB_URL": f"http://{host}:{ready['cogweb_port']}",
+    }
+    if port := ready.get("wandb_port"):
+        found["WANDB_BASE_URL"] = f"http://{host}:{port}"
+        found["WANDB_API_KEY"] = _WANDB_KEY
+        found["WANDB_MODE"] = "online"
+    return found
 
 
 def job_environment(

@@ -64,7 +64,7 @@ Field = Literal[
     "agent_steps", "path", "digest", "status", "out_of_memory", "score", "episodes", "source",
     "cost", "failed", "reason", "retried", "pruned", "files", "count", "unknown",
     "completed",
-    "observatory_port", "cogweb_port", "service", "method", "route", "call", "scripted", "fault",
+    "observatory_port", "cogweb_port", "wandb_port", "service", "method", "route", "call", "scripted", "fault",
     "rule", "dropped", "signal", "grace", "groups", "ended", "killed", "how", "ahead", "takes",
     "raised", "at", "exits", "reads", "sleeps", "holds", "loss", "reward", "skipped", "gradients",
     "nan_before", "nan", "handed_off", "started_with", "command", "received",
@@ -312,11 +312,12 @@ class CommandExited(KnownEvent, name="command.exited", teller="the harness"):
 
 
 class ApiReady(KnownEvent, name="api.ready", teller="the control plane"):
-    """Both ports of the control plane answer."""
+    """The ports of the control plane answer, and that of W&B's stand-in if there is one."""
 
     host: str
     observatory_port: int
     cogweb_port: int
+    wandb_port: Optional[int] = None
 
 
 class ApiRequest(KnownEvent, name="api.request", teller="the control plane"):

@@ -50,6 +50,7 @@ class StackPlan:
         provision: What nodes are to have beyond what all have.
         sidecars: What is to be beside each node, where nodes are containers.
         apart: Why no other scenario may use its containers before or after it; if empty, one may.
+        wandb: Whether it has a stand-in for W&B's server, too.
 
     """
 
@@ -65,6 +66,7 @@ class StackPlan:
     provision: Provision = field(default_factory=Provision)
     sidecars: tuple[SidecarService, ...] = ()
     apart: str = "it is not played with others"
+    wandb: bool = False
 
     @property
     def num_gpus(self) -> int:

@@ -23,6 +23,7 @@ PLAIN = ("-S",)
 EVENTS = "/tmp/metta-agent.sock"  # noqa: S108 - a container's own /tmp
 WORKSPACE = "/workspace"
 API_DATA = "/var/lib/metta-api"
+WANDB_PORT = 8082
 HOME = "/home/metta"
 TOKENS_FILE = "/run/metta/observatory_tokens.yaml"
 MASTER_PORT = 8008
@@ -207,6 +208,8 @@ def _make_api(service: dict[str, Any], plan: StackPlan, tokens: Path | None) -> 
     if tokens:
         service["volumes"].append(_mount(tokens, TOKENS_FILE, read_only=True))
         service["command"] = [*service["command"], f"--tokens={TOKENS_FILE}"]
+    if plan.wandb:
+        service["command"] = [*service["command"], f"--wandb-port={WANDB_PORT}"]
 
 
 def _make_node(service: dict[str, Any], rank: int, plan: StackPlan) -> None:

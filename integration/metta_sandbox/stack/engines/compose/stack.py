@@ -60,6 +60,7 @@ from metta_sandbox.stack.engines.compose.sidecars import DiskSidecars, NetworkSi
 from metta_sandbox.stack.engines.compose.subnet import POOL, host_routes, offer_subnets
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
+from metta_sandbox.stack.node_environment import control_plane
 from metta_sandbox.stack.provision import node_memory
 from metta_sandbox.stack.sidecar_service import SidecarService, first_line
 from metta_sandbox.words import many
@@ -243,10 +244,7 @@ class ComposeStack(Stack):
 
     def service_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
         """Tell the nodes where the control plane is."""
-        return {
-            "OBSERVATORY_URL": f"http://{API}:{ready['observatory_port']}",
-            "COGWEB_URL": f"http://{API}:{ready['cogweb_port']}",
-        }
+        return control_plane(API, ready)
 
     def working_folder(self) -> str:
         """Return the folder in which commands start on a node."""

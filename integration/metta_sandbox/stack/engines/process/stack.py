@@ -43,7 +43,7 @@ from metta_sandbox.stack.engines.process.templates import Templates
 from metta_sandbox.stack.engines.process.trainer_python import ensure_trainer_bin
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.marks import RUN_MARK, remove_processes, run_folder
-from metta_sandbox.stack.node_environment import NodeSpec, node_environment
+from metta_sandbox.stack.node_environment import NodeSpec, control_plane, node_environment
 from metta_sandbox.words import many
 
 #: Variables of the caller's that a node keeps; everything else stays outside.
@@ -115,6 +115,7 @@ class ProcessStack(Stack):
             "--cogweb-port=0",
             f"--data={plan.folder / 'api'}",
             *([f"--tokens={tokens}"] if tokens else []),
+            *(["--wandb-port=0"] if plan.wandb else []),
         ]
         self._start_agent(agent, API, addresses[API], {}, serve)
         for rank, host in enumerate(plan.hosts):
@@ -161,11 +162,7 @@ class ProcessStack(Stack):
 
     def service_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
         """Tell the nodes where the control plane is."""
-        host = self.addresses[API]
-        return {
-            "OBSERVATORY_URL": f"http://{host}:{ready['observatory_port']}",
-            "COGWEB_URL": f"http://{host}:{ready['cogweb_port']}",
-        }
+        return control_plane(self.addresses[API], ready)
 
     def working_folder(self) -> str:
         """Return the folder in which commands start on a node."""
