@@ -124,7 +124,7 @@ def clean(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Test everything; with Docker wherever an engine answers, and in CI always."""
     _install(session, "torch==2.13.0")
-    _install(session, "--editable", ".[node,api,dev]")
+    _install(session, "--editable", ".[node,api,wandb,dev]")
     env = {"WANDB_MODE": "offline"}
     if session.posargs:
         session.run("pytest", *session.posargs, env=env)
@@ -159,7 +159,7 @@ def fuzz(session: nox.Session) -> None:
 def nightly(session: nox.Session) -> None:
     """Do what takes hours: a thousand random programs, slow tests, faults under each launcher."""
     _install(session, "torch==2.13.0")
-    _install(session, "--editable", ".[node,api,dev]")
+    _install(session, "--editable", ".[node,api,wandb,dev]")
     seed = str(datetime.now(timezone.utc).date().toordinal())
     launchers = ("warm", "torchrun", "plain", "shell", "run")
     parts = [[f"--launcher={one}" for one in launchers], ["--mirrored"]]
@@ -194,7 +194,7 @@ def bench(session: nox.Session) -> None:
 def lint(session: nox.Session) -> None:
     """Check style, types, scenarios and workflow files."""
     _install(session, "torch==2.13.0")
-    _install(session, "--editable", ".[node,api,dev]")
+    _install(session, "--editable", ".[node,api,wandb,dev]")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")

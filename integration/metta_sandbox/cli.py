@@ -61,6 +61,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+wandb_app = typer.Typer(help="The stand-in for the W&B server.", no_args_is_help=True)
+app.add_typer(wandb_app, name="wandb")
+
 
 Paths = Annotated[list[Path] | None, typer.Argument(help="Scenario files or folders.")]
 Engine = Annotated[str, typer.Option(help="auto, compose or process (local processes, no Docker).")]
@@ -428,6 +431,37 @@ def doctor(
     else:
         doctors.show(report)
     raise typer.Exit(0 if report.ok else MachineError.exit_status)
+
+
+@wandb_app.callback()
+def wandb() -> None:
+    """Serve W&B's own client without its cloud."""
+
+
+@wandb_app.command()
+def serve(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8085,
+    data: Annotated[Path, typer.Option(help="Where runs, sweeps and files are kept.")] = Path(
+        "artifacts/wandb"
+    ),
+    listen: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Let other machines in, by --key alone.")
+    ] = "127.0.0.1",
+    key: Annotated[
+        str | None,
+        typer.Option(envvar="METTA_WANDB_KEY", help="The only API key that is let in."),
+    ] = None,
+) -> None:
+    """Serve what `wandb` asks for, until Ctrl-C."""
+    try:
+        from metta_sandbox.services.wandb import server  # noqa: PLC0415 - --help must not wait
+    except ModuleNotFoundError as error:
+        raise MachineError(
+            f"the stand-in for W&B needs {error.name}", "pip install 'metta-sandbox[wandb]'"
+        ) from None
+    if key:
+        hide([key])
+    server.run(listen, port, data, key, _say)
 
 
 @app.callback(invoke_without_command=True)

@@ -21,7 +21,7 @@ for package in {packages!r}:
 """
 _ABSENT = (
     *("torch", "numpy", "sklearn", "threadpoolctl", "mettagrid", "py_spy"),
-    *("fastapi", "starlette", "uvicorn"),
+    *("fastapi", "graphql", "starlette", "sweeps", "uvicorn"),
 )
 _PACKAGES = (
     *("autopsy", "checks", "doctor", "faults", "image", "init", "play"),
