@@ -9,7 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from metta_sandbox.checks import answers, commands, folders, handoff, tracking, trials, world_size
+from metta_sandbox.checks import (
+    answers,
+    commands,
+    folders,
+    handoff,
+    served_wandb,
+    tracking,
+    trials,
+    world_size,
+)
 from metta_sandbox.checks.evidence import Evidence
 from metta_sandbox.limits import Allowance, LimitError
 from metta_sandbox.matching import UnmatchedError
@@ -86,6 +95,7 @@ _MET = Standing(
     world_size.check_commands, "the command's ranks on all nodes form one process group, if any"
 )
 _FOLDER = Standing(folders.check, "no trial reads what an earlier one wrote")
+_SERVED = Standing(served_wandb.check, "each step of a run tracked online is told by one node")
 _ANSWERS = Standing(answers.check, "every answer that the scenario prescribes is given")
 
 
@@ -103,6 +113,8 @@ def standing(scenario: Scenario) -> dict[str, Standing]:
         checks.pop(name, None)
     if scenario.services.api:
         checks["scripted answers"] = _ANSWERS
+    if scenario.services.serves_wandb:
+        checks["W&B's server"] = _SERVED
     return checks
 
 

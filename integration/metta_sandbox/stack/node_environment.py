@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,12 +18,13 @@ class NodeSpec:
         num_nodes: How many nodes there are.
         master_addr: Name or address of node 0.
         master_port: Port of the sweep's store on node 0.
-        num_gpus: GPUs on each node.
         task: Names the run, for ``SKYPILOT_TASK_ID``.
         run_folder: The folder shared by all nodes, as the node sees it.
         agent: The agent's zipapp, as the node sees it.
         events: The agent's socket, as the node sees it.
         scenario: The scenario file, as the node sees it.
+        num_gpus: GPUs on each node.
+        served_wandb: Whether W&B's clients have a server, which is told what node they are on.
 
     """
 
@@ -37,11 +39,14 @@ class NodeSpec:
     events: str
     scenario: str
     num_gpus: int = 0
+    served_wandb: bool = False
 
 
 def node_environment(node: NodeSpec) -> dict[str, str]:
     """Build the variables that are fixed when a node is made."""
+    header = json.dumps({"X-Metta-Node": node.host})
     return {
+        **({"WANDB_X_EXTRA_HTTP_HEADERS": header} if node.served_wandb else {}),
         "NUM_NODES": str(node.num_nodes),
         "NODE_INDEX": str(node.rank),
         "MASTER_ADDR": node.master_addr,

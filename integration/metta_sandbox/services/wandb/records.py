@@ -172,6 +172,21 @@ class Records:
             if len(bodies) > 1
         ]
 
+    def told_by_several(self, run: RunRecord) -> dict[int, tuple[str, ...]]:
+        """Give the steps of a run's history that several nodes told, and which; else addresses."""
+        rows = self._db.rows(
+            "SELECT lines.body, writers.node, writers.address FROM lines"
+            " JOIN writers ON writers.id = lines.writer"
+            " WHERE run = ? AND stream = 'history' ORDER BY lines.at",
+            run.number,
+        )
+        told: dict[int, dict[str, None]] = {}
+        for row in rows:
+            for told_row in streams.parsed([row["body"]]):
+                if isinstance(step := told_row.get("_step"), int):
+                    told.setdefault(step, {})[row["node"] or row["address"]] = None
+        return {step: tuple(who) for step, who in told.items() if len(who) > 1}
+
     def unknown(self) -> Sequence[str]:
         """Say what clients asked for that the stand-in does not have."""
         rows = self._db.rows("SELECT * FROM unknown ORDER BY first_at")

@@ -168,6 +168,11 @@ def test_too_many_cells_are_counted() -> None:
     assert f"{len(seeds) * 2} scenarios, expected at most {MOST_CELLS}" in said
 
 
+def test_so_many_cells_are_let_through_and_not_one_more() -> None:
+    assert len(cells(f"matrix: {{seed: {list(range(MOST_CELLS))}}}")) == MOST_CELLS
+    assert problems(f"matrix: {{seed: {list(range(MOST_CELLS + 1))}}}")
+
+
 def test_a_matrix_is_not_one_scenario() -> None:
     with pytest.raises(InputError, match="not a matrix of 2"):
         parse(f"{HEAD}matrix: {{nodes: [1, 2]}}", Path("grid.yaml"))

@@ -225,6 +225,7 @@ def _make_node(service: dict[str, Any], rank: int, plan: StackPlan) -> None:
         events=EVENTS,
         scenario=f"{RUN_FOLDER}/{plan.scenario_file.name}",
         num_gpus=plan.num_gpus,
+        served_wandb=plan.wandb,
     )
     control_plane = {"OBSERVATORY_URL": f"http://{API}:8080", "COGWEB_URL": f"http://{API}:8081"}
     service["environment"] = {**node_environment(node), **control_plane, **plan.env}

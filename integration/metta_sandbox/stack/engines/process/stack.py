@@ -151,6 +151,7 @@ class ProcessStack(Stack):
             events=self.socket(plan.hosts[rank]),
             scenario=str(plan.scenario_file),
             num_gpus=plan.num_gpus,
+            served_wandb=plan.wandb,
         )
         return {**node_environment(node), **plan.env}
 
