@@ -190,3 +190,11 @@ def test_a_matrix_is_inherited_and_merged(tmp_path: Path) -> None:
     base = f"{BASE}matrix: {{nodes: [1, 2], seed: [1]}}\n"
     assert extend(tmp_path, "matrix: {nodes: [4]}", base).id == "own[nodes=4,seed=1]"
     assert extend(tmp_path, "matrix: null", base).id == "own"
+
+
+def test_what_may_hold_keys_is_not_extended(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(f"extends: {Path.home() / '.netrc'}\nversion: 1\nname: a\n")
+    with pytest.raises(InputError) as caught:
+        load(file)
+    assert "may hold keys, and is no scenario to extend" in str(caught.value.problems[0])
