@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-from metta_sandbox.doctor import judge_engine, judge_host
-from metta_sandbox.doctor.item import Item, Report, Status
-from metta_sandbox.doctor.look import Findings, look
-from metta_sandbox.doctor.probe import Deadline
+from metta_sandbox.doctor import engine_checks, host_checks
+from metta_sandbox.doctor.item import Finding, Item, Report, Status
+from metta_sandbox.doctor.machine import Machine, look
+from metta_sandbox.doctor.probe import Deadline, ProbeError
 from metta_sandbox.doctor.show import show
+from metta_sandbox.image.base_image import DEFAULT_BASE_IMAGE
+from metta_sandbox.stack.engines.compose.subnet import POOL
 
 __all__ = ["Item", "Report", "Status", "examine", "judge", "show"]
 
@@ -16,36 +19,76 @@ __all__ = ["Item", "Report", "Status", "examine", "judge", "show"]
 PATIENCE = 4.5
 
 
+@dataclass(frozen=True)
+class Check:
+    """Something that scenarios need.
+
+    Args:
+        name: Its name in the report.
+        needed: What should be there.
+        judge: Says what is there, or None where the question does not arise.
+
+    """
+
+    name: str
+    needed: str
+    judge: Callable[[Machine], Finding | None]
+
+
+#: In the order in which one mends what is missing.
+CHECKS = (
+    Check("access", "a user who may talk to the engine", engine_checks.access),
+    Check("engine", "Docker 20.10 or newer, with Linux containers", engine_checks.engine),
+    Check("architecture", "x86_64 or aarch64", engine_checks.architecture),
+    Check("compose", "Compose 2 or newer, as a plugin of docker", engine_checks.compose),
+    Check("buildkit", "builds the node image (RUN --mount)", engine_checks.buildkit),
+    Check("disk", "4 GB free to build the node image, 1 GB once it is built", engine_checks.disk),
+    Check(
+        "engine memory",
+        "4 GB: two nodes take 1.5 GB, each further one 0.7 GB",
+        engine_checks.memory,
+    ),
+    Check("cgroup", "memory limits, for nodes that run out of memory", engine_checks.cgroup),
+    Check("shared memory", "2 GiB in a node, for data loaders", engine_checks.shared_memory),
+    Check("networks", f"room in {POOL} for 8 stacks' networks", engine_checks.networks),
+    Check("nfqueue", "NFQUEUE by nf_tables, for faults of the network", engine_checks.nfqueue),
+    Check("clock", "less than 1 s between this machine and the engine", engine_checks.clock),
+    Check(
+        "base image",
+        f"{DEFAULT_BASE_IMAGE}, or one made from packages in its place",
+        engine_checks.base_image,
+    ),
+    Check(
+        "node image",
+        "built from base image, packages and this version of the sandbox",
+        engine_checks.node_image,
+    ),
+    Check("packages", "the nodes' wheels, or a pip that fetches them", host_checks.packages),
+    Check(
+        "python",
+        "Python 3.11 or 3.12 for nodes that are local processes (--engine process)",
+        host_checks.python,
+    ),
+    Check("stacks", "py-spy, to see where programs of local processes hang", host_checks.stacks),
+    Check("memory", "4 GB for nodes that are local processes", host_checks.memory),
+)
+
+
 def examine(patience: float = PATIENCE) -> Report:
     """Look at this machine, for so many seconds at the most, and judge it."""
     return judge(look(Deadline(patience)))
 
 
-def judge(found: Findings) -> Report:
-    """Judge a machine. Pure."""
-    process = judge_host.plays_on_processes(found.python, found.packages)
-    return Report(tuple(_items(found)), process)
+def judge(machine: Machine) -> Report:
+    """Do every check; what a check needs and can't be read makes its line unknown."""
+    return Report(tuple(_items(machine)), host_checks.plays_on_processes(machine))
 
 
-def _items(found: Findings) -> Iterator[Item]:
-    host, on = found.host, found.on_engine
-    access = judge_engine.access(found.engine, on.endpoint, host)
-    if access is not None:
-        yield access
-    yield judge_engine.engine(found.engine, host)
-    yield judge_engine.architecture(on.info)
-    yield judge_engine.compose(on.compose, host)
-    yield judge_engine.buildkit(on.buildkit, on.images, host)
-    yield judge_engine.disk(on.disk_free, on.images)
-    yield judge_engine.memory(on.info)
-    yield judge_engine.cgroup(on.info)
-    yield judge_engine.shared_memory(on.inside)
-    yield judge_engine.networks(on.networks)
-    yield from judge_engine.features(on.inside, on.info, host)
-    yield judge_engine.clock(on.info, host)
-    yield judge_engine.base_image(on.images, on.registry, host)
-    yield judge_engine.node_image(on.images)
-    yield judge_host.packages(found.packages, on.images)
-    yield judge_host.python(found.python, host)
-    yield judge_host.stacks(found.stacks, host)
-    yield judge_host.memory(found.memory)
+def _items(machine: Machine) -> Iterator[Item]:
+    for check in CHECKS:
+        try:
+            finding = check.judge(machine)
+        except ProbeError as error:
+            finding = Finding(Status.UNKNOWN, str(error))
+        if finding is not None:
+            yield Item(check.name, finding.status, finding.found, check.needed, finding.mend)

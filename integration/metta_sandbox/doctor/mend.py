@@ -82,7 +82,7 @@ def module(host: Host, *, here: bool) -> str:
     packages = _FURTHER_MODULES.get(host.family, "")
     if here and packages:
         return install(host, packages)
-    return "a kernel that has it; the scenarios that need it are skipped until then"
+    return "a kernel that has it; until then faults of the network can't be brought about"
 
 
 def mmdebstrap(host: Host) -> str:

@@ -47,7 +47,7 @@ def _conclusion(report: Report) -> Text:
         warnings = sum(item.status is Status.WARNING for item in report.items)
         text = Text("Scenarios can be played on Docker here", style="bold green")
         if warnings:
-            text.append("; what a warning names is skipped, or slower")
+            text.append("; what a warning names is skipped, fails, or is slower")
         return text
     text = Text("Scenarios can't be played on Docker here", style="bold red")
     if report.process:

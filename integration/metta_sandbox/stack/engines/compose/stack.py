@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import time
@@ -57,7 +56,12 @@ from metta_sandbox.stack.engines.compose.request import (
     container_name,
 )
 from metta_sandbox.stack.engines.compose.sidecars import DiskSidecars, NetworkSidecars
-from metta_sandbox.stack.engines.compose.subnet import POOL, host_routes, offer_subnets
+from metta_sandbox.stack.engines.compose.subnet import (
+    POOL,
+    host_routes,
+    offer_subnets,
+    read_subnets,
+)
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.provision import node_memory
@@ -364,7 +368,5 @@ def _engine_subnets() -> list[IPv4Network]:
     names = [network.id for network in docker.network.list()]
     # In one call, where python-on-whales makes one for each; one that is gone by now is left out.
     look = [*map(str, docker.docker_cmd), "network", "inspect", "--format", "{{json .IPAM.Config}}"]
-    said = subprocess.run([*look, *names], capture_output=True, text=True, check=False).stdout
-    configs = [config for line in said.splitlines() for config in json.loads(line) or []]
-    subnets = [config.get("Subnet", "") for config in configs]
-    return [IPv4Network(subnet) for subnet in subnets if subnet and ":" not in subnet]
+    said = subprocess.run([*look, *names], capture_output=True, text=True, check=False)
+    return read_subnets(said.stdout)

@@ -6,6 +6,7 @@ Left to itself, an engine takes one of about thirty large networks for each stac
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Collection, Iterable, Iterator
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -68,6 +69,13 @@ def offer_subnets(
         return
     yield first
     yield from free_subnets(key, nodes, [*routes, *ask(), first])
+
+
+def read_subnets(said: str) -> list[IPv4Network]:
+    """Read the networks of version 4 from an engine's ``.IPAM.Config``, a line for each network."""
+    configs = [config for line in said.splitlines() for config in json.loads(line) or []]
+    subnets = [config.get("Subnet", "") for config in configs]
+    return [IPv4Network(subnet) for subnet in subnets if subnet and ":" not in subnet]
 
 
 def host_routes(table: Path = Path("/proc/net/route")) -> list[IPv4Network]:
