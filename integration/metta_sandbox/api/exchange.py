@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 @dataclass(frozen=True)
-class Call:
+class ApiCall:
     """A request that has come in whole.
 
     Args:
@@ -47,7 +47,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ApiAnswer:
     """What a call gets.
 
     Args:
@@ -116,7 +116,7 @@ async def read_body(receive: Receive) -> bytes | None:
             return b"".join(parts)
 
 
-async def answer_of(app: ASGIApp, call: Call) -> Answer:
+async def answer_of(app: ASGIApp, call: ApiCall) -> ApiAnswer:
     """Let the application answer a call. What breaks inside it is a 500 in JSON."""
     sent: list[Message] = []
     requests = [{"type": "http.request", "body": call.body, "more_body": False}]
@@ -132,6 +132,6 @@ async def answer_of(app: ASGIApp, call: Call) -> Answer:
     except Exception as error:  # noqa: BLE001 - a server answers whatever happened
         traceback.print_exc(file=sys.stderr)
         detail = json.dumps({"detail": f"internal error: {type(error).__name__}: {error}"})
-        return Answer(500, detail.encode(), [(b"content-type", b"application/json")])
+        return ApiAnswer(500, detail.encode(), [(b"content-type", b"application/json")])
     body = b"".join(message.get("body", b"") for message in sent)
-    return Answer(sent[0]["status"], body, list(sent[0]["headers"]))
+    return ApiAnswer(sent[0]["status"], body, list(sent[0]["headers"]))

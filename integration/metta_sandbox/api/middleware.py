@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metta_sandbox.api.announcer import Announcer
-from metta_sandbox.api.exchange import Answer, Call, answer_of, read_body, route_of
+from metta_sandbox.api.exchange import ApiAnswer, ApiCall, answer_of, read_body, route_of
 from metta_sandbox.api.fault_rules import ApiFaultRule
 from metta_sandbox.api.faults import FaultRules, answer_in_place, halve
 from metta_sandbox.api.script import Cue, Script, hang_up
@@ -82,7 +82,7 @@ class Recorder:
         self._cogweb_port = cogweb_port
         self._script = script
         self._faults = faults
-        self._named: dict[str, Answer] = {}
+        self._named: dict[str, ApiAnswer] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take in one request, answer and record it."""
@@ -93,7 +93,7 @@ class Recorder:
         body = await read_body(receive)
         port = int(scope["server"][1])
         route = route_of(scope)
-        call = Call(
+        call = ApiCall(
             scope=scope,
             body=body or b"",
             port=port,
@@ -112,7 +112,7 @@ class Recorder:
         elif answer is not None:
             await answer.send(send)
 
-    async def answer(self, call: Call) -> Answer:
+    async def answer(self, call: ApiCall) -> ApiAnswer:
         """Say what a call gets: the one place every answer comes from.
 
         One that is prescribed a status or a body never reaches the application.
@@ -126,7 +126,7 @@ class Recorder:
             self._named[call.scope["path"]] = answer
         return answer
 
-    async def faulty(self, call: Call, fault: ApiFaultRule) -> Answer:
+    async def faulty(self, call: ApiCall, fault: ApiFaultRule) -> ApiAnswer:
         """Say what a call gets that a fault strikes."""
         if fault.delay is not None:
             await asyncio.sleep(fault.delay)
@@ -144,8 +144,8 @@ class Recorder:
 
     async def _record(
         self,
-        call: Call,
-        answer: Answer | None,
+        call: ApiCall,
+        answer: ApiAnswer | None,
         cue: Cue | None,
         fault: ApiFaultRule | None,
         wall: float,

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from metta_sandbox.api.exchange import Answer, Call
+from metta_sandbox.api.exchange import ApiAnswer, ApiCall
 from metta_sandbox.errors import MachineError
 from metta_sandbox.scenario.services import ANSWERS, ScriptedAnswer, Services
 
@@ -25,7 +25,7 @@ class Cue:
     rule: ScriptedAnswer
 
     @property
-    def answer(self) -> Answer | None:
+    def answer(self) -> ApiAnswer | None:
         """What is answered in the service's place; None if the service is asked."""
         if self.rule.status is None and self.rule.body is None:
             return None
@@ -35,7 +35,7 @@ class Cue:
             (b"content-type", b"application/json"),
             (b"content-length", str(len(content)).encode()),
         ]
-        return Answer(self.rule.status or 200, content, headers)
+        return ApiAnswer(self.rule.status or 200, content, headers)
 
 
 class Script:
@@ -66,7 +66,7 @@ class Script:
         except (OSError, ValidationError) as error:
             raise MachineError(f"cannot read the prescribed answers {path}: {error}") from None
 
-    def cue(self, call: Call) -> Cue | None:
+    def cue(self, call: ApiCall) -> Cue | None:
         """Find the prescription that takes a call; the first of several."""
         route = f"{call.method} {call.route}"
         return next((cue for cue in self._cues if cue.rule.takes(route, call.number)), None)

@@ -24,7 +24,7 @@ class Status(str, Enum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class MachineFinding:
     """What a check found.
 
     Args:
@@ -40,7 +40,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Item:
+class DoctorItem:
     """A line of the report.
 
     Args:
@@ -60,7 +60,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Report:
+class DoctorReport:
     """All that was looked at.
 
     Args:
@@ -69,7 +69,7 @@ class Report:
 
     """
 
-    items: tuple[Item, ...]
+    items: tuple[DoctorItem, ...]
     process: bool
 
     @property

@@ -10,7 +10,7 @@ from python_on_whales import DockerClient
 
 from metta_sandbox.errors import InputError, MachineError, StackError
 from metta_sandbox.image.base_image import pull, refused
-from metta_sandbox.image.build import Build
+from metta_sandbox.image.build import ImageBuild
 from metta_sandbox.image.host_cache import cache_folder, locked
 from metta_sandbox.image.node_image import find_image, run_build
 from metta_sandbox.image.node_platform import ROLLOUT_GLIBC, ROLLOUT_PYTHONS
@@ -74,7 +74,7 @@ class UserImage:
 
 
 def ensure_user_image(
-    docker: DockerClient, image: str | None, build: Build | None, progress: Progress
+    docker: DockerClient, image: str | None, build: ImageBuild | None, progress: Progress
 ) -> UserImage:
     """Return an image that is on the engine, pulling or building it if need be.
 
@@ -96,7 +96,7 @@ def ensure_user_image(
     return _look_into(docker, tag, found)
 
 
-def _build(docker: DockerClient, build: Build, progress: Progress) -> None:
+def _build(docker: DockerClient, build: ImageBuild, progress: Progress) -> None:
     folder = cache_folder("built")
     name = build.tag.rpartition(":")[2]
     with locked(folder / f"{name}.lock", progress, "image: another run is building it"):

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from metta_sandbox.errors import InputError, Problem
-from metta_sandbox.image.build import Build
+from metta_sandbox.image.build import ImageBuild
 from metta_sandbox.image.requirements import Required, read_requirements
 from metta_sandbox.scenario.keys import WAY_OUT, holds_keys
 from metta_sandbox.scenario.loading import find_place
@@ -155,7 +155,7 @@ def provision(
         args = tuple(said.args.items())
         hidden = tuple((name, secrets[name]) for name in said.secrets if name in secrets)
         context = relative_to_file(file, said.context)
-        build = Build(context, said.dockerfile, args, said.target, hidden)
+        build = ImageBuild(context, said.dockerfile, args, said.target, hidden)
     return Provision(
         requirements=_requirements(scenario, file),
         image=workload.image,

@@ -42,7 +42,7 @@ class NotPassedError(SandboxError):
         return self.told
 
 
-class ScenarioFile(pytest.File):
+class ScenarioFileCollector(pytest.File):
     """A scenario file."""
 
     def collect(self) -> Iterable[ScenarioItem]:
@@ -70,7 +70,7 @@ class ScenarioItem(pytest.Item):
     scenario: Scenario
 
     @classmethod
-    def of(cls, parent: ScenarioFile, scenario: Scenario) -> ScenarioItem:
+    def of(cls, parent: ScenarioFileCollector, scenario: Scenario) -> ScenarioItem:
         """Make a scenario's test, with a marker for each of its tags."""
         item: ScenarioItem = cls.from_parent(parent, name=scenario.id)
         item.scenario = scenario

@@ -10,7 +10,7 @@ from metta_sandbox.errors import InputError
 from metta_sandbox.scenario.names import API
 from metta_sandbox.scenario.overrides import nearest
 from metta_sandbox.stack.engines import find
-from metta_sandbox.stack.engines.base import LogLine, Shell
+from metta_sandbox.stack.engines.base import Shell, StackLogLine
 from metta_sandbox.stack.node_environment import job_environment
 from metta_sandbox.stack.standing import PROJECT, Record, Use, last_use
 from metta_sandbox.stack.status import stack_status
@@ -41,7 +41,7 @@ def host_named(record: Record, word: str, *, nodes_only: bool = False) -> str:
     raise InputError(f"the standing stack has no {word}", did_you_mean)
 
 
-def read_logs(record: Record, hosts: tuple[str, ...], *, follow: bool) -> Iterator[LogLine]:
+def read_logs(record: Record, hosts: tuple[str, ...], *, follow: bool) -> Iterator[StackLogLine]:
     """Give the lines of logs: what is there in one order, by time, and then what comes."""
     return find(record.engine).view(record).logs(hosts, follow=follow)
 

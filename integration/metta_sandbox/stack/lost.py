@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from metta_sandbox.stack.engines.base import Engine
 from metta_sandbox.stack.lease import Owner, leased
 from metta_sandbox.stack.marks import all_run_folders, marked_processes, read_owner
-from metta_sandbox.stack.owners import Fate, here
+from metta_sandbox.stack.owners import OwnerFate, here
 from metta_sandbox.stack.standing import standing_run
 
 
@@ -77,12 +77,12 @@ def look(engines: Iterable[Engine]) -> tuple[list[str], list[Doubtful]]:
         if run in ours:
             continue
         fate, why = found.owner.fate()
-        if fate is Fate.GONE and found.running and found.owner.boot != here().boot:
+        if fate is OwnerFate.GONE and found.running and found.owner.boot != here().boot:
             # No container of ours goes on after a boot: it is a machine's that is like this one.
-            fate, why = Fate.UNKNOWN, "it runs, and was made in another boot"
-        if fate is Fate.GONE:
+            fate, why = OwnerFate.UNKNOWN, "it runs, and was made in another boot"
+        if fate is OwnerFate.GONE:
             gone.append(run)
-        elif fate is Fate.UNKNOWN:
+        elif fate is OwnerFate.UNKNOWN:
             leases = found.owner.leases
             told = f"{why} (its lease was in {leases})" if leases else why
             doubtful.append(Doubtful(run, told, tuple(found.commands)))

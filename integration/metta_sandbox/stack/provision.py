@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from metta_sandbox.image.build import Build
+from metta_sandbox.image.build import ImageBuild
 from metta_sandbox.image.requirements import Required
 from metta_sandbox.scenario.provision import Limits
 
@@ -45,7 +45,7 @@ class Provision:
 
     requirements: tuple[Required, ...] = ()
     image: str | None = None
-    build: Build | None = None
+    build: ImageBuild | None = None
     bundled_rollout: bool = True
     mounts: tuple[MountSpec, ...] = ()
     shared_memory: int = 2 * 2**30

@@ -18,7 +18,7 @@ from metta_sandbox import beneath, removing
 from metta_sandbox.errors import InputError, StackError
 from metta_sandbox.progress import Progress
 from metta_sandbox.stack.credentials import Credential
-from metta_sandbox.stack.engines.base import OBSERVATIONS, Engine, Power, Stack, StackPlan
+from metta_sandbox.stack.engines.base import OBSERVATIONS, Engine, NodePower, Stack, StackPlan
 from metta_sandbox.stack.engines.sidecars import NetworkSidecar, Sidecar, Sidecars
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
@@ -295,7 +295,7 @@ class StandingStack(Stack):
         """Start a node's first process again."""
         self._stack.start_again(host)
 
-    def power(self) -> Power:
+    def power(self) -> NodePower:
         """Give what has power over its nodes."""
         return self._stack.power()
 

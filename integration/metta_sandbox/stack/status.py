@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.engines import find
-from metta_sandbox.stack.engines.base import HUB, Part
+from metta_sandbox.stack.engines.base import HUB, StackMember
 from metta_sandbox.stack.standing import Record
 
 #: How many are asked at once: each answer costs a process.
@@ -20,7 +20,7 @@ class StackStatus:
     """The state of a standing stack."""
 
     engine: str
-    parts: tuple[Part, ...]
+    parts: tuple[StackMember, ...]
 
     @property
     def ills(self) -> tuple[str, ...]:
@@ -50,6 +50,6 @@ def stack_status(record: Record) -> StackStatus:
     return StackStatus(record.engine, tuple(_unless_cut_off(part, known) for part in shown))
 
 
-def _unless_cut_off(part: Part, known: Sequence[str]) -> Part:
+def _unless_cut_off(part: StackMember, known: Sequence[str]) -> StackMember:
     cut_off = part.rank is not None and part.health == "healthy" and part.host not in known
     return replace(part, health="cut off") if cut_off else part

@@ -82,7 +82,7 @@ class StackPlan:
         return self.run_folder / "scenario.yaml"
 
 
-class Power(ABC):
+class NodePower(ABC):
     """The power over nodes that whoever owns the machine has.
 
     Args:
@@ -205,7 +205,7 @@ class Stack(ABC):
         """
 
     @abstractmethod
-    def power(self) -> Power:
+    def power(self) -> NodePower:
         """Give what has power over its nodes."""
 
     def disks(self) -> Sidecars[Sidecar] | None:
@@ -250,7 +250,7 @@ class Sharing:
 
 
 @dataclass(frozen=True)
-class Part:
+class StackMember:
     """A node or a service of a standing stack.
 
     Args:
@@ -286,7 +286,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class LogLine:
+class StackLogLine:
     """A line of a node's or a service's log.
 
     Args:
@@ -320,11 +320,11 @@ class Shell:
 class View(Protocol):
     """A standing stack, looked at by another command than the one that brought it up."""
 
-    def part(self, host: str) -> Part:
+    def part(self, host: str) -> StackMember:
         """Look at a node, the control plane or the hub."""
         ...
 
-    def logs(self, hosts: tuple[str, ...], *, follow: bool) -> Iterator[LogLine]:
+    def logs(self, hosts: tuple[str, ...], *, follow: bool) -> Iterator[StackLogLine]:
         """Give lines of logs: what is there in one order, by time, and then what comes."""
         ...
 

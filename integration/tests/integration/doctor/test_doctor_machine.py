@@ -12,7 +12,7 @@ from python_on_whales import DockerClient
 
 from metta_sandbox import doctor
 from metta_sandbox.doctor import read_engine
-from metta_sandbox.doctor.item import NEEDS_AN_ENGINE, Item, Status
+from metta_sandbox.doctor.item import NEEDS_AN_ENGINE, DoctorItem, Status
 from metta_sandbox.doctor.probe import Deadline
 from metta_sandbox.doctor.read_engine import ImagesFound
 from metta_sandbox.image.node_image import Image, ImageSpec, ensure_image
@@ -24,7 +24,7 @@ NAMES = [
 ]
 
 
-def by_name(items: tuple[Item, ...]) -> dict[str, Item]:
+def by_name(items: tuple[DoctorItem, ...]) -> dict[str, DoctorItem]:
     return {item.name: item for item in items}
 
 

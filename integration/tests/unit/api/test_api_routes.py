@@ -358,11 +358,11 @@ def test_the_port_tells_the_service(start: Start, port: int, service: str) -> No
 def test_the_answer_seam_replaces_an_answer_and_records_it(
     plane: Plane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from metta_sandbox.api.exchange import Answer, Call  # noqa: PLC0415
+    from metta_sandbox.api.exchange import ApiAnswer, ApiCall  # noqa: PLC0415
     from metta_sandbox.api.middleware import Recorder  # noqa: PLC0415
 
-    async def teapot(_: Recorder, call: Call) -> Answer:
-        return Answer(418, f"call {call.number} of {call.route}".encode())
+    async def teapot(_: Recorder, call: ApiCall) -> ApiAnswer:
+        return ApiAnswer(418, f"call {call.number} of {call.route}".encode())
 
     monkeypatch.setattr(Recorder, "answer", teapot)
     answer = plane.client.get("/sweeps/s")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from metta_sandbox.doctor import judge
-from metta_sandbox.doctor.item import NEEDS_AN_ENGINE, Item, Report, Status
+from metta_sandbox.doctor.item import NEEDS_AN_ENGINE, DoctorItem, DoctorReport, Status
 from metta_sandbox.doctor.machine import Machine
 from metta_sandbox.doctor.probe import ProbeError
 from metta_sandbox.doctor.read_engine import (
@@ -78,21 +78,21 @@ def giving(value: Any) -> Callable[[], Any]:
     return read
 
 
-def judged(host: Host = DEBIAN, **readings: Any) -> Report:
+def judged(host: Host = DEBIAN, **readings: Any) -> DoctorReport:
     """Judge a machine that is healthy but for these readings."""
     told = {**ON_ENGINE, **ON_HOST, **readings}
     return judge(Machine(host=host, **{name: giving(value) for name, value in told.items()}))
 
 
-def line(name: str, host: Host = DEBIAN, **readings: Any) -> Item:
+def line(name: str, host: Host = DEBIAN, **readings: Any) -> DoctorItem:
     return next(item for item in judged(host, **readings).items if item.name == name)
 
 
-def missing(report: Report) -> list[str]:
+def missing(report: DoctorReport) -> list[str]:
     return [item.name for item in report.items if item.status is MISSING]
 
 
-def without_engine(failure: Failure, words: str = "") -> Report:
+def without_engine(failure: Failure, words: str = "") -> DoctorReport:
     return judged(DEBIAN, **dict.fromkeys(ON_ENGINE, NoEngineError(failure, words)))
 
 
@@ -269,7 +269,7 @@ def test_networks(taken: list[str], status: Status, shown: str) -> None:
     assert bool(item.mend) == (status is not OK)
 
 
-def nfqueue(state: str, host: Host = DEBIAN, info: Info = INFO) -> Item:
+def nfqueue(state: str, host: Host = DEBIAN, info: Info = INFO) -> DoctorItem:
     return line("nfqueue", host, info=info, inside=replace(INSIDE, nfqueue=state))
 
 

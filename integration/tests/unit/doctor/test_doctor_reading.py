@@ -16,7 +16,7 @@ import pytest
 
 from metta_sandbox import doctor
 from metta_sandbox.doctor import inside, read_engine, read_host
-from metta_sandbox.doctor.item import NEEDS_AN_ENGINE, Item, Status
+from metta_sandbox.doctor.item import NEEDS_AN_ENGINE, DoctorItem, Status
 from metta_sandbox.doctor.probe import Deadline, ProbeError
 from metta_sandbox.doctor.read_engine import (
     EngineVersion,
@@ -334,7 +334,7 @@ def test_the_program_that_looks_around_imports_nothing_of_ours() -> None:
     assert not re.search(r"^(from|import) metta_sandbox", script, re.MULTILINE)
 
 
-def by_name(items: tuple[Item, ...]) -> dict[str, Item]:
+def by_name(items: tuple[DoctorItem, ...]) -> dict[str, DoctorItem]:
     return {item.name: item for item in items}
 
 

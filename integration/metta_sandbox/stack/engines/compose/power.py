@@ -7,11 +7,11 @@ import subprocess
 from metta_sandbox.errors import StackError
 from metta_sandbox.scenario.faults.context import RUNS, STANDS_STILL
 from metta_sandbox.stack.ends import container_status, describe_end
-from metta_sandbox.stack.engines.base import Power, Stack
+from metta_sandbox.stack.engines.base import NodePower, Stack
 from metta_sandbox.stack.engines.compose.request import container_name
 
 
-class ContainerPower(Power):
+class ContainerPower(NodePower):
     """Power over nodes that are containers.
 
     Args:

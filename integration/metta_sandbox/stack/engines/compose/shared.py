@@ -8,7 +8,7 @@ from typing import Any
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.progress import Progress
-from metta_sandbox.stack.engines.base import Power, Stack, StackPlan
+from metta_sandbox.stack.engines.base import NodePower, Stack, StackPlan
 from metta_sandbox.stack.engines.compose.kept import KeptStack
 from metta_sandbox.stack.engines.compose.pool import Pool
 from metta_sandbox.stack.engines.compose.stack import ComposeStack
@@ -104,7 +104,7 @@ class SharedStack(Stack):
         """
         raise StackError(f"{host} belongs to several scenarios, and is not started again")
 
-    def power(self) -> Power:
+    def power(self) -> NodePower:
         """Give what has power over its containers."""
         return self._inner.power()
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.scenario.faults.context import RUNS, STANDS_STILL
-from metta_sandbox.stack.engines.base import Power, Stack
+from metta_sandbox.stack.engines.base import NodePower, Stack
 from metta_sandbox.stack.marks import variables
 
 
-class ProcessPower(Power):
+class ProcessPower(NodePower):
     """Power over nodes that are local processes.
 
     Args:
