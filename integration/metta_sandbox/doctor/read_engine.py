@@ -28,7 +28,7 @@ from metta_sandbox.image.debian_base import DebianBase
 from metta_sandbox.image.node_image import ImageSpec, build_inputs
 from metta_sandbox.image.node_platform import NodePlatform
 from metta_sandbox.node.agent.sidecars import netfilter
-from metta_sandbox.stack.engines.compose.subnet import host_routes, read_subnets
+from metta_sandbox.stack.engines.compose.subnet import SUBNETS, host_routes, read_subnets
 from metta_sandbox.stack.lease import Owner, lease
 
 #: Seconds after which an engine counts as silent; the rest of the time is for what follows.
@@ -255,7 +255,7 @@ def read_networks(deadline: Deadline, *, here: bool) -> list[IPv4Network]:
     """List the subnets of the engine's networks, and this machine's routes if it runs there."""
     ids = deadline.ask("docker", "network", "ls", "--quiet").checked("docker network ls").split()
     # One that was removed since it was listed fails the command; the others are told all the same.
-    said = deadline.ask("docker", "network", "inspect", "--format", "{{json .IPAM.Config}}", *ids)
+    said = deadline.ask("docker", "network", "inspect", *SUBNETS, *ids)
     return [*read_subnets(said.out), *(host_routes() if here else ())]
 
 

@@ -19,7 +19,7 @@ from metta_sandbox.errors import InputError, StackError
 from metta_sandbox.progress import Progress
 from metta_sandbox.stack.credentials import Credential
 from metta_sandbox.stack.engines.base import OBSERVATIONS, Engine, NodePower, Stack, StackPlan
-from metta_sandbox.stack.engines.sidecars import NetworkSidecar, Sidecar, Sidecars
+from metta_sandbox.stack.engines.sidecars import Sidecars
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.provision import Provision
@@ -299,11 +299,11 @@ class StandingStack(Stack):
         """Give what has power over its nodes."""
         return self._stack.power()
 
-    def disks(self) -> Sidecars[Sidecar] | None:
+    def disks(self) -> Sidecars | None:
         """Give what fills the disks that nodes see."""
         return self._stack.disks()
 
-    def network(self) -> Sidecars[NetworkSidecar] | None:
+    def network(self) -> Sidecars | None:
         """Give what strikes the network of hosts."""
         return self._stack.network()
 

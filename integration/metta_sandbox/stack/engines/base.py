@@ -13,7 +13,7 @@ from metta_sandbox.errors import MachineError, StackError
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.needs import Ability
 from metta_sandbox.stack.credentials import Credential
-from metta_sandbox.stack.engines.sidecars import NetworkSidecar, Sidecar, Sidecars
+from metta_sandbox.stack.engines.sidecars import Sidecars
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.marks import remove_run
@@ -208,11 +208,11 @@ class Stack(ABC):
     def power(self) -> NodePower:
         """Give what has power over its nodes."""
 
-    def disks(self) -> Sidecars[Sidecar] | None:
+    def disks(self) -> Sidecars | None:
         """Give what fills the disks that nodes see, if that can be beside them."""
         return None
 
-    def network(self) -> Sidecars[NetworkSidecar] | None:
+    def network(self) -> Sidecars | None:
         """Give what strikes the network of hosts, if that can be beside them."""
         return None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from metta_sandbox.errors import StackError
 from metta_sandbox.progress import Progress
 from metta_sandbox.stack.engines.base import StackPlan
-from metta_sandbox.stack.engines.compose.containers import client, write_logs
+from metta_sandbox.stack.engines.compose.containers import write_logs
 from metta_sandbox.stack.engines.compose.request import API_PORTS, HUB_PORT, MASTER_PORT, task_of
 from metta_sandbox.stack.engines.compose.stack import ComposeStack
 from metta_sandbox.stack.engines.compose.turns import (
@@ -93,7 +93,7 @@ class KeptStack:
             }
             for service, name in self.inner.containers().items()
         }
-        if problems := problems_in(ask_all(client(), requests)):
+        if problems := problems_in(ask_all(requests)):
             for own, place in zip(self._lent(), _places(plan), strict=True):
                 take_back(own, place)
             raise StackError(f"no turn begins: {'; '.join(problems)}")
@@ -127,11 +127,11 @@ class KeptStack:
             name: {"type": "end", "ports": self._shareable(service)}
             for service, name in names.items()
         }
-        left = left_in(ask_all(client(), requests))
+        left = left_in(ask_all(requests))
         if left:
             return left
         if "writable" not in self._known:
-            found = writable_elsewhere(client(), names[self._hosts[0]])
+            found = writable_elsewhere(names[self._hosts[0]])
             self._known["writable"] = found
         if elsewhere := self._known["writable"]:
             return [f"nodes could have written to {', '.join(elsewhere[:3])}"]
@@ -151,7 +151,7 @@ class KeptStack:
         """Have all logs whole; say if they have grown too long to be read once more."""
         deadline = time.monotonic() + _WRITTEN
         while True:
-            write_logs(client(), self._logs())
+            write_logs(self._logs())
             logs = [path.read_bytes() for path in self._logs().values()]
             if any(len(log) > _LONGEST_LOG for log in logs):
                 return ["its nodes have said too much"]

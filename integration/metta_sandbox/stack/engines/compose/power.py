@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-
 from metta_sandbox.errors import StackError
 from metta_sandbox.scenario.faults.context import RUNS, STANDS_STILL
 from metta_sandbox.stack.ends import container_status, describe_end
 from metta_sandbox.stack.engines.base import NodePower, Stack
+from metta_sandbox.stack.engines.compose.containers import docker
 from metta_sandbox.stack.engines.compose.request import container_name
 
 
@@ -57,7 +56,7 @@ class ContainerPower(NodePower):
         return container_name(self._project, host)
 
     def _docker(self, *words: str) -> str:
-        done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
+        done = docker(*words)
         if done.returncode:
             raise StackError(f"docker {words[0]}: {done.stderr.strip()}")
         return done.stdout

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -36,8 +35,8 @@ from metta_sandbox.stack.credentials import (
 from metta_sandbox.stack.ends import container_status, describe_end, last_words
 from metta_sandbox.stack.engines.base import HUB, RUN_FOLDER, Stack, StackPlan
 from metta_sandbox.stack.engines.compose.containers import (
-    client,
     complaint,
+    docker,
     states,
     stop,
     tail,
@@ -55,9 +54,10 @@ from metta_sandbox.stack.engines.compose.request import (
     compose_request,
     container_name,
 )
-from metta_sandbox.stack.engines.compose.sidecars import DiskSidecars, NetworkSidecars
+from metta_sandbox.stack.engines.compose.sidecars import DISK, NETWORK, SidecarContainers
 from metta_sandbox.stack.engines.compose.subnet import (
     POOL,
+    SUBNETS,
     host_routes,
     offer_subnets,
     read_subnets,
@@ -170,12 +170,11 @@ class ComposeStack(Stack):
         Where one doesn't say so in time, it is killed: it must not seem to have been there from the
         start. What it is for can't be told then, but all else is played.
         """
-        docker = self._client()
         deadline = time.monotonic() + _SIDE_READY
         for sidecar, host in self._sidecars():
             name = container_name(self._project, sidecar.service(host))
             left = max(0.0, deadline - time.monotonic())
-            said = first_line([*docker, "logs", "--follow", name], left)
+            said = first_line(["docker", "logs", "--follow", name], left)
             if not said.endswith("\n"):
                 progress(f"the {sidecar.name} of {host} said nothing")
                 with suppress(DockerException):
@@ -241,9 +240,8 @@ class ComposeStack(Stack):
     def connect(self) -> HubLink:
         """Connect to the hub."""
         hub = container_name(self._project, HUB)
-        docker = self._client()
         relay = ["python3", *PLAIN, AGENT, "relay", f"--hub={HUB_ADDRESS}"]
-        return HubLink([*docker, "exec", "-i", hub, *relay])
+        return HubLink(["docker", "exec", "-i", hub, *relay])
 
     def service_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
         """Tell the nodes where the control plane is."""
@@ -264,15 +262,14 @@ class ComposeStack(Stack):
     def fallen(self) -> dict[str, str]:
         """Say of each node and service that has ended how it did, and its last words."""
         names = self.containers()
-        docker = self._client()
-        seen = states(docker, names.values())
+        seen = states(names.values())
         ends = {}
         for service, name in names.items():
             state = seen[name]
             if state.problem:
                 ends[service] = state.problem
             elif state.ended:
-                said = last_words(tail(docker, name, _LAST_LINES))
+                said = last_words(tail(name, _LAST_LINES))
                 status = container_status(state.exit_code)
                 ends[service] = describe_end(status, said, out_of_memory=state.out_of_memory)
         return ends
@@ -288,17 +285,13 @@ class ComposeStack(Stack):
         """Give what has power over its containers."""
         return ContainerPower(self, self._project)
 
-    def disks(self) -> DiskSidecars:
-        """Give what fills the disks that nodes see."""
-        return DiskSidecars(self._client(), self._project)
+    def disks(self) -> SidecarContainers:
+        """Return the sidecars that fill the disks that nodes see."""
+        return SidecarContainers(self._project, DISK)
 
-    def network(self) -> NetworkSidecars:
-        """Give what strikes the network of containers."""
-        return NetworkSidecars(self._client(), self._project)
-
-    def _client(self) -> list[str]:
-        """Return the words that begin a command of the engine's client."""
-        return client()
+    def network(self) -> SidecarContainers:
+        """Return the sidecars that strike the network of containers."""
+        return SidecarContainers(self._project, NETWORK)
 
     def end_sidecars(self) -> None:
         """End what is beside the nodes, while they are still there."""
@@ -324,7 +317,7 @@ class ComposeStack(Stack):
             logs[sidecar.service(host)] = folder / sidecar.output / f"{host}.jsonl"
         named = {container_name(self._project, service): path for service, path in logs.items()}
         outage = "" if self._plan.standing else self._stop(named)
-        write_logs(self._client(), named)
+        write_logs(named)
         if outage:
             raise StackError(f"the Docker engine went away: {outage}")
 
@@ -339,7 +332,7 @@ class ComposeStack(Stack):
         """
         outage = ""
         deadline = time.monotonic() + _ENGINE_BACK
-        while time.monotonic() < deadline and (said := stop(self._client(), names, _STOPPING)):
+        while time.monotonic() < deadline and (said := stop(names, _STOPPING)):
             outage = said
             time.sleep(_LOOK)
         return outage
@@ -364,9 +357,6 @@ class ComposeStack(Stack):
 
 def _engine_subnets() -> list[IPv4Network]:
     """List the subnets of all networks of the engine."""
-    docker = DockerClient()
-    names = [network.id for network in docker.network.list()]
-    # In one call, where python-on-whales makes one for each; one that is gone by now is left out.
-    look = [*map(str, docker.docker_cmd), "network", "inspect", "--format", "{{json .IPAM.Config}}"]
-    said = subprocess.run([*look, *names], capture_output=True, text=True, check=False)
-    return read_subnets(said.stdout)
+    ids = docker("network", "ls", "--quiet").stdout.split()
+    # One that is gone by now is left out.
+    return read_subnets(docker("network", "inspect", *SUBNETS, *ids).stdout)

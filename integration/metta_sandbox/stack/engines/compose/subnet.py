@@ -13,6 +13,8 @@ from pathlib import Path
 
 #: Where stacks' networks lie: seldom used by offices, clusters or engines.
 POOL = IPv4Network("10.213.0.0/16")
+#: Has ``docker network inspect`` tell what ``read_subnets`` reads.
+SUBNETS = ("--format", "{{json .IPAM.Config}}")
 #: Beside the nodes: hub, control plane, gateway, and the network's own two addresses.
 _OTHERS = 5
 
@@ -72,7 +74,7 @@ def offer_subnets(
 
 
 def read_subnets(said: str) -> list[IPv4Network]:
-    """Read the networks of version 4 from an engine's ``.IPAM.Config``, a line for each network."""
+    """Read the IPv4 networks that an engine tells, each of its own on a line."""
     configs = [config for line in said.splitlines() for config in json.loads(line) or []]
     subnets = [config.get("Subnet", "") for config in configs]
     return [IPv4Network(subnet) for subnet in subnets if subnet and ":" not in subnet]
