@@ -10,7 +10,7 @@ from rich.text import Text
 
 from metta_sandbox.report.console import shown
 from metta_sandbox.safe_text import for_json
-from metta_sandbox.stack.engines.base import StackLogLine, StackMember
+from metta_sandbox.stack.engines.view import StackLogLine, StackMember
 from metta_sandbox.stack.status import StackStatus
 
 #: Colours of nodes in logs, by turns.

@@ -15,7 +15,7 @@ from metta_sandbox.stack.engines.base import Engine
 from metta_sandbox.stack.lease import Owner, leased
 from metta_sandbox.stack.marks import all_run_folders, marked_processes, read_owner
 from metta_sandbox.stack.owners import OwnerFate, here
-from metta_sandbox.stack.standing import standing_run
+from metta_sandbox.stack.standing_record import standing_run
 
 
 @dataclass

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.engines import find
-from metta_sandbox.stack.engines.base import HUB, StackMember
-from metta_sandbox.stack.standing import Record
+from metta_sandbox.stack.engines.base import HUB
+from metta_sandbox.stack.engines.view import StackMember
+from metta_sandbox.stack.standing_record import StandingRecord
 
 #: How many are asked at once: each answer costs a process.
 _AT_ONCE = 4
@@ -33,7 +34,7 @@ class StackStatus:
         return bool(self.parts) and not self.ills
 
 
-def stack_status(record: Record) -> StackStatus:
+def stack_status(record: StandingRecord) -> StackStatus:
     """Look at a standing stack.
 
     Raises:

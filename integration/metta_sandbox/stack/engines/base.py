@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from metta_sandbox.errors import MachineError, StackError
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.needs import Ability
 from metta_sandbox.stack.credentials import Credential
 from metta_sandbox.stack.engines.sidecars import Sidecars
+from metta_sandbox.stack.engines.view import StackView
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.marks import remove_run
@@ -22,7 +23,7 @@ from metta_sandbox.stack.sidecar_service import SidecarService
 
 if TYPE_CHECKING:
     from metta_sandbox.stack.lost import Made
-    from metta_sandbox.stack.standing import Record
+    from metta_sandbox.stack.standing_record import StandingRecord
 
 #: The file of the run folder that holds what a sweep observed.
 OBSERVATIONS = "observations.jsonl"
@@ -30,7 +31,6 @@ OBSERVATIONS = "observations.jsonl"
 RUN_FOLDER = "/mnt/s3/train_dir"
 #: Where the harness and all nodes' agents meet.
 HUB = "hub"
-_ILL = frozenset({"unhealthy", "silent", "cut off"})
 
 
 @dataclass(frozen=True)
@@ -249,96 +249,6 @@ class Sharing:
     stacks: int = 1
 
 
-@dataclass(frozen=True)
-class StackMember:
-    """A node or a service of a standing stack.
-
-    Args:
-        name: What the engine calls it, or the host name.
-        host: Its host name.
-        rank: The node's rank, or None for a service.
-        state: ``running``, ``exited``, …, or ``missing``.
-        health: ``healthy`` (it answers), ``starting``, ``unhealthy``, ``silent``, or ``cut off``
-            (the hub does not know it); empty where nothing says.
-        address: On the stack's network.
-        running: What runs on it now, by process group.
-        image: What it was made from.
-        age: Seconds since it was started.
-
-    """
-
-    name: str
-    host: str
-    rank: int | None
-    state: str
-    health: str = ""
-    address: str = ""
-    running: tuple[str, ...] = ()
-    image: str = ""
-    age: float | None = None
-
-    @property
-    def ill(self) -> str:
-        """What is wrong with it, or an empty string."""
-        if self.state != "running":
-            return f"{self.name} is {self.state}"
-        return f"{self.name} is {self.health}" if self.health in _ILL else ""
-
-
-@dataclass(frozen=True)
-class StackLogLine:
-    """A line of a node's or a service's log.
-
-    Args:
-        host: Whose.
-        text: What it says.
-        stamp: When it was logged, as text that sorts by time.
-
-    """
-
-    host: str
-    text: str
-    stamp: str = ""
-
-
-@dataclass(frozen=True)
-class Shell:
-    """What opens a shell on a node.
-
-    Args:
-        command: The command.
-        env: Its environment; None where it is this process's.
-        cwd: Its folder; None where it is this process's.
-
-    """
-
-    command: list[str]
-    env: dict[str, str] | None = None
-    cwd: str | None = None
-
-
-class View(Protocol):
-    """A standing stack, looked at by another command than the one that brought it up."""
-
-    def part(self, host: str) -> StackMember:
-        """Look at a node, the control plane or the hub."""
-        ...
-
-    def logs(self, hosts: tuple[str, ...], *, follow: bool) -> Iterator[StackLogLine]:
-        """Give lines of logs: what is there in one order, by time, and then what comes."""
-        ...
-
-    def shell(self, host: str, job: Mapping[str, str]) -> Shell:
-        """Say what opens a shell on a node, as the sweep's own processes see it.
-
-        Args:
-            host: The node.
-            job: The sweep's variables.
-
-        """
-        ...
-
-
 class NoAnswerError(MachineError):
     """Nobody answers who would have to for an engine; ``auto`` then takes the other."""
 
@@ -419,7 +329,7 @@ class Engine(ABC):
         """Name what of somebody else's would be taken for our standing stack."""
         return ()
 
-    def view(self, record: Record) -> View:  # noqa: ARG002
+    def view(self, record: StandingRecord) -> StackView:  # noqa: ARG002
         """Look at the standing stack.
 
         Raises:

@@ -39,7 +39,7 @@ from metta_sandbox.report.scene import Scene
 from metta_sandbox.report.status import LogPrinter, show_status, status_json
 from metta_sandbox.report.workflow_commands import annotate
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.stack.engines.base import StackLogLine, StackMember
+from metta_sandbox.stack.engines.view import StackLogLine, StackMember
 from metta_sandbox.stack.status import StackStatus
 from metta_sandbox.timeline.recording import Event, Timeline
 from metta_sandbox.verdict import Verdict

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from metta_sandbox.report.status import LogPrinter, show_status, status_json
-from metta_sandbox.stack.engines.base import StackLogLine, StackMember
+from metta_sandbox.stack.engines.view import StackLogLine, StackMember
 from metta_sandbox.stack.status import StackStatus
 
 WELL = StackMember(

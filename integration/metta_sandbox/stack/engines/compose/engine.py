@@ -15,7 +15,7 @@ from metta_sandbox.image.node_image import Images, ImageSpec
 from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.needs import Ability
-from metta_sandbox.stack.engines.base import Engine, Sharing, Stack, StackPlan, View
+from metta_sandbox.stack.engines.base import Engine, Sharing, Stack, StackPlan
 from metta_sandbox.stack.engines.compose.kept import KeptStack
 from metta_sandbox.stack.engines.compose.leftovers import made_on_engine, remove_containers
 from metta_sandbox.stack.engines.compose.node_of import node_image
@@ -23,10 +23,11 @@ from metta_sandbox.stack.engines.compose.pool import Pool
 from metta_sandbox.stack.engines.compose.shared import SharedStack, folder_of
 from metta_sandbox.stack.engines.compose.stack import ComposeStack
 from metta_sandbox.stack.engines.compose.view import ContainersView, strangers
+from metta_sandbox.stack.engines.view import StackView
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.lost import Made
 from metta_sandbox.stack.provision import Provision
-from metta_sandbox.stack.standing import PROJECT, Record
+from metta_sandbox.stack.standing_record import PROJECT, StandingRecord
 
 #: What 63 characters leave beside ``metta-``, a run and the longest service, sweep-worker-63.
 _LONGEST_SCENARIO = 20
@@ -136,6 +137,6 @@ class ComposeEngine(Engine):
         """Name containers that Compose would take for those of our standing stack."""
         return strangers()
 
-    def view(self, record: Record) -> View:
+    def view(self, record: StandingRecord) -> StackView:
         """Look at the standing stack's containers."""
         return ContainersView(record)

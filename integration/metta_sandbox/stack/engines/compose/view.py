@@ -15,10 +15,11 @@ from python_on_whales import Container, DockerClient
 from python_on_whales.exceptions import NoSuchContainer
 
 from metta_sandbox.stack.asking import groups_on, nodes_known
-from metta_sandbox.stack.engines.base import HUB, RUN_FOLDER, Shell, StackLogLine, StackMember
+from metta_sandbox.stack.engines.base import HUB, RUN_FOLDER
 from metta_sandbox.stack.engines.compose.request import AGENT, HOME, HUB_ADDRESS, WORKSPACE
+from metta_sandbox.stack.engines.view import Shell, StackLogLine, StackMember
 from metta_sandbox.stack.lease import LABEL
-from metta_sandbox.stack.standing import PROJECT, Record, standing_run
+from metta_sandbox.stack.standing_record import PROJECT, StandingRecord, standing_run
 
 
 class ContainersView:
@@ -29,7 +30,7 @@ class ContainersView:
 
     """
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: StandingRecord) -> None:
         self._record = record
         self._docker = DockerClient()
 

@@ -17,9 +17,10 @@ from pathlib import Path
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.agent_app import install
 from metta_sandbox.stack.asking import PATIENCE, groups_on, nodes_known
-from metta_sandbox.stack.engines.base import HUB, Shell, StackLogLine, StackMember
+from metta_sandbox.stack.engines.base import HUB
 from metta_sandbox.stack.engines.process.stack import ProcessStack
-from metta_sandbox.stack.standing import Record, standing_folder
+from metta_sandbox.stack.engines.view import Shell, StackLogLine, StackMember
+from metta_sandbox.stack.standing_record import StandingRecord, standing_folder
 
 #: Seconds between two looks at what has come.
 _POLL = 0.2
@@ -35,7 +36,7 @@ class ProcessesView:
 
     """
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: StandingRecord) -> None:
         self._record = record
         self._stack = ProcessStack(record.plan(), record.python)
 
