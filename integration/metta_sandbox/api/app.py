@@ -26,7 +26,7 @@ from metta_sandbox.observatory_tokens import Tokens
 
 
 @dataclass(frozen=True)
-class Settings:
+class ApiSettings:
     """What a control plane is started with.
 
     Args:
@@ -42,7 +42,7 @@ class Settings:
     tokens: Tokens = field(default_factory=Tokens)
 
 
-def create_app(settings: Settings, announcer: Announcer | None = None) -> FastAPI:
+def create_app(settings: ApiSettings, announcer: Announcer | None = None) -> FastAPI:
     """Build the control plane. Its lifespan ends with state and transcript closed.
 
     Args:

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 @dataclass(frozen=True)
-class ApiCall:
+class ReceivedCall:
     """A request that has come in whole.
 
     Args:
@@ -116,7 +116,7 @@ async def read_body(receive: Receive) -> bytes | None:
             return b"".join(parts)
 
 
-async def answer_of(app: ASGIApp, call: ApiCall) -> ApiAnswer:
+async def answer_of(app: ASGIApp, call: ReceivedCall) -> ApiAnswer:
     """Let the application answer a call. What breaks inside it is a 500 in JSON."""
     sent: list[Message] = []
     requests = [{"type": "http.request", "body": call.body, "more_body": False}]

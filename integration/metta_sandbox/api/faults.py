@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from metta_sandbox.api.exchange import ApiAnswer, ApiCall
+from metta_sandbox.api.exchange import ApiAnswer, ReceivedCall
 from metta_sandbox.api.fault_rules import FAULTS, RULES, ApiFaultRule
 from metta_sandbox.errors import MachineError
 
@@ -30,7 +30,7 @@ class FaultRules:
     _seen: tuple[int, int] = (0, 0)
     _rules: tuple[ApiFaultRule, ...] = ()
 
-    def rule(self, call: ApiCall) -> ApiFaultRule | None:
+    def rule(self, call: ReceivedCall) -> ApiFaultRule | None:
         """Find the fault that strikes a call; the first of several.
 
         Raises:
@@ -51,7 +51,7 @@ class FaultRules:
         return next((rule for rule in self._rules if takes(rule, call)), None)
 
 
-def takes(rule: ApiFaultRule, call: ApiCall) -> bool:
+def takes(rule: ApiFaultRule, call: ReceivedCall) -> bool:
     """Tell whether a fault strikes a call."""
     if call.scope["path"] == "/health":
         return False

@@ -13,10 +13,10 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metta_sandbox.api.announcer import Announcer
-from metta_sandbox.api.exchange import ApiAnswer, ApiCall, answer_of, read_body, route_of
+from metta_sandbox.api.exchange import ApiAnswer, ReceivedCall, answer_of, read_body, route_of
 from metta_sandbox.api.fault_rules import ApiFaultRule
 from metta_sandbox.api.faults import FaultRules, answer_in_place, halve
-from metta_sandbox.api.script import Cue, Script, hang_up
+from metta_sandbox.api.script import Script, ScriptCue, hang_up
 from metta_sandbox.api.transcript import Transcript, record_of
 from metta_sandbox.node.agent.events import ApiRequest
 from metta_sandbox.observatory_tokens import Tokens
@@ -93,7 +93,7 @@ class Recorder:
         body = await read_body(receive)
         port = int(scope["server"][1])
         route = route_of(scope)
-        call = ApiCall(
+        call = ReceivedCall(
             scope=scope,
             body=body or b"",
             port=port,
@@ -112,7 +112,7 @@ class Recorder:
         elif answer is not None:
             await answer.send(send)
 
-    async def answer(self, call: ApiCall) -> ApiAnswer:
+    async def answer(self, call: ReceivedCall) -> ApiAnswer:
         """Say what a call gets: the one place every answer comes from.
 
         One that is prescribed a status or a body never reaches the application.
@@ -126,7 +126,7 @@ class Recorder:
             self._named[call.scope["path"]] = answer
         return answer
 
-    async def faulty(self, call: ApiCall, fault: ApiFaultRule) -> ApiAnswer:
+    async def faulty(self, call: ReceivedCall, fault: ApiFaultRule) -> ApiAnswer:
         """Say what a call gets that a fault strikes."""
         if fault.delay is not None:
             await asyncio.sleep(fault.delay)
@@ -144,9 +144,9 @@ class Recorder:
 
     async def _record(
         self,
-        call: ApiCall,
+        call: ReceivedCall,
         answer: ApiAnswer | None,
-        cue: Cue | None,
+        cue: ScriptCue | None,
         fault: ApiFaultRule | None,
         wall: float,
         mono: float,

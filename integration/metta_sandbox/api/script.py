@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from metta_sandbox.api.exchange import ApiAnswer, ApiCall
+from metta_sandbox.api.exchange import ApiAnswer, ReceivedCall
 from metta_sandbox.errors import MachineError
 from metta_sandbox.scenario.services import ANSWERS, ScriptedAnswer, Services
 
@@ -18,7 +18,7 @@ HANG_UP = "metta.hang_up"
 
 
 @dataclass(frozen=True)
-class Cue:
+class ScriptCue:
     """A prescribed answer, and its number in the scenario's list, from 1."""
 
     number: int
@@ -48,7 +48,7 @@ class Script:
 
     def __init__(self, services: Services | None = None) -> None:
         rules = services.api if services else ()
-        self._cues = tuple(Cue(number, rule) for number, rule in enumerate(rules, 1))
+        self._cues = tuple(ScriptCue(number, rule) for number, rule in enumerate(rules, 1))
 
     @classmethod
     def read(cls, folder: Path) -> Script:
@@ -66,7 +66,7 @@ class Script:
         except (OSError, ValidationError) as error:
             raise MachineError(f"cannot read the prescribed answers {path}: {error}") from None
 
-    def cue(self, call: ApiCall) -> Cue | None:
+    def cue(self, call: ReceivedCall) -> ScriptCue | None:
         """Find the prescription that takes a call; the first of several."""
         route = f"{call.method} {call.route}"
         return next((cue for cue in self._cues if cue.rule.takes(route, call.number)), None)

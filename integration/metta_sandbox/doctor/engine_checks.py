@@ -6,7 +6,7 @@ from metta_sandbox.doctor import mend
 from metta_sandbox.doctor.item import MachineFinding, Status
 from metta_sandbox.doctor.machine import Machine
 from metta_sandbox.doctor.probe import ProbeError
-from metta_sandbox.doctor.read_engine import EngineVersion, Failure, NoEngineError
+from metta_sandbox.doctor.read_engine import EngineFailure, EngineVersion, NoEngineError
 from metta_sandbox.errors import MachineError
 from metta_sandbox.image.node_platform import NodePlatform
 from metta_sandbox.stack.engines.compose.subnet import POOL, free_subnets
@@ -30,12 +30,14 @@ def engine(machine: Machine) -> MachineFinding:
     try:
         found = machine.engine()
     except NoEngineError as error:
-        if error.failure is Failure.DENIED:
+        if error.failure is EngineFailure.DENIED:
             return MachineFinding(Status.UNKNOWN, "needs access")
         shown = f"{error.failure.value} ({error.words})" if error.words else error.failure.value
         return MachineFinding(Status.MISSING, shown, mend.engine(machine.host, error.failure))
     except ProbeError as error:
-        return MachineFinding(Status.MISSING, str(error), mend.engine(machine.host, Failure.SILENT))
+        return MachineFinding(
+            Status.MISSING, str(error), mend.engine(machine.host, EngineFailure.SILENT)
+        )
     return _version(found)
 
 
@@ -57,7 +59,7 @@ def access(machine: Machine) -> MachineFinding | None:
     try:
         machine.engine()
     except NoEngineError as error:
-        if error.failure is not Failure.DENIED:
+        if error.failure is not EngineFailure.DENIED:
             return None
         shown = f"{error.failure.value} ({error.words})"
         return MachineFinding(Status.MISSING, shown, mend.engine(host, error.failure))

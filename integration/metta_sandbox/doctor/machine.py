@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from metta_sandbox.doctor import read_engine, read_host
 from metta_sandbox.doctor.probe import Deadline, Probe, ProbeError
-from metta_sandbox.doctor.read_engine import EngineVersion, ImagesFound, Info, Inside
+from metta_sandbox.doctor.read_engine import EngineInfo, EngineVersion, ImagesFound, Inside
 from metta_sandbox.doctor.read_host import Host, Memory, Packages, PythonFound, StackReading
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class Machine:
     host: Host
     engine: Callable[[], EngineVersion]
     endpoint: Callable[[], str]
-    info: Callable[[], Info]
+    info: Callable[[], EngineInfo]
     compose: Callable[[], str]
     buildkit: Callable[[], str]
     disk_free: Callable[[], int]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metta_sandbox.doctor.read_engine import Failure
+from metta_sandbox.doctor.read_engine import EngineFailure
 from metta_sandbox.doctor.read_host import Host
 from metta_sandbox.image.base_image import DEFAULT_BASE_IMAGE
 
@@ -53,18 +53,18 @@ def install(host: Host, packages: str) -> str:
     return as_root(host, f"{known} {packages}") if known and packages else ""
 
 
-def engine(host: Host, failure: Failure) -> str:
+def engine(host: Host, failure: EngineFailure) -> str:
     """Make an engine answer."""
-    if failure is Failure.DENIED:
+    if failure is EngineFailure.DENIED:
         return f"{as_root(host, f'usermod -aG docker {host.user}')}   (then log in anew)"
-    if failure is Failure.NO_CLIENT:
+    if failure is EngineFailure.NO_CLIENT:
         return install(host, _ENGINE.get(host.family, "")) or _ENGINE_GUIDE
     if remote := (host.environ or {}).get("DOCKER_HOST"):
         from_elsewhere = remote.partition("://")[0]
         return f"see that DOCKER_HOST ({from_elsewhere}://…) is right, or: unset DOCKER_HOST"
     if host.family == "macos":
         return "open -a Docker"
-    verb = "restart" if failure is Failure.SILENT else "start"
+    verb = "restart" if failure is EngineFailure.SILENT else "start"
     if host.systemd:
         return as_root(host, f"systemctl {verb} docker")
     return as_root(host, f"service docker {verb}")

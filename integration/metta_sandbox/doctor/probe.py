@@ -22,7 +22,7 @@ _USER = re.compile(r"(\w://)\S*@")
 
 
 @dataclass(frozen=True)
-class Said:
+class CommandOutput:
     """What a command said, and its exit status."""
 
     status: int
@@ -71,7 +71,7 @@ class Deadline:
         """Return the seconds that are left, never less than a short moment."""
         return max(self._end - time.monotonic(), 0.01)
 
-    def ask(self, *command: str, given: str = "", limit: float = 60.0) -> Said:
+    def ask(self, *command: str, given: str = "", limit: float = 60.0) -> CommandOutput:
         """Run a command to its end.
 
         Args:
@@ -103,7 +103,7 @@ class Deadline:
                     raise
                 words = " ".join(command[:2])
                 raise SilentError(f"{words} gave no answer within {patience:.1f} s") from None
-        return Said(process.returncode, out, err)
+        return CommandOutput(process.returncode, out, err)
 
 
 class Probe(Generic[T]):

@@ -53,7 +53,7 @@ _COMPOSE_FILE: Mapping[str, Any] = {
 }
 
 
-class Failure(str, Enum):
+class EngineFailure(str, Enum):
     """Why there is no engine."""
 
     NO_CLIENT = "no Docker client is installed"
@@ -65,7 +65,7 @@ class Failure(str, Enum):
 class NoEngineError(ProbeError):
     """There is no engine; says why in our words, and in Docker's."""
 
-    def __init__(self, failure: Failure, words: str = "") -> None:
+    def __init__(self, failure: EngineFailure, words: str = "") -> None:
         super().__init__(NEEDS_AN_ENGINE)
         self.failure = failure
         self.words = words
@@ -90,7 +90,7 @@ class EngineVersion:
 
 
 @dataclass(frozen=True)
-class Info:
+class EngineInfo:
     """What ``docker info`` says, as far as it matters here.
 
     Args:
@@ -160,16 +160,16 @@ def read_engine(deadline: Deadline) -> EngineVersion:
 
     """
     if shutil.which("docker") is None:
-        raise NoEngineError(Failure.NO_CLIENT)
+        raise NoEngineError(EngineFailure.NO_CLIENT)
     try:
         said = deadline.ask(
             "docker", "version", "--format", "{{json .Server}}", limit=_ENGINE_PATIENCE
         )
     except SilentError as error:
-        raise NoEngineError(Failure.SILENT, str(error)) from None
+        raise NoEngineError(EngineFailure.SILENT, str(error)) from None
     if said.status:
         denied = "permission denied" in said.err.lower()
-        raise NoEngineError(Failure.DENIED if denied else Failure.DOWN, said.last_line)
+        raise NoEngineError(EngineFailure.DENIED if denied else EngineFailure.DOWN, said.last_line)
     server = json.loads(said.out)
     components = [part["Name"] for part in server.get("Components") or ()]
     return EngineVersion(
@@ -180,14 +180,14 @@ def read_engine(deadline: Deadline) -> EngineVersion:
     )
 
 
-def read_info(deadline: Deadline) -> Info:
+def read_info(deadline: Deadline) -> EngineInfo:
     """Ask the engine about its machine."""
     before = time.time()
     out = deadline.ask("docker", "info", "--format", "{{json .}}").checked("docker info")
     return parse_info(json.loads(out), before, time.time())
 
 
-def parse_info(info: Mapping[str, Any], before: float, after: float) -> Info:
+def parse_info(info: Mapping[str, Any], before: float, after: float) -> EngineInfo:
     """Pick from ``docker info`` what matters here.
 
     Args:
@@ -197,7 +197,7 @@ def parse_info(info: Mapping[str, Any], before: float, after: float) -> Info:
 
     """
     here = (info["Name"], info["KernelVersion"]) == (socket.gethostname(), platform.release())
-    return Info(
+    return EngineInfo(
         architecture=info["Architecture"],
         distribution=info["OperatingSystem"],
         kernel=info["KernelVersion"],
@@ -259,7 +259,7 @@ def read_networks(deadline: Deadline, *, here: bool) -> list[IPv4Network]:
     return [*read_subnets(said.out), *(host_routes() if here else ())]
 
 
-def read_images(deadline: Deadline, info: Info) -> ImagesFound:
+def read_images(deadline: Deadline, info: EngineInfo) -> ImagesFound:
     """See whether base and node image are on the engine, as a run would."""
     machine = NodePlatform.of_engine(info.architecture)
     wheels = wheelhouse_key(info.architecture)
@@ -287,7 +287,7 @@ def read_registry(deadline: Deadline) -> str:
     return said.last_line if said.status else ""
 
 
-def read_inside(deadline: Deadline, info: Info, images: ImagesFound) -> Inside:
+def read_inside(deadline: Deadline, info: EngineInfo, images: ImagesFound) -> Inside:
     """Look around where containers run.
 
     In a container if there is an image with Python; else in a namespace of this machine, if that
@@ -319,7 +319,7 @@ def inside_script() -> str:
     return text.replace(_BORROWED, Path(netfilter.__file__).read_text())
 
 
-def read_disk_free(info: Info, seen: Inside) -> int:
+def read_disk_free(info: EngineInfo, seen: Inside) -> int:
     """Return the bytes that are free where images are kept.
 
     Raises:

@@ -127,7 +127,7 @@ def ensure_image(spec: ImageSpec, progress: Progress, docker: DockerClient | Non
     return Image(inputs.tag, found, base.name, wheels.key, "build" in seconds, seconds)
 
 
-class Images:
+class KnownImages:
     """Node images, each looked for in full once; from then on only whether it is still there.
 
     Stacks that share one of these are of the same image, also when sources change meanwhile.

@@ -87,7 +87,7 @@ def own_requirements(
 
 
 @dataclass(frozen=True)
-class Closure:
+class WheelClosure:
     """The wheels that given requirements lead to, and the requirements that nothing answers."""
 
     wheels: tuple[Wheel, ...]
@@ -96,7 +96,7 @@ class Closure:
 
 def closure(
     requirements: Iterable[str], wheels: Mapping[str, Wheel], platform: NodePlatform
-) -> Closure:
+) -> WheelClosure:
     """Follow requirements through the metadata of ``wheels`` (by name), as a node would."""
     environment = platform.markers()
     todo = [Requirement(text) for text in requirements]
@@ -115,7 +115,7 @@ def closure(
         seen[name] = extras
         todo += _applicable(wheel.requires, extras, environment)
     found = tuple(wheels[name] for name in sorted(seen))
-    return Closure(found, tuple(sorted(missing)))
+    return WheelClosure(found, tuple(sorted(missing)))
 
 
 def _applicable(

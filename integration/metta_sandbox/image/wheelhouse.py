@@ -22,17 +22,17 @@ from metta_sandbox.image.host_cache import cache_folder, locked
 from metta_sandbox.image.node_platform import NodePlatform
 from metta_sandbox.image.older import find_older
 from metta_sandbox.image.pip_client import (
-    Download,
+    PipDownload,
     PipResult,
     build_pure_wheel,
     find_pip,
     run_pip,
 )
 from metta_sandbox.image.pip_sources import own_constraints, requirements_in, sources
-from metta_sandbox.image.present import Present, is_stub, pins, write_stubs
+from metta_sandbox.image.present import PresentPackage, is_stub, pins, write_stubs
 from metta_sandbox.image.wheel_metadata import (
-    Closure,
     Wheel,
+    WheelClosure,
     applicable,
     closure,
     own_requirements,
@@ -102,7 +102,7 @@ class WheelSpec:
     constraints: str = ""
     gpu: bool = False
     torch_cpu_index: str = TORCH_CPU_INDEX
-    present: tuple[Present, ...] = ()
+    present: tuple[PresentPackage, ...] = ()
 
     @classmethod
     def for_nodes(
@@ -231,7 +231,7 @@ def _fetch_rounds(
         folder = scratch / f"round-{number}"
         folder.mkdir()
         links = (built, present, *previous)
-        download = Download(asked, constraints, folder, spec.platform, links, extra_index)
+        download = PipDownload(asked, constraints, folder, spec.platform, links, extra_index)
         result = run_pip(
             [*pip, *download.arguments()], _telling(progress), refuse_cuda=not spec.gpu
         )
@@ -261,7 +261,9 @@ def _fetch_rounds(
     raise MachineError(f"pip found no complete set of packages in {_ROUNDS} rounds: {asked}")
 
 
-def _refuse_older(spec: WheelSpec, found: Closure, pip: list[str], download: Download) -> None:
+def _refuse_older(
+    spec: WheelSpec, found: WheelClosure, pip: list[str], download: PipDownload
+) -> None:
     """Refuse what pip would have taken newer, had it been let run strangers' code."""
     given = requirements_in([*download.requirements, *spec.constraints.splitlines()])
     came = [wheel for wheel in found.wheels if not is_stub(wheel.file)]

@@ -19,7 +19,7 @@ from metta_sandbox.stack.standing_record import standing_run
 
 
 @dataclass
-class Made:
+class RunTraces:
     """What is there of a run.
 
     Args:
@@ -40,7 +40,7 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Doubtful:
+class DoubtfulRun:
     """What is there of a run of which nobody here can tell whether it is over.
 
     Args:
@@ -55,7 +55,7 @@ class Doubtful:
     commands: tuple[str, ...]
 
 
-def look(engines: Iterable[Engine]) -> tuple[list[str], list[Doubtful]]:
+def look(engines: Iterable[Engine]) -> tuple[list[str], list[DoubtfulRun]]:
     """Find what is there of runs that have no lease here.
 
     Args:
@@ -85,17 +85,17 @@ def look(engines: Iterable[Engine]) -> tuple[list[str], list[Doubtful]]:
         elif fate is OwnerFate.UNKNOWN:
             leases = found.owner.leases
             told = f"{why} (its lease was in {leases})" if leases else why
-            doubtful.append(Doubtful(run, told, tuple(found.commands)))
+            doubtful.append(DoubtfulRun(run, told, tuple(found.commands)))
     return gone, doubtful
 
 
-def _made_here() -> dict[str, Made]:
-    made: dict[str, Made] = {}
+def _made_here() -> dict[str, RunTraces]:
+    made: dict[str, RunTraces] = {}
     for pid, run, owner in marked_processes():
-        made.setdefault(run, Made(owner)).things["kill -9"].append(str(pid))
+        made.setdefault(run, RunTraces(owner)).things["kill -9"].append(str(pid))
     for folder in all_run_folders():
         owner = read_owner(folder)
-        found = made.setdefault(folder.name, Made(owner))
+        found = made.setdefault(folder.name, RunTraces(owner))
         found.owner = owner
         found.things["rm -r"].append(str(folder))
     return made

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from metta_sandbox.image.build import ImageBuild
-from metta_sandbox.image.requirements import Required
+from metta_sandbox.image.requirements import RequiredPackage
 from metta_sandbox.scenario.provision import Limits
 
 #: Of a machine's memory, what one node may take.
@@ -43,7 +43,7 @@ class Provision:
 
     """
 
-    requirements: tuple[Required, ...] = ()
+    requirements: tuple[RequiredPackage, ...] = ()
     image: str | None = None
     build: ImageBuild | None = None
     bundled_rollout: bool = True

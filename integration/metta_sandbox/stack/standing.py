@@ -19,7 +19,7 @@ from metta_sandbox.stack.provision import Provision
 from metta_sandbox.stack.standing_record import StandingRecord, StandingUse, standing_folder, take
 
 if TYPE_CHECKING:
-    from metta_sandbox.stack.lost import Made
+    from metta_sandbox.stack.lost import RunTraces
 
 #: Seconds within which nodes must have ended what a killed harness left on them.
 _SETTLED = 20.0
@@ -209,7 +209,7 @@ class StandingEngine(Engine):
         use = take(StandingUse(owner.run, self._sweep, self._words))
         return StandingStack(plan, self._record, self._stack, use)
 
-    def made(self) -> dict[str, Made]:
+    def made(self) -> dict[str, RunTraces]:
         """Find what there is of runs."""
         return self._engine.made()
 

@@ -22,7 +22,7 @@ from metta_sandbox.stack.provision import Provision
 from metta_sandbox.stack.sidecar_service import SidecarService
 
 if TYPE_CHECKING:
-    from metta_sandbox.stack.lost import Made
+    from metta_sandbox.stack.lost import RunTraces
     from metta_sandbox.stack.standing_record import StandingRecord
 
 #: The file of the run folder that holds what a sweep observed.
@@ -312,7 +312,7 @@ class Engine(ABC):
         """
         stack.down()
 
-    def made(self) -> dict[str, Made]:
+    def made(self) -> dict[str, RunTraces]:
         """Find what there is of runs, by their ids, beside processes and files of this machine."""
         return {}
 

@@ -12,7 +12,7 @@ import pytest
 
 from metta_sandbox.errors import MachineError
 from metta_sandbox.image.node_platform import NodePlatform
-from metta_sandbox.image.present import Present
+from metta_sandbox.image.present import PresentPackage
 from metta_sandbox.image.wheelhouse import RequirementError, WheelSpec, ensure
 
 MakeWheel = Callable[..., Path]
@@ -178,7 +178,7 @@ def test_a_native_package_without_a_wheel_is_refused_by_name(links: Path, tmp_pa
 
 
 #: What makes requirements a user's: something is there already.
-THERE = (Present("there", "1.0", "Metadata-Version: 2.1\nName: there\nVersion: 1.0\n"),)
+THERE = (PresentPackage("there", "1.0", "Metadata-Version: 2.1\nName: there\nVersion: 1.0\n"),)
 
 
 def asked(*requirements: str) -> WheelSpec:

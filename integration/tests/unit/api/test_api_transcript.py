@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from metta_sandbox.api.exchange import ApiAnswer, ApiCall
+from metta_sandbox.api.exchange import ApiAnswer, ReceivedCall
 from metta_sandbox.api.transcript import LONGEST_BODY, Transcript, cut, readable, record_of, redact
 from metta_sandbox.errors import MachineError
 
 
-def call(**changes: Any) -> ApiCall:
+def call(**changes: Any) -> ReceivedCall:
     scope = {
         "type": "http",
         "method": "POST",
@@ -24,7 +24,7 @@ def call(**changes: Any) -> ApiCall:
         "client": ("127.0.0.2", 4711),
     }
     fields = {"body": b"", "port": 8081, "service": "cogweb", "route": "/r", "number": 1}
-    return ApiCall(scope=scope, **{**fields, **changes})
+    return ReceivedCall(scope=scope, **{**fields, **changes})
 
 
 def write(transcript: Transcript, record: dict[str, Any]) -> None:

@@ -12,10 +12,10 @@ from metta_sandbox.doctor.item import NEEDS_AN_ENGINE, DoctorItem, DoctorReport,
 from metta_sandbox.doctor.machine import Machine
 from metta_sandbox.doctor.probe import ProbeError
 from metta_sandbox.doctor.read_engine import (
+    EngineFailure,
+    EngineInfo,
     EngineVersion,
-    Failure,
     ImagesFound,
-    Info,
     Inside,
     NoEngineError,
 )
@@ -29,7 +29,7 @@ WHY = ProbeError("the dog ate it")
 DEBIAN = Host(family="debian", user="ada")
 UBUNTU = Host(family="ubuntu", root=True, systemd=True)
 ENGINE = EngineVersion("27.3.1", "1.47", "linux", "Engine")
-INFO = Info(
+INFO = EngineInfo(
     architecture="x86_64",
     distribution="Ubuntu 24.04",
     kernel="6.8",
@@ -92,7 +92,7 @@ def missing(report: DoctorReport) -> list[str]:
     return [item.name for item in report.items if item.status is MISSING]
 
 
-def without_engine(failure: Failure, words: str = "") -> DoctorReport:
+def without_engine(failure: EngineFailure, words: str = "") -> DoctorReport:
     return judged(DEBIAN, **dict.fromkeys(ON_ENGINE, NoEngineError(failure, words)))
 
 
@@ -119,19 +119,24 @@ def without_engine(failure: Failure, words: str = "") -> DoctorReport:
             "switch Docker to Linux containers",
         ),
         (
-            NoEngineError(Failure.NO_CLIENT),
+            NoEngineError(EngineFailure.NO_CLIENT),
             MISSING,
             "no Docker client",
             "sudo apt-get install -y docker",
         ),
-        (NoEngineError(Failure.DOWN, "refused"), MISSING, "(refused)", "sudo service docker start"),
         (
-            NoEngineError(Failure.SILENT, "3 s"),
+            NoEngineError(EngineFailure.DOWN, "refused"),
+            MISSING,
+            "(refused)",
+            "sudo service docker start",
+        ),
+        (
+            NoEngineError(EngineFailure.SILENT, "3 s"),
             MISSING,
             "does not answer (3 s)",
             "service docker restart",
         ),
-        (NoEngineError(Failure.DENIED, "denied"), UNKNOWN, "needs access", ""),
+        (NoEngineError(EngineFailure.DENIED, "denied"), UNKNOWN, "needs access", ""),
         (WHY, MISSING, str(WHY), "restart"),
     ],
 )
@@ -146,25 +151,25 @@ def test_engine(found: object, status: Status, shown: str, cure: str) -> None:
 @pytest.mark.parametrize(
     ("host", "failure", "command"),
     [
-        (UBUNTU, Failure.DOWN, "systemctl start docker"),
-        (Host(family="macos"), Failure.DOWN, "open -a Docker"),
-        (Host(family="fedora"), Failure.NO_CLIENT, "sudo dnf install -y moby-engine"),
-        (Host(), Failure.NO_CLIENT, "https://docs.docker.com/engine/install"),
+        (UBUNTU, EngineFailure.DOWN, "systemctl start docker"),
+        (Host(family="macos"), EngineFailure.DOWN, "open -a Docker"),
+        (Host(family="fedora"), EngineFailure.NO_CLIENT, "sudo dnf install -y moby-engine"),
+        (Host(), EngineFailure.NO_CLIENT, "https://docs.docker.com/engine/install"),
         (
             Host(environ={"DOCKER_HOST": "tcp://bob:hunter2@far:2376"}),
-            Failure.DOWN,
+            EngineFailure.DOWN,
             "see that DOCKER_HOST (tcp://…) is right, or: unset DOCKER_HOST",
         ),
     ],
 )
 def test_an_engine_is_mended_as_this_distribution_does(
-    host: Host, failure: Failure, command: str
+    host: Host, failure: EngineFailure, command: str
 ) -> None:
     assert line("engine", host, engine=NoEngineError(failure)).mend == command
 
 
 def test_access() -> None:
-    denied = line("access", engine=NoEngineError(Failure.DENIED, "permission denied"))
+    denied = line("access", engine=NoEngineError(EngineFailure.DENIED, "permission denied"))
     assert denied.status is MISSING
     assert denied.mend.startswith("sudo usermod -aG docker ada")
     member = replace(DEBIAN, groups=("ada", "docker"))
@@ -172,7 +177,7 @@ def test_access() -> None:
     assert granted.status is OK
     assert granted.found == "user ada of group docker by ssh://far"
     assert line("access", UBUNTU, endpoint=WHY).found == "root"
-    assert "access" not in {item.name for item in without_engine(Failure.DOWN).items}
+    assert "access" not in {item.name for item in without_engine(EngineFailure.DOWN).items}
 
 
 @pytest.mark.parametrize(
@@ -269,7 +274,7 @@ def test_networks(taken: list[str], status: Status, shown: str) -> None:
     assert bool(item.mend) == (status is not OK)
 
 
-def nfqueue(state: str, host: Host = DEBIAN, info: Info = INFO) -> DoctorItem:
+def nfqueue(state: str, host: Host = DEBIAN, info: EngineInfo = INFO) -> DoctorItem:
     return line("nfqueue", host, info=info, inside=replace(INSIDE, nfqueue=state))
 
 
@@ -453,7 +458,7 @@ def test_a_healthy_machine() -> None:
 
 
 def test_without_an_engine_one_line_is_an_error_and_the_rest_wait_for_it() -> None:
-    report = without_engine(Failure.DOWN, "refused")
+    report = without_engine(EngineFailure.DOWN, "refused")
     assert not report.ok
     assert missing(report) == ["engine"]
     waiting = [item for item in report.items if item.found == NEEDS_AN_ENGINE]
@@ -462,7 +467,7 @@ def test_without_an_engine_one_line_is_an_error_and_the_rest_wait_for_it() -> No
 
 
 def test_without_access_there_is_one_error_too() -> None:
-    assert missing(without_engine(Failure.DENIED, "permission denied")) == ["access"]
+    assert missing(without_engine(EngineFailure.DENIED, "permission denied")) == ["access"]
 
 
 def test_every_line_that_is_missing_has_a_mend() -> None:

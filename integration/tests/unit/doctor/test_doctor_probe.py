@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from metta_sandbox.doctor.probe import Deadline, Probe, ProbeError, Said, SilentError
+from metta_sandbox.doctor.probe import CommandOutput, Deadline, Probe, ProbeError, SilentError
 from metta_sandbox.errors import MachineError
 
 
@@ -56,7 +56,7 @@ def test_a_probe_that_never_returns_does_not_keep_the_program_from_ending() -> N
 
 def test_a_command_is_asked() -> None:
     said = Deadline(10).ask("sh", "-c", "cat; echo oh >&2; exit 3", given="hello")
-    assert said == Said(3, "hello", "oh\n")
+    assert said == CommandOutput(3, "hello", "oh\n")
     with pytest.raises(ProbeError, match=r"^cat: oh$"):
         said.checked("cat")
 
@@ -83,9 +83,9 @@ def test_no_command_outlasts_the_deadline() -> None:
 
 
 def test_what_a_command_says_is_shown_without_passwords() -> None:
-    said = Said(1, "", "first\nproxyconnect https://bob:hunter2@proxy:80: refused\n")
+    said = CommandOutput(1, "", "first\nproxyconnect https://bob:hunter2@proxy:80: refused\n")
     assert said.last_line == "proxyconnect https://proxy:80: refused"
-    assert Said(2, "", "").last_line == "exit status 2"
+    assert CommandOutput(2, "", "").last_line == "exit status 2"
 
 
 def test_bytes_that_are_no_text_break_nothing() -> None:

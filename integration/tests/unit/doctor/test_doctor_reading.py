@@ -19,8 +19,8 @@ from metta_sandbox.doctor import inside, read_engine, read_host
 from metta_sandbox.doctor.item import NEEDS_AN_ENGINE, DoctorItem, Status
 from metta_sandbox.doctor.probe import Deadline, ProbeError
 from metta_sandbox.doctor.read_engine import (
+    EngineFailure,
     EngineVersion,
-    Failure,
     ImagesFound,
     Inside,
     NoEngineError,
@@ -83,7 +83,7 @@ def asked(tmp_path: Path) -> list[str]:
     return (tmp_path / "asked").read_text().splitlines()
 
 
-def told_of_no_engine(seconds: float) -> tuple[Failure, str]:
+def told_of_no_engine(seconds: float) -> tuple[EngineFailure, str]:
     with pytest.raises(NoEngineError) as caught:
         read_engine.read_engine(Deadline(seconds))
     return caught.value.failure, caught.value.words
@@ -99,12 +99,15 @@ def test_an_engine_says_who_it_is(fake_docker: FakeDocker) -> None:
 @pytest.mark.parametrize(
     ("words", "failure"),
     [
-        ("Got permission denied while trying to connect to the Docker daemon", Failure.DENIED),
-        ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock", Failure.DOWN),
+        (
+            "Got permission denied while trying to connect to the Docker daemon",
+            EngineFailure.DENIED,
+        ),
+        ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock", EngineFailure.DOWN),
     ],
 )
 def test_an_engine_that_does_not_answer(
-    fake_docker: FakeDocker, words: str, failure: Failure
+    fake_docker: FakeDocker, words: str, failure: EngineFailure
 ) -> None:
     fake_docker({"version": (1, "null", f"{words}\n")})
     assert told_of_no_engine(20) == (failure, words)
@@ -115,12 +118,12 @@ def test_an_engine_that_hangs_is_silent(
 ) -> None:
     monkeypatch.setattr(read_engine, "_ENGINE_PATIENCE", 0.2)
     fake_docker({"version": ("hang", "", "")})
-    assert told_of_no_engine(20)[0] is Failure.SILENT
+    assert told_of_no_engine(20)[0] is EngineFailure.SILENT
 
 
 def test_no_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert told_of_no_engine(5) == (Failure.NO_CLIENT, "")
+    assert told_of_no_engine(5) == (EngineFailure.NO_CLIENT, "")
 
 
 def test_info_is_read() -> None:

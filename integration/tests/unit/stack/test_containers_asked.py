@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from metta_sandbox.stack.engines.compose.containers import (
-    State,
+    ContainerState,
     read_states,
     states,
     stop,
@@ -68,10 +68,10 @@ def test_containers_are_told_apart_by_what_became_of_them() -> None:
     )
     complaints = "Error response from daemon: No such container: gone\n"
     assert read_states(["runs", "new", "killed", "gone"], out, complaints) == {
-        "runs": State(),
-        "new": State(),
-        "killed": State(ended=True, exit_code=137, out_of_memory=True),
-        "gone": State(
+        "runs": ContainerState(),
+        "new": ContainerState(),
+        "killed": ContainerState(ended=True, exit_code=137, out_of_memory=True),
+        "gone": ContainerState(
             problem="is no longer there: Error response from daemon: No such container: gone"
         ),
     }

@@ -24,7 +24,7 @@ _LOOK = "{{.Name}} {{json .State}}"
 
 
 @dataclass(frozen=True)
-class State:
+class ContainerState:
     """How a container is.
 
     Args:
@@ -65,14 +65,14 @@ def docker(*words: str, told: str | None = None) -> subprocess.CompletedProcess[
     )
 
 
-def states(names: Iterable[str]) -> dict[str, State]:
+def states(names: Iterable[str]) -> dict[str, ContainerState]:
     """Look at containers, in one call; return each one's state, by name."""
     wanted = list(names)
     said = docker("container", "inspect", "--format", _LOOK, *wanted)
     return read_states(wanted, said.stdout, said.stderr)
 
 
-def read_states(names: Iterable[str], out: str, complaints: str) -> dict[str, State]:
+def read_states(names: Iterable[str], out: str, complaints: str) -> dict[str, ContainerState]:
     """Read what the engine's client says of containers, and of those it does not find."""
     found = {}
     for line in out.splitlines():
@@ -82,20 +82,20 @@ def read_states(names: Iterable[str], out: str, complaints: str) -> dict[str, St
     return {name: found.get(name) or _missing(name, complaints.splitlines()) for name in names}
 
 
-def _state(said: Mapping[str, object]) -> State:
-    return State(
+def _state(said: Mapping[str, object]) -> ContainerState:
+    return ContainerState(
         ended=not said["Running"] and said["Status"] != "created",
         exit_code=int(str(said["ExitCode"])),
         out_of_memory=bool(said["OOMKilled"]),
     )
 
 
-def _missing(name: str, complaints: Sequence[str]) -> State:
+def _missing(name: str, complaints: Sequence[str]) -> ContainerState:
     own = [line for line in complaints if line.endswith(f" {name}")]
     if own:
-        return State(problem=f"is no longer there: {own[0].strip()}")
+        return ContainerState(problem=f"is no longer there: {own[0].strip()}")
     said = complaints[-1].strip() if complaints else "its engine says nothing of it"
-    return State(problem=f"can't be reached: {said}")
+    return ContainerState(problem=f"can't be reached: {said}")
 
 
 def stop(names: Iterable[str], patience: int) -> str:

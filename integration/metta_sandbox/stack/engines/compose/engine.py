@@ -11,7 +11,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 from python_on_whales import DockerClient
 
-from metta_sandbox.image.node_image import Images, ImageSpec
+from metta_sandbox.image.node_image import ImageSpec, KnownImages
 from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.needs import Ability
@@ -25,7 +25,7 @@ from metta_sandbox.stack.engines.compose.stack import ComposeStack
 from metta_sandbox.stack.engines.compose.view import ContainersView, strangers
 from metta_sandbox.stack.engines.view import StackView
 from metta_sandbox.stack.lease import Owner
-from metta_sandbox.stack.lost import Made
+from metta_sandbox.stack.lost import RunTraces
 from metta_sandbox.stack.provision import Provision
 from metta_sandbox.stack.standing_record import PROJECT, StandingRecord
 
@@ -68,7 +68,7 @@ class ComposeEngine(Engine):
 
     def __init__(self, versions: Mapping[str, str] | None = None) -> None:
         super().__init__(versions)
-        self._images = Images()
+        self._images = KnownImages()
         self._kept: _Kept | None = None
 
     def prepare(self, provision: Provision, progress: Progress, *, gpu: bool) -> None:
@@ -125,7 +125,7 @@ class ComposeEngine(Engine):
         else:
             stack.down()
 
-    def made(self) -> dict[str, Made]:
+    def made(self) -> dict[str, RunTraces]:
         """Find the containers, networks and volumes of runs."""
         return made_on_engine()
 

@@ -13,7 +13,7 @@ from metta_sandbox.errors import StackError
 from metta_sandbox.stack.credentials import remove_copies
 from metta_sandbox.stack.engines.compose.containers import complaint, docker
 from metta_sandbox.stack.lease import KEYS, LABEL, Owner
-from metta_sandbox.stack.lost import Made
+from metta_sandbox.stack.lost import RunTraces
 
 #: What carries labels, how an engine's client lists it, and what removes it.
 _KINDS = {
@@ -68,16 +68,16 @@ def _remove_found(run: str) -> bool:
     return bool(containers or networks or volumes)
 
 
-def made_on_engine() -> dict[str, Made]:
+def made_on_engine() -> dict[str, RunTraces]:
     """Find what there is in the engine, by run."""
-    made: dict[str, Made] = {}
+    made: dict[str, RunTraces] = {}
     with ThreadPoolExecutor(len(_KINDS)) as pool:
         for kind, lines in zip(_KINDS, pool.map(_listed, _KINDS), strict=True):
             for line in lines:
                 name, status, *values = json.loads(line)
                 labels = {f"{LABEL}.{key}": value for key, value in zip(KEYS, values, strict=True)}
                 owner = Owner.of_labels(labels)
-                found = made.setdefault(owner.run, Made(owner))
+                found = made.setdefault(owner.run, RunTraces(owner))
                 found.things[_KINDS[kind][1]].append(name)
                 found.running |= status.startswith("Up")
                 if not found.owner.pid:  # somebody's own, beside the run's

@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from metta_sandbox.errors import StackError
 from metta_sandbox.homes import own_folder
 from metta_sandbox.image.image_context import REPOSITORY
-from metta_sandbox.image.node_image import Images, ImageSpec
+from metta_sandbox.image.node_image import ImageSpec, KnownImages
 from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.progress import Progress
 from metta_sandbox.resources import compose_folder
@@ -106,7 +106,7 @@ class ComposeStack(Stack):
         project: str,
         spec: ImageSpec,
         agents: Path,
-        images: Images,
+        images: KnownImages,
         kept: int | None = None,
     ) -> None:
         super().__init__(plan)

@@ -18,8 +18,8 @@ from metta_sandbox.homes import own_folder
 from metta_sandbox.image import overlay
 from metta_sandbox.image.node_platform import NodePlatform
 from metta_sandbox.image.pip_client import find_pip
-from metta_sandbox.image.present import Present
-from metta_sandbox.image.requirements import Required
+from metta_sandbox.image.present import PresentPackage
+from metta_sandbox.image.requirements import RequiredPackage
 from metta_sandbox.image.trainer_packages import fetch
 from metta_sandbox.progress import Progress
 
@@ -32,7 +32,7 @@ print(json.dumps({"python": "%d.%d" % sys.version_info[:2], "packages": texts}))
 
 
 def ensure_trainer_bin(
-    python: str, required: tuple[Required, ...], progress: Progress, *, gpu: bool
+    python: str, required: tuple[RequiredPackage, ...], progress: Progress, *, gpu: bool
 ) -> Path | None:
     """Return the commands' folder of an environment over the nodes' that has what is required.
 
@@ -52,7 +52,9 @@ def ensure_trainer_bin(
     """
     told = json.loads(_run([python, "-c", _LOOK]))
     # Of a package that is there twice, the one that comes first is imported.
-    present = {one.name: one for one in map(Present.of, filter(None, reversed(told["packages"])))}
+    present = {
+        one.name: one for one in map(PresentPackage.of, filter(None, reversed(told["packages"])))
+    }
     if sys.platform != "linux":
         # Elsewhere PyPI's builds of torch have no CUDA, so pip may fetch them by itself.
         texts = [each.text for each in required]
