@@ -6,7 +6,6 @@ is struck for certain.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,25 +59,9 @@ def takes(rule: ApiFaultRule, call: ReceivedCall) -> bool:
     return call.number >= rule.first and (rule.last is None or call.number <= rule.last)
 
 
-def answer_in_place(rule: ApiFaultRule) -> ApiAnswer | None:
-    """Make what is answered in the service's place; None if the service is asked."""
-    if rule.status is None:
-        return None
-    return _json({"detail": rule.detail}, rule.status)
-
-
 def halve(answer: ApiAnswer) -> ApiAnswer:
     """Cut an answer's body in its middle, and say that this was all of it."""
     body = answer.body[: len(answer.body) // 2]
     kept = [(name, value) for name, value in answer.headers if name.lower() != b"content-length"]
     length = (b"content-length", str(len(body)).encode())
     return ApiAnswer(answer.status, body, [*kept, length])
-
-
-def _json(content: object, status: int) -> ApiAnswer:
-    body = json.dumps(content).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    return ApiAnswer(status, body, headers)

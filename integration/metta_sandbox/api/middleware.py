@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from dataclasses import replace
 from http import HTTPStatus
@@ -15,8 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from metta_sandbox.api.announcer import Announcer
 from metta_sandbox.api.exchange import ApiAnswer, ReceivedCall, answer_of, read_body, route_of
 from metta_sandbox.api.fault_rules import ApiFaultRule
-from metta_sandbox.api.faults import FaultRules, answer_in_place, halve
-from metta_sandbox.api.script import Script, ScriptCue, hang_up
+from metta_sandbox.api.faults import FaultRules, halve
+from metta_sandbox.api.script import Script, hang_up
 from metta_sandbox.api.transcript import Transcript, record_of
 from metta_sandbox.node.agent.events import ApiRequest
 from metta_sandbox.observatory_tokens import Tokens
@@ -106,8 +107,15 @@ class Recorder:
         answer = None
         if body is not None:
             answer = await (self.answer(call) if fault is None else self.faulty(call, fault))
-        await self._record(call, answer, cue, fault, wall, mono)
-        if (cue is not None and cue.rule.drop) or (fault is not None and fault.drop):
+        marks: dict[str, Any] = {}
+        if fault is not None:
+            marks = {"scripted": True, "fault": fault.fault}
+        elif cue is not None:
+            marks = {"scripted": True, "rule": cue.number}
+        if dropped := (cue is not None and cue.rule.drop) or (fault is not None and fault.drop):
+            marks["dropped"] = True
+        await self._record(call, answer, marks, wall, mono)
+        if dropped:
             await hang_up(scope, receive)
         elif answer is not None:
             await answer.send(send)
@@ -130,8 +138,9 @@ class Recorder:
         """Say what a call gets that a fault strikes."""
         if fault.delay is not None:
             await asyncio.sleep(fault.delay)
-        if (instead := answer_in_place(fault)) is not None:
-            return instead
+        if fault.status is not None:
+            detail = json.dumps({"detail": fault.detail})
+            return ApiAnswer.of_json(fault.status, detail.encode())
         path = call.scope["path"]
         if fault.run_name == "duplicate" and path in self._named:
             return self._named[path]
@@ -146,8 +155,7 @@ class Recorder:
         self,
         call: ReceivedCall,
         answer: ApiAnswer | None,
-        cue: ScriptCue | None,
-        fault: ApiFaultRule | None,
+        marks: dict[str, Any],
         wall: float,
         mono: float,
     ) -> None:
@@ -155,14 +163,8 @@ class Recorder:
         secrets = {*self._tokens.by_url.values(), token or ""}
         known = self._tokens.user(token) is not None
         record = record_of(call, answer, authenticated=known, secrets=secrets)
-        marks: dict[str, Any] = {}
-        if fault is not None:
-            marks = {"scripted": True, "fault": fault.fault}
-        elif cue is not None:
-            marks = {"scripted": True, "rule": cue.number}
-        if (cue is not None and cue.rule.drop) or (fault is not None and fault.drop):
+        if "dropped" in marks:
             # The answer is kept, as what the caller never got.
-            marks["dropped"] = True
             record["status"] = None
         self._transcript.write({**record, **marks}, wall=wall, mono=mono)
         if call.scope["path"] != HEALTH:

@@ -31,11 +31,7 @@ class ScriptCue:
             return None
         body = "" if self.rule.body is None else self.rule.body
         content = (body if isinstance(body, str) else json.dumps(body)).encode()
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(content)).encode()),
-        ]
-        return ApiAnswer(self.rule.status or 200, content, headers)
+        return ApiAnswer.of_json(self.rule.status or 200, content)
 
 
 class Script:

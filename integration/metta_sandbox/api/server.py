@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from metta_sandbox.api.announcer import Announcer
-from metta_sandbox.api.app import ApiSettings, create_app
+from metta_sandbox.api.app import create_app
 from metta_sandbox.api.script import HangUps
 from metta_sandbox.errors import MachineError
 from metta_sandbox.node.agent.emitter import Emitter
@@ -69,7 +69,7 @@ def run(host: str, observatory_port: int, cogweb_port: int, data: Path, tokens: 
         ]
         ports = [int(sock.getsockname()[1]) for sock in sockets]
         announcer = Announcer(Emitter.from_environment())
-        app = create_app(ApiSettings(data=data, cogweb_port=ports[1], tokens=tokens), announcer)
+        app = create_app(data, announcer, cogweb_port=ports[1], tokens=tokens)
         asyncio.run(_serve(app, sockets, announcer, host, ports))
 
 

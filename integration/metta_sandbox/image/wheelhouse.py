@@ -53,12 +53,10 @@ _ROUNDS = 20
 #: A download of ten megabytes or more, as pip announces it.
 _LARGE = re.compile(r"\s*Downloading \S+ \((?:\d{2,}(?:\.\d+)? MB|\S+ GB)\)")
 
-
 #: What pip says when requirements exclude each other.
 _CONFLICT = re.compile(r"ResolutionImpossible|conflicting dependencies")
 #: And which of them are constraints.
 _CONSTRAINED = re.compile(r"The user requested \(constraint\) ([A-Za-z0-9._-]+?)==")
-
 
 #: What mends it. To build one runs its author's code, so that is nobody's but the user's to do.
 _BRING = (
@@ -139,7 +137,7 @@ class WheelSpec:
 
 @dataclass(frozen=True)
 class Wheelhouse:
-    """A folder of wheels with ``requirements.txt`` (the closure, pinned) and ``manifest.json``.
+    """A folder of wheels with ``requirements.txt``, which pins all of them.
 
     Args:
         path: The folder.
@@ -189,8 +187,6 @@ def _make(spec: WheelSpec, path: Path, progress: Progress) -> None:
             source.rename(finished / wheel.file)
         pins = [f"{wheel.name}=={wheel.version}\n" for _, wheel in wheels]
         (finished / "requirements.txt").write_text("".join(pins))
-        manifest = [{"name": w.name, "version": w.version, "sha256": w.sha256} for _, w in wheels]
-        (finished / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
         finished.rename(path)
     progress(f"packages: {len(wheels)} wheels in {path}")
 

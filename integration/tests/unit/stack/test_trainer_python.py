@@ -26,9 +26,9 @@ def test_elsewhere_pip_fetches_by_itself_and_once(
         return ""
 
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(module, "user_cache_path", lambda _: tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(module, "find_pip", lambda: ["pip"])
-    monkeypatch.setattr(module, "_run", run)
+    monkeypatch.setattr(module, "run_step", run)
     required = (RequiredPackage("einops>=0.8", Path("x.yaml"), 1),)
 
     first, second = (
