@@ -6,9 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from platformdirs import user_cache_path
 from python_on_whales import DockerClient
 
 from metta_sandbox.image.node_image import ImageSpec, KnownImages
@@ -107,16 +105,13 @@ class ComposeEngine(Engine):
             # No scenario has a name like this one.
             made_for = replace(plan, scenario=f"stack_{number}", folder=folder)
             inner = self._containers(made_for, owner, kept.templates)
-            ours = plan.provision.bundled_rollout
-            return KeptStack(inner, folder, plan.hosts, kept.known, bundled_rollout=ours)
+            return KeptStack(inner, made_for, kept.known)
 
         return SharedStack(plan, kept.pool, make, own)
 
     def _containers(self, plan: StackPlan, owner: Owner, kept: int | None = None) -> ComposeStack:
         project = PROJECT if plan.standing else project_name(plan.run, plan.scenario)
-        agents = Path(user_cache_path("metta-sandbox")) / "agents"
-        spec = ImageSpec(gpu=plan.hardware == "gpu")
-        return ComposeStack(plan, owner, project, spec, agents, self._images, kept)
+        return ComposeStack(plan, owner, project, self._images, kept)
 
     def give_back(self, stack: Stack, *, clean: bool) -> None:
         """Take a stack back."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,28 +39,17 @@ class KeptStack:
 
     Args:
         inner: The containers.
-        folder: A folder of the run's artifacts for what they see of this machine.
-        hosts: The nodes' host names, by rank.
-        bundled_rollout: Whether our rollout runs on the nodes.
+        plan: What they were made for; its folder holds what they see of this machine.
         known: What is known of the image, shared by all of a run that are made of it.
 
     """
 
-    def __init__(
-        self,
-        inner: ComposeStack,
-        folder: Path,
-        hosts: Sequence[str],
-        known: dict[str, list[str]],
-        *,
-        bundled_rollout: bool,
-    ) -> None:
+    def __init__(self, inner: ComposeStack, plan: StackPlan, known: dict[str, list[str]]) -> None:
         self.inner = inner
-        self._bundled_rollout = bundled_rollout
         #: The scenario that was in it last.
         self.last = ""
-        self._folder = folder
-        self._hosts = tuple(hosts)
+        self._plan = plan
+        self._folder = plan.folder
         self._known = known
         self._mark = ""
         self._up = False
@@ -89,7 +77,7 @@ class KeptStack:
             name: {
                 "type": "begin",
                 "mark": self._mark,
-                "env": env if service in self._hosts else {},
+                "env": env if service in self._plan.hosts else {},
             }
             for service, name in self.inner.containers().items()
         }
@@ -131,7 +119,7 @@ class KeptStack:
         if left:
             return left
         if "writable" not in self._known:
-            found = writable_elsewhere(names[self._hosts[0]])
+            found = writable_elsewhere(names[self._plan.hosts[0]])
             self._known["writable"] = found
         if elsewhere := self._known["writable"]:
             return [f"nodes could have written to {', '.join(elsewhere[:3])}"]
@@ -143,8 +131,8 @@ class KeptStack:
         For a minute it keeps those of connections that were closed on this side. Hub, control
         plane and our rollout listen all the same (``SO_REUSEADDR``), and let nobody else do so.
         """
-        if service in self._hosts:
-            return [MASTER_PORT] if self._bundled_rollout else []
+        if service in self._plan.hosts:
+            return [MASTER_PORT] if self._plan.provision.bundled_rollout else []
         return [HUB_PORT, *API_PORTS]
 
     def _read_logs(self) -> list[str]:

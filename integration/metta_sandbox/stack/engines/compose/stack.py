@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Network
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -17,7 +16,7 @@ from python_on_whales.exceptions import DockerException
 from ruamel.yaml import YAML
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.homes import own_folder
+from metta_sandbox.image.host_cache import cache_folder
 from metta_sandbox.image.image_context import REPOSITORY
 from metta_sandbox.image.node_image import ImageSpec, KnownImages
 from metta_sandbox.interrupt import uninterrupted
@@ -91,8 +90,6 @@ class ComposeStack(Stack):
         plan: What is wanted.
         owner: Who it belongs to.
         project: The Compose project.
-        spec: The nodes' image.
-        agents: A folder of this host for the agent's zipapp, outside the artifacts.
         images: What has looked for images before.
         kept: How many nodes have torch imported once for several scenarios, if the containers are
             kept for those.
@@ -104,16 +101,13 @@ class ComposeStack(Stack):
         plan: StackPlan,
         owner: Owner,
         project: str,
-        spec: ImageSpec,
-        agents: Path,
         images: KnownImages,
         kept: int | None = None,
     ) -> None:
         super().__init__(plan)
         self._owner = owner
         self._project = project
-        self._spec = spec
-        self._agents = agents
+        self._spec = ImageSpec(gpu=plan.hardware == "gpu")
         self._images = images
         self._kept = kept
         self._file = plan.folder / "compose.yaml"
@@ -208,7 +202,7 @@ class ComposeStack(Stack):
             project=self._project,
             image=image,
             user=f"{self._spec.user.uid}:{self._spec.user.gid}",
-            agent=install(own_folder(self._agents)),
+            agent=install(cache_folder("agents")),
             labels=self._owner.labels(),
             credentials=credentials,
             memory=node_memory(),
