@@ -48,7 +48,7 @@ class ReceivedCall:
 
 @dataclass(frozen=True)
 class ApiAnswer:
-    """What a call gets.
+    """The answer to a call.
 
     Args:
         status: The HTTP status.

@@ -121,7 +121,7 @@ class Recorder:
             await answer.send(send)
 
     async def answer(self, call: ReceivedCall) -> ApiAnswer:
-        """Say what a call gets: the one place every answer comes from.
+        """Return the answer to a call that no fault strikes.
 
         One that is prescribed a status or a body never reaches the application.
         """
@@ -135,7 +135,7 @@ class Recorder:
         return answer
 
     async def faulty(self, call: ReceivedCall, fault: ApiFaultRule) -> ApiAnswer:
-        """Say what a call gets that a fault strikes."""
+        """Return the answer to a call that a fault strikes."""
         if fault.delay is not None:
             await asyncio.sleep(fault.delay)
         if fault.status is not None:

@@ -134,7 +134,7 @@ class Store:
     def add(
         self, kind: str, body: Mapping[str, Any], parent: str = "", key: str | None = None
     ) -> str:
-        """Keep a record.
+        """Store a record.
 
         Args:
             kind: What it is, such as ``policies``.

@@ -14,7 +14,7 @@ from metta_sandbox.stack.engines.compose.subnet import POOL
 
 @dataclass(frozen=True)
 class MachineCheck:
-    """Something that scenarios need.
+    """Something that scenarios need of a machine, and what judges it.
 
     Args:
         name: Its name in the report.

@@ -54,7 +54,7 @@ def install(host: Host, packages: str) -> str:
 
 
 def engine(host: Host, failure: EngineFailure) -> str:
-    """Make an engine answer."""
+    """Return the command that makes an engine answer."""
     if failure is EngineFailure.DENIED:
         return f"{as_root(host, f'usermod -aG docker {host.user}')}   (then log in anew)"
     if failure is EngineFailure.NO_CLIENT:
@@ -71,14 +71,14 @@ def engine(host: Host, failure: EngineFailure) -> str:
 
 
 def compose(host: Host) -> str:
-    """Give the client Compose v2."""
+    """Return the command that installs Compose v2 for the client."""
     if host.family == "debian":  # has none of its own up to bookworm
         return _COMPOSE_BINARY
     return install(host, _COMPOSE.get(host.family, "")) or _COMPOSE_GUIDE
 
 
 def module(host: Host, *, here: bool) -> str:
-    """Give the engine's kernel its further modules."""
+    """Return the command that installs the engine's kernel's further modules."""
     packages = _FURTHER_MODULES.get(host.family, "")
     if here and packages:
         return install(host, packages)
@@ -86,19 +86,19 @@ def module(host: Host, *, here: bool) -> str:
 
 
 def mmdebstrap(host: Host) -> str:
-    """Give this machine a way to make a base image, or the engine the image itself."""
+    """Return the command that installs what makes a base image, or loads one into the engine."""
     if host.family in ("debian", "ubuntu"):
         return install(host, "mmdebstrap debian-archive-keyring")
     return f"docker load < IMAGE.tar   (elsewhere: docker save {DEFAULT_BASE_IMAGE} > IMAGE.tar)"
 
 
 def python(host: Host) -> str:
-    """Give this machine a Python that mettagrid has wheels for."""
+    """Return the command that installs a Python that mettagrid has wheels for."""
     return install(host, _PYTHON.get(host.family, "")) or "https://www.python.org/downloads"
 
 
 def clock(host: Host, *, here: bool) -> str:
-    """Set the clocks right."""
+    """Return what sets the clocks right."""
     if not here:
         return "set the clock on the engine's machine (Docker Desktop: restart it)"
     return as_root(host, "timedatectl set-ntp true") if host.systemd else "set this machine's clock"

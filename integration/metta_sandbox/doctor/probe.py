@@ -36,7 +36,7 @@ class CommandOutput:
         return lines[-1].strip() if lines else f"exit status {self.status}"
 
     def checked(self, what: str) -> str:
-        """Return its output.
+        """Return the command's output.
 
         Raises:
             ProbeError: It failed; the message is its last line.
@@ -130,7 +130,7 @@ class Probe(Generic[T]):
             self._found.set_exception(_as_probe_error(error))
 
     def __call__(self) -> T:
-        """Wait for what is read.
+        """Wait for the reading, and return it.
 
         Raises:
             ProbeError: It could not be read, or not by the deadline; the message is the reason.

@@ -137,7 +137,7 @@ class ImagesFound:
 
 @dataclass(frozen=True)
 class Inside:
-    """What was found where containers run.
+    """What was found by a program that ran where containers do.
 
     Args:
         nfqueue: Whether the kernel hands packets over: ``present``, ``absent``, or why that can't
@@ -153,7 +153,7 @@ class Inside:
 
 
 def read_engine(deadline: Deadline) -> EngineVersion:
-    """Ask the engine who it is.
+    """Ask the engine for its version.
 
     Raises:
         NoEngineError: There is none, or it does not answer this user.
@@ -288,7 +288,7 @@ def read_registry(deadline: Deadline) -> str:
 
 
 def read_inside(deadline: Deadline, info: EngineInfo, images: ImagesFound) -> Inside:
-    """Look around where containers run.
+    """Run a program where containers run, and return what it found.
 
     In a container if there is an image with Python; else in a namespace of this machine, if that
     is where the engine runs.

@@ -128,7 +128,7 @@ _FAMILIES = {
 
 
 def read_host() -> Host:
-    """Look at who asks, and where."""
+    """Read who the caller is, and what this machine is."""
     groups = [_group(number) for number in {os.getgid(), *os.getgroups()}]
     programs = [name for name in ("docker-compose", "mmdebstrap") if shutil.which(name)]
     return Host(

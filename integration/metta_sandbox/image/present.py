@@ -33,7 +33,7 @@ class PresentPackage:
 
     @classmethod
     def of(cls, metadata: str) -> PresentPackage:
-        """Read it from core metadata."""
+        """Read a package from its core metadata."""
         fields = HeaderParser().parsestr(metadata, headersonly=True)
         return cls(canonicalize_name(fields["Name"]), fields["Version"], metadata)
 
@@ -59,7 +59,7 @@ def write_stubs(present: Iterable[PresentPackage], folder: Path, platform: NodeP
 
 
 def is_stub(file: str) -> bool:
-    """Tell whether a wheel is one of these, by its file's name."""
+    """Tell whether a wheel is without content, by its file's name."""
     return f"-{_BUILD}-" in file
 
 

@@ -46,7 +46,7 @@ class ScenarioFileCollector(pytest.File):
     """A scenario file."""
 
     def collect(self) -> Iterable[ScenarioItem]:
-        """Read it: one test, or one for each cell of its matrix.
+        """Read the scenario file: one test, or one for each cell of its matrix.
 
         Raises:
             CollectError: It is wrong; every problem is listed with its line and column.

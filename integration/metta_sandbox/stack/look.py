@@ -44,7 +44,7 @@ def host_named(record: StandingRecord, word: str, *, nodes_only: bool = False) -
 def read_logs(
     record: StandingRecord, hosts: tuple[str, ...], *, follow: bool
 ) -> Iterator[StackLogLine]:
-    """Give the lines of logs: what is there in one order, by time, and then what comes."""
+    """Yield the lines of logs: what is there in one order, by time, and then what comes."""
     return find(record.engine).view(record).logs(hosts, follow=follow)
 
 

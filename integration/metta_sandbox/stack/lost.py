@@ -20,7 +20,7 @@ from metta_sandbox.stack.standing_record import standing_run
 
 @dataclass
 class RunTraces:
-    """What is there of a run.
+    """Processes, folders, containers, networks and volumes that a run has made.
 
     Args:
         owner: Whose it is.
@@ -35,13 +35,13 @@ class RunTraces:
 
     @property
     def commands(self) -> list[str]:
-        """List the commands that remove it."""
+        """The commands that remove all of it."""
         return [f"{command} {shlex.join(names)}" for command, names in self.things.items()]
 
 
 @dataclass(frozen=True)
 class DoubtfulRun:
-    """What is there of a run of which nobody here can tell whether it is over.
+    """A run of which nobody here can tell whether it is over, and what removes its traces.
 
     Args:
         run: The run's id.

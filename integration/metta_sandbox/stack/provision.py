@@ -53,5 +53,5 @@ class Provision:
 
     @property
     def takes_time(self) -> bool:
-        """Whether it must be fetched or built."""
+        """Whether any of it must be fetched or built."""
         return bool(self.requirements or self.image or self.build)

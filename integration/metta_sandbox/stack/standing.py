@@ -118,15 +118,15 @@ class StandingStack(Stack):
         self._stack.start_again(host)
 
     def power(self) -> NodePower:
-        """Give what has power over its nodes."""
+        """Return what ends, freezes and limits its nodes."""
         return self._stack.power()
 
     def disks(self) -> Sidecars | None:
-        """Give what fills the disks that nodes see."""
+        """Return the sidecars that fill the disks that nodes see."""
         return self._stack.disks()
 
     def network(self) -> Sidecars | None:
-        """Give what strikes the network of hosts."""
+        """Return the sidecars that strike the network of hosts."""
         return self._stack.network()
 
     def collect(self) -> None:
@@ -142,11 +142,11 @@ class StandingStack(Stack):
                 shutil.copyfileobj(source, copy)
 
     def down(self) -> None:
-        """Leave it up, for the next sweep."""
+        """Leave the stack up, and free it for the next sweep."""
         self._use.close()
 
     def describe(self) -> dict[str, Any]:
-        """Say what it is made of."""
+        """Return what the stack is made of."""
         return {**self._stack.describe(), "standing": True}
 
     def _records(self) -> list[Path]:
@@ -194,7 +194,7 @@ class StandingEngine(Engine):
         raise InputError("the standing stack has no requirements or images of a scenario's")
 
     def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:  # noqa: ARG002
-        """Give the standing stack.
+        """Return the standing stack for one sweep.
 
         Raises:
             StackError: Another sweep is on it.
@@ -210,7 +210,7 @@ class StandingEngine(Engine):
         return StandingStack(plan, self._record, self._stack, use)
 
     def made(self) -> dict[str, RunTraces]:
-        """Find what there is of runs."""
+        """Find what there is of runs, as the engine does that it is on."""
         return self._engine.made()
 
     def remove(self, run: str) -> None:

@@ -103,7 +103,7 @@ def standing_plan(
     source: Path | None,
     credentials: tuple[Credential, ...] = (),
 ) -> StackPlan:
-    """Say what a standing stack is made of."""
+    """Return the plan of a standing stack."""
     return StackPlan(
         run=standing_run(),
         scenario="stack",

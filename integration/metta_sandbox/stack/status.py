@@ -25,7 +25,7 @@ class StackStatus:
 
     @property
     def ills(self) -> tuple[str, ...]:
-        """What is wrong, a phrase each."""
+        """What is wrong with its members, a phrase each."""
         return tuple(part.ill for part in self.parts if part.ill)
 
     @property
@@ -35,7 +35,7 @@ class StackStatus:
 
 
 def stack_status(record: StandingRecord) -> StackStatus:
-    """Look at a standing stack.
+    """Look at every member of a standing stack.
 
     Raises:
         MachineError: The engine it is on does not answer.

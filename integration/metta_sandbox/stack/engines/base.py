@@ -83,7 +83,7 @@ class StackPlan:
 
 
 class NodePower(ABC):
-    """The power over nodes that whoever owns the machine has.
+    """Ends, freezes and limits whole nodes, as whoever owns the machine can.
 
     Args:
         stack: Theirs.
@@ -99,11 +99,11 @@ class NodePower(ABC):
 
     @abstractmethod
     def freeze(self, host: str) -> None:
-        """Let everything on a node stand still."""
+        """Stop every process of a node, until ``thaw``."""
 
     @abstractmethod
     def thaw(self, host: str) -> None:
-        """Let it go on."""
+        """Continue every process of a node that was frozen."""
 
     def start(self, host: str) -> None:
         """Start a node again that has ended."""
@@ -172,7 +172,7 @@ class Stack(ABC):
 
     @abstractmethod
     def up(self, progress: Progress) -> None:
-        """Start everything.
+        """Start nodes, hub and control plane.
 
         Raises:
             StackError: It does not start; what was started is left for ``collect`` and ``down``.
@@ -181,7 +181,7 @@ class Stack(ABC):
 
     @abstractmethod
     def connect(self) -> HubLink:
-        """Connect to the hub."""
+        """Open a connection to the hub."""
 
     @abstractmethod
     def service_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
@@ -206,18 +206,18 @@ class Stack(ABC):
 
     @abstractmethod
     def power(self) -> NodePower:
-        """Give what has power over its nodes."""
+        """Return what ends, freezes and limits its nodes."""
 
     def disks(self) -> Sidecars | None:
-        """Give what fills the disks that nodes see, if that can be beside them."""
+        """Return the sidecars that fill the disks that nodes see; None if there can be none."""
         return None
 
     def network(self) -> Sidecars | None:
-        """Give what strikes the network of hosts, if that can be beside them."""
+        """Return the sidecars that strike the network of hosts; None if there can be none."""
         return None
 
     def end_sidecars(self) -> None:
-        """End what the plan wants beside the nodes, if anything is, while they are still there."""
+        """End the plan's sidecars, if there are any, while the nodes are still there."""
         return
 
     def collect(self) -> None:
@@ -230,7 +230,7 @@ class Stack(ABC):
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Say what it is made of, for ``environment.json``."""
+        """Return what the stack is made of, for ``environment.json``."""
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ class NoAnswerError(MachineError):
 
 
 class Engine(ABC):
-    """Makes stacks.
+    """Makes stacks, and removes what runs have left of them.
 
     Attributes:
         name: What ``--engine`` calls it.
@@ -274,7 +274,7 @@ class Engine(ABC):
     def prepare(  # noqa: B027 - mostly, there is nothing to prepare
         self, provision: Provision, progress: Progress, *, gpu: bool
     ) -> None:
-        """Have what a scenario brings along, so that stacks find it.
+        """Fetch or build what a scenario brings along, so that stacks find it.
 
         Args:
             provision: What it brings along.
@@ -289,7 +289,7 @@ class Engine(ABC):
         """
 
     def sharing(self, run: str, wanted: Sharing) -> AbstractContextManager[None]:  # noqa: ARG002
-        """Have what a run's stacks can share, as long as the block lasts.
+        """Set up what a run's stacks can share, as long as the block lasts.
 
         Args:
             run: The run's id.
@@ -300,10 +300,10 @@ class Engine(ABC):
 
     @abstractmethod
     def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:
-        """Give a stack for a scenario. It is not up yet."""
+        """Return a stack for a scenario. It is not up yet."""
 
     def give_back(self, stack: Stack, *, clean: bool) -> None:  # noqa: ARG002
-        """Take a stack back, whatever state it is in.
+        """Take a leased stack back from its scenario, whatever state it is in.
 
         Args:
             stack: What was leased.
@@ -330,7 +330,7 @@ class Engine(ABC):
         return ()
 
     def view(self, record: StandingRecord) -> StackView:  # noqa: ARG002
-        """Look at the standing stack.
+        """Return what looks at the standing stack.
 
         Raises:
             MachineError: It can't be looked at now.

@@ -43,7 +43,7 @@ class Sidecar:
         self.greeting: Mapping[str, Any] = {}
 
     def await_ready(self) -> None:
-        """Wait until it can be told what to do.
+        """Wait until the sidecar takes orders.
 
         Raises:
             StackError: It does not start, or can't do what it is for.
@@ -100,7 +100,7 @@ class Sidecar:
         return f": {said[-1]}" if said else ""
 
     def close(self) -> str:
-        """End it, and all that it does. Doing it twice is no error.
+        """End the sidecar, and what it does to the node. Doing it twice is no error.
 
         Returns:
             What it, or the engine's client, complained of; nothing the second time.
@@ -127,14 +127,14 @@ class Sidecar:
 
 
 class Sidecars(ABC):
-    """Those beside the hosts of one stack, each started when it is first asked for."""
+    """The sidecars beside the hosts of one stack, each started when it is first asked for."""
 
     def __init__(self) -> None:
         self._sidecars: dict[str, Sidecar] = {}
 
     @abstractmethod
     def make(self, hosts: Sequence[str]) -> Iterator[Sidecar]:
-        """Make those beside hosts, which need not be ready yet.
+        """Start sidecars beside hosts, without waiting until they are ready.
 
         Raises:
             StackError: One can't be made.
@@ -142,7 +142,7 @@ class Sidecars(ABC):
         """
 
     def start(self, hosts: Sequence[str]) -> None:
-        """Start those that are not there yet, all at once.
+        """Start the sidecars that are not there yet, all at once, and wait for them.
 
         Raises:
             StackError: One does not start.
@@ -163,7 +163,7 @@ class Sidecars(ABC):
         self._sidecars |= {sidecar.host: sidecar for sidecar in made}
 
     def beside(self, host: str) -> Sidecar:
-        """Return the one beside a host, starting it if it is not there.
+        """Return the sidecar beside a host, starting it if it is not there.
 
         Raises:
             StackError: It does not start.
@@ -173,7 +173,7 @@ class Sidecars(ABC):
         return self._sidecars[host]
 
     def close(self) -> None:
-        """End all of them. Doing it twice is no error."""
+        """End all sidecars. Doing it twice is no error."""
         for sidecar in self._sidecars.values():
             sidecar.close()
         self._sidecars.clear()

@@ -85,7 +85,7 @@ class StackView(Protocol):
         ...
 
     def logs(self, hosts: tuple[str, ...], *, follow: bool) -> Iterator[StackLogLine]:
-        """Give lines of logs: what is there in one order, by time, and then what comes."""
+        """Yield lines of logs: what is there in one order, by time, and then what comes."""
         ...
 
     def shell(self, host: str, job: Mapping[str, str]) -> Shell:

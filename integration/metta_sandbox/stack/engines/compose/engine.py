@@ -70,7 +70,7 @@ class ComposeEngine(Engine):
         self._kept: _Kept | None = None
 
     def prepare(self, provision: Provision, progress: Progress, *, gpu: bool) -> None:
-        """Have the images that nodes are made of."""
+        """Build or pull the images that nodes are made of."""
         docker, spec = DockerClient(), ImageSpec(gpu=gpu)
         node_image(docker, self._images.ensure(spec, progress, docker), spec, provision, progress)
 
@@ -90,7 +90,7 @@ class ComposeEngine(Engine):
                 pool.close()
 
     def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:
-        """Give a stack for a scenario: a Compose project of its own, or one that is kept."""
+        """Return a stack for a scenario: a Compose project of its own, or one that is kept."""
         own = self._containers(plan, owner)
         kept = self._kept
         if kept is None:
@@ -114,7 +114,7 @@ class ComposeEngine(Engine):
         return ComposeStack(plan, owner, project, self._images, kept)
 
     def give_back(self, stack: Stack, *, clean: bool) -> None:
-        """Take a stack back."""
+        """Take a leased stack back: keep it for the next scenario, or remove it."""
         if clean and isinstance(stack, SharedStack):
             stack.hand_on()
         else:
@@ -133,5 +133,5 @@ class ComposeEngine(Engine):
         return strangers()
 
     def view(self, record: StandingRecord) -> StackView:
-        """Look at the standing stack's containers."""
+        """Return what looks at the standing stack's containers."""
         return ContainersView(record)

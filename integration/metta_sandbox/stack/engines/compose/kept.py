@@ -63,7 +63,7 @@ class KeptStack:
             self._up = True
 
     def begin(self, plan: StackPlan) -> None:
-        """Begin a scenario's turn.
+        """Begin a scenario's turn: start an agent in each container, and lend it the folders.
 
         Raises:
             StackError: Somebody does not answer.

@@ -36,7 +36,7 @@ class ContainerPower(NodePower):
         self._docker("unpause", self._name(host))
 
     def state(self, host: str) -> str:
-        """Ask the engine."""
+        """Ask the engine for the state of the container."""
         form = "{{.State.Status}} {{.State.ExitCode}}"
         status, code = self._docker("inspect", "--format", form, self._name(host)).split()
         if status == "paused":
@@ -44,11 +44,11 @@ class ContainerPower(NodePower):
         return RUNS if status == "running" else describe_end(container_status(int(code)))
 
     def limit(self, host: str, *limits: str) -> None:
-        """Update the container."""
+        """Set limits of the container by ``docker update``."""
         self._docker("update", *limits, self._name(host))
 
     def read(self, host: str, *paths: str) -> str:
-        """Have it read by a shell in the container."""
+        """Read the file through a shell in the container."""
         tried = " || ".join(f"cat {path} 2>&-" for path in paths)
         return self._docker("exec", self._name(host), "sh", "-c", tried)
 

@@ -35,7 +35,7 @@ API_PORTS = (8080, 8081)
 
 @dataclass(frozen=True)
 class NodeImage:
-    """What nodes are made of.
+    """The image that nodes are made of.
 
     Args:
         tag: The image.
@@ -65,7 +65,7 @@ class ContainerInits:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where and as what a stack is made.
+    """What a stack's containers have in common, and what is found on this host for them.
 
     Args:
         project: The Compose project, which begins every name.

@@ -39,7 +39,7 @@ class SidecarBase:
 
 
 def sidecar_base_of(project: str, hub: Mapping[str, Any]) -> SidecarBase:
-    """Read it from what the engine says of the hub's container."""
+    """Read what sidecars are made of from what the engine says of the hub's container."""
     said = hub["Config"]["Labels"]
     labels = {key: value for key, value in said.items() if not key.startswith("com.docker.")}
     return SidecarBase(project, hub["Image"], labels)
@@ -47,7 +47,7 @@ def sidecar_base_of(project: str, hub: Mapping[str, Any]) -> SidecarBase:
 
 @dataclass(frozen=True)
 class SidecarSpec:
-    """What one is for.
+    """What a kind of sidecar is for, and may do.
 
     Args:
         name: Ends its service's name.
@@ -107,7 +107,7 @@ DISK = SidecarSpec(
 
 
 class SidecarContainers(Sidecars):
-    """Those of one kind beside the containers of one stack.
+    """The sidecars of one kind beside the containers of one stack.
 
     Args:
         project: The stack's Compose project.
@@ -121,7 +121,7 @@ class SidecarContainers(Sidecars):
         self._spec = spec
 
     def make(self, hosts: Sequence[str]) -> Iterator[Sidecar]:
-        """Start containers of what the hub's is made of."""
+        """Start a container beside each host, from the hub's image."""
         hub, *found = self._inspect([HUB, *hosts])
         base = sidecar_base_of(self._project, hub)
         for host, container in zip(hosts, found, strict=True):

@@ -276,7 +276,7 @@ class ComposeStack(Stack):
             raise StackError(f"{host} could not be started again: {complaint(error)}") from None
 
     def power(self) -> ContainerPower:
-        """Give what has power over its containers."""
+        """Return what ends, freezes and limits its containers."""
         return ContainerPower(self, self._project)
 
     def disks(self) -> SidecarContainers:
@@ -288,7 +288,7 @@ class ComposeStack(Stack):
         return SidecarContainers(self._project, NETWORK)
 
     def end_sidecars(self) -> None:
-        """End what is beside the nodes, while they are still there."""
+        """End the plan's sidecars while the nodes are still there."""
         if services := [sidecar.service(host) for sidecar, host in self._sidecars()]:
             with suppress(DockerException):  # then all are stopped together, a moment later
                 self._docker.compose.stop(services, timeout=5)
@@ -345,7 +345,7 @@ class ComposeStack(Stack):
             ) from None
 
     def describe(self) -> dict[str, Any]:
-        """Say what it is made of."""
+        """Return the Compose project, and what its image is."""
         return {"project": self._project, "image": self._image}
 
 

@@ -23,7 +23,7 @@ from metta_sandbox.stack.standing_record import PROJECT, StandingRecord, standin
 
 
 class ContainersView:
-    """Looks at containers.
+    """Looks at a standing stack's containers.
 
     Args:
         record: The standing stack.
@@ -45,7 +45,7 @@ class ContainersView:
         return StackMember(name, host, rank, "missing")
 
     def logs(self, hosts: tuple[str, ...], *, follow: bool) -> Iterator[StackLogLine]:
-        """Give lines of what the engine has logged."""
+        """Yield lines of what the engine has logged."""
         with closing(DockerLogs(hosts)) as logs:
             yield from logs.merged()
             if follow:
@@ -115,12 +115,12 @@ class DockerLogs:
         self._last: dict[str, tuple[str, int]] = {}
 
     def close(self) -> None:
-        """End all clients."""
+        """End all ``docker logs`` processes."""
         for client in self._clients:
             client.kill()
 
     def merged(self) -> Iterator[StackLogLine]:
-        """Give what is there, in one order."""
+        """Yield the lines that are there, by their time."""
         streams = [self._lines(host) for host in self._hosts]
         for line in heapq.merge(*streams, key=lambda one: one.stamp):
             last, many = self._last.get(line.host, ("", 0))
@@ -128,7 +128,7 @@ class DockerLogs:
             yield line
 
     def coming(self) -> Iterator[StackLogLine]:
-        """Give each line as it comes, until all containers have ended."""
+        """Yield each line as it comes, until all containers have ended."""
         came: Queue[StackLogLine | None] = Queue(maxsize=10_000)
 
         def follow(host: str) -> None:

@@ -42,9 +42,9 @@ class ProcessEngine(Engine):
             return nullcontext()
 
     def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:  # noqa: ARG002
-        """Give a stack for a scenario."""
+        """Return a stack of local processes for a scenario."""
         return ProcessStack(plan, find_python(progress))
 
     def view(self, record: StandingRecord) -> StackView:
-        """Look at the standing stack's processes."""
+        """Return what looks at the standing stack's processes."""
         return ProcessesView(record)

@@ -47,7 +47,7 @@ class ProcessPower(NodePower):
                 os.kill(pid, signal.SIGCONT)
 
     def state(self, host: str) -> str:
-        """Read the agent's state."""
+        """Tell from the processes of a node whether it runs or stands still."""
         if end := self._stack.fallen().get(host):
             return end
         pids = self._processes(host)

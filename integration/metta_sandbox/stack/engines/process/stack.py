@@ -185,7 +185,7 @@ class ProcessStack(Stack):
         self._start(host, *self._started[host])
 
     def power(self) -> ProcessPower:
-        """Give what has power over its processes."""
+        """Return what ends, freezes and continues its processes."""
         return ProcessPower(self, self._mark)
 
     def down(self) -> None:
@@ -208,7 +208,7 @@ class ProcessStack(Stack):
             remove_copies(self._plan.run, self._plan.scenario)
 
     def describe(self) -> dict[str, Any]:
-        """Say what it is made of."""
+        """Return the nodes' interpreter."""
         return {"python": self._python}
 
     def environment(self, host: str) -> dict[str, str]:

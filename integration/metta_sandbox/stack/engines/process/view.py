@@ -29,7 +29,7 @@ _WALL = re.compile(r'^\{"event":.*"wall": ?(\d+\.\d+)')
 
 
 class ProcessesView:
-    """Looks at processes.
+    """Looks at a standing stack's processes.
 
     Args:
         record: The standing stack.
@@ -83,7 +83,7 @@ class ProcessesView:
             return False
 
     def logs(self, hosts: tuple[str, ...], *, follow: bool) -> Iterator[StackLogLine]:
-        """Give lines of the files that processes print to."""
+        """Yield lines of the files that processes print to."""
         paths = {host: standing_folder() / "logs" / f"{host}.log" for host in hosts}
         positions: dict[str, int] = dict.fromkeys(hosts, 0)
         while True:
