@@ -1,4 +1,4 @@
-"""Two listening sockets, one application, one event loop."""
+"""Two listening sockets, one server, one application."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 HangUps(app),
-                lifespan="off",  # two servers share one application
+                lifespan="off",  # uvicorn's would not end where calls are cut off
                 log_config=None,
                 access_log=False,
                 proxy_headers=False,  # a caller is who connects
@@ -101,31 +101,25 @@ class _Server(uvicorn.Server):
 async def _serve(
     app: FastAPI, sockets: list[socket.socket], announcer: Announcer, host: str, ports: list[int]
 ) -> None:
-    servers = [_Server(app) for _ in sockets]
+    server = _Server(app)
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
-        for server in servers:
-            server.should_exit = True
+        server.should_exit = True
         loop.call_later(GRACE, abandon)
 
     def abandon() -> None:
         # That calls still open are cut off now is meant, and worth no traceback each.
         logging.getLogger("uvicorn.error").disabled = True
-        for server in servers:
-            server.force_exit = True
+        server.force_exit = True
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     async with app.router.lifespan_context(app):
-        serving = [
-            asyncio.create_task(server.serve([sock]))
-            for server, sock in zip(servers, sockets, strict=True)
-        ]
-        for server in servers:
-            await server.listening.wait()
+        serving = asyncio.create_task(server.serve(sockets))
+        await server.listening.wait()
         ready = asyncio.create_task(
             announcer.tell(ApiReady(host=host, observatory_port=ports[0], cogweb_port=ports[1]))
         )
-        await asyncio.gather(*serving)
+        await serving
         ready.cancel()

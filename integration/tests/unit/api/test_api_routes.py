@@ -254,7 +254,7 @@ def test_what_breaks_inside_is_a_recorded_500(
     def explode(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("metta_sandbox.api.store.Store.sweep", explode)
+    monkeypatch.setattr("metta_sandbox.api.store.Store.wandb_sweep_id", explode)
     answer = plane.client.get("/sweeps/s")
 
     assert answer.status_code == 500
