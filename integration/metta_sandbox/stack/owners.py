@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from metta_sandbox.node.agent import kernel
+
 _PROC = Path("/proc")
 #: The first namespace of process numbers, from which all others are seen (PROC_PID_INIT_INO).
 _FIRST = "4026531836"
-#: Fields of ``/proc/PID/stat`` after the command's name: there, number of threads and start are the
-#: 20th and the 22nd of all.
-_THREADS, _STARTED = 17, 19
+#: Where the number of threads stands among ``kernel.fields``.
+_THREADS = 17
 
 
 class OwnerFate(Enum):
@@ -81,21 +82,17 @@ def _machine() -> str:
 def start_time(pid: str = "self") -> int:
     """Say when a process started, in the kernel's clock ticks since boot; 0: nobody knows."""
     fields = _stat(pid)
-    return int(fields[_STARTED]) if fields else 0
+    return int(fields[kernel.STARTED]) if fields else 0
 
 
 def _stat(pid: str) -> list[str]:
-    try:
-        # The command's name, in parentheses, may hold spaces.
-        return (_PROC / pid / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
+    return kernel.fields(f"{_PROC}/{pid}/stat")
 
 
 def _has_ended(pid: str) -> bool:
     """Tell whether nothing of a process is left but its number, which nobody has asked about."""
     fields = _stat(pid)
-    return bool(fields) and fields[0] in "ZX" and int(fields[_THREADS]) <= 1
+    return bool(fields) and fields[kernel.STATE] in "ZX" and int(fields[_THREADS]) <= 1
 
 
 def fate(place: ProcessPlace, pid: int, started: int) -> tuple[OwnerFate, str]:

@@ -67,6 +67,11 @@ class StackPlan:
     apart: str = "it is not played with others"
 
     @property
+    def task(self) -> str:
+        """The name of the scenario's task, as in ``SKYPILOT_TASK_ID``."""
+        return f"{self.run}-{self.scenario}"
+
+    @property
     def num_gpus(self) -> int:
         """The GPUs of each node: one for its one rank, or none."""
         return int(self.hardware == "gpu")

@@ -12,7 +12,7 @@ from metta_sandbox.errors import StackError
 from metta_sandbox.progress import Progress
 from metta_sandbox.stack.engines.base import StackPlan
 from metta_sandbox.stack.engines.compose.containers import write_logs
-from metta_sandbox.stack.engines.compose.request import API_PORTS, HUB_PORT, MASTER_PORT, task_of
+from metta_sandbox.stack.engines.compose.request import API_PORTS, HUB_PORT, MASTER_PORT
 from metta_sandbox.stack.engines.compose.stack import ComposeStack
 from metta_sandbox.stack.engines.compose.turns import (
     ask_all,
@@ -72,7 +72,7 @@ class KeptStack:
         self._mark = f"turn {secrets.token_hex(8)}"
         for own, place in zip(self._lent(), _places(plan), strict=True):
             lend(own, place)
-        env = {"SKYPILOT_TASK_ID": task_of(plan)}
+        env = {"SKYPILOT_TASK_ID": plan.task}
         requests = {
             name: {
                 "type": "begin",

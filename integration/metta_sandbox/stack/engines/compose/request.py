@@ -93,11 +93,6 @@ class Placement:
     container_inits: ContainerInits | None = None
 
 
-def task_of(plan: StackPlan) -> str:
-    """Name a scenario's task, as ``SKYPILOT_TASK_ID`` does."""
-    return f"{plan.run}-{plan.scenario}"
-
-
 def container_name(project: str, service: str) -> str:
     """Name a service's container."""
     return f"{project}-{service}"
@@ -216,7 +211,7 @@ def _make_node(service: dict[str, Any], rank: int, plan: StackPlan) -> None:
         num_nodes=len(plan.hosts),
         master_addr=plan.hosts[0],
         master_port=MASTER_PORT,
-        task=task_of(plan),
+        task=plan.task,
         run_folder=RUN_FOLDER,
         agent=AGENT,
         events=EVENTS,

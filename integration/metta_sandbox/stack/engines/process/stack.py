@@ -144,7 +144,7 @@ class ProcessStack(Stack):
             num_nodes=len(plan.hosts),
             master_addr=self.addresses[plan.hosts[0]],
             master_port=port,
-            task=f"{plan.run}-{plan.scenario}",
+            task=plan.task,
             run_folder=str(plan.run_folder),
             agent=str(agent),
             events=self.socket(plan.hosts[rank]),
