@@ -23,7 +23,7 @@ from metta_sandbox.safe_text import for_console, for_json
 
 if TYPE_CHECKING:
     from metta_sandbox.scenario.untrusted import Untrusted as Bounds
-    from metta_sandbox.stack.standing import Record
+    from metta_sandbox.stack.standing_record import StandingRecord
 
 
 @contextmanager
@@ -224,7 +224,7 @@ def launch(
     from metta_sandbox.play.options import Options  # noqa: PLC0415
     from metta_sandbox.play.secrets import read_secrets  # noqa: PLC0415
     from metta_sandbox.report.live import make_reporter  # noqa: PLC0415
-    from metta_sandbox.stack.standing import find_record  # noqa: PLC0415
+    from metta_sandbox.stack.standing_record import find_record  # noqa: PLC0415
 
     standing = find_record()
     scenario = read_launch(
@@ -307,7 +307,7 @@ def status(as_json: AsJson = False) -> None:
     """Show the standing stack; exit status 0 only if all of it is well."""
     from metta_sandbox.report.console import plain_console  # noqa: PLC0415
     from metta_sandbox.report.status import show_status, status_json  # noqa: PLC0415
-    from metta_sandbox.stack.standing import find_record  # noqa: PLC0415
+    from metta_sandbox.stack.standing_record import find_record  # noqa: PLC0415
     from metta_sandbox.stack.status import StackStatus, stack_status  # noqa: PLC0415
 
     there = find_record()
@@ -479,9 +479,9 @@ def _say(text: str) -> None:
     typer.echo(for_console(text))
 
 
-def _standing() -> Record:
+def _standing() -> StandingRecord:
     """Return the standing stack."""
-    from metta_sandbox.stack.standing import find_record  # noqa: PLC0415
+    from metta_sandbox.stack.standing_record import find_record  # noqa: PLC0415
 
     there = find_record()
     if there is None:
@@ -489,7 +489,7 @@ def _standing() -> Record:
     return there
 
 
-def _hide_tokens(there: Record) -> None:
+def _hide_tokens(there: StandingRecord) -> None:
     """Hide what the credentials that a standing stack was given hold."""
     from metta_sandbox.stack.credentials import find_credentials  # noqa: PLC0415
     from metta_sandbox.stack.tokens import tokens_in  # noqa: PLC0415

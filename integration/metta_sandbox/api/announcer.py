@@ -19,7 +19,7 @@ class _Announcement(NamedTuple):
 
 
 class Announcer:
-    """Emits on a thread of its own, in the order asked for.
+    """Emits events on a thread of its own, in the order asked for.
 
     The thread is a daemon: an event that is still held must not keep the process from stopping.
 

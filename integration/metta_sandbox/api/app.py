@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -25,44 +24,37 @@ from metta_sandbox.node.agent.emitter import Emitter
 from metta_sandbox.observatory_tokens import Tokens
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What a control plane is started with.
+def create_app(
+    data: Path,
+    announcer: Announcer | None = None,
+    *,
+    cogweb_port: int = 8081,
+    tokens: Tokens | None = None,
+) -> FastAPI:
+    """Build the control plane. Its lifespan ends with state and transcript closed.
 
     Args:
         data: The folder of its state file and its transcript, and of the answers it is told to
             give; made when missing.
+        announcer: Where its events go; by default where this process's environment says.
         cogweb_port: The port whose calls are Cogweb's; those of any other are Observatory's.
         tokens: Who may call. With none, everybody may.
-
-    """
-
-    data: Path
-    cogweb_port: int = 8081
-    tokens: Tokens = field(default_factory=Tokens)
-
-
-def create_app(settings: Settings, announcer: Announcer | None = None) -> FastAPI:
-    """Build the control plane. Its lifespan ends with state and transcript closed.
-
-    Args:
-        settings: See there.
-        announcer: Where its events go; by default where this process's environment says.
 
     Raises:
         MachineError: The data folder can't be used.
 
     """
     announcer = announcer or Announcer(Emitter.from_environment())
+    tokens = tokens or Tokens()
     try:
-        settings.data.mkdir(parents=True, exist_ok=True)
+        data.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MachineError(
-            f"cannot make the folder {settings.data}: {error.strerror}", "choose another --data"
+            f"cannot make the folder {data}: {error.strerror}", "choose another --data"
         ) from error
-    script = Script.read(settings.data)
-    store = Store(settings.data / "state.sqlite3")
-    transcript = Transcript(settings.data / "requests.jsonl")
+    script = Script.read(data)
+    store = Store(data / "state.sqlite3")
+    transcript = Transcript(data / "requests.jsonl")
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -79,17 +71,17 @@ def create_app(settings: Settings, announcer: Announcer | None = None) -> FastAP
         redoc_url=None,
     )
     app.add_exception_handler(RequestValidationError, _refuse)
-    add_routes(app, store, settings.tokens)
-    app.add_middleware(Guard, tokens=settings.tokens)
+    add_routes(app, store, tokens)
+    app.add_middleware(Guard, tokens=tokens)
     # Added last, so outermost: what the guard refuses is recorded too.
     app.add_middleware(
         Recorder,
         transcript=transcript,
-        tokens=settings.tokens,
+        tokens=tokens,
         announcer=announcer,
-        cogweb_port=settings.cogweb_port,
+        cogweb_port=cogweb_port,
         script=script,
-        faults=FaultRules(settings.data),
+        faults=FaultRules(data),
     )
     return app
 

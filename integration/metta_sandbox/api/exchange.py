@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 @dataclass(frozen=True)
-class Call:
+class ReceivedCall:
     """A request that has come in whole.
 
     Args:
@@ -47,8 +47,8 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a call gets.
+class ApiAnswer:
+    """The answer to a call.
 
     Args:
         status: The HTTP status.
@@ -61,8 +61,14 @@ class Answer:
     body: bytes
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 
+    @classmethod
+    def of_json(cls, status: int, body: bytes) -> ApiAnswer:
+        """Make an answer that is said to be JSON, whether it is or not."""
+        length = (b"content-length", str(len(body)).encode())
+        return cls(status, body, [(b"content-type", b"application/json"), length])
+
     async def send(self, send: Send) -> None:
-        """Hand it to the server."""
+        """Send the answer to the caller."""
         start = {"type": "http.response.start", "status": self.status, "headers": self.headers}
         await send(start)
         await send({"type": "http.response.body", "body": self.body})
@@ -116,7 +122,7 @@ async def read_body(receive: Receive) -> bytes | None:
             return b"".join(parts)
 
 
-async def answer_of(app: ASGIApp, call: Call) -> Answer:
+async def answer_of(app: ASGIApp, call: ReceivedCall) -> ApiAnswer:
     """Let the application answer a call. What breaks inside it is a 500 in JSON."""
     sent: list[Message] = []
     requests = [{"type": "http.request", "body": call.body, "more_body": False}]
@@ -132,6 +138,6 @@ async def answer_of(app: ASGIApp, call: Call) -> Answer:
     except Exception as error:  # noqa: BLE001 - a server answers whatever happened
         traceback.print_exc(file=sys.stderr)
         detail = json.dumps({"detail": f"internal error: {type(error).__name__}: {error}"})
-        return Answer(500, detail.encode(), [(b"content-type", b"application/json")])
+        return ApiAnswer.of_json(500, detail.encode())
     body = b"".join(message.get("body", b"") for message in sent)
-    return Answer(sent[0]["status"], body, list(sent[0]["headers"]))
+    return ApiAnswer(sent[0]["status"], body, list(sent[0]["headers"]))

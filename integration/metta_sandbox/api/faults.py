@@ -6,13 +6,12 @@ is struck for certain.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from metta_sandbox.api.exchange import Answer, Call
+from metta_sandbox.api.exchange import ApiAnswer, ReceivedCall
 from metta_sandbox.api.fault_rules import FAULTS, RULES, ApiFaultRule
 from metta_sandbox.errors import MachineError
 
@@ -30,7 +29,7 @@ class FaultRules:
     _seen: tuple[int, int] = (0, 0)
     _rules: tuple[ApiFaultRule, ...] = ()
 
-    def rule(self, call: Call) -> ApiFaultRule | None:
+    def rule(self, call: ReceivedCall) -> ApiFaultRule | None:
         """Find the fault that strikes a call; the first of several.
 
         Raises:
@@ -51,7 +50,7 @@ class FaultRules:
         return next((rule for rule in self._rules if takes(rule, call)), None)
 
 
-def takes(rule: ApiFaultRule, call: Call) -> bool:
+def takes(rule: ApiFaultRule, call: ReceivedCall) -> bool:
     """Tell whether a fault strikes a call."""
     if call.scope["path"] == "/health":
         return False
@@ -60,25 +59,9 @@ def takes(rule: ApiFaultRule, call: Call) -> bool:
     return call.number >= rule.first and (rule.last is None or call.number <= rule.last)
 
 
-def answer_in_place(rule: ApiFaultRule) -> Answer | None:
-    """Make what is answered in the service's place; None if the service is asked."""
-    if rule.status is None:
-        return None
-    return _json({"detail": rule.detail}, rule.status)
-
-
-def halve(answer: Answer) -> Answer:
+def halve(answer: ApiAnswer) -> ApiAnswer:
     """Cut an answer's body in its middle, and say that this was all of it."""
     body = answer.body[: len(answer.body) // 2]
     kept = [(name, value) for name, value in answer.headers if name.lower() != b"content-length"]
     length = (b"content-length", str(len(body)).encode())
-    return Answer(answer.status, body, [*kept, length])
-
-
-def _json(content: object, status: int) -> Answer:
-    body = json.dumps(content).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    return Answer(status, body, headers)
+    return ApiAnswer(answer.status, body, [*kept, length])

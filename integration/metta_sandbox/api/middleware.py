@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from dataclasses import replace
 from http import HTTPStatus
@@ -13,10 +14,10 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metta_sandbox.api.announcer import Announcer
-from metta_sandbox.api.exchange import Answer, Call, answer_of, read_body, route_of
+from metta_sandbox.api.exchange import ApiAnswer, ReceivedCall, answer_of, read_body, route_of
 from metta_sandbox.api.fault_rules import ApiFaultRule
-from metta_sandbox.api.faults import FaultRules, answer_in_place, halve
-from metta_sandbox.api.script import Cue, Script, hang_up
+from metta_sandbox.api.faults import FaultRules, halve
+from metta_sandbox.api.script import Script, hang_up
 from metta_sandbox.api.transcript import Transcript, record_of
 from metta_sandbox.node.agent.events import ApiRequest
 from metta_sandbox.observatory_tokens import Tokens
@@ -82,7 +83,7 @@ class Recorder:
         self._cogweb_port = cogweb_port
         self._script = script
         self._faults = faults
-        self._named: dict[str, Answer] = {}
+        self._named: dict[str, ApiAnswer] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take in one request, answer and record it."""
@@ -93,7 +94,7 @@ class Recorder:
         body = await read_body(receive)
         port = int(scope["server"][1])
         route = route_of(scope)
-        call = Call(
+        call = ReceivedCall(
             scope=scope,
             body=body or b"",
             port=port,
@@ -106,14 +107,21 @@ class Recorder:
         answer = None
         if body is not None:
             answer = await (self.answer(call) if fault is None else self.faulty(call, fault))
-        await self._record(call, answer, cue, fault, wall, mono)
-        if (cue is not None and cue.rule.drop) or (fault is not None and fault.drop):
+        marks: dict[str, Any] = {}
+        if fault is not None:
+            marks = {"scripted": True, "fault": fault.fault}
+        elif cue is not None:
+            marks = {"scripted": True, "rule": cue.number}
+        if dropped := (cue is not None and cue.rule.drop) or (fault is not None and fault.drop):
+            marks["dropped"] = True
+        await self._record(call, answer, marks, wall, mono)
+        if dropped:
             await hang_up(scope, receive)
         elif answer is not None:
             await answer.send(send)
 
-    async def answer(self, call: Call) -> Answer:
-        """Say what a call gets: the one place every answer comes from.
+    async def answer(self, call: ReceivedCall) -> ApiAnswer:
+        """Return the answer to a call that no fault strikes.
 
         One that is prescribed a status or a body never reaches the application.
         """
@@ -126,12 +134,13 @@ class Recorder:
             self._named[call.scope["path"]] = answer
         return answer
 
-    async def faulty(self, call: Call, fault: ApiFaultRule) -> Answer:
-        """Say what a call gets that a fault strikes."""
+    async def faulty(self, call: ReceivedCall, fault: ApiFaultRule) -> ApiAnswer:
+        """Return the answer to a call that a fault strikes."""
         if fault.delay is not None:
             await asyncio.sleep(fault.delay)
-        if (instead := answer_in_place(fault)) is not None:
-            return instead
+        if fault.status is not None:
+            detail = json.dumps({"detail": fault.detail})
+            return ApiAnswer.of_json(fault.status, detail.encode())
         path = call.scope["path"]
         if fault.run_name == "duplicate" and path in self._named:
             return self._named[path]
@@ -144,10 +153,9 @@ class Recorder:
 
     async def _record(
         self,
-        call: Call,
-        answer: Answer | None,
-        cue: Cue | None,
-        fault: ApiFaultRule | None,
+        call: ReceivedCall,
+        answer: ApiAnswer | None,
+        marks: dict[str, Any],
         wall: float,
         mono: float,
     ) -> None:
@@ -155,14 +163,8 @@ class Recorder:
         secrets = {*self._tokens.by_url.values(), token or ""}
         known = self._tokens.user(token) is not None
         record = record_of(call, answer, authenticated=known, secrets=secrets)
-        marks: dict[str, Any] = {}
-        if fault is not None:
-            marks = {"scripted": True, "fault": fault.fault}
-        elif cue is not None:
-            marks = {"scripted": True, "rule": cue.number}
-        if (cue is not None and cue.rule.drop) or (fault is not None and fault.drop):
+        if "dropped" in marks:
             # The answer is kept, as what the caller never got.
-            marks["dropped"] = True
             record["status"] = None
         self._transcript.write({**record, **marks}, wall=wall, mono=mono)
         if call.scope["path"] != HEALTH:

@@ -113,11 +113,8 @@ def _add_identity(app: FastAPI, tokens: Tokens) -> None:
 def _add_sweeps(app: FastAPI, store: Store) -> None:
     @app.get("/sweeps/{name}")
     async def sweep(name: str) -> dict[str, Any]:
-        found = store.sweep(name)
-        return {
-            "exists": found is not None,
-            "wandb_sweep_id": found.wandb_sweep_id if found else "",
-        }
+        found = store.wandb_sweep_id(name)
+        return {"exists": found is not None, "wandb_sweep_id": found or ""}
 
     @app.post("/sweeps/{name}/create_sweep")
     async def create_sweep(name: str, sweep: SweepIn) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from metta_sandbox.api.exchange import Answer, Call
+from metta_sandbox.api.exchange import ApiAnswer, ReceivedCall
 from metta_sandbox.errors import MachineError
 from metta_sandbox.scenario.services import ANSWERS, ScriptedAnswer, Services
 
@@ -18,24 +18,20 @@ HANG_UP = "metta.hang_up"
 
 
 @dataclass(frozen=True)
-class Cue:
+class ScriptCue:
     """A prescribed answer, and its number in the scenario's list, from 1."""
 
     number: int
     rule: ScriptedAnswer
 
     @property
-    def answer(self) -> Answer | None:
+    def answer(self) -> ApiAnswer | None:
         """What is answered in the service's place; None if the service is asked."""
         if self.rule.status is None and self.rule.body is None:
             return None
         body = "" if self.rule.body is None else self.rule.body
         content = (body if isinstance(body, str) else json.dumps(body)).encode()
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(content)).encode()),
-        ]
-        return Answer(self.rule.status or 200, content, headers)
+        return ApiAnswer.of_json(self.rule.status or 200, content)
 
 
 class Script:
@@ -48,7 +44,7 @@ class Script:
 
     def __init__(self, services: Services | None = None) -> None:
         rules = services.api if services else ()
-        self._cues = tuple(Cue(number, rule) for number, rule in enumerate(rules, 1))
+        self._cues = tuple(ScriptCue(number, rule) for number, rule in enumerate(rules, 1))
 
     @classmethod
     def read(cls, folder: Path) -> Script:
@@ -60,7 +56,7 @@ class Script:
         """
         return cls(read_services(folder))
 
-    def cue(self, call: Call) -> Cue | None:
+    def cue(self, call: ReceivedCall) -> ScriptCue | None:
         """Find the prescription that takes a call; the first of several."""
         route = f"{call.method} {call.route}"
         return next((cue for cue in self._cues if cue.rule.takes(route, call.number)), None)

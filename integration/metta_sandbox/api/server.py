@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -17,15 +18,13 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from metta_sandbox.api.announcer import Announcer
-from metta_sandbox.api.app import Settings, create_app
-from metta_sandbox.api.script import HangUps, read_services
+from metta_sandbox.api.app import create_app
+from metta_sandbox.api.script import HangUps
 from metta_sandbox.errors import MachineError
 from metta_sandbox.node.agent.emitter import Emitter
 from metta_sandbox.node.agent.events import ApiReady
 from metta_sandbox.observatory_tokens import Tokens
 
-#: The folder of W&B's stand-in, in that of the control plane.
-WANDB = "wandb"
 #: Seconds that calls in flight get to end once the process is told to stop.
 GRACE = 0.25
 #: Seconds an idle connection stays open. Longer than a rollout pauses between calls, so that
@@ -58,10 +57,24 @@ def listen(host: str, port: int) -> socket.socket:
     )
 
 
+@dataclass(frozen=True)
+class Wandb:
+    """A stand-in for W&B's server.
+
+    Args:
+        app: The application.
+        port: Where it listens; 0 takes a free port.
+
+    """
+
+    app: ASGIApp
+    port: int
+
+
 def run(
-    host: str, ports: tuple[int, int], data: Path, tokens: Tokens, wandb_port: int | None = None
+    host: str, ports: tuple[int, int], data: Path, tokens: Tokens, wandb: Wandb | None = None
 ) -> None:
-    """Serve the control plane until SIGTERM or SIGINT, and W&B if that has a port.
+    """Serve the control plane until SIGTERM or SIGINT, and what stands in for W&B, if anything.
 
     Emits ``api.ready`` once all ports answer.
 
@@ -70,7 +83,7 @@ def run(
         ports: Observatory's and Cogweb's; 0 takes a free one.
         data: The folder of state and transcript.
         tokens: Who may call.
-        wandb_port: The port of W&B's stand-in, or None.
+        wandb: W&B's stand-in and its port, or None.
 
     Raises:
         MachineError: A port or the data folder can't be used.
@@ -80,11 +93,11 @@ def run(
         sockets = [stack.enter_context(listen(host, port)) for port in ports]
         numbers = [int(sock.getsockname()[1]) for sock in sockets]
         announcer = Announcer(Emitter.from_environment())
-        app = create_app(Settings(data=data, cogweb_port=numbers[1], tokens=tokens), announcer)
-        serving = [(_Server(app), sock) for sock in sockets]
-        if wandb_port is not None:
-            sock = stack.enter_context(listen(host, wandb_port))
-            serving.append((_Server(_wandb(data), lifespan="on"), sock))
+        app = create_app(data, announcer, cogweb_port=numbers[1], tokens=tokens)
+        serving = [(_Server(app), sockets)]
+        if wandb is not None:
+            sock = stack.enter_context(listen(host, wandb.port))
+            serving.append((_Server(wandb.app, lifespan="on"), [sock]))
             numbers.append(int(sock.getsockname()[1]))
         ready = ApiReady(
             host=host,
@@ -95,20 +108,6 @@ def run(
         asyncio.run(_serve(app, serving, announcer, ready))
 
 
-def _wandb(data: Path) -> ASGIApp:
-    """Make W&B's stand-in, with the answers that the scenario prescribes."""
-    from metta_sandbox.services.wandb.app import create_app as create  # noqa: PLC0415 - seldom
-    from metta_sandbox.services.wandb.script import Scripted  # noqa: PLC0415
-
-    said = read_services(data).wandb
-    script = [
-        Scripted(**answer.model_dump(exclude={"call"}), first=first, last=last)
-        for answer in (said.answers if said else ())
-        for first, last in ([(call, call) for call in answer.call] if answer.call else [(1, None)])
-    ]
-    return create(data / WANDB, script=script)
-
-
 class _Server(uvicorn.Server):
     """A server that tells when it listens, and leaves the signals to us."""
 
@@ -116,7 +115,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 HangUps(app),
-                lifespan=lifespan,  # off where two servers share one application
+                lifespan=lifespan,  # off where calls that are cut off would keep it from ending
                 log_config=None,
                 access_log=False,
                 proxy_headers=False,  # a caller is who connects
@@ -136,7 +135,7 @@ class _Server(uvicorn.Server):
 
 async def _serve(
     app: FastAPI,
-    serving: Sequence[tuple[_Server, socket.socket]],
+    serving: Sequence[tuple[_Server, list[socket.socket]]],
     announcer: Announcer,
     ready: ApiReady,
 ) -> None:
@@ -157,7 +156,7 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     async with app.router.lifespan_context(app):
-        tasks = [asyncio.create_task(server.serve([sock])) for server, sock in serving]
+        tasks = [asyncio.create_task(server.serve(sockets)) for server, sockets in serving]
         for server in servers:
             await server.listening.wait()
         told = asyncio.create_task(announcer.tell(ready))

@@ -8,7 +8,6 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +23,6 @@ _SCHEMA = (
         scope TEXT NOT NULL, key TEXT NOT NULL, answer TEXT NOT NULL,
         PRIMARY KEY (scope, key))""",
 )
-
-
-@dataclass(frozen=True)
-class SweepRow:
-    """A registered sweep.
-
-    Args:
-        name: What its runs are named after.
-        id: The control plane's UUID for it.
-        wandb_sweep_id: The identifier it was registered with.
-
-    """
-
-    name: str
-    id: str
-    wandb_sweep_id: str
 
 
 class Store:
@@ -84,13 +67,13 @@ class Store:
         """Write everything into the file and let go of it."""
         self._db.close()
 
-    def sweep(self, name: str) -> SweepRow | None:
-        """Find a sweep."""
+    def wandb_sweep_id(self, name: str) -> str | None:
+        """Return the identifier that a sweep was registered with; None if there is no sweep."""
         with self._lock:
             row = self._db.execute(
-                "SELECT name, id, wandb_sweep_id FROM sweeps WHERE name = ?", (name,)
+                "SELECT wandb_sweep_id FROM sweeps WHERE name = ?", (name,)
             ).fetchone()
-        return SweepRow(*row) if row else None
+        return str(row[0]) if row else None
 
     def create_sweep(
         self, name: str, *, project: str, entity: str, wandb_sweep_id: str
@@ -134,7 +117,7 @@ class Store:
     def add(
         self, kind: str, body: Mapping[str, Any], parent: str = "", key: str | None = None
     ) -> str:
-        """Keep a record.
+        """Store a record.
 
         Args:
             kind: What it is, such as ``policies``.

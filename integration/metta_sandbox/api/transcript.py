@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from metta_sandbox.api.exchange import Answer, Call, strict_json
+from metta_sandbox.api.exchange import ApiAnswer, ReceivedCall, strict_json
 from metta_sandbox.errors import MachineError
 
 #: Characters of a request or an answer that a line keeps.
@@ -52,7 +52,7 @@ def cut(value: Any) -> Any:
 
 
 def record_of(
-    call: Call, answer: Answer | None, *, authenticated: bool, secrets: Iterable[str]
+    call: ReceivedCall, answer: ApiAnswer | None, *, authenticated: bool, secrets: Iterable[str]
 ) -> dict[str, Any]:
     """Build the record of an exchange, without its number and times.
 

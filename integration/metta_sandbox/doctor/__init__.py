@@ -4,48 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from metta_sandbox.doctor import judge_engine, judge_host
-from metta_sandbox.doctor.item import Item, Report, Status
-from metta_sandbox.doctor.look import Findings, look
-from metta_sandbox.doctor.probe import Deadline
+from metta_sandbox.doctor import host_checks
+from metta_sandbox.doctor.checks import CHECKS
+from metta_sandbox.doctor.item import DoctorItem, DoctorReport, MachineFinding, Status
+from metta_sandbox.doctor.machine import Machine, look
+from metta_sandbox.doctor.probe import Deadline, ProbeError
 from metta_sandbox.doctor.show import show
 
-__all__ = ["Item", "Report", "Status", "examine", "judge", "show"]
+__all__ = ["DoctorItem", "DoctorReport", "Status", "examine", "judge", "show"]
 
 #: Seconds until the report is there, whatever does not answer.
 PATIENCE = 4.5
 
 
-def examine(patience: float = PATIENCE) -> Report:
+def examine(patience: float = PATIENCE) -> DoctorReport:
     """Look at this machine, for so many seconds at the most, and judge it."""
     return judge(look(Deadline(patience)))
 
 
-def judge(found: Findings) -> Report:
-    """Judge a machine. Pure."""
-    process = judge_host.plays_on_processes(found.python, found.packages)
-    return Report(tuple(_items(found)), process)
+def judge(machine: Machine) -> DoctorReport:
+    """Do every check; what a check needs and can't be read makes its line unknown."""
+    return DoctorReport(tuple(_items(machine)), host_checks.plays_on_processes(machine))
 
 
-def _items(found: Findings) -> Iterator[Item]:
-    host, on = found.host, found.on_engine
-    access = judge_engine.access(found.engine, on.endpoint, host)
-    if access is not None:
-        yield access
-    yield judge_engine.engine(found.engine, host)
-    yield judge_engine.architecture(on.info)
-    yield judge_engine.compose(on.compose, host)
-    yield judge_engine.buildkit(on.buildkit, on.images, host)
-    yield judge_engine.disk(on.disk_free, on.images)
-    yield judge_engine.memory(on.info)
-    yield judge_engine.cgroup(on.info)
-    yield judge_engine.shared_memory(on.inside)
-    yield judge_engine.networks(on.networks)
-    yield from judge_engine.features(on.inside, on.info, host)
-    yield judge_engine.clock(on.info, host)
-    yield judge_engine.base_image(on.images, on.registry, host)
-    yield judge_engine.node_image(on.images)
-    yield judge_host.packages(found.packages, on.images)
-    yield judge_host.python(found.python, host)
-    yield judge_host.stacks(found.stacks, host)
-    yield judge_host.memory(found.memory)
+def _items(machine: Machine) -> Iterator[DoctorItem]:
+    for check in CHECKS:
+        try:
+            finding = check.judge(machine)
+        except ProbeError as error:
+            finding = MachineFinding(Status.UNKNOWN, str(error))
+        if finding is not None:
+            yield DoctorItem(check.name, finding.status, finding.found, check.needed, finding.mend)

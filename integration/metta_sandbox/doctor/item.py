@@ -1,4 +1,4 @@
-"""A line of the doctor's report."""
+"""The doctor's report: a line for each check."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ NEEDS_AN_ENGINE = "needs an engine"
 class Status(str, Enum):
     """How bad it is.
 
-    ``WARNING``: some scenarios are skipped, or play slower. ``MISSING``: nothing can be played on
-    Docker. ``UNKNOWN``: it could not be told.
+    ``WARNING``: some scenarios are skipped, fail, or play slower. ``MISSING``: nothing can be
+    played on Docker. ``UNKNOWN``: it could not be told.
     """
 
     OK = "ok"
@@ -24,18 +24,27 @@ class Status(str, Enum):
 
 
 @dataclass(frozen=True)
-class Unknown:
-    """Takes the place of what could not be read: why."""
+class MachineFinding:
+    """What a check found.
 
-    reason: str
+    Args:
+        status: How bad it is.
+        found: What is there.
+        mend: The command that mends it, or an empty string.
+
+    """
+
+    status: Status
+    found: str
+    mend: str = ""
 
 
 @dataclass(frozen=True)
-class Item:
-    """One thing that was looked at.
+class DoctorItem:
+    """A line of the report.
 
     Args:
-        name: What it is.
+        name: What was looked at.
         status: How bad it is.
         found: What is there.
         needed: What should be there.
@@ -49,14 +58,9 @@ class Item:
     needed: str
     mend: str = ""
 
-    @classmethod
-    def unknown(cls, name: str, why: Unknown, needed: str) -> Item:
-        """Say that something could not be told."""
-        return cls(name, Status.UNKNOWN, why.reason, needed)
-
 
 @dataclass(frozen=True)
-class Report:
+class DoctorReport:
     """All that was looked at.
 
     Args:
@@ -65,7 +69,7 @@ class Report:
 
     """
 
-    items: tuple[Item, ...]
+    items: tuple[DoctorItem, ...]
     process: bool
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metta_sandbox.doctor.read_engine import Failure
+from metta_sandbox.doctor.read_engine import EngineFailure
 from metta_sandbox.doctor.read_host import Host
 from metta_sandbox.image.base_image import DEFAULT_BASE_IMAGE
 
@@ -53,52 +53,52 @@ def install(host: Host, packages: str) -> str:
     return as_root(host, f"{known} {packages}") if known and packages else ""
 
 
-def engine(host: Host, failure: Failure) -> str:
-    """Make an engine answer."""
-    if failure is Failure.DENIED:
+def engine(host: Host, failure: EngineFailure) -> str:
+    """Return the command that makes an engine answer."""
+    if failure is EngineFailure.DENIED:
         return f"{as_root(host, f'usermod -aG docker {host.user}')}   (then log in anew)"
-    if failure is Failure.NO_CLIENT:
+    if failure is EngineFailure.NO_CLIENT:
         return install(host, _ENGINE.get(host.family, "")) or _ENGINE_GUIDE
     if remote := (host.environ or {}).get("DOCKER_HOST"):
         from_elsewhere = remote.partition("://")[0]
         return f"see that DOCKER_HOST ({from_elsewhere}://…) is right, or: unset DOCKER_HOST"
     if host.family == "macos":
         return "open -a Docker"
-    verb = "restart" if failure is Failure.SILENT else "start"
+    verb = "restart" if failure is EngineFailure.SILENT else "start"
     if host.systemd:
         return as_root(host, f"systemctl {verb} docker")
     return as_root(host, f"service docker {verb}")
 
 
 def compose(host: Host) -> str:
-    """Give the client Compose v2."""
+    """Return the command that installs Compose v2 for the client."""
     if host.family == "debian":  # has none of its own up to bookworm
         return _COMPOSE_BINARY
     return install(host, _COMPOSE.get(host.family, "")) or _COMPOSE_GUIDE
 
 
 def module(host: Host, *, here: bool) -> str:
-    """Give the engine's kernel its further modules."""
+    """Return the command that installs the engine's kernel's further modules."""
     packages = _FURTHER_MODULES.get(host.family, "")
     if here and packages:
         return install(host, packages)
-    return "a kernel that has it; the scenarios that need it are skipped until then"
+    return "a kernel that has it; until then faults of the network can't be brought about"
 
 
 def mmdebstrap(host: Host) -> str:
-    """Give this machine a way to make a base image, or the engine the image itself."""
+    """Return the command that installs what makes a base image, or loads one into the engine."""
     if host.family in ("debian", "ubuntu"):
         return install(host, "mmdebstrap debian-archive-keyring")
     return f"docker load < IMAGE.tar   (elsewhere: docker save {DEFAULT_BASE_IMAGE} > IMAGE.tar)"
 
 
 def python(host: Host) -> str:
-    """Give this machine a Python that mettagrid has wheels for."""
+    """Return the command that installs a Python that mettagrid has wheels for."""
     return install(host, _PYTHON.get(host.family, "")) or "https://www.python.org/downloads"
 
 
 def clock(host: Host, *, here: bool) -> str:
-    """Set the clocks right."""
+    """Return what sets the clocks right."""
     if not here:
         return "set the clock on the engine's machine (Docker Desktop: restart it)"
     return as_root(host, "timedatectl set-ntp true") if host.systemd else "set this machine's clock"

@@ -9,10 +9,11 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from metta_sandbox.doctor.item import Unknown
 from metta_sandbox.errors import SandboxError
 
 T = TypeVar("T")
@@ -21,7 +22,7 @@ _USER = re.compile(r"(\w://)\S*@")
 
 
 @dataclass(frozen=True)
-class Said:
+class CommandOutput:
     """What a command said, and its exit status."""
 
     status: int
@@ -35,7 +36,7 @@ class Said:
         return lines[-1].strip() if lines else f"exit status {self.status}"
 
     def checked(self, what: str) -> str:
-        """Return its output.
+        """Return the command's output.
 
         Raises:
             ProbeError: It failed; the message is its last line.
@@ -70,7 +71,7 @@ class Deadline:
         """Return the seconds that are left, never less than a short moment."""
         return max(self._end - time.monotonic(), 0.01)
 
-    def ask(self, *command: str, given: str = "", limit: float = 60.0) -> Said:
+    def ask(self, *command: str, given: str = "", limit: float = 60.0) -> CommandOutput:
         """Run a command to its end.
 
         Args:
@@ -102,40 +103,50 @@ class Deadline:
                     raise
                 words = " ".join(command[:2])
                 raise SilentError(f"{words} gave no answer within {patience:.1f} s") from None
-        return Said(process.returncode, out, err)
+        return CommandOutput(process.returncode, out, err)
 
 
 class Probe(Generic[T]):
-    """Something being looked at, beside others.
+    """A reading that is under way, beside others. Call it to get what was read.
 
     The thread is a daemon: one that never returns keeps neither the report nor the exit waiting.
 
     Args:
-        look: Looks. Whatever it raises becomes the reason why nothing is known.
+        deadline: Until when anybody waits for it.
+        read: Reads. Whatever it raises becomes the reason why nothing is known.
 
     """
 
-    def __init__(self, look: Callable[[], T]) -> None:
-        self._answer: T | Unknown = Unknown("it did not run")
-        self._done = threading.Event()
-        threading.Thread(target=self._run, args=(look,), daemon=True).start()
+    def __init__(self, deadline: Deadline, read: Callable[[], T]) -> None:
+        self._deadline = deadline
+        self._read = read
+        self._found: Future[T] = Future()
+        threading.Thread(target=self._run, daemon=True).start()
 
-    def _run(self, look: Callable[[], T]) -> None:
+    def _run(self) -> None:
         try:
-            self._answer = look()
+            self._found.set_result(self._read())
         except Exception as error:  # noqa: BLE001 - a probe that breaks is a line, not a traceback
-            self._answer = Unknown(_reason(error))
-        self._done.set()
+            self._found.set_exception(_as_probe_error(error))
 
-    def answer(self, deadline: Deadline) -> T | Unknown:
-        """Wait for what was found, or for the deadline."""
-        if self._done.wait(deadline.left()):
-            return self._answer
-        return Unknown(f"no answer within {deadline.seconds:g} s")
+    def __call__(self) -> T:
+        """Wait for the reading, and return it.
+
+        Raises:
+            ProbeError: It could not be read, or not by the deadline; the message is the reason.
+
+        """
+        try:
+            return self._found.result(self._deadline.left())
+        except FutureTimeoutError:
+            raise ProbeError(f"no answer within {self._deadline.seconds:g} s") from None
 
 
-def _reason(error: Exception) -> str:
+def _as_probe_error(error: Exception) -> ProbeError:
+    if isinstance(error, ProbeError):
+        return error
     words = str(error).strip().splitlines()
-    if isinstance(error, (ProbeError, SandboxError)) and words:
-        return words[0]
-    return f"{type(error).__name__}: {words[0]}" if words else type(error).__name__
+    if isinstance(error, SandboxError) and words:
+        return ProbeError(words[0])
+    name = type(error).__name__
+    return ProbeError(f"{name}: {words[0]}" if words else name)

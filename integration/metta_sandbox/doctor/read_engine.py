@@ -19,13 +19,16 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+from metta_sandbox.doctor import inside
+from metta_sandbox.doctor.item import NEEDS_AN_ENGINE
 from metta_sandbox.doctor.probe import Deadline, ProbeError, SilentError
 from metta_sandbox.doctor.read_host import wheelhouse_key
 from metta_sandbox.image.base_image import DEFAULT_BASE_IMAGE, BaseImage
 from metta_sandbox.image.debian_base import DebianBase
 from metta_sandbox.image.node_image import ImageSpec, build_inputs
 from metta_sandbox.image.node_platform import NodePlatform
-from metta_sandbox.stack.engines.compose.subnet import host_routes
+from metta_sandbox.node.agent.sidecars import netfilter
+from metta_sandbox.stack.engines.compose.subnet import SUBNETS, host_routes, read_subnets
 from metta_sandbox.stack.lease import Owner, lease
 
 #: Seconds after which an engine counts as silent; the rest of the time is for what follows.
@@ -34,6 +37,8 @@ _PROBE_IMAGE = "metta-sandbox-doctor"
 _SHARED_MEMORY = "2g"
 _DATE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
+#: What ``inside`` imports of ours.
+_BORROWED = "from metta_sandbox.node.agent.sidecars.netfilter import Netfilter\n"
 #: Python in a user and network namespace of its own, for which nobody needs to be root.
 NAMESPACE = ("unshare", "--user", "--map-root-user", "--net", sys.executable, "-")
 
@@ -48,7 +53,7 @@ _COMPOSE_FILE: Mapping[str, Any] = {
 }
 
 
-class Failure(str, Enum):
+class EngineFailure(str, Enum):
     """Why there is no engine."""
 
     NO_CLIENT = "no Docker client is installed"
@@ -57,16 +62,17 @@ class Failure(str, Enum):
     DOWN = "no Docker engine answers"
 
 
+class NoEngineError(ProbeError):
+    """There is no engine; says why in our words, and in Docker's."""
+
+    def __init__(self, failure: EngineFailure, words: str = "") -> None:
+        super().__init__(NEEDS_AN_ENGINE)
+        self.failure = failure
+        self.words = words
+
+
 @dataclass(frozen=True)
-class NoEngine:
-    """There is none, and why, in our words and in Docker's."""
-
-    failure: Failure
-    words: str = ""
-
-
-@dataclass(frozen=True)
-class Engine:
+class EngineVersion:
     """An engine that answers.
 
     Args:
@@ -84,7 +90,7 @@ class Engine:
 
 
 @dataclass(frozen=True)
-class Info:
+class EngineInfo:
     """What ``docker info`` says, as far as it matters here.
 
     Args:
@@ -114,7 +120,7 @@ class Info:
 
 
 @dataclass(frozen=True)
-class Images:
+class ImagesFound:
     """What of the images is on the engine.
 
     Args:
@@ -131,36 +137,42 @@ class Images:
 
 @dataclass(frozen=True)
 class Inside:
-    """What was found where containers run.
+    """What was found by a program that ran where containers do.
 
     Args:
-        features: For each kernel feature ``present``, ``absent``, or why it can't be told.
+        nfqueue: Whether the kernel hands packets over: ``present``, ``absent``, or why that can't
+            be told.
         disk_free: Bytes free where images are kept; None where no container was run.
         shared_memory: Bytes a container got of the 2 GB asked for; None the same.
 
     """
 
-    features: Mapping[str, str]
+    nfqueue: str
     disk_free: int | None
     shared_memory: int | None
 
 
-def read_engine(deadline: Deadline) -> Engine | NoEngine:
-    """Ask the engine who it is."""
+def read_engine(deadline: Deadline) -> EngineVersion:
+    """Ask the engine for its version.
+
+    Raises:
+        NoEngineError: There is none, or it does not answer this user.
+
+    """
     if shutil.which("docker") is None:
-        return NoEngine(Failure.NO_CLIENT)
+        raise NoEngineError(EngineFailure.NO_CLIENT)
     try:
         said = deadline.ask(
             "docker", "version", "--format", "{{json .Server}}", limit=_ENGINE_PATIENCE
         )
     except SilentError as error:
-        return NoEngine(Failure.SILENT, str(error))
+        raise NoEngineError(EngineFailure.SILENT, str(error)) from None
     if said.status:
         denied = "permission denied" in said.err.lower()
-        return NoEngine(Failure.DENIED if denied else Failure.DOWN, said.last_line)
+        raise NoEngineError(EngineFailure.DENIED if denied else EngineFailure.DOWN, said.last_line)
     server = json.loads(said.out)
     components = [part["Name"] for part in server.get("Components") or ()]
-    return Engine(
+    return EngineVersion(
         version=server["Version"],
         api=server["ApiVersion"],
         system=server["Os"],
@@ -168,14 +180,14 @@ def read_engine(deadline: Deadline) -> Engine | NoEngine:
     )
 
 
-def read_info(deadline: Deadline) -> Info:
+def read_info(deadline: Deadline) -> EngineInfo:
     """Ask the engine about its machine."""
     before = time.time()
     out = deadline.ask("docker", "info", "--format", "{{json .}}").checked("docker info")
     return parse_info(json.loads(out), before, time.time())
 
 
-def parse_info(info: Mapping[str, Any], before: float, after: float) -> Info:
+def parse_info(info: Mapping[str, Any], before: float, after: float) -> EngineInfo:
     """Pick from ``docker info`` what matters here.
 
     Args:
@@ -185,7 +197,7 @@ def parse_info(info: Mapping[str, Any], before: float, after: float) -> Info:
 
     """
     here = (info["Name"], info["KernelVersion"]) == (socket.gethostname(), platform.release())
-    return Info(
+    return EngineInfo(
         architecture=info["Architecture"],
         distribution=info["OperatingSystem"],
         kernel=info["KernelVersion"],
@@ -242,20 +254,12 @@ def read_buildkit(deadline: Deadline) -> str:
 def read_networks(deadline: Deadline, *, here: bool) -> list[IPv4Network]:
     """List the subnets of the engine's networks, and this machine's routes if it runs there."""
     ids = deadline.ask("docker", "network", "ls", "--quiet").checked("docker network ls").split()
-    said = deadline.ask("docker", "network", "inspect", *ids)
     # One that was removed since it was listed fails the command; the others are told all the same.
-    found = parse_networks(json.loads(said.out))
-    return [*found, *(host_routes() if here else ())]
+    said = deadline.ask("docker", "network", "inspect", *SUBNETS, *ids)
+    return [*read_subnets(said.out), *(host_routes() if here else ())]
 
 
-def parse_networks(networks: list[dict[str, Any]]) -> list[IPv4Network]:
-    """Pick the subnets from ``docker network inspect``."""
-    configs = [one for network in networks for one in network["IPAM"].get("Config") or ()]
-    subnets = [one.get("Subnet", "") for one in configs]
-    return [IPv4Network(subnet) for subnet in subnets if subnet and ":" not in subnet]
-
-
-def read_images(deadline: Deadline, info: Info) -> Images:
+def read_images(deadline: Deadline, info: EngineInfo) -> ImagesFound:
     """See whether base and node image are on the engine, as a run would."""
     machine = NodePlatform.of_engine(info.architecture)
     wheels = wheelhouse_key(info.architecture)
@@ -263,8 +267,8 @@ def read_images(deadline: Deadline, info: Info) -> Images:
         if base_id := _image_id(deadline, base):
             present = BaseImage(base, base_id, 0.0, "present")
             node = build_inputs(ImageSpec(), present, wheels).tag
-            return Images(base, node, bool(_image_id(deadline, node)))
-    return Images("")
+            return ImagesFound(base, node, bool(_image_id(deadline, node)))
+    return ImagesFound("")
 
 
 def _image_id(deadline: Deadline, name: str) -> str:
@@ -283,8 +287,8 @@ def read_registry(deadline: Deadline) -> str:
     return said.last_line if said.status else ""
 
 
-def read_inside(deadline: Deadline, info: Info, images: Images) -> Inside:
-    """Look around where containers run.
+def read_inside(deadline: Deadline, info: EngineInfo, images: ImagesFound) -> Inside:
+    """Run a program where containers run, and return what it found.
 
     In a container if there is an image with Python; else in a namespace of this machine, if that
     is where the engine runs.
@@ -293,7 +297,7 @@ def read_inside(deadline: Deadline, info: Info, images: Images) -> Inside:
         ProbeError: Neither can be had.
 
     """
-    script = Path(__file__).with_name("inside.py").read_text()
+    script = inside_script()
     if images.base:
         owner = Owner(f"doctor-{secrets.token_hex(4)}")
         with lease(owner):
@@ -304,6 +308,29 @@ def read_inside(deadline: Deadline, info: Info, images: Images) -> Inside:
         said = deadline.ask(*NAMESPACE, given=script)
         return parse_inside(said.checked("a network namespace"), contained=False)
     raise ProbeError("no image to look from yet: it is told once the node image is built")
+
+
+def inside_script() -> str:
+    """Return the program that looks around, with what it borrows of the agent's put in its place.
+
+    Where it runs there is no package of ours.
+    """
+    text = Path(inside.__file__).read_text()
+    return text.replace(_BORROWED, Path(netfilter.__file__).read_text())
+
+
+def read_disk_free(info: EngineInfo, seen: Inside) -> int:
+    """Return the bytes that are free where images are kept.
+
+    Raises:
+        ProbeError: That can't be seen from here.
+
+    """
+    if seen.disk_free is not None:
+        return seen.disk_free
+    if info.here and Path(info.root).is_dir():
+        return shutil.disk_usage(info.root).free
+    raise ProbeError("the engine is on another machine, and has no image to look from yet")
 
 
 def container_command(image: str, labels: Mapping[str, str]) -> list[str]:
@@ -319,7 +346,7 @@ def parse_inside(text: str, *, contained: bool) -> Inside:
     """Read what the script printed; sizes mean nothing outside a container."""
     found = json.loads(text)
     return Inside(
-        features=found["features"],
+        nfqueue=found["nfqueue"],
         disk_free=found["disk_free"] if contained else None,
         shared_memory=found["shared_memory"] if contained else None,
     )

@@ -85,7 +85,7 @@ class Packages:
 
 
 @dataclass(frozen=True)
-class Python:
+class PythonFound:
     """What nodes run on where they are local processes.
 
     Args:
@@ -101,7 +101,7 @@ class Python:
 
 
 @dataclass(frozen=True)
-class Stacks:
+class StackReading:
     """Whether it can be seen where in its code a local process stands.
 
     Args:
@@ -128,7 +128,7 @@ _FAMILIES = {
 
 
 def read_host() -> Host:
-    """Look at who asks, and where."""
+    """Read who the caller is, and what this machine is."""
     groups = [_group(number) for number in {os.getgid(), *os.getgroups()}]
     programs = [name for name in ("docker-compose", "mmdebstrap") if shutil.which(name)]
     return Host(
@@ -198,9 +198,10 @@ def wheelhouse_key(architecture: str) -> str:
     return WheelSpec.for_nodes(NodePlatform.of_engine(architecture), constraints).key
 
 
-def read_packages(deadline: Deadline, key: str) -> Packages:
-    """Look for the wheelhouse, and for the pip that would make it."""
-    made = (user_cache_path("metta-sandbox") / "wheelhouse" / key).is_dir()
+def read_packages(deadline: Deadline, architecture: str) -> Packages:
+    """Look for the wheelhouse of nodes on such an engine, and for the pip that would make it."""
+    wheelhouse = user_cache_path("metta-sandbox") / "wheelhouse"
+    made = (wheelhouse / wheelhouse_key(architecture)).is_dir()
     try:
         pip = find_pip()
     except MachineError:
@@ -235,20 +236,20 @@ def without_secrets(url: str) -> str:
     return f"{scheme}://" + re.split(r"[/?#]", rest.rpartition("@")[2])[0]
 
 
-def read_python() -> Python:
+def read_python() -> PythonFound:
     """Look for a Python that nodes can run on as local processes."""
     complete = all(importlib.util.find_spec(module) for module in MODULES)
     try:
         suitable, _ = suitable_python()
     except MachineError:
         suitable = ""
-    return Python(platform.python_version(), complete, suitable)
+    return PythonFound(platform.python_version(), complete, suitable)
 
 
-def read_stacks(deadline: Deadline) -> Stacks:
+def read_stacks(deadline: Deadline) -> StackReading:
     """Try to read a stack as it is read of nodes that are local processes."""
     python = made_python()
     if python is None:
-        return Stacks("")
+        return StackReading("")
     said = deadline.ask(python, "-m", "metta_sandbox.node.agent.stacks")
-    return Stacks(python, said.checked("reading a stack").strip())
+    return StackReading(python, said.checked("reading a stack").strip())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from metta_sandbox.doctor.item import NEEDS_AN_ENGINE, Item, Report, Status
+from metta_sandbox.doctor.item import NEEDS_AN_ENGINE, DoctorItem, DoctorReport, Status
 from metta_sandbox.safe_text import for_runner
 
 _STYLES = {
@@ -17,7 +17,7 @@ _STYLES = {
 _STATUS_WIDTH = max(len(status.value) for status in Status)
 
 
-def show(report: Report, console: Console | None = None) -> None:
+def show(report: DoctorReport, console: Console | None = None) -> None:
     """Print the report, and at its end what can be played here."""
     console = Console(highlight=False) if console is None else console
     waiting = [item.name for item in report.items if item.found == NEEDS_AN_ENGINE]
@@ -31,7 +31,7 @@ def show(report: Report, console: Console | None = None) -> None:
     console.print(_conclusion(report), soft_wrap=True)
 
 
-def _line(item: Item, width: int) -> Text:
+def _line(item: DoctorItem, width: int) -> Text:
     head = f"{item.status.value:{_STATUS_WIDTH}}"
     text = Text.assemble(
         (head, _STYLES[item.status]), f"  {item.name:{width}}  ", for_runner(item.found)
@@ -42,12 +42,12 @@ def _line(item: Item, width: int) -> Text:
     return text
 
 
-def _conclusion(report: Report) -> Text:
+def _conclusion(report: DoctorReport) -> Text:
     if report.ok:
         warnings = sum(item.status is Status.WARNING for item in report.items)
         text = Text("Scenarios can be played on Docker here", style="bold green")
         if warnings:
-            text.append("; what a warning names is skipped, or slower")
+            text.append("; what a warning names is skipped, fails, or is slower")
         return text
     text = Text("Scenarios can't be played on Docker here", style="bold red")
     if report.process:

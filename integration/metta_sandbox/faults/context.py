@@ -16,7 +16,7 @@ from metta_sandbox.scenario.faults.context import Power
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.engines.base import RUN_FOLDER, StackPlan
-from metta_sandbox.stack.engines.sidecars import NetworkSidecar, Sidecar, Sidecars
+from metta_sandbox.stack.engines.sidecars import Sidecars
 from metta_sandbox.stack.link import SWEEP, HubLink
 
 #: Seconds that an agent gets to answer.
@@ -44,8 +44,8 @@ class FaultContext:
     link: HubLink
     power: Power
     start_on: Callable[[str], None]
-    network: Sidecars[NetworkSidecar] | None = None
-    disks: Sidecars[Sidecar] | None = None
+    network: Sidecars | None = None
+    disks: Sidecars | None = None
     still: set[str] = field(default_factory=set)
     _rules: dict[str, ApiFaultRule] = field(default_factory=dict)
 

@@ -86,7 +86,13 @@ def ensure_base(
     origin = "pulled"
     if problem:
         if name != DEFAULT_BASE_IMAGE:
-            raise _not_pulled(name, problem)
+            raise not_pulled(
+                f"The base image {name}",
+                problem,
+                "check its name, or log in: docker login",
+                "load it from a file: docker load < image.tar; or leave it to "
+                f"{DEFAULT_BASE_IMAGE}",
+            )
         progress(f"base image: no registry gives {name} ({problem}); making one from packages")
         name = make_base(docker, DebianBase(platform.debian_architecture))
         origin = "packages"
@@ -132,13 +138,20 @@ def _reason(error: DockerException) -> str:
     return lines[-1].removeprefix("Error response from daemon: ") if lines else str(error)
 
 
-def _not_pulled(name: str, problem: str) -> InputError | MachineError:
+def not_pulled(
+    image: str, problem: str, if_refused: str, if_silent: str
+) -> InputError | MachineError:
+    """Make the error for an image that could not be pulled.
+
+    Args:
+        image: What it is called in the message.
+        problem: What went wrong, in one line.
+        if_refused: What to do if the registry answers that it has no such image for us.
+        if_silent: What to do if no registry answers.
+
+    """
     if refused(problem):
-        return InputError(
-            f"The base image {name} can't be had: {problem}",
-            "check its name, or log in: docker login",
-        )
+        return InputError(f"{image} can't be had: {problem}", if_refused)
     return MachineError(
-        f"The base image {name} is not on the engine, and its registry does not answer: {problem}",
-        f"load it from a file: docker load < image.tar; or leave it to {DEFAULT_BASE_IMAGE}",
+        f"{image} is not on the engine, and its registry does not answer: {problem}", if_silent
     )

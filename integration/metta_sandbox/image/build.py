@@ -19,7 +19,7 @@ _VARIABLE = "METTA_BUILD_SECRET_"
 
 
 @dataclass(frozen=True)
-class Build:
+class ImageBuild:
     """What an image is built from: a folder, its Dockerfile, values of its ARGs, a stage.
 
     And secrets, by name, which neither the image nor its history nor any file keeps.

@@ -36,7 +36,7 @@ _CLEANING_SECONDS = 60
 
 @dataclass(frozen=True)
 class DebianBase:
-    """One such image, as a value.
+    """A base image made of Debian packages, as a value.
 
     Args:
         architecture: Debian's name for it, ``amd64`` or ``arm64``.

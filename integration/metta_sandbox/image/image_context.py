@@ -155,12 +155,10 @@ def _left_out(relative: Path) -> bool:
 
 def link_all(source: Path, target: Path) -> None:
     """Make a folder of links to all files of another, or of copies."""
-    target.mkdir()
-    for path in source.iterdir():
-        _link(path, target / path.name)
+    shutil.copytree(source, target, copy_function=_link)
 
 
-def _link(source: Path, target: Path) -> None:
+def _link(source: str, target: str) -> None:
     try:
         os.link(source, target)
     except OSError:

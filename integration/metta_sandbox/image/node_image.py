@@ -37,7 +37,7 @@ _STEP = re.compile(r"#\d+ \[(?:\w+ )?(\d+/\d+)\] (\w+)")
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What image nodes need.
+    """What a node image is to be like.
 
     Args:
         base_image: The Dockerfile's ``BASE_IMAGE``.
@@ -61,11 +61,11 @@ class ImageSpec:
 
     @property
     def dockerfile(self) -> Path:
-        """What it is built by."""
+        """The Dockerfile that builds it."""
         return compose_folder() / ("foreign.Dockerfile" if self.interpreter else "Dockerfile")
 
     def wheels(self, platform: NodePlatform) -> wheelhouse.WheelSpec:
-        """Say what packages it has."""
+        """Return what its wheelhouse is to hold."""
         return wheelhouse.WheelSpec.for_nodes(
             platform,
             compose_folder() / "constraints.txt",
@@ -127,7 +127,7 @@ def ensure_image(spec: ImageSpec, progress: Progress, docker: DockerClient | Non
     return Image(inputs.tag, found, base.name, wheels.key, "build" in seconds, seconds)
 
 
-class Images:
+class KnownImages:
     """Node images, each looked for in full once; from then on only whether it is still there.
 
     Stacks that share one of these are of the same image, also when sources change meanwhile.
@@ -147,7 +147,7 @@ class Images:
 
 
 def node_platform(docker: DockerClient, spec: ImageSpec) -> NodePlatform:
-    """Return what the nodes of an engine are.
+    """Return the Python and the architecture of an engine's nodes.
 
     Raises:
         MachineError: No engine answers, or it is on a machine that nothing is for.

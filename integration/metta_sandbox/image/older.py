@@ -23,13 +23,13 @@ from metta_sandbox.image.pip_client import PipResult
 from metta_sandbox.image.wheel_metadata import Wheel, applicable
 
 #: Says how a download ends: of all that is asked for and this, or of this alone.
-Try = Callable[[str, bool], PipResult]
+Attempt = Callable[[str, bool], PipResult]
 _VERSIONS = re.compile(r"^Available versions: (.*)$", re.MULTILINE)
 _AT_ONCE = 4
 
 
 @dataclass(frozen=True)
-class Older:
+class OlderVersion:
     """A package of which there would be a newer version, but for what has no wheel.
 
     Args:
@@ -51,8 +51,8 @@ def find_older(
     asked: Sequence[Requirement],
     pip: Sequence[str],
     platform: NodePlatform,
-    attempt: Try,
-) -> Older | None:
+    attempt: Attempt,
+) -> OlderVersion | None:
     """Find a package that came in an older version than pip would choose; None if none did.
 
     Args:
@@ -80,7 +80,7 @@ def find_older(
             continue
         wanted = f"{name}=={newer}"
         if attempt(wanted, True).without_wheel():
-            return Older(name, wheel.version, str(newer), wanted)
+            return OlderVersion(name, wheel.version, str(newer), wanted)
         lacking = attempt(wanted, False).without_wheel()
         if not lacking:
             continue
@@ -88,7 +88,7 @@ def find_older(
         listed = source.specifier.filter(versions(source.name, pip, platform))
         # A constraint may keep a wheel out, and so choose the older version as pip would.
         if any(listed) and attempt(lacking, True).without_wheel():
-            return Older(name, wheel.version, str(newer), lacking)
+            return OlderVersion(name, wheel.version, str(newer), lacking)
     return None
 
 

@@ -66,7 +66,7 @@ def _variables(folder: Path) -> dict[str, str]:
 
 
 def main(words: list[str]) -> None:
-    """Do what the command line says."""
+    """Make the environment, or add its commands, as the command line says."""
     folder = Path(words[0])
     if words[1:] == ["--scripts"]:
         add_scripts(folder)

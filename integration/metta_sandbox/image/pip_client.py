@@ -62,7 +62,7 @@ class PipResult:
 
 
 @dataclass(frozen=True)
-class Download:
+class PipDownload:
     """One ``pip download``, in full, as a value.
 
     Args:

@@ -24,7 +24,7 @@ _BUILD = "999999999"
 
 
 @dataclass(frozen=True, order=True)
-class Present:
+class PresentPackage:
     """A package that is there: its normalised name, its version, its core metadata."""
 
     name: str
@@ -32,18 +32,18 @@ class Present:
     metadata: str
 
     @classmethod
-    def of(cls, metadata: str) -> Present:
-        """Read it from core metadata."""
+    def of(cls, metadata: str) -> PresentPackage:
+        """Read a package from its core metadata."""
         fields = HeaderParser().parsestr(metadata, headersonly=True)
         return cls(canonicalize_name(fields["Name"]), fields["Version"], metadata)
 
 
-def in_wheelhouse(folder: Path) -> tuple[Present, ...]:
+def in_wheelhouse(folder: Path) -> tuple[PresentPackage, ...]:
     """List the packages of a wheelhouse."""
-    return tuple(sorted(Present.of(read_metadata(path)) for path in folder.glob("*.whl")))
+    return tuple(sorted(PresentPackage.of(read_metadata(path)) for path in folder.glob("*.whl")))
 
 
-def write_stubs(present: Iterable[Present], folder: Path, platform: NodePlatform) -> None:
+def write_stubs(present: Iterable[PresentPackage], folder: Path, platform: NodePlatform) -> None:
     """Write a wheel without content for each package."""
     python = f"cp{platform.python.replace('.', '')}"
     tag = f"{python}-{python}-manylinux_2_{NEWEST_GLIBC_MINOR}_{platform.architecture}"
@@ -59,11 +59,11 @@ def write_stubs(present: Iterable[Present], folder: Path, platform: NodePlatform
 
 
 def is_stub(file: str) -> bool:
-    """Tell whether a wheel is one of these, by its file's name."""
+    """Tell whether a wheel is without content, by its file's name."""
     return f"-{_BUILD}-" in file
 
 
-def pins(present: Iterable[Present], requirements: Iterable[str]) -> str:
+def pins(present: Iterable[PresentPackage], requirements: Iterable[str]) -> str:
     """Write constraints that keep what is there, but for what a requirement asks otherwise."""
     asked = [Requirement(text) for text in requirements]
     others = {

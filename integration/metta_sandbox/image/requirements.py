@@ -30,7 +30,7 @@ _INCLUDE = re.compile(r"(?:-r|--requirement)[ =]?\s*(\S+)")
 
 
 @dataclass(frozen=True)
-class Required:
+class RequiredPackage:
     """One requirement, and where it was said.
 
     Args:
@@ -52,7 +52,7 @@ class Required:
         return canonicalize_name(Requirement(self.text).name)
 
 
-def read_requirements(path: Path) -> tuple[Required, ...]:
+def read_requirements(path: Path) -> tuple[RequiredPackage, ...]:
     """Read a requirements file and those it includes with ``-r``.
 
     Raises:
@@ -66,16 +66,20 @@ def read_requirements(path: Path) -> tuple[Required, ...]:
     return found
 
 
-def on_node(required: tuple[Required, ...], platform: NodePlatform) -> Mapping[str, Required]:
+def on_node(
+    required: tuple[RequiredPackage, ...], platform: NodePlatform
+) -> Mapping[str, RequiredPackage]:
     """Give the requirements that apply on a node, without markers, each with where it was said."""
-    told: dict[str, Required] = {}
+    told: dict[str, RequiredPackage] = {}
     for each in required:
         for text in applicable([each.text], platform):
             told[text] = each
     return told
 
 
-def _read(path: Path, trail: tuple[Path, ...], problems: list[Problem]) -> Iterator[Required]:
+def _read(
+    path: Path, trail: tuple[Path, ...], problems: list[Problem]
+) -> Iterator[RequiredPackage]:
     try:
         with open_file(path) as file:
             content = file.read(_LARGEST_FILE + 1)
@@ -100,7 +104,7 @@ def _read(path: Path, trail: tuple[Path, ...], problems: list[Problem]) -> Itera
         elif message := _misfit(line):
             problems.append(Problem(path, number, 1, message))
         else:
-            yield Required(line, path, number)
+            yield RequiredPackage(line, path, number)
 
 
 def _joined(text: str) -> Iterator[tuple[int, str]]:

@@ -11,15 +11,15 @@ from packaging.utils import canonicalize_name
 from metta_sandbox.errors import InputError, Problem
 from metta_sandbox.image import wheelhouse
 from metta_sandbox.image.node_platform import NodePlatform
-from metta_sandbox.image.present import Present
-from metta_sandbox.image.requirements import Required, on_node
+from metta_sandbox.image.present import PresentPackage
+from metta_sandbox.image.requirements import RequiredPackage, on_node
 from metta_sandbox.image.wheelhouse import ConflictError, RequirementError, Wheelhouse, WheelSpec
 from metta_sandbox.progress import Progress
 
 
 def fetch(
-    required: tuple[Required, ...],
-    present: tuple[Present, ...],
+    required: tuple[RequiredPackage, ...],
+    present: tuple[PresentPackage, ...],
     platform: NodePlatform,
     progress: Progress,
     *,
@@ -46,7 +46,7 @@ def fetch(
     return house if any(house.path.glob("*.whl")) else None
 
 
-def _not_found(error: RequirementError, required: tuple[Required, ...]) -> InputError:
+def _not_found(error: RequirementError, required: tuple[RequiredPackage, ...]) -> InputError:
     """Say at its place which requirement it was, or which ones led there."""
     name = ""
     with suppress(InvalidRequirement):

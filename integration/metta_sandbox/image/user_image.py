@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 
 from python_on_whales import DockerClient
 
-from metta_sandbox.errors import InputError, MachineError, StackError
-from metta_sandbox.image.base_image import pull, refused
-from metta_sandbox.image.build import Build
+from metta_sandbox.errors import InputError, StackError
+from metta_sandbox.image.base_image import not_pulled, pull
+from metta_sandbox.image.build import ImageBuild
 from metta_sandbox.image.host_cache import cache_folder, locked
 from metta_sandbox.image.node_image import find_image, run_build
 from metta_sandbox.image.node_platform import ROLLOUT_GLIBC, ROLLOUT_PYTHONS
@@ -74,7 +74,7 @@ class UserImage:
 
 
 def ensure_user_image(
-    docker: DockerClient, image: str | None, build: Build | None, progress: Progress
+    docker: DockerClient, image: str | None, build: ImageBuild | None, progress: Progress
 ) -> UserImage:
     """Return an image that is on the engine, pulling or building it if need be.
 
@@ -90,13 +90,19 @@ def ensure_user_image(
     elif find_image(docker, tag) is None:
         progress(f"image: pulling {tag}")
         if problem := pull(docker, tag):
-            raise _not_pulled(tag, problem)
+            raise not_pulled(
+                f"the image {tag}",
+                problem,
+                "check workload.image, or log in: docker login; an image of this machine must be "
+                "on the engine: docker image ls",
+                "build it here (workload.build), or load it from a file: docker load < image.tar",
+            )
     found = find_image(docker, tag)
     assert found is not None
     return _look_into(docker, tag, found)
 
 
-def _build(docker: DockerClient, build: Build, progress: Progress) -> None:
+def _build(docker: DockerClient, build: ImageBuild, progress: Progress) -> None:
     folder = cache_folder("built")
     name = build.tag.rpartition(":")[2]
     with locked(folder / f"{name}.lock", progress, "image: another run is building it"):
@@ -138,19 +144,6 @@ def _look_into(docker: DockerClient, tag: str, image: str) -> UserImage:
         f"the image {tag} has no Python that runs: {said.removeprefix('docker: ')}",
         "nodes need Python 3.9 or later for the sandbox's agent, which needs nothing else; "
         "install python3 in it",
-    )
-
-
-def _not_pulled(tag: str, problem: str) -> InputError | MachineError:
-    if refused(problem):
-        return InputError(
-            f"the image {tag} can't be had: {problem}",
-            "check workload.image, or log in: docker login; an image of this machine must be on "
-            "the engine: docker image ls",
-        )
-    return MachineError(
-        f"the image {tag} is not on the engine, and its registry does not answer: {problem}",
-        "build it here (workload.build), or load it from a file: docker load < image.tar",
     )
 
 

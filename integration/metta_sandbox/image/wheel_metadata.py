@@ -7,7 +7,6 @@ worked out here, and asked for in a further round.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -29,7 +28,6 @@ class Wheel:
     name: str
     version: str
     requires: tuple[str, ...]
-    sha256: str
 
 
 def read_wheel(path: Path) -> Wheel:
@@ -40,16 +38,11 @@ def read_wheel(path: Path) -> Wheel:
 
     """
     fields = HeaderParser().parsestr(read_metadata(path))
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
     return Wheel(
         file=path.name,
         name=canonicalize_name(fields["Name"]),
         version=fields["Version"],
         requires=tuple(fields.get_all("Requires-Dist") or ()),
-        sha256=digest.hexdigest(),
     )
 
 
@@ -87,7 +80,7 @@ def own_requirements(
 
 
 @dataclass(frozen=True)
-class Closure:
+class WheelClosure:
     """The wheels that given requirements lead to, and the requirements that nothing answers."""
 
     wheels: tuple[Wheel, ...]
@@ -96,7 +89,7 @@ class Closure:
 
 def closure(
     requirements: Iterable[str], wheels: Mapping[str, Wheel], platform: NodePlatform
-) -> Closure:
+) -> WheelClosure:
     """Follow requirements through the metadata of ``wheels`` (by name), as a node would."""
     environment = platform.markers()
     todo = [Requirement(text) for text in requirements]
@@ -115,7 +108,7 @@ def closure(
         seen[name] = extras
         todo += _applicable(wheel.requires, extras, environment)
     found = tuple(wheels[name] for name in sorted(seen))
-    return Closure(found, tuple(sorted(missing)))
+    return WheelClosure(found, tuple(sorted(missing)))
 
 
 def _applicable(

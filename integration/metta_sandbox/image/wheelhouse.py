@@ -22,17 +22,17 @@ from metta_sandbox.image.host_cache import cache_folder, locked
 from metta_sandbox.image.node_platform import NodePlatform
 from metta_sandbox.image.older import find_older
 from metta_sandbox.image.pip_client import (
-    Download,
+    PipDownload,
     PipResult,
     build_pure_wheel,
     find_pip,
     run_pip,
 )
 from metta_sandbox.image.pip_sources import own_constraints, requirements_in, sources
-from metta_sandbox.image.present import Present, is_stub, pins, write_stubs
+from metta_sandbox.image.present import PresentPackage, is_stub, pins, write_stubs
 from metta_sandbox.image.wheel_metadata import (
-    Closure,
     Wheel,
+    WheelClosure,
     applicable,
     closure,
     own_requirements,
@@ -53,12 +53,10 @@ _ROUNDS = 20
 #: A download of ten megabytes or more, as pip announces it.
 _LARGE = re.compile(r"\s*Downloading \S+ \((?:\d{2,}(?:\.\d+)? MB|\S+ GB)\)")
 
-
 #: What pip says when requirements exclude each other.
 _CONFLICT = re.compile(r"ResolutionImpossible|conflicting dependencies")
 #: And which of them are constraints.
 _CONSTRAINED = re.compile(r"The user requested \(constraint\) ([A-Za-z0-9._-]+?)==")
-
 
 #: What mends it. To build one runs its author's code, so that is nobody's but the user's to do.
 _BRING = (
@@ -102,7 +100,7 @@ class WheelSpec:
     constraints: str = ""
     gpu: bool = False
     torch_cpu_index: str = TORCH_CPU_INDEX
-    present: tuple[Present, ...] = ()
+    present: tuple[PresentPackage, ...] = ()
 
     @classmethod
     def for_nodes(
@@ -139,7 +137,7 @@ class WheelSpec:
 
 @dataclass(frozen=True)
 class Wheelhouse:
-    """A folder of wheels with ``requirements.txt`` (the closure, pinned) and ``manifest.json``.
+    """A folder of wheels with ``requirements.txt``, which pins all of them.
 
     Args:
         path: The folder.
@@ -189,8 +187,6 @@ def _make(spec: WheelSpec, path: Path, progress: Progress) -> None:
             source.rename(finished / wheel.file)
         pins = [f"{wheel.name}=={wheel.version}\n" for _, wheel in wheels]
         (finished / "requirements.txt").write_text("".join(pins))
-        manifest = [{"name": w.name, "version": w.version, "sha256": w.sha256} for _, w in wheels]
-        (finished / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
         finished.rename(path)
     progress(f"packages: {len(wheels)} wheels in {path}")
 
@@ -231,7 +227,7 @@ def _fetch_rounds(
         folder = scratch / f"round-{number}"
         folder.mkdir()
         links = (built, present, *previous)
-        download = Download(asked, constraints, folder, spec.platform, links, extra_index)
+        download = PipDownload(asked, constraints, folder, spec.platform, links, extra_index)
         result = run_pip(
             [*pip, *download.arguments()], _telling(progress), refuse_cuda=not spec.gpu
         )
@@ -261,7 +257,9 @@ def _fetch_rounds(
     raise MachineError(f"pip found no complete set of packages in {_ROUNDS} rounds: {asked}")
 
 
-def _refuse_older(spec: WheelSpec, found: Closure, pip: list[str], download: Download) -> None:
+def _refuse_older(
+    spec: WheelSpec, found: WheelClosure, pip: list[str], download: PipDownload
+) -> None:
     """Refuse what pip would have taken newer, had it been let run strangers' code."""
     given = requirements_in([*download.requirements, *spec.constraints.splitlines()])
     came = [wheel for wheel in found.wheels if not is_stub(wheel.file)]

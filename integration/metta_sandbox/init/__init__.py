@@ -18,7 +18,7 @@ SCHEMA = "scenarios/scenario.schema.json"
 
 
 @dataclass(frozen=True)
-class Written:
+class InitResult:
     """What became of a repository's files.
 
     Args:
@@ -31,7 +31,7 @@ class Written:
     kept: tuple[Path, ...]
 
 
-def write(folder: Path) -> Written:
+def write(folder: Path) -> InitResult:
     """Write a first scenario, its schema and a workflow; nothing that is there is overwritten.
 
     Args:
@@ -57,7 +57,7 @@ def write(folder: Path) -> Written:
             kept.append(path)
         except OSError as error:
             raise InputError(f"{path}: {error.strerror}", "is the folder writable?") from None
-    return Written(tuple(new), tuple(kept))
+    return InitResult(tuple(new), tuple(kept))
 
 
 def _texts() -> Mapping[str, str]:

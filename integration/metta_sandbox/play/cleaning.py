@@ -9,10 +9,10 @@ from metta_sandbox.progress import Progress
 from metta_sandbox.stack.engines import find_all, remove_everywhere
 from metta_sandbox.stack.engines.base import Engine
 from metta_sandbox.stack.lease import leased_engine, reap
-from metta_sandbox.stack.lost import Doubtful, look
+from metta_sandbox.stack.lost import DoubtfulRun, look
 
 
-def clean(engines: Sequence[Engine], tell: Progress) -> tuple[list[str], list[Doubtful]]:
+def clean(engines: Sequence[Engine], tell: Progress) -> tuple[list[str], list[DoubtfulRun]]:
     """Remove what runs left behind whose owner is gone.
 
     Args:

@@ -18,14 +18,16 @@ from metta_sandbox.stack.credentials import find_credentials
 from metta_sandbox.stack.engines import choose
 from metta_sandbox.stack.engines.base import StackPlan
 from metta_sandbox.stack.lease import Owner
-from metta_sandbox.stack.standing import Record
+from metta_sandbox.stack.standing_record import StandingRecord
 from metta_sandbox.stack.status import stack_status
 
 #: Stands for the id that the run would get.
 RUN = "RUN"
 
 
-def dry_run(scenario: Scenario, options: Options, standing: Record | None, notice: Progress) -> str:
+def dry_run(
+    scenario: Scenario, options: Options, standing: StandingRecord | None, notice: Progress
+) -> str:
     """Say exactly what each node would run and see, as YAML; nothing is started.
 
     What is known only once a stack is up stands as a word in capitals.

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from metta_sandbox.errors import InputError, Problem
-from metta_sandbox.image.build import Build
-from metta_sandbox.image.requirements import Required, read_requirements
+from metta_sandbox.image.build import ImageBuild
+from metta_sandbox.image.requirements import RequiredPackage, read_requirements
 from metta_sandbox.scenario.keys import WAY_OUT, holds_keys
 from metta_sandbox.scenario.loading import find_place
 from metta_sandbox.scenario.model import Scenario
@@ -155,7 +155,7 @@ def provision(
         args = tuple(said.args.items())
         hidden = tuple((name, secrets[name]) for name in said.secrets if name in secrets)
         context = relative_to_file(file, said.context)
-        build = Build(context, said.dockerfile, args, said.target, hidden)
+        build = ImageBuild(context, said.dockerfile, args, said.target, hidden)
     return Provision(
         requirements=_requirements(scenario, file),
         image=workload.image,
@@ -170,7 +170,7 @@ def provision(
     )
 
 
-def _requirements(scenario: Scenario, file: Path) -> tuple[Required, ...]:
+def _requirements(scenario: Scenario, file: Path) -> tuple[RequiredPackage, ...]:
     said = scenario.workload.requirements
     if isinstance(said, str):
         return read_requirements(relative_to_file(file, said))
@@ -179,6 +179,6 @@ def _requirements(scenario: Scenario, file: Path) -> tuple[Required, ...]:
         for index in range(len(said or ()))
     ]
     return tuple(
-        Required(text, Path(place.file), place.line, place.column)
+        RequiredPackage(text, Path(place.file), place.line, place.column)
         for text, place in zip(said or (), places, strict=True)
     )

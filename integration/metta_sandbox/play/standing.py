@@ -17,12 +17,13 @@ from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.names import node_host
 from metta_sandbox.scenario.needs import Ability
-from metta_sandbox.stack import standing
+from metta_sandbox.stack import standing_record
 from metta_sandbox.stack.credentials import find_credentials
 from metta_sandbox.stack.engines import choose, remove_everywhere
 from metta_sandbox.stack.engines.base import Engine, Stack
 from metta_sandbox.stack.lease import Owner
-from metta_sandbox.stack.standing import Record, StandingEngine
+from metta_sandbox.stack.standing import StandingEngine
+from metta_sandbox.stack.standing_record import StandingRecord
 from metta_sandbox.stack.status import stack_status
 from metta_sandbox.stack.tokens import tokens_in
 from metta_sandbox.timeline.recording import Timeline
@@ -66,7 +67,7 @@ def up(wanted: Wanted, progress: Progress, warn: Progress) -> bool:
 
     """
     with interruptible(), _alone(progress):
-        there = standing.find_record()
+        there = standing_record.find_record()
         if there:
             if _is_well(there):
                 return False
@@ -84,7 +85,7 @@ def up(wanted: Wanted, progress: Progress, warn: Progress) -> bool:
     return True
 
 
-def _is_well(record: Record) -> bool:
+def _is_well(record: StandingRecord) -> bool:
     try:
         return stack_status(record).well
     except MachineError:
@@ -99,8 +100,8 @@ def stop(progress: Progress) -> bool:
 
     """
     with interruptible(), _alone(progress):
-        there = standing.find_record()
-        found = standing.standing_folder().exists()
+        there = standing_record.find_record()
+        found = standing_record.standing_folder().exists()
         engine = choose(there.engine if there else "auto", ci=False, notice=_nothing)
         if there:
             progress(f"stopping {', '.join(there.hosts)}")
@@ -120,7 +121,7 @@ def standing_engine(sweep: str, words: tuple[str, ...]) -> StandingEngine | None
         StackError: One is up, but not well.
 
     """
-    there = standing.find_record()
+    there = standing_record.find_record()
     if there is None:
         return None
     status = stack_status(there)
@@ -141,13 +142,13 @@ def _bring_up(engine: Engine, wanted: Wanted, progress: Progress) -> None:
     credentials = find_credentials() if wanted.credentials else ()
     for each in credentials:
         progress(f"nodes see ~/{each.name}, read-only")
-    plan = standing.standing_plan(hosts, wanted.hardware, wanted.source, credentials)
+    plan = standing_record.standing_plan(hosts, wanted.hardware, wanted.source, credentials)
     plan.run_folder.mkdir(parents=True)
     stack = engine.lease(plan, _owner(), progress)
     stack.up(progress)
     ready = _await(stack, hosts)
-    standing.remember(
-        Record(
+    standing_record.remember(
+        StandingRecord(
             engine=engine.name,
             hosts=hosts,
             hardware=wanted.hardware,
@@ -160,7 +161,7 @@ def _bring_up(engine: Engine, wanted: Wanted, progress: Progress) -> None:
 
 
 def _await(stack: Stack, hosts: tuple[str, ...]) -> dict[str, object]:
-    timeline = Timeline(standing.standing_folder() / "up.jsonl")
+    timeline = Timeline(standing_record.standing_folder() / "up.jsonl")
     with uninterrupted():
         link = stack.connect()
     try:
@@ -173,13 +174,13 @@ def _await(stack: Stack, hosts: tuple[str, ...]) -> dict[str, object]:
 
 
 def _owner() -> Owner:
-    return Owner(standing.standing_run(), kind="standing")
+    return Owner(standing_record.standing_run(), kind="standing")
 
 
 def _clear(engine: Engine) -> None:
     """Remove all of a standing stack, in whatever state it is."""
-    remove_everywhere([engine], standing.standing_run())
-    standing.forget()
+    remove_everywhere([engine], standing_record.standing_run())
+    standing_record.forget()
 
 
 def _clear_after_failure(engine: Engine, warn: Progress) -> None:
@@ -204,14 +205,14 @@ def _require_room(engine: Engine) -> None:
         raise StackError(
             f"another user's standing stack is on this engine: {', '.join(names)}",
             "its owner stops it with metta-sandbox stop; or: docker rm -f $(docker ps -aq "
-            f"--filter label=com.docker.compose.project={standing.PROJECT})",
+            f"--filter label=com.docker.compose.project={standing_record.PROJECT})",
         )
 
 
 @contextmanager
 def _alone(progress: Progress) -> Iterator[None]:
     """Keep two from starting or stopping the standing stack at once."""
-    path = standing.standing_folder().with_suffix(".lock")
+    path = standing_record.standing_folder().with_suffix(".lock")
     own_folder(path.parent)
     lock = FileLock(path)
     try:

@@ -13,7 +13,7 @@ from metta_sandbox.progress import Progress
 from metta_sandbox.report.results import CheckResult, FaultResult
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.engines.base import Stack, StackPlan
-from metta_sandbox.stack.engines.sidecars import NetworkSidecar, Sidecar, Sidecars
+from metta_sandbox.stack.engines.sidecars import Sidecars
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.timeline.recording import Timeline
 
@@ -23,8 +23,8 @@ class Strikes:
 
     def __init__(self) -> None:
         self._scheduler: FaultScheduler | None = None
-        self._network: Sidecars[NetworkSidecar] | None = None
-        self._disks: Sidecars[Sidecar] | None = None
+        self._network: Sidecars | None = None
+        self._disks: Sidecars | None = None
         self.results: tuple[FaultResult, ...] = ()
         self.checks: tuple[CheckResult, ...] = ()
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from metta_sandbox.pytest_plugin.items import ScenarioFile
+    from metta_sandbox.pytest_plugin.items import ScenarioFileCollector
 
 #: Bytes that are looked at; a scenario file is never larger.
 _MOST = 256 * 1024
@@ -85,15 +85,15 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return None
 
 
-def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ScenarioFile | None:
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ScenarioFileCollector | None:
     """Collect a file that looks like a scenario; all other files are left alone."""
     if file_path.suffix not in _SUFFIXES or _is_passed_over(file_path, parent.session):
         return None
     if not _looks_like_scenario(file_path):
         return None
-    from metta_sandbox.pytest_plugin.items import ScenarioFile  # noqa: PLC0415 - see above
+    from metta_sandbox.pytest_plugin.items import ScenarioFileCollector  # noqa: PLC0415 - see above
 
-    return ScenarioFile.from_parent(parent, path=file_path)
+    return ScenarioFileCollector.from_parent(parent, path=file_path)
 
 
 @pytest.hookimpl(optionalhook=True)

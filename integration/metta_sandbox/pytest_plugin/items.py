@@ -42,11 +42,11 @@ class NotPassedError(SandboxError):
         return self.told
 
 
-class ScenarioFile(pytest.File):
+class ScenarioFileCollector(pytest.File):
     """A scenario file."""
 
     def collect(self) -> Iterable[ScenarioItem]:
-        """Read it: one test, or one for each cell of its matrix.
+        """Read the scenario file: one test, or one for each cell of its matrix.
 
         Raises:
             CollectError: It is wrong; every problem is listed with its line and column.
@@ -70,7 +70,7 @@ class ScenarioItem(pytest.Item):
     scenario: Scenario
 
     @classmethod
-    def of(cls, parent: ScenarioFile, scenario: Scenario) -> ScenarioItem:
+    def of(cls, parent: ScenarioFileCollector, scenario: Scenario) -> ScenarioItem:
         """Make a scenario's test, with a marker for each of its tags."""
         item: ScenarioItem = cls.from_parent(parent, name=scenario.id)
         item.scenario = scenario

@@ -46,7 +46,7 @@ class Playing:
 
     @classmethod
     def of(cls, config: pytest.Config) -> Playing:
-        """Return the session's, making it if there is none yet."""
+        """Return the session's instance, making it if there is none yet."""
         name = "metta_sandbox_playing"
         if not config.pluginmanager.has_plugin(name):
             config.pluginmanager.register(cls(config), name)
@@ -140,12 +140,12 @@ class _Notes(Reporter):
         self._lines = lines
 
     def warn(self, text: str) -> None:
-        """Keep a warning."""
+        """Keep a warning for the test report."""
         super().warn(text)
         self._lines.append(for_console(f"! {text}"))
 
     def raw(self, text: str) -> None:
-        """Keep a line for programs."""
+        """Keep a line meant for programs, for the test report."""
         self._lines.append(text)
 
     def scenario(self, result: ScenarioResult, of: str = "") -> None:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from metta_sandbox.report.console import shown
 from metta_sandbox.safe_text import for_json
-from metta_sandbox.stack.engines.base import LogLine, Part
+from metta_sandbox.stack.engines.view import StackLogLine, StackMember
 from metta_sandbox.stack.status import StackStatus
 
 #: Colours of nodes in logs, by turns.
@@ -40,7 +40,7 @@ def show_status(status: StackStatus, console: Console) -> None:
         console.print(shown(f"! {ill}", "bold red"), soft_wrap=True)
 
 
-def _cells(part: Part) -> tuple[str, ...]:
+def _cells(part: StackMember) -> tuple[str, ...]:
     health = f" ({part.health})" if part.health else ""
     rank = "" if part.rank is None else str(part.rank)
     running = ", ".join(part.running) or "-"
@@ -78,7 +78,7 @@ class LogPrinter:
         self._width = max(map(len, hosts))
         self._colours = {host: _COLOURS[at % len(_COLOURS)] for at, host in enumerate(hosts)}
 
-    def show(self, line: LogLine) -> None:
+    def show(self, line: StackLogLine) -> None:
         """Print a line."""
         whose = (f"{line.host:<{self._width}} | ", self._colours[line.host])
         self._console.print(Text.assemble(whose, shown(line.text)), soft_wrap=True)

@@ -44,7 +44,7 @@ class Credential:
 
 
 def find_credentials(home: Path | None = None) -> tuple[Credential, ...]:
-    """Find those that exist."""
+    """Find the caller's credentials that exist."""
     home = home or Path.home()
     return tuple(Credential(name, home / name) for name in NAMES if (home / name).exists())
 

@@ -23,7 +23,7 @@ from typing import IO, Any
 from platformdirs import user_state_path
 
 from metta_sandbox.homes import own_folder
-from metta_sandbox.stack.owners import Fate, Place, fate, here, start_time
+from metta_sandbox.stack.owners import OwnerFate, ProcessPlace, fate, here, start_time
 
 #: Labels on everything an engine makes for us.
 LABEL = "dev.metta-sandbox"
@@ -60,7 +60,7 @@ class Owner:
     engine: str = ""
 
     def labels(self) -> dict[str, str]:
-        """Write it as labels of containers, networks and volumes."""
+        """Return the owner as labels of containers, networks and volumes."""
         return {
             f"{LABEL}.{key}": str(value)
             for key, value in asdict(self).items()
@@ -79,14 +79,14 @@ class Owner:
         numbers = {key: int(words[key]) if words[key].isdecimal() else 0 for key in _NUMBERS}
         return cls(**{**words, **numbers})  # type: ignore[arg-type]
 
-    def fate(self) -> tuple[Fate, str]:
-        """Find out what became of it; and if that is not known, why."""
+    def fate(self) -> tuple[OwnerFate, str]:
+        """Find out what became of the run's process; and if that is not known, why."""
         if self.kind == "standing":
-            return Fate.UNKNOWN, "a standing stack stays until somebody stops it"
-        return fate(Place(self.boot, self.namespace, self.machine), self.pid, self.started)
+            return OwnerFate.UNKNOWN, "a standing stack stays until somebody stops it"
+        return fate(ProcessPlace(self.boot, self.namespace, self.machine), self.pid, self.started)
 
     def told(self) -> dict[str, Any]:
-        """Write it as a lease."""
+        """Return the owner as a lease holds it."""
         return {key: value for key, value in asdict(self).items() if key != "engine" or value}
 
 
@@ -99,7 +99,7 @@ def leases_folder() -> Path:
 def lease(
     owner: Owner, folder: Path | None = None, *, keep: Callable[[], bool] = lambda: False
 ) -> Iterator[Owner]:
-    """Hold a run's lease.
+    """Hold a run's lease as long as the block lasts.
 
     Args:
         owner: The run.

@@ -10,18 +10,18 @@ from metta_sandbox.errors import InputError
 from metta_sandbox.scenario.names import API
 from metta_sandbox.scenario.overrides import nearest
 from metta_sandbox.stack.engines import find
-from metta_sandbox.stack.engines.base import LogLine, Shell
+from metta_sandbox.stack.engines.view import Shell, StackLogLine
 from metta_sandbox.stack.node_environment import job_environment
-from metta_sandbox.stack.standing import PROJECT, Record, Use, last_use
+from metta_sandbox.stack.standing_record import PROJECT, StandingRecord, StandingUse, last_use
 from metta_sandbox.stack.status import stack_status
 
 
-def all_hosts(record: Record) -> tuple[str, ...]:
+def all_hosts(record: StandingRecord) -> tuple[str, ...]:
     """Return every host that has a log."""
     return (*record.hosts, API)
 
 
-def host_named(record: Record, word: str, *, nodes_only: bool = False) -> str:
+def host_named(record: StandingRecord, word: str, *, nodes_only: bool = False) -> str:
     """Find the host that a word means: its host name, its container's name, or a rank.
 
     Raises:
@@ -41,12 +41,14 @@ def host_named(record: Record, word: str, *, nodes_only: bool = False) -> str:
     raise InputError(f"the standing stack has no {word}", did_you_mean)
 
 
-def read_logs(record: Record, hosts: tuple[str, ...], *, follow: bool) -> Iterator[LogLine]:
-    """Give the lines of logs: what is there in one order, by time, and then what comes."""
+def read_logs(
+    record: StandingRecord, hosts: tuple[str, ...], *, follow: bool
+) -> Iterator[StackLogLine]:
+    """Yield the lines of logs: what is there in one order, by time, and then what comes."""
     return find(record.engine).view(record).logs(hosts, follow=follow)
 
 
-def shell_on(record: Record, host: str) -> Shell:
+def shell_on(record: StandingRecord, host: str) -> Shell:
     """Say what opens a shell on a node, as the sweep's own processes see it.
 
     ``METTA_RUN_ID``, ``METTA_CMD`` and ``METTA_CMD_ARGS`` are those of the sweep that is on the
@@ -54,12 +56,12 @@ def shell_on(record: Record, host: str) -> Shell:
     """
     rank = record.hosts.index(host)
     addresses = [part.address for part in stack_status(record).parts if part.rank is not None]
-    use = last_use() or Use("", "", ("shell",))
+    use = last_use() or StandingUse("", "", ("shell",))
     job = job_environment(rank, addresses, use.sweep, use.words, record.plan().num_gpus)
     return find(record.engine).view(record).shell(host, job)
 
 
-def open_shell(record: Record, host: str) -> int:
+def open_shell(record: StandingRecord, host: str) -> int:
     """Open a shell on a node, on this terminal; returns its exit status."""
     shell = shell_on(record, host)
     # Ctrl-C at the terminal is the shell's to hear (which does not inherit a handler).

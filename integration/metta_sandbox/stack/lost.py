@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from metta_sandbox.stack.engines.base import Engine
 from metta_sandbox.stack.lease import Owner, leased
 from metta_sandbox.stack.marks import all_run_folders, marked_processes, read_owner
-from metta_sandbox.stack.owners import Fate, here
-from metta_sandbox.stack.standing import standing_run
+from metta_sandbox.stack.owners import OwnerFate, here
+from metta_sandbox.stack.standing_record import standing_run
 
 
 @dataclass
-class Made:
-    """What is there of a run.
+class RunTraces:
+    """Processes, folders, containers, networks and volumes that a run has made.
 
     Args:
         owner: Whose it is.
@@ -35,13 +35,13 @@ class Made:
 
     @property
     def commands(self) -> list[str]:
-        """List the commands that remove it."""
+        """The commands that remove all of it."""
         return [f"{command} {shlex.join(names)}" for command, names in self.things.items()]
 
 
 @dataclass(frozen=True)
-class Doubtful:
-    """What is there of a run of which nobody here can tell whether it is over.
+class DoubtfulRun:
+    """A run of which nobody here can tell whether it is over, and what removes its traces.
 
     Args:
         run: The run's id.
@@ -55,7 +55,7 @@ class Doubtful:
     commands: tuple[str, ...]
 
 
-def look(engines: Iterable[Engine]) -> tuple[list[str], list[Doubtful]]:
+def look(engines: Iterable[Engine]) -> tuple[list[str], list[DoubtfulRun]]:
     """Find what is there of runs that have no lease here.
 
     Args:
@@ -77,25 +77,25 @@ def look(engines: Iterable[Engine]) -> tuple[list[str], list[Doubtful]]:
         if run in ours:
             continue
         fate, why = found.owner.fate()
-        if fate is Fate.GONE and found.running and found.owner.boot != here().boot:
+        if fate is OwnerFate.GONE and found.running and found.owner.boot != here().boot:
             # No container of ours goes on after a boot: it is a machine's that is like this one.
-            fate, why = Fate.UNKNOWN, "it runs, and was made in another boot"
-        if fate is Fate.GONE:
+            fate, why = OwnerFate.UNKNOWN, "it runs, and was made in another boot"
+        if fate is OwnerFate.GONE:
             gone.append(run)
-        elif fate is Fate.UNKNOWN:
+        elif fate is OwnerFate.UNKNOWN:
             leases = found.owner.leases
             told = f"{why} (its lease was in {leases})" if leases else why
-            doubtful.append(Doubtful(run, told, tuple(found.commands)))
+            doubtful.append(DoubtfulRun(run, told, tuple(found.commands)))
     return gone, doubtful
 
 
-def _made_here() -> dict[str, Made]:
-    made: dict[str, Made] = {}
+def _made_here() -> dict[str, RunTraces]:
+    made: dict[str, RunTraces] = {}
     for pid, run, owner in marked_processes():
-        made.setdefault(run, Made(owner)).things["kill -9"].append(str(pid))
+        made.setdefault(run, RunTraces(owner)).things["kill -9"].append(str(pid))
     for folder in all_run_folders():
         owner = read_owner(folder)
-        found = made.setdefault(folder.name, Made(owner))
+        found = made.setdefault(folder.name, RunTraces(owner))
         found.owner = owner
         found.things["rm -r"].append(str(folder))
     return made

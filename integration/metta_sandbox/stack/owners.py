@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from metta_sandbox.node.agent import kernel
+
 _PROC = Path("/proc")
 #: The first namespace of process numbers, from which all others are seen (PROC_PID_INIT_INO).
 _FIRST = "4026531836"
-#: Fields of ``/proc/PID/stat`` after the command's name: there, number of threads and start are the
-#: 20th and the 22nd of all.
-_THREADS, _STARTED = 17, 19
+#: Where the number of threads stands among ``kernel.fields``.
+_THREADS = 17
 
 
-class Fate(Enum):
+class OwnerFate(Enum):
     """What became of an owner."""
 
     ALIVE = "alive"
@@ -30,7 +31,7 @@ class Fate(Enum):
 
 
 @dataclass(frozen=True)
-class Place:
+class ProcessPlace:
     """Where a process is, so that its number means something.
 
     Args:
@@ -45,10 +46,10 @@ class Place:
     machine: str
 
 
-def here() -> Place:
+def here() -> ProcessPlace:
     """Say where this process is; empty where the system does not tell (macOS)."""
     boot = _PROC / "sys" / "kernel" / "random" / "boot_id"
-    return Place(
+    return ProcessPlace(
         boot.read_text().strip() if boot.exists() else "",
         _namespace(),
         _machine(),
@@ -81,24 +82,20 @@ def _machine() -> str:
 def start_time(pid: str = "self") -> int:
     """Say when a process started, in the kernel's clock ticks since boot; 0: nobody knows."""
     fields = _stat(pid)
-    return int(fields[_STARTED]) if fields else 0
+    return int(fields[kernel.STARTED]) if fields else 0
 
 
 def _stat(pid: str) -> list[str]:
-    try:
-        # The command's name, in parentheses, may hold spaces.
-        return (_PROC / pid / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
+    return kernel.fields(f"{_PROC}/{pid}/stat")
 
 
 def _has_ended(pid: str) -> bool:
     """Tell whether nothing of a process is left but its number, which nobody has asked about."""
     fields = _stat(pid)
-    return bool(fields) and fields[0] in "ZX" and int(fields[_THREADS]) <= 1
+    return bool(fields) and fields[kernel.STATE] in "ZX" and int(fields[_THREADS]) <= 1
 
 
-def fate(place: Place, pid: int, started: int) -> tuple[Fate, str]:
+def fate(place: ProcessPlace, pid: int, started: int) -> tuple[OwnerFate, str]:
     """Find out what became of a process.
 
     Args:
@@ -112,46 +109,46 @@ def fate(place: Place, pid: int, started: int) -> tuple[Fate, str]:
     """
     now = here()
     if not (place.boot and pid and started):
-        return Fate.UNKNOWN, "it does not tell whose it is"
+        return OwnerFate.UNKNOWN, "it does not tell whose it is"
     if place.boot != now.boot:
         if place.machine and place.machine == now.machine:
-            return Fate.GONE, ""
-        return Fate.UNKNOWN, "it was made on another machine, or before this one had a name"
+            return OwnerFate.GONE, ""
+        return OwnerFate.UNKNOWN, "it was made on another machine, or before this one had a name"
     (numbers, _, clock), (own, _, ours) = (each.namespace.partition(".") for each in (place, now))
     if numbers and clock == ours:
         if numbers == own:
             return _seen(pid, started)
         if own == _FIRST:
             return _sought(pid, started)
-    return Fate.UNKNOWN, "it was made in another namespace of processes, as in a container"
+    return OwnerFate.UNKNOWN, "it was made in another namespace of processes, as in a container"
 
 
-def _seen(pid: int, started: int) -> tuple[Fate, str]:
+def _seen(pid: int, started: int) -> tuple[OwnerFate, str]:
     try:
         # Tells of processes that /proc may hide from this user (hidepid), too.
         os.kill(pid, 0)
     except ProcessLookupError:
-        return Fate.GONE, ""
+        return OwnerFate.GONE, ""
     except PermissionError:
         pass
     found = start_time(str(pid))
     if not found:
-        return Fate.UNKNOWN, f"process {pid} can't be looked at by this user"
+        return OwnerFate.UNKNOWN, f"process {pid} can't be looked at by this user"
     alive = found == started and not _has_ended(str(pid))
-    return (Fate.ALIVE if alive else Fate.GONE), ""
+    return (OwnerFate.ALIVE if alive else OwnerFate.GONE), ""
 
 
-def _sought(pid: int, started: int) -> tuple[Fate, str]:
+def _sought(pid: int, started: int) -> tuple[OwnerFate, str]:
     """Look for a process of another namespace from where all are seen."""
     if not (_numbers("self") and _stat("1")):
-        return Fate.UNKNOWN, "the processes of others are hidden from this user"
+        return OwnerFate.UNKNOWN, "the processes of others are hidden from this user"
     for each in _PROC.iterdir():
         if not each.name.isdigit() or start_time(each.name) != started:
             continue
         # The last of its numbers is the one in its own namespace.
         if str(pid) in _numbers(each.name)[-1:] and not _has_ended(each.name):
-            return Fate.ALIVE, ""
-    return Fate.GONE, ""
+            return OwnerFate.ALIVE, ""
+    return OwnerFate.GONE, ""
 
 
 def _numbers(pid: str) -> list[str]:

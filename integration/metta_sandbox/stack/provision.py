@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from metta_sandbox.image.build import Build
-from metta_sandbox.image.requirements import Required
+from metta_sandbox.image.build import ImageBuild
+from metta_sandbox.image.requirements import RequiredPackage
 from metta_sandbox.scenario.provision import Limits
 
 #: Of a machine's memory, what one node may take.
@@ -43,9 +43,9 @@ class Provision:
 
     """
 
-    requirements: tuple[Required, ...] = ()
+    requirements: tuple[RequiredPackage, ...] = ()
     image: str | None = None
-    build: Build | None = None
+    build: ImageBuild | None = None
     bundled_rollout: bool = True
     mounts: tuple[MountSpec, ...] = ()
     shared_memory: int = 2 * 2**30
@@ -53,5 +53,5 @@ class Provision:
 
     @property
     def takes_time(self) -> bool:
-        """Whether it must be fetched or built."""
+        """Whether any of it must be fetched or built."""
         return bool(self.requirements or self.image or self.build)

@@ -30,7 +30,7 @@ class SidecarService:
     capabilities: tuple[str, ...] = ()
 
     def service(self, host: str) -> str:
-        """Name its service beside a node."""
+        """Name the service of this sidecar beside a node."""
         return f"{host}-{self.name}"
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.engines import find
-from metta_sandbox.stack.engines.base import HUB, Part
-from metta_sandbox.stack.standing import Record
+from metta_sandbox.stack.engines.base import HUB
+from metta_sandbox.stack.engines.view import StackMember
+from metta_sandbox.stack.standing_record import StandingRecord
 
 #: How many are asked at once: each answer costs a process.
 _AT_ONCE = 4
@@ -20,11 +21,11 @@ class StackStatus:
     """The state of a standing stack."""
 
     engine: str
-    parts: tuple[Part, ...]
+    parts: tuple[StackMember, ...]
 
     @property
     def ills(self) -> tuple[str, ...]:
-        """What is wrong, a phrase each."""
+        """What is wrong with its members, a phrase each."""
         return tuple(part.ill for part in self.parts if part.ill)
 
     @property
@@ -33,8 +34,8 @@ class StackStatus:
         return bool(self.parts) and not self.ills
 
 
-def stack_status(record: Record) -> StackStatus:
-    """Look at a standing stack.
+def stack_status(record: StandingRecord) -> StackStatus:
+    """Look at every member of a standing stack.
 
     Raises:
         MachineError: The engine it is on does not answer.
@@ -50,6 +51,6 @@ def stack_status(record: Record) -> StackStatus:
     return StackStatus(record.engine, tuple(_unless_cut_off(part, known) for part in shown))
 
 
-def _unless_cut_off(part: Part, known: Sequence[str]) -> Part:
+def _unless_cut_off(part: StackMember, known: Sequence[str]) -> StackMember:
     cut_off = part.rank is not None and part.health == "healthy" and part.host not in known
     return replace(part, health="cut off") if cut_off else part

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from metta_sandbox.api.exchange import Answer
+from metta_sandbox.api.exchange import ApiAnswer
 from metta_sandbox.api.faults import halve
 from metta_sandbox.api.script import hang_up
 
@@ -114,7 +114,7 @@ class Door:
             await hang_up(scope, receive)
             return
         body = b"".join(message.get("body", b"") for message in sent)
-        await halve(Answer(sent[0]["status"], body, list(sent[0]["headers"]))).send(send)
+        await halve(ApiAnswer(sent[0]["status"], body, list(sent[0]["headers"]))).send(send)
 
 
 def _operation_of(path: str) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from metta_sandbox.errors import MachineError, StackError
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.needs import Ability
 from metta_sandbox.stack.credentials import Credential
-from metta_sandbox.stack.engines.sidecars import NetworkSidecar, Sidecar, Sidecars
+from metta_sandbox.stack.engines.sidecars import Sidecars
+from metta_sandbox.stack.engines.view import StackView
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.marks import remove_run
@@ -21,8 +22,8 @@ from metta_sandbox.stack.provision import Provision
 from metta_sandbox.stack.sidecar_service import SidecarService
 
 if TYPE_CHECKING:
-    from metta_sandbox.stack.lost import Made
-    from metta_sandbox.stack.standing import Record
+    from metta_sandbox.stack.lost import RunTraces
+    from metta_sandbox.stack.standing_record import StandingRecord
 
 #: The file of the run folder that holds what a sweep observed.
 OBSERVATIONS = "observations.jsonl"
@@ -30,7 +31,6 @@ OBSERVATIONS = "observations.jsonl"
 RUN_FOLDER = "/mnt/s3/train_dir"
 #: Where the harness and all nodes' agents meet.
 HUB = "hub"
-_ILL = frozenset({"unhealthy", "silent", "cut off"})
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,16 @@ class StackPlan:
     wandb: bool = False
 
     @property
+    def task(self) -> str:
+        """The name of the scenario's task, as in ``SKYPILOT_TASK_ID``."""
+        return f"{self.run}-{self.scenario}"
+
+    @property
+    def services_module(self) -> str:
+        """The module that serves the control plane, and W&B where that is wanted."""
+        return "metta_sandbox.services" if self.wandb else "metta_sandbox.api"
+
+    @property
     def num_gpus(self) -> int:
         """The GPUs of each node: one for its one rank, or none."""
         return int(self.hardware == "gpu")
@@ -84,8 +94,8 @@ class StackPlan:
         return self.run_folder / "scenario.yaml"
 
 
-class Power(ABC):
-    """The power over nodes that whoever owns the machine has.
+class NodePower(ABC):
+    """Ends, freezes and limits whole nodes, as whoever owns the machine can.
 
     Args:
         stack: Theirs.
@@ -101,11 +111,11 @@ class Power(ABC):
 
     @abstractmethod
     def freeze(self, host: str) -> None:
-        """Let everything on a node stand still."""
+        """Stop every process of a node, until ``thaw``."""
 
     @abstractmethod
     def thaw(self, host: str) -> None:
-        """Let it go on."""
+        """Continue every process of a node that was frozen."""
 
     def start(self, host: str) -> None:
         """Start a node again that has ended."""
@@ -174,7 +184,7 @@ class Stack(ABC):
 
     @abstractmethod
     def up(self, progress: Progress) -> None:
-        """Start everything.
+        """Start nodes, hub and control plane.
 
         Raises:
             StackError: It does not start; what was started is left for ``collect`` and ``down``.
@@ -183,7 +193,7 @@ class Stack(ABC):
 
     @abstractmethod
     def connect(self) -> HubLink:
-        """Connect to the hub."""
+        """Open a connection to the hub."""
 
     @abstractmethod
     def service_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
@@ -207,19 +217,19 @@ class Stack(ABC):
         """
 
     @abstractmethod
-    def power(self) -> Power:
-        """Give what has power over its nodes."""
+    def power(self) -> NodePower:
+        """Return what ends, freezes and limits its nodes."""
 
-    def disks(self) -> Sidecars[Sidecar] | None:
-        """Give what fills the disks that nodes see, if that can be beside them."""
+    def disks(self) -> Sidecars | None:
+        """Return the sidecars that fill the disks that nodes see; None if there can be none."""
         return None
 
-    def network(self) -> Sidecars[NetworkSidecar] | None:
-        """Give what strikes the network of hosts, if that can be beside them."""
+    def network(self) -> Sidecars | None:
+        """Return the sidecars that strike the network of hosts; None if there can be none."""
         return None
 
     def end_sidecars(self) -> None:
-        """End what the plan wants beside the nodes, if anything is, while they are still there."""
+        """End the plan's sidecars, if there are any, while the nodes are still there."""
         return
 
     def collect(self) -> None:
@@ -232,7 +242,7 @@ class Stack(ABC):
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
-        """Say what it is made of, for ``environment.json``."""
+        """Return what the stack is made of, for ``environment.json``."""
 
 
 @dataclass(frozen=True)
@@ -251,102 +261,12 @@ class Sharing:
     stacks: int = 1
 
 
-@dataclass(frozen=True)
-class Part:
-    """A node or a service of a standing stack.
-
-    Args:
-        name: What the engine calls it, or the host name.
-        host: Its host name.
-        rank: The node's rank, or None for a service.
-        state: ``running``, ``exited``, …, or ``missing``.
-        health: ``healthy`` (it answers), ``starting``, ``unhealthy``, ``silent``, or ``cut off``
-            (the hub does not know it); empty where nothing says.
-        address: On the stack's network.
-        running: What runs on it now, by process group.
-        image: What it was made from.
-        age: Seconds since it was started.
-
-    """
-
-    name: str
-    host: str
-    rank: int | None
-    state: str
-    health: str = ""
-    address: str = ""
-    running: tuple[str, ...] = ()
-    image: str = ""
-    age: float | None = None
-
-    @property
-    def ill(self) -> str:
-        """What is wrong with it, or an empty string."""
-        if self.state != "running":
-            return f"{self.name} is {self.state}"
-        return f"{self.name} is {self.health}" if self.health in _ILL else ""
-
-
-@dataclass(frozen=True)
-class LogLine:
-    """A line of a node's or a service's log.
-
-    Args:
-        host: Whose.
-        text: What it says.
-        stamp: When it was logged, as text that sorts by time.
-
-    """
-
-    host: str
-    text: str
-    stamp: str = ""
-
-
-@dataclass(frozen=True)
-class Shell:
-    """What opens a shell on a node.
-
-    Args:
-        command: The command.
-        env: Its environment; None where it is this process's.
-        cwd: Its folder; None where it is this process's.
-
-    """
-
-    command: list[str]
-    env: dict[str, str] | None = None
-    cwd: str | None = None
-
-
-class View(Protocol):
-    """A standing stack, looked at by another command than the one that brought it up."""
-
-    def part(self, host: str) -> Part:
-        """Look at a node, the control plane or the hub."""
-        ...
-
-    def logs(self, hosts: tuple[str, ...], *, follow: bool) -> Iterator[LogLine]:
-        """Give lines of logs: what is there in one order, by time, and then what comes."""
-        ...
-
-    def shell(self, host: str, job: Mapping[str, str]) -> Shell:
-        """Say what opens a shell on a node, as the sweep's own processes see it.
-
-        Args:
-            host: The node.
-            job: The sweep's variables.
-
-        """
-        ...
-
-
 class NoAnswerError(MachineError):
     """Nobody answers who would have to for an engine; ``auto`` then takes the other."""
 
 
 class Engine(ABC):
-    """Makes stacks.
+    """Makes stacks, and removes what runs have left of them.
 
     Attributes:
         name: What ``--engine`` calls it.
@@ -366,7 +286,7 @@ class Engine(ABC):
     def prepare(  # noqa: B027 - mostly, there is nothing to prepare
         self, provision: Provision, progress: Progress, *, gpu: bool
     ) -> None:
-        """Have what a scenario brings along, so that stacks find it.
+        """Fetch or build what a scenario brings along, so that stacks find it.
 
         Args:
             provision: What it brings along.
@@ -381,7 +301,7 @@ class Engine(ABC):
         """
 
     def sharing(self, run: str, wanted: Sharing) -> AbstractContextManager[None]:  # noqa: ARG002
-        """Have what a run's stacks can share, as long as the block lasts.
+        """Set up what a run's stacks can share, as long as the block lasts.
 
         Args:
             run: The run's id.
@@ -392,10 +312,10 @@ class Engine(ABC):
 
     @abstractmethod
     def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:
-        """Give a stack for a scenario. It is not up yet."""
+        """Return a stack for a scenario. It is not up yet."""
 
     def give_back(self, stack: Stack, *, clean: bool) -> None:  # noqa: ARG002
-        """Take a stack back, whatever state it is in.
+        """Take a leased stack back from its scenario, whatever state it is in.
 
         Args:
             stack: What was leased.
@@ -404,7 +324,7 @@ class Engine(ABC):
         """
         stack.down()
 
-    def made(self) -> dict[str, Made]:
+    def made(self) -> dict[str, RunTraces]:
         """Find what there is of runs, by their ids, beside processes and files of this machine."""
         return {}
 
@@ -421,8 +341,8 @@ class Engine(ABC):
         """Name what of somebody else's would be taken for our standing stack."""
         return ()
 
-    def view(self, record: Record) -> View:  # noqa: ARG002
-        """Look at the standing stack.
+    def view(self, record: StandingRecord) -> StackView:  # noqa: ARG002
+        """Return what looks at the standing stack.
 
         Raises:
             MachineError: It can't be looked at now.

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from threading import Timer
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from metta_sandbox.errors import StackError
 
@@ -21,12 +21,14 @@ class Sidecar:
 
     Args:
         command: What starts it.
-        host: Beside whom it is.
+        host: The node or service that it is beside.
+        address: That host's, where the sidecar is in its network.
 
     """
 
-    def __init__(self, command: Sequence[str], host: str) -> None:
+    def __init__(self, command: Sequence[str], host: str, address: str = "") -> None:
         self.host = host
+        self.address = address
         # In a session of its own, so that Ctrl-C at the terminal does not end it before its time.
         self._client = subprocess.Popen(
             list(command),
@@ -41,7 +43,7 @@ class Sidecar:
         self.greeting: Mapping[str, Any] = {}
 
     def await_ready(self) -> None:
-        """Wait until it can be told what to do.
+        """Wait until the sidecar takes orders.
 
         Raises:
             StackError: It does not start, or can't do what it is for.
@@ -50,12 +52,12 @@ class Sidecar:
         self.greeting = self._line(_STARTING)
 
     def ask(self, verb: str, patience: float = 0.0, **args: Any) -> Any:
-        """Have it do something.
+        """Give the sidecar an order, and wait for its answer.
 
         Args:
-            verb: What.
+            verb: What it is to do.
             patience: Seconds that this takes by itself.
-            args: How.
+            args: How it is to do that.
 
         Raises:
             StackError: It refuses, or is gone.
@@ -71,6 +73,14 @@ class Sidecar:
         if "error" in answer:
             raise StackError(f"beside {self.host}: {answer['error']}")
         return answer["result"]
+
+    def datagrams(self) -> tuple[str, int]:
+        """Return the address and the port to which datagrams for it go."""
+        return self.address, self.greeting["datagrams"]
+
+    def connections(self) -> tuple[str, int]:
+        """Return the address and the port to which connections to it go."""
+        return self.address, self.greeting["connections"]
 
     def _line(self, patience: float) -> Any:
         assert self._client.stdout is not None
@@ -90,7 +100,7 @@ class Sidecar:
         return f": {said[-1]}" if said else ""
 
     def close(self) -> str:
-        """End it, and all that it does. Doing it twice is no error.
+        """End the sidecar, and what it does to the node. Doing it twice is no error.
 
         Returns:
             What it, or the engine's client, complained of; nothing the second time.
@@ -116,41 +126,15 @@ class Sidecar:
             self._client.wait()
 
 
-class NetworkSidecar(Sidecar):
-    """One in a node's network.
-
-    Args:
-        command: What starts it.
-        host: Beside whom it is.
-        address: That host's.
-
-    """
-
-    def __init__(self, command: Sequence[str], host: str, address: str) -> None:
-        super().__init__(command, host)
-        self.address = address
-
-    def datagrams(self) -> tuple[str, int]:
-        """Give where datagrams to it go."""
-        return self.address, self.greeting["datagrams"]
-
-    def connections(self) -> tuple[str, int]:
-        """Give where connections to it go."""
-        return self.address, self.greeting["connections"]
-
-
-S = TypeVar("S", bound=Sidecar)
-
-
-class Sidecars(ABC, Generic[S]):
-    """Those beside the hosts of one stack, each started when it is first asked for."""
+class Sidecars(ABC):
+    """The sidecars beside the hosts of one stack, each started when it is first asked for."""
 
     def __init__(self) -> None:
-        self._sidecars: dict[str, S] = {}
+        self._sidecars: dict[str, Sidecar] = {}
 
     @abstractmethod
-    def make(self, hosts: Sequence[str]) -> Iterator[S]:
-        """Make those beside hosts, which need not be ready yet.
+    def make(self, hosts: Sequence[str]) -> Iterator[Sidecar]:
+        """Start sidecars beside hosts, without waiting until they are ready.
 
         Raises:
             StackError: One can't be made.
@@ -158,7 +142,7 @@ class Sidecars(ABC, Generic[S]):
         """
 
     def start(self, hosts: Sequence[str]) -> None:
-        """Start those that are not there yet, all at once.
+        """Start the sidecars that are not there yet, all at once, and wait for them.
 
         Raises:
             StackError: One does not start.
@@ -167,7 +151,7 @@ class Sidecars(ABC, Generic[S]):
         wanted = [host for host in dict.fromkeys(hosts) if host not in self._sidecars]
         if not wanted:
             return
-        made: list[S] = []
+        made: list[Sidecar] = []
         try:
             made.extend(self.make(wanted))
             for sidecar in made:
@@ -178,8 +162,8 @@ class Sidecars(ABC, Generic[S]):
             raise
         self._sidecars |= {sidecar.host: sidecar for sidecar in made}
 
-    def beside(self, host: str) -> S:
-        """Give the one beside a host.
+    def beside(self, host: str) -> Sidecar:
+        """Return the sidecar beside a host, starting it if it is not there.
 
         Raises:
             StackError: It does not start.
@@ -189,7 +173,7 @@ class Sidecars(ABC, Generic[S]):
         return self._sidecars[host]
 
     def close(self) -> None:
-        """End all of them. Doing it twice is no error."""
+        """End all sidecars. Doing it twice is no error."""
         for sidecar in self._sidecars.values():
             sidecar.close()
         self._sidecars.clear()

@@ -31,7 +31,7 @@ from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.agent_app import install, place
 from metta_sandbox.stack.ends import describe_end
 from metta_sandbox.stack.engines import ENGINES
-from metta_sandbox.stack.engines.base import HUB, Engine, Power, Stack, StackPlan
+from metta_sandbox.stack.engines.base import HUB, Engine, NodePower, Stack, StackPlan
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.marks import RUN_MARK
 from metta_sandbox.stack.node_environment import NodeSpec, node_environment
@@ -40,7 +40,7 @@ BASIC = Path(__file__).parents[4] / "scenarios" / "basic.yaml"
 HERE = "127.0.0.1"
 
 
-class PlainPower(Power):
+class PlainPower(NodePower):
     """What signals do: all on a node is not known, so only its first process is struck."""
 
     def __init__(self, stack: PlainStack) -> None:
@@ -168,7 +168,7 @@ class PlainStack(Stack):
         ends = {host: process.poll() for host, process in self.processes.items()}
         return {host: describe_end(end) for host, end in ends.items() if end is not None}
 
-    def power(self) -> Power:
+    def power(self) -> NodePower:
         return PlainPower(self)
 
     def down(self) -> None:

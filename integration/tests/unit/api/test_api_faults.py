@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from metta_sandbox.api.announcer import Announcer
-from metta_sandbox.api.app import Settings, create_app
+from metta_sandbox.api.app import create_app
 from metta_sandbox.api.fault_rules import ApiFaultRule, write_rules
 from metta_sandbox.node.agent.emitter import Emitter
 
@@ -22,7 +22,7 @@ class Client:
     """Calls a control plane directly."""
 
     def __init__(self, folder: Path) -> None:
-        self.app = create_app(Settings(folder), Announcer(Emitter({"node": "api"})))
+        self.app = create_app(folder, Announcer(Emitter({"node": "api"})))
 
     def end(self) -> None:
         async def live() -> None:

@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from metta_sandbox.api.announcer import Announcer
-from metta_sandbox.api.app import Settings, create_app
+from metta_sandbox.api.app import create_app
 from metta_sandbox.errors import MachineError
 from metta_sandbox.node.agent.emitter import Emitter
 from metta_sandbox.observatory_tokens import Tokens
@@ -84,11 +84,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
         def start(port: int = 8080, **tokens: str) -> Plane:
             mirror = io.StringIO()
-            settings = Settings(
+            app = create_app(
                 tmp_path,
+                Announcer(Emitter({"node": "api"}, mirror=mirror)),
                 tokens=Tokens({f"https://{host}": token for host, token in tokens.items()}),
             )
-            app = create_app(settings, Announcer(Emitter({"node": "api"}, mirror=mirror)))
             stack.callback(end, app)
             return Plane(tmp_path, Client(app, port), mirror)
 
@@ -254,7 +254,7 @@ def test_what_breaks_inside_is_a_recorded_500(
     def explode(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("metta_sandbox.api.store.Store.sweep", explode)
+    monkeypatch.setattr("metta_sandbox.api.store.Store.wandb_sweep_id", explode)
     answer = plane.client.get("/sweeps/s")
 
     assert answer.status_code == 500
@@ -358,11 +358,11 @@ def test_the_port_tells_the_service(start: Start, port: int, service: str) -> No
 def test_the_answer_seam_replaces_an_answer_and_records_it(
     plane: Plane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from metta_sandbox.api.exchange import Answer, Call  # noqa: PLC0415
+    from metta_sandbox.api.exchange import ApiAnswer, ReceivedCall  # noqa: PLC0415
     from metta_sandbox.api.middleware import Recorder  # noqa: PLC0415
 
-    async def teapot(_: Recorder, call: Call) -> Answer:
-        return Answer(418, f"call {call.number} of {call.route}".encode())
+    async def teapot(_: Recorder, call: ReceivedCall) -> ApiAnswer:
+        return ApiAnswer(418, f"call {call.number} of {call.route}".encode())
 
     monkeypatch.setattr(Recorder, "answer", teapot)
     answer = plane.client.get("/sweeps/s")
@@ -374,11 +374,11 @@ def test_the_answer_seam_replaces_an_answer_and_records_it(
 def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MachineError, match=r"file/data: Not a directory"):
-        create_app(Settings(tmp_path / "file" / "data"))
+        create_app(tmp_path / "file" / "data")
 
 
 def test_the_page_about_the_control_plane_names_every_route(tmp_path: Path) -> None:
-    app = create_app(Settings(tmp_path))
+    app = create_app(tmp_path)
     end(app)
     page = (Path(__file__).parents[4] / "docs" / "control-plane.md").read_text()
     routes = [

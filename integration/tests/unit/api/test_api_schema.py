@@ -11,12 +11,12 @@ from schemathesis.checks import CheckFunction
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
-from metta_sandbox.api.app import Settings, create_app
+from metta_sandbox.api.app import create_app
 
 
 @pytest.mark.parametrize("examples", [8, pytest.param(100, marks=pytest.mark.slow)])
 def test_answers_are_as_documented(tmp_path: Path, examples: int) -> None:
-    schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(Settings(tmp_path)))
+    schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(tmp_path))
     operations = []
     for found in schema.get_all_operations():
         assert isinstance(found, Ok), found

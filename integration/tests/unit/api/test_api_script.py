@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from metta_sandbox.api.announcer import Announcer
-from metta_sandbox.api.app import Settings, create_app
+from metta_sandbox.api.app import create_app
 from metta_sandbox.errors import MachineError
 from metta_sandbox.node.agent.emitter import Emitter
 from metta_sandbox.scenario.services import ANSWERS, ROUTES, Services
@@ -35,7 +35,7 @@ class Scripted:
         self._folder = folder
         self.mirror = io.StringIO()
         announcer = Announcer(Emitter({"node": "api"}, mirror=self.mirror))
-        self.app = create_app(Settings(folder), announcer)
+        self.app = create_app(folder, announcer)
         stack.callback(self._end)
 
     def _end(self) -> None:
@@ -125,7 +125,7 @@ def test_a_script_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / ANSWERS).write_text('{"api": [{"route": "GET /nowhere", "status": 503}]}')
 
     with pytest.raises(MachineError, match=r"no route .GET /nowhere"):
-        create_app(Settings(tmp_path), Announcer(Emitter({})))
+        create_app(tmp_path, Announcer(Emitter({})))
 
 
 def methods_of(route: APIRoute) -> set[str]:

@@ -28,9 +28,7 @@ def test_a_second_registration_creates_nothing_and_keeps_the_id(store: Store) ->
 
     assert first[0] is True
     assert second == (False, first[1])
-    found = store.sweep("s")
-    assert found is not None
-    assert found.wandb_sweep_id == "w"
+    assert store.wandb_sweep_id("s") == "w"
 
 
 def test_runs_are_counted_from_one_for_each_sweep(store: Store) -> None:
@@ -116,7 +114,7 @@ def test_a_failed_write_leaves_the_store_usable(store: Store) -> None:
 
 
 def test_a_second_user_of_the_file_is_refused(tmp_path: Path, store: Store) -> None:
-    assert store.sweep("s") is None
+    assert store.wandb_sweep_id("s") is None
     with pytest.raises(MachineError, match=r"state\.sqlite3: database is locked"):
         Store(tmp_path / "state.sqlite3")
 

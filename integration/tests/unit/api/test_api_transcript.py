@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from metta_sandbox.api.exchange import Answer, Call
+from metta_sandbox.api.exchange import ApiAnswer, ReceivedCall
 from metta_sandbox.api.transcript import LONGEST_BODY, Transcript, cut, readable, record_of, redact
 from metta_sandbox.errors import MachineError
 
 
-def call(**changes: Any) -> Call:
+def call(**changes: Any) -> ReceivedCall:
     scope = {
         "type": "http",
         "method": "POST",
@@ -24,7 +24,7 @@ def call(**changes: Any) -> Call:
         "client": ("127.0.0.2", 4711),
     }
     fields = {"body": b"", "port": 8081, "service": "cogweb", "route": "/r", "number": 1}
-    return Call(scope=scope, **{**fields, **changes})
+    return ReceivedCall(scope=scope, **{**fields, **changes})
 
 
 def write(transcript: Transcript, record: dict[str, Any]) -> None:
@@ -41,7 +41,7 @@ RECORD = {"method": "POST", "route": "/r"}
 def test_a_record_names_every_field() -> None:
     record = record_of(
         call(body=b'{"a": 1}', query=b"x=1&x=2"),
-        Answer(200, b'{"run_id": "s.r.1"}'),
+        ApiAnswer(200, b'{"run_id": "s.r.1"}'),
         authenticated=True,
         secrets=[],
     )
@@ -73,7 +73,7 @@ def test_a_token_shows_nowhere() -> None:
     body = json.dumps({"tok-1": [{"deep": "x tok-1 y"}, True, None, 1.5]}).encode()
     record = record_of(
         call(body=body, path="/sweeps/tok-1", query=b"token=%74ok-1"),
-        Answer(404, b"plain tok-1 text"),
+        ApiAnswer(404, b"plain tok-1 text"),
         authenticated=False,
         secrets=["tok-1", ""],
     )

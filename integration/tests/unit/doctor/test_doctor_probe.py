@@ -9,51 +9,54 @@ from pathlib import Path
 
 import pytest
 
-from metta_sandbox.doctor.item import Unknown
-from metta_sandbox.doctor.probe import Deadline, Probe, ProbeError, Said, SilentError
+from metta_sandbox.doctor.probe import CommandOutput, Deadline, Probe, ProbeError, SilentError
 from metta_sandbox.errors import MachineError
 
 
-def test_a_probe_gives_what_it_found() -> None:
-    assert Probe(lambda: 7).answer(Deadline(5)) == 7
+def test_a_probe_gives_what_it_read() -> None:
+    assert Probe(Deadline(5), lambda: 7)() == 7
 
 
-def broken(error: Exception) -> object:
-    def look() -> int:
+def reason(error: Exception) -> str:
+    def read() -> int:
         raise error
 
-    return Probe(look).answer(Deadline(5))
+    with pytest.raises(ProbeError) as caught:
+        Probe(Deadline(5), read)()
+    return str(caught.value)
 
 
 def test_a_probe_that_breaks_gives_the_reason() -> None:
-    assert broken(KeyError("SystemTime")) == Unknown("KeyError: 'SystemTime'")
-    assert broken(ValueError()) == Unknown("ValueError")
-    assert broken(ProbeError("no image\nat all")) == Unknown("no image")
-    assert broken(MachineError("riscv64 it is", "a hint")) == Unknown("riscv64 it is")
+    assert reason(KeyError("SystemTime")) == "KeyError: 'SystemTime'"
+    assert reason(ValueError()) == "ValueError"
+    assert reason(ProbeError("no image")) == "no image"
+    assert reason(MachineError("riscv64 it is\nat all", "a hint")) == "riscv64 it is"
 
 
 def test_a_probe_that_never_returns_is_not_waited_for() -> None:
     stuck = threading.Event()
     started = time.monotonic()
-    assert Probe(stuck.wait).answer(Deadline(0.1)) == Unknown("no answer within 0.1 s")
+    with pytest.raises(ProbeError, match=r"^no answer within 0\.1 s$"):
+        Probe(Deadline(0.1), stuck.wait)()
     assert time.monotonic() - started < 2
     stuck.set()
 
 
 def test_a_probe_that_never_returns_does_not_keep_the_program_from_ending() -> None:
     program = (
-        "import threading; from metta_sandbox.doctor.probe import Probe, Deadline; "
-        "print(Probe(threading.Event().wait).answer(Deadline(0.1)).reason)"
+        "import threading; from metta_sandbox.doctor.machine import known; "
+        "from metta_sandbox.doctor.probe import Probe, Deadline; "
+        "print(known(Probe(Deadline(0.1), threading.Event().wait), 'no answer'))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True
     )
-    assert done.stdout == "no answer within 0.1 s\n"
+    assert done.stdout == "no answer\n"
 
 
 def test_a_command_is_asked() -> None:
     said = Deadline(10).ask("sh", "-c", "cat; echo oh >&2; exit 3", given="hello")
-    assert said == Said(3, "hello", "oh\n")
+    assert said == CommandOutput(3, "hello", "oh\n")
     with pytest.raises(ProbeError, match=r"^cat: oh$"):
         said.checked("cat")
 
@@ -80,9 +83,9 @@ def test_no_command_outlasts_the_deadline() -> None:
 
 
 def test_what_a_command_says_is_shown_without_passwords() -> None:
-    said = Said(1, "", "first\nproxyconnect https://bob:hunter2@proxy:80: refused\n")
+    said = CommandOutput(1, "", "first\nproxyconnect https://bob:hunter2@proxy:80: refused\n")
     assert said.last_line == "proxyconnect https://proxy:80: refused"
-    assert Said(2, "", "").last_line == "exit status 2"
+    assert CommandOutput(2, "", "").last_line == "exit status 2"
 
 
 def test_bytes_that_are_no_text_break_nothing() -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import platform
+import re
 import socket
 import sys
 from collections.abc import Callable
@@ -13,9 +16,15 @@ import pytest
 
 from metta_sandbox import doctor
 from metta_sandbox.doctor import inside, read_engine, read_host
-from metta_sandbox.doctor.item import NEEDS_AN_ENGINE, Item, Status
+from metta_sandbox.doctor.item import NEEDS_AN_ENGINE, DoctorItem, Status
 from metta_sandbox.doctor.probe import Deadline, ProbeError
-from metta_sandbox.doctor.read_engine import Engine, Failure, Images, Inside, NoEngine
+from metta_sandbox.doctor.read_engine import (
+    EngineFailure,
+    EngineVersion,
+    ImagesFound,
+    Inside,
+    NoEngineError,
+)
 
 SERVER = {
     "Version": "27.3.1",
@@ -74,23 +83,34 @@ def asked(tmp_path: Path) -> list[str]:
     return (tmp_path / "asked").read_text().splitlines()
 
 
+def told_of_no_engine(seconds: float) -> tuple[EngineFailure, str]:
+    with pytest.raises(NoEngineError) as caught:
+        read_engine.read_engine(Deadline(seconds))
+    return caught.value.failure, caught.value.words
+
+
 def test_an_engine_says_who_it_is(fake_docker: FakeDocker) -> None:
     fake_docker({"version": (0, SERVER, "")})
-    assert read_engine.read_engine(Deadline(20)) == Engine("27.3.1", "1.47", "linux", "Engine")
+    assert read_engine.read_engine(Deadline(20)) == EngineVersion(
+        "27.3.1", "1.47", "linux", "Engine"
+    )
 
 
 @pytest.mark.parametrize(
     ("words", "failure"),
     [
-        ("Got permission denied while trying to connect to the Docker daemon", Failure.DENIED),
-        ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock", Failure.DOWN),
+        (
+            "Got permission denied while trying to connect to the Docker daemon",
+            EngineFailure.DENIED,
+        ),
+        ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock", EngineFailure.DOWN),
     ],
 )
 def test_an_engine_that_does_not_answer(
-    fake_docker: FakeDocker, words: str, failure: Failure
+    fake_docker: FakeDocker, words: str, failure: EngineFailure
 ) -> None:
     fake_docker({"version": (1, "null", f"{words}\n")})
-    assert read_engine.read_engine(Deadline(20)) == NoEngine(failure, words)
+    assert told_of_no_engine(20) == (failure, words)
 
 
 def test_an_engine_that_hangs_is_silent(
@@ -98,14 +118,12 @@ def test_an_engine_that_hangs_is_silent(
 ) -> None:
     monkeypatch.setattr(read_engine, "_ENGINE_PATIENCE", 0.2)
     fake_docker({"version": ("hang", "", "")})
-    found = read_engine.read_engine(Deadline(20))
-    assert isinstance(found, NoEngine)
-    assert found.failure is Failure.SILENT
+    assert told_of_no_engine(20)[0] is EngineFailure.SILENT
 
 
 def test_no_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert read_engine.read_engine(Deadline(5)) == NoEngine(Failure.NO_CLIENT)
+    assert told_of_no_engine(5) == (EngineFailure.NO_CLIENT, "")
 
 
 def test_info_is_read() -> None:
@@ -159,16 +177,17 @@ def test_a_test_build_leaves_no_image(fake_docker: FakeDocker, tmp_path: Path) -
     assert read_engine.read_buildkit(Deadline(20)) == ""
 
 
-def test_networks_without_subnets_and_of_version_6_are_left_out(fake_docker: FakeDocker) -> None:
-    networks = [
-        {"IPAM": {"Config": [{"Subnet": "172.17.0.0/16"}, {"Subnet": "fd00::/64"}]}},
-        {"IPAM": {"Config": None}},
-        {"IPAM": {"Config": [{"Gateway": "10.0.0.1"}]}},
-    ]
+def test_networks_without_subnets_and_of_version_6_are_left_out(
+    fake_docker: FakeDocker, tmp_path: Path
+) -> None:
+    networks = (
+        '[{"Subnet": "172.17.0.0/16"}, {"Subnet": "fd00::/64"}]\nnull\n[{"Gateway": "10.0.0.1"}]\n'
+    )
     # One was removed between listing and inspecting: Docker fails, and tells of the others.
     inspected = (1, networks, "Error: No such network: 3")
-    fake_docker({"network ls": (0, "1\n2\n3\n", ""), "network inspect 1 2 3": inspected})
+    fake_docker({"network ls": (0, "1\n2\n3\n", ""), "network inspect": inspected})
     assert read_engine.read_networks(Deadline(20), here=False) == [IPv4Network("172.17.0.0/16")]
+    assert asked(tmp_path)[-1].endswith(" 1 2 3")
 
 
 def test_images_are_those_a_run_would_use(fake_docker: FakeDocker) -> None:
@@ -178,7 +197,7 @@ def test_images_are_those_a_run_would_use(fake_docker: FakeDocker) -> None:
     made = "image inspect --format {{.Id}} metta-sandbox-base"
     node = "image inspect --format {{.Id}} metta-sandbox-node"
     fake_docker({"image inspect": missing})
-    assert read_engine.read_images(Deadline(20), info) == Images("")
+    assert read_engine.read_images(Deadline(20), info) == ImagesFound("")
     fake_docker({made: (0, "sha256:1\n", ""), "image inspect": missing})
     from_packages = read_engine.read_images(Deadline(20), info)
     assert from_packages.base.startswith("metta-sandbox-base:")
@@ -216,13 +235,13 @@ def test_what_the_container_says(
     fake_docker: FakeDocker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    said = {"features": {"netem": "absent"}, "disk_free": 5, "shared_memory": 6}
+    said = {"nfqueue": "absent", "disk_free": 5, "shared_memory": 6}
     fake_docker({"run": (0, said, "")})
     info = read_engine.parse_info(INFO, 0, 0)
-    found = read_engine.read_inside(Deadline(20), info, Images("base", "node:1", built=True))
-    assert found == Inside({"netem": "absent"}, 5, 6)
+    found = read_engine.read_inside(Deadline(20), info, ImagesFound("base", "node:1", built=True))
+    assert found == Inside("absent", 5, 6)
     assert " node:1 -" in asked(tmp_path)[-1]
-    read_engine.read_inside(Deadline(20), info, Images("base", "node:1"))
+    read_engine.read_inside(Deadline(20), info, ImagesFound("base", "node:1"))
     assert " base -" in asked(tmp_path)[-1]
     assert "dev.metta-sandbox.run=doctor-" in asked(tmp_path)[-1]
     assert not list((tmp_path / "state").rglob("*.json"))
@@ -230,12 +249,12 @@ def test_what_the_container_says(
 
 def test_without_an_image_a_remote_engine_stays_unknown() -> None:
     with pytest.raises(ProbeError, match="no image to look from yet"):
-        read_engine.read_inside(Deadline(20), read_engine.parse_info(INFO, 0, 0), Images(""))
+        read_engine.read_inside(Deadline(20), read_engine.parse_info(INFO, 0, 0), ImagesFound(""))
 
 
 def test_sizes_outside_a_container_mean_nothing() -> None:
-    text = '{"features": {}, "disk_free": 5, "shared_memory": 6}'
-    assert read_engine.parse_inside(text, contained=False) == Inside({}, None, None)
+    text = '{"nfqueue": "present", "disk_free": 5, "shared_memory": 6}'
+    assert read_engine.parse_inside(text, contained=False) == Inside("present", None, None)
 
 
 @pytest.mark.parametrize(
@@ -299,16 +318,26 @@ def test_nothing_is_tried_in_a_namespace_that_leads_somewhere(tmp_path: Path) ->
 
 
 def test_a_feature_is_present_absent_or_says_why_not() -> None:
-    def denied() -> int:
-        raise PermissionError(1, "Operation not permitted")
+    def failing(number: int) -> Callable[[], None]:
+        def attempt() -> None:
+            raise OSError(number, os.strerror(number))
 
-    assert inside.feature(lambda: 0) == "present"
-    assert inside.feature(lambda: 2) == "absent"
-    assert inside.feature(lambda: 22) == "Invalid argument"
-    assert inside.feature(denied) == "[Errno 1] Operation not permitted"
+        return attempt
+
+    assert inside.feature(lambda: None) == "present"
+    # A kernel without queues for packets, and one without nf_tables or its NFQUEUE.
+    for number in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOENT):
+        assert inside.feature(failing(number)) == "absent"
+    assert inside.feature(failing(errno.EPERM)) == "[Errno 1] Operation not permitted"
 
 
-def by_name(items: tuple[Item, ...]) -> dict[str, Item]:
+def test_the_program_that_looks_around_imports_nothing_of_ours() -> None:
+    script = read_engine.inside_script()
+    assert "class Netfilter:" in script
+    assert not re.search(r"^(from|import) metta_sandbox", script, re.MULTILINE)
+
+
+def by_name(items: tuple[DoctorItem, ...]) -> dict[str, DoctorItem]:
     return {item.name: item for item in items}
 
 

@@ -8,20 +8,20 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from metta_sandbox import cli, doctor
-from metta_sandbox.doctor.item import NEEDS_AN_ENGINE, Item, Report, Status
+from metta_sandbox.doctor.item import NEEDS_AN_ENGINE, DoctorItem, DoctorReport, Status
 
-FINE = Item("engine", Status.OK, "27.3", "20.10")
-POOR = Item("netem", Status.WARNING, "not there", "sch_netem", "apt-get install it")
-BAD = Item("compose", Status.MISSING, "none", "2", "install [red]it[/red]")
-WAITING = Item("disk", Status.UNKNOWN, NEEDS_AN_ENGINE, "4 GB")
+FINE = DoctorItem("engine", Status.OK, "27.3", "20.10")
+POOR = DoctorItem("netem", Status.WARNING, "not there", "sch_netem", "apt-get install it")
+BAD = DoctorItem("compose", Status.MISSING, "none", "2", "install [red]it[/red]")
+WAITING = DoctorItem("disk", Status.UNKNOWN, NEEDS_AN_ENGINE, "4 GB")
 
 
-def shown(*items: Item, process: bool = True, terminal: bool = False) -> str:
+def shown(*items: DoctorItem, process: bool = True, terminal: bool = False) -> str:
     out = io.StringIO()
     console = Console(file=out, width=80, highlight=False)
     if terminal:
         console = Console(file=out, force_terminal=True, color_system="standard", highlight=False)
-    doctor.show(Report(items, process), console)
+    doctor.show(DoctorReport(items, process), console)
     return out.getvalue()
 
 
@@ -39,13 +39,13 @@ def test_plain_where_there_is_no_terminal_and_coloured_on_one() -> None:
 
 
 def test_a_mend_is_printed_as_it_has_to_be_typed() -> None:
-    long = Item("x", Status.MISSING, "none", "some", "curl " + "a" * 200)
+    long = DoctorItem("x", Status.MISSING, "none", "some", "curl " + "a" * 200)
     assert "install [red]it[/red]" in shown(BAD)
     assert "curl " + "a" * 200 in shown(long)
 
 
 def test_what_waits_for_an_engine_is_one_line() -> None:
-    text = shown(BAD, WAITING, Item("clock", Status.UNKNOWN, NEEDS_AN_ENGINE, "1 s"))
+    text = shown(BAD, WAITING, DoctorItem("clock", Status.UNKNOWN, NEEDS_AN_ENGINE, "1 s"))
     assert f"{NEEDS_AN_ENGINE}: disk, clock\n" in text
     assert text.count(NEEDS_AN_ENGINE) == 1
 
@@ -57,9 +57,9 @@ def test_local_processes_are_offered_where_they_work(process: bool) -> None:
 
 @pytest.mark.parametrize(("items", "status"), [((FINE, POOR, WAITING), 0), ((FINE, BAD), 3)])
 def test_the_command_s_exit_status_and_json(
-    items: tuple[Item, ...], status: int, monkeypatch: pytest.MonkeyPatch
+    items: tuple[DoctorItem, ...], status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "examine", lambda: Report(items, process=True))
+    monkeypatch.setattr(doctor, "examine", lambda: DoctorReport(items, process=True))
     plain = CliRunner().invoke(cli.app, ["doctor"])
     assert plain.exit_code == status
     assert "27.3" in plain.output

@@ -10,7 +10,7 @@ import pytest
 from python_on_whales import DockerClient
 
 from metta_sandbox.image import node_image
-from metta_sandbox.image.node_image import Image, Images, ImageSpec
+from metta_sandbox.image.node_image import Image, ImageSpec, KnownImages
 
 
 def test_an_image_is_looked_for_in_full_once_and_again_when_it_is_gone(
@@ -27,7 +27,7 @@ def test_an_image_is_looked_for_in_full_once_and_again_when_it_is_gone(
 
     monkeypatch.setattr(node_image, "ensure_image", ensure)
     monkeypatch.setattr(node_image, "find_image", lambda _docker, tag: present.get(tag))
-    images, docker = Images(), cast(DockerClient, SimpleNamespace())
+    images, docker = KnownImages(), cast(DockerClient, SimpleNamespace())
     spec, other = ImageSpec(package=Path("/p")), ImageSpec(package=Path("/p"), gpu=True)
 
     first = images.ensure(spec, print, docker)

@@ -7,7 +7,7 @@ import pytest
 
 from metta_sandbox.errors import MachineError
 from metta_sandbox.image.node_platform import NodePlatform
-from metta_sandbox.image.pip_client import Download, PipResult, cuda_in, find_pip, run_pip
+from metta_sandbox.image.pip_client import PipDownload, PipResult, cuda_in, find_pip, run_pip
 
 CUDA_LINES = {
     "Collecting nvidia-cuda-nvrtc-cu12==12.6.77 (from torch)": "nvidia-cuda-nvrtc-cu12",
@@ -53,7 +53,7 @@ def test_what_is_not_cuda_passes(line: str) -> None:
     assert cuda_in(line) == ""
 
 
-def download(**changes: object) -> Download:
+def download(**changes: object) -> PipDownload:
     values: dict[str, object] = {
         "requirements": ("torch>=2.6", "wandb"),
         "constraints": Path("/c/constraints.txt"),
@@ -61,7 +61,7 @@ def download(**changes: object) -> Download:
         "platform": NodePlatform("x86_64"),
         **changes,
     }
-    return Download(**values)  # type: ignore[arg-type]
+    return PipDownload(**values)  # type: ignore[arg-type]
 
 
 def test_download_leaves_indexes_to_the_users_configuration() -> None:

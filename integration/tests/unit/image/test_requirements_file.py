@@ -8,7 +8,7 @@ import pytest
 
 from metta_sandbox.errors import InputError
 from metta_sandbox.image.node_platform import NodePlatform
-from metta_sandbox.image.requirements import Required, on_node, read_requirements
+from metta_sandbox.image.requirements import RequiredPackage, on_node, read_requirements
 
 
 def test_each_requirement_knows_its_line(tmp_path: Path) -> None:
@@ -59,8 +59,8 @@ def test_what_cannot_be_honoured_is_told_with_all_else(
 def test_only_what_applies_on_a_node_is_asked_for() -> None:
     here = Path("r.txt")
     required = (
-        Required("a; python_version < '3.12'", here, 1),
-        Required("b; sys_platform == 'win32'", here, 2),
+        RequiredPackage("a; python_version < '3.12'", here, 1),
+        RequiredPackage("b; sys_platform == 'win32'", here, 2),
     )
     assert list(on_node(required, NodePlatform("x86_64"))) == ["a"]
     assert list(on_node(required, NodePlatform("x86_64", "3.12"))) == []

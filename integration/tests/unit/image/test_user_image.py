@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from metta_sandbox.image import user_image
-from metta_sandbox.image.build import Build
+from metta_sandbox.image.build import ImageBuild
 from metta_sandbox.image.user_image import UserImage
 
 FINE = UserImage("t", "id", "/usr/bin/python3", "3.12", "2.36", bash=True, venv=True)
@@ -43,7 +43,7 @@ def test_what_is_missing_is_said(
 
 
 def test_a_build_is_asked_for_in_full() -> None:
-    build = Build(Path("/x"), "docker/D", (("A", "$1"),), "stage")
+    build = ImageBuild(Path("/x"), "docker/D", (("A", "$1"),), "stage")
     assert build.compose_file() == {
         "services": {
             "node": {
@@ -63,7 +63,7 @@ def test_a_build_is_asked_for_in_full() -> None:
 
 
 def test_secrets_of_a_build_are_only_in_its_client_s_environment(tmp_path: Path) -> None:
-    build = Build(tmp_path, secrets=(("TOKEN", "hunter2-hunter2"),))
+    build = ImageBuild(tmp_path, secrets=(("TOKEN", "hunter2-hunter2"),))
     asked = build.compose_file()
     assert asked["secrets"] == {"TOKEN": {"environment": "METTA_BUILD_SECRET_TOKEN"}}
     assert "hunter2" not in f"{asked} {build}"
@@ -84,7 +84,7 @@ def test_what_is_kept_of_a_build_is_the_caller_s_alone(
 
     monkeypatch.setattr(user_image, "cache_folder", lambda *_: tmp_path)
     monkeypatch.setattr(user_image, "run_build", build_it)
-    build = Build(tmp_path, secrets=(("TOKEN", "hunter2-hunter2"),))
+    build = ImageBuild(tmp_path, secrets=(("TOKEN", "hunter2-hunter2"),))
     for _ in range(2):
         user_image._build(None, build, print)  # type: ignore[arg-type]
     assert seen == ["hunter2-hunter2"] * 2

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from metta_sandbox import cli, doctor
 from metta_sandbox.autopsy.cause import Cause, WaitFor
-from metta_sandbox.doctor.item import Item, Report, Status
+from metta_sandbox.doctor.item import DoctorItem, DoctorReport, Status
 from metta_sandbox.errors import InputError, Problem, StackError
 from metta_sandbox.pytest_plugin.items import ScenarioItem, _not_passed
 from metta_sandbox.pytest_plugin.playing import _Notes
@@ -39,7 +39,7 @@ from metta_sandbox.report.scene import Scene
 from metta_sandbox.report.status import LogPrinter, show_status, status_json
 from metta_sandbox.report.workflow_commands import annotate
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.stack.engines.base import LogLine, Part
+from metta_sandbox.stack.engines.view import StackLogLine, StackMember
 from metta_sandbox.stack.status import StackStatus
 from metta_sandbox.timeline.recording import Event, Timeline
 from metta_sandbox.verdict import Verdict
@@ -204,12 +204,12 @@ def live(text: str) -> str:
 
 
 def logged(text: str) -> str:
-    line = LogLine("sweep-master", text)
+    line = StackLogLine("sweep-master", text)
     return on_console(lambda console: LogPrinter(("sweep-master",), console).show(line))
 
 
 def status_of(text: str) -> StackStatus:
-    part = Part(text, "sweep-master", 0, text, text, text, (text,), text, 1.0)
+    part = StackMember(text, "sweep-master", 0, text, text, text, (text,), text, 1.0)
     return StackStatus("compose", (part,))
 
 
@@ -277,7 +277,8 @@ def test_what_is_printed_is_words_alone(text: str, tmp_path: Path) -> None:
         "logs": logged(text),
         "doctor": on_console(
             lambda console: doctor.show(
-                Report((Item("engine", Status.MISSING, text, "1", text),), True), console
+                DoctorReport((DoctorItem("engine", Status.MISSING, text, "1", text),), True),
+                console,
             )
         ),
         "timeline.log": timeline_log(text, tmp_path),

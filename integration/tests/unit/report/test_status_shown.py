@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from metta_sandbox.report.status import LogPrinter, show_status, status_json
-from metta_sandbox.stack.engines.base import LogLine, Part
+from metta_sandbox.stack.engines.view import StackLogLine, StackMember
 from metta_sandbox.stack.status import StackStatus
 
-WELL = Part(
+WELL = StackMember(
     name="metta-sweep-master",
     host="sweep-master",
     rank=0,
@@ -25,7 +25,7 @@ WELL = Part(
 )
 
 
-def shown(*parts: Part) -> str:
+def shown(*parts: StackMember) -> str:
     out = io.StringIO()
     show_status(StackStatus("compose", parts), Console(file=out, width=160))
     return out.getvalue()
@@ -43,14 +43,14 @@ def test_a_line_tells_all_of_a_container() -> None:
 @pytest.mark.parametrize(
     ("part", "ill"),
     [
-        (Part("metta-hub", "hub", None, "exited"), "metta-hub is exited"),
-        (Part("metta-hub", "hub", None, "missing"), "metta-hub is missing"),
-        (Part("metta-x", "x", 1, "paused"), "metta-x is paused"),
-        (Part("metta-x", "x", 1, "running", "silent"), "metta-x is silent"),
-        (Part("metta-x", "x", 1, "running", "unhealthy"), "metta-x is unhealthy"),
+        (StackMember("metta-hub", "hub", None, "exited"), "metta-hub is exited"),
+        (StackMember("metta-hub", "hub", None, "missing"), "metta-hub is missing"),
+        (StackMember("metta-x", "x", 1, "paused"), "metta-x is paused"),
+        (StackMember("metta-x", "x", 1, "running", "silent"), "metta-x is silent"),
+        (StackMember("metta-x", "x", 1, "running", "unhealthy"), "metta-x is unhealthy"),
     ],
 )
-def test_what_is_ill_is_said(part: Part, ill: str) -> None:
+def test_what_is_ill_is_said(part: StackMember, ill: str) -> None:
     assert f"! {ill}" in shown(WELL, part)
     status = StackStatus("compose", (WELL, part))
     assert not status.well
@@ -58,7 +58,7 @@ def test_what_is_ill_is_said(part: Part, ill: str) -> None:
 
 
 def test_a_stack_that_is_well() -> None:
-    status = StackStatus("compose", (WELL, Part("api", "api", None, "running", "starting")))
+    status = StackStatus("compose", (WELL, StackMember("api", "api", None, "running", "starting")))
     assert status.well
     told = json.loads(status_json(status))
     assert told["version"] == 1
@@ -68,11 +68,11 @@ def test_a_stack_that_is_well() -> None:
 
 @pytest.mark.parametrize(("seconds", "age"), [(3, "3s"), (90, "2m"), (7200, "2h"), (2e5, "2d")])
 def test_ages(seconds: float, age: str) -> None:
-    assert f" {age} " in f"{shown(Part('n', 'h', 0, 'running', age=seconds)).rstrip()} "
+    assert f" {age} " in f"{shown(StackMember('n', 'h', 0, 'running', age=seconds)).rstrip()} "
 
 
 def test_log_lines_are_coloured_on_a_terminal_only_and_left_alone() -> None:
-    line = LogLine("dummy-api", '{"event": "[red]x[/red]"}' + "y" * 300)
+    line = StackLogLine("dummy-api", '{"event": "[red]x[/red]"}' + "y" * 300)
     for terminal in (True, False):
         out = io.StringIO()
         console = Console(file=out, force_terminal=terminal, width=80)

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from metta_sandbox.errors import InputError
-from metta_sandbox.stack import look, standing
+from metta_sandbox.stack import look, standing_record
 from metta_sandbox.stack.engines.compose.view import DockerLogs
-from metta_sandbox.stack.standing import Record
+from metta_sandbox.stack.standing_record import StandingRecord
 
-RECORD = Record(
+RECORD = StandingRecord(
     engine="process",
     hosts=("sweep-master", "sweep-worker", "sweep-worker-2"),
     hardware="macbook",
@@ -65,7 +65,7 @@ def test_no_shell_is_opened_on_the_control_plane() -> None:
 @pytest.fixture
 def logs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    folder = standing.standing_folder() / "logs"
+    folder = standing_record.standing_folder() / "logs"
     folder.mkdir(parents=True)
     return folder
 

@@ -10,7 +10,7 @@ import pytest
 
 from metta_sandbox.stack.engines.base import Engine
 from metta_sandbox.stack.lease import Owner
-from metta_sandbox.stack.lost import Made, look
+from metta_sandbox.stack.lost import RunTraces, look
 from metta_sandbox.stack.owners import here
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing can be proven")
@@ -23,10 +23,10 @@ class Asked:
     """An engine that has one run's containers."""
 
     def __init__(self, owner: Owner, *, running: bool) -> None:
-        self._made = Made(owner, running)
+        self._made = RunTraces(owner, running)
         self._made.things["docker rm -f"].append("c")
 
-    def made(self) -> dict[str, Made]:
+    def made(self) -> dict[str, RunTraces]:
         return {self._made.owner.run: self._made}
 
 

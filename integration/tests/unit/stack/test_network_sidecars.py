@@ -15,7 +15,7 @@ from metta_sandbox.stack.engines.compose.sidecars import (
     sidecar_base_of,
     sidecar_request,
 )
-from metta_sandbox.stack.engines.sidecars import NetworkSidecar
+from metta_sandbox.stack.engines.sidecars import Sidecar
 
 BASE = SidecarBase("metta-x", "sha256:1", {"dev.metta-sandbox.run": "x"})
 
@@ -77,7 +77,7 @@ for line in sys.stdin:
 
 
 def test_it_answers_refuses_and_says_what_it_ended_of() -> None:
-    sidecar = NetworkSidecar([sys.executable, "-c", PROGRAM], "sweep-worker", "10.0.0.2")
+    sidecar = Sidecar([sys.executable, "-c", PROGRAM], "sweep-worker", "10.0.0.2")
     sidecar.await_ready()
 
     assert (sidecar.datagrams(), sidecar.connections()) == (("10.0.0.2", 5), ("10.0.0.2", 6))
@@ -91,13 +91,13 @@ def test_it_answers_refuses_and_says_what_it_ended_of() -> None:
 
 
 def test_it_ends_with_its_input() -> None:
-    sidecar = NetworkSidecar([sys.executable, "-c", PROGRAM], "sweep-worker", "10.0.0.2")
+    sidecar = Sidecar([sys.executable, "-c", PROGRAM], "sweep-worker", "10.0.0.2")
     sidecar.await_ready()
     sidecar.close()
     sidecar.close()
 
 
 def test_one_that_does_not_start_says_why() -> None:
-    sidecar = NetworkSidecar([sys.executable, "-c", "exit('no such capability')"], "a", "10.0.0.2")
+    sidecar = Sidecar([sys.executable, "-c", "exit('no such capability')"], "a", "10.0.0.2")
     with pytest.raises(StackError, match="beside a does not answer: no such capability"):
         sidecar.await_ready()

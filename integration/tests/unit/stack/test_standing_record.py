@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.stack import standing
-from metta_sandbox.stack.standing import Record, Use
+from metta_sandbox.stack import standing_record
+from metta_sandbox.stack.standing_record import StandingRecord, StandingUse
 
-RECORD = Record(
+RECORD = StandingRecord(
     engine="compose",
     hosts=("sweep-master", "sweep-worker"),
     hardware="macbook",
@@ -26,30 +26,30 @@ RECORD = Record(
 @pytest.fixture(autouse=True)
 def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    standing.standing_folder().mkdir(parents=True)
+    standing_record.standing_folder().mkdir(parents=True)
 
 
 def test_a_record_is_read_back_as_it_was_written() -> None:
-    assert standing.find_record() is None
-    standing.remember(RECORD)
-    assert standing.find_record() == RECORD
-    standing.forget()
-    assert standing.find_record() is None
+    assert standing_record.find_record() is None
+    standing_record.remember(RECORD)
+    assert standing_record.find_record() == RECORD
+    standing_record.forget()
+    assert standing_record.find_record() is None
 
 
 @pytest.mark.parametrize("text", ["", '{"engine": "com', "[]", "null", "{}", '{"hosts": 3}'])
 def test_a_record_written_in_half_is_none(text: str) -> None:
-    (standing.standing_folder() / "stack.json").write_text(text)
-    assert standing.find_record() is None
+    (standing_record.standing_folder() / "stack.json").write_text(text)
+    assert standing_record.find_record() is None
 
 
 def test_users_of_one_host_have_standing_stacks_of_their_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    mine = standing.standing_run()
+    mine = standing_record.standing_run()
     monkeypatch.setenv("XDG_STATE_HOME", "/somebody/else")
-    assert standing.standing_run() != mine
-    assert standing.standing_run().startswith("standing-")
+    assert standing_record.standing_run() != mine
+    assert standing_record.standing_run().startswith("standing-")
 
 
 WANTED = {
@@ -78,28 +78,30 @@ WANTED = {
         (replace(RECORD, credentials=True), {}, ""),
     ],
 )
-def test_what_does_not_fit_is_named(record: Record, wanted: dict[str, object], reason: str) -> None:
+def test_what_does_not_fit_is_named(
+    record: StandingRecord, wanted: dict[str, object], reason: str
+) -> None:
     assert record.misfit(**{**WANTED, **wanted}) == reason  # type: ignore[arg-type]
 
 
 def test_one_sweep_at_a_time() -> None:
-    first = Use("run-1", "mine", ("sweep", "run=mine"))
-    held = standing._take(first)
-    assert standing.last_use() == first
+    first = StandingUse("run-1", "mine", ("sweep", "run=mine"))
+    held = standing_record.take(first)
+    assert standing_record.last_use() == first
     with pytest.raises(StackError, match="in use by the sweep mine of the run run-1"):
-        standing._take(Use("run-2", "other", ()))
-    assert standing.last_use() == first
+        standing_record.take(StandingUse("run-2", "other", ()))
+    assert standing_record.last_use() == first
     held.close()
-    standing._take(Use("run-2", "other", ())).close()
-    assert standing.last_use() == Use("run-2", "other", ())
+    standing_record.take(StandingUse("run-2", "other", ())).close()
+    assert standing_record.last_use() == StandingUse("run-2", "other", ())
 
 
 def test_whoever_dies_with_the_stack_leaves_it_free() -> None:
     code = (
-        "import os; from metta_sandbox.stack import standing as s; "
-        "held = s._take(s.Use('dead', 'dead', ())); os.kill(os.getpid(), 9)"
+        "import os; from metta_sandbox.stack import standing_record as s; "
+        "held = s.take(s.StandingUse('dead', 'dead', ())); os.kill(os.getpid(), 9)"
     )
     died = subprocess.run([sys.executable, "-c", code], check=False)
     assert died.returncode == -9
-    assert standing.last_use() == Use("dead", "dead", ())
-    standing._take(Use("next", "next", ())).close()
+    assert standing_record.last_use() == StandingUse("dead", "dead", ())
+    standing_record.take(StandingUse("next", "next", ())).close()

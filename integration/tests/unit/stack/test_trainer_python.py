@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from metta_sandbox.image.requirements import Required
+from metta_sandbox.image.requirements import RequiredPackage
 from metta_sandbox.stack.engines.process import trainer_python as module
 
 
@@ -26,10 +26,10 @@ def test_elsewhere_pip_fetches_by_itself_and_once(
         return ""
 
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(module, "user_cache_path", lambda _: tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(module, "find_pip", lambda: ["pip"])
-    monkeypatch.setattr(module, "_run", run)
-    required = (Required("einops>=0.8", Path("x.yaml"), 1),)
+    monkeypatch.setattr(module, "run_step", run)
+    required = (RequiredPackage("einops>=0.8", Path("x.yaml"), 1),)
 
     first, second = (
         module.ensure_trainer_bin("python", required, print, gpu=False) for _ in range(2)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from python_on_whales import DockerClient
 from python_on_whales.exceptions import DockerException
 
 from metta_sandbox.stack.engines.compose.engine_socket import copy_log, find_socket
@@ -25,7 +24,7 @@ _LOOK = "{{.Name}} {{json .State}}"
 
 
 @dataclass(frozen=True)
-class State:
+class ContainerState:
     """How a container is.
 
     Args:
@@ -48,29 +47,32 @@ def complaint(error: DockerException) -> str:
     return "\n".join(said[-_LAST_LINES:])
 
 
-def client() -> list[str]:
-    """Return the words that begin a command of the engine's client."""
-    return [str(word) for word in DockerClient().docker_cmd]
-
-
-def states(docker: Sequence[str], names: Iterable[str]) -> dict[str, State]:
-    """Look at containers, in one call.
+def docker(*words: str, told: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command of the engine's client to its end, and keep all that it says.
 
     Args:
-        docker: The words that begin a command of the engine's client.
-        names: The containers'.
-
-    Returns:
-        Each one's state, by name.
+        words: The command, without ``docker``.
+        told: Its standard input; None for this process's own.
 
     """
+    return subprocess.run(
+        ["docker", *words],
+        input=told,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+
+
+def states(names: Iterable[str]) -> dict[str, ContainerState]:
+    """Look at containers, in one call; return each one's state, by name."""
     wanted = list(names)
-    look = [*docker, "container", "inspect", "--format", _LOOK, *wanted]
-    said = subprocess.run(look, capture_output=True, text=True, check=False)
+    said = docker("container", "inspect", "--format", _LOOK, *wanted)
     return read_states(wanted, said.stdout, said.stderr)
 
 
-def read_states(names: Iterable[str], out: str, complaints: str) -> dict[str, State]:
+def read_states(names: Iterable[str], out: str, complaints: str) -> dict[str, ContainerState]:
     """Read what the engine's client says of containers, and of those it does not find."""
     found = {}
     for line in out.splitlines():
@@ -80,27 +82,26 @@ def read_states(names: Iterable[str], out: str, complaints: str) -> dict[str, St
     return {name: found.get(name) or _missing(name, complaints.splitlines()) for name in names}
 
 
-def _state(said: Mapping[str, object]) -> State:
-    return State(
+def _state(said: Mapping[str, object]) -> ContainerState:
+    return ContainerState(
         ended=not said["Running"] and said["Status"] != "created",
         exit_code=int(str(said["ExitCode"])),
         out_of_memory=bool(said["OOMKilled"]),
     )
 
 
-def _missing(name: str, complaints: Sequence[str]) -> State:
+def _missing(name: str, complaints: Sequence[str]) -> ContainerState:
     own = [line for line in complaints if line.endswith(f" {name}")]
     if own:
-        return State(problem=f"is no longer there: {own[0].strip()}")
+        return ContainerState(problem=f"is no longer there: {own[0].strip()}")
     said = complaints[-1].strip() if complaints else "its engine says nothing of it"
-    return State(problem=f"can't be reached: {said}")
+    return ContainerState(problem=f"can't be reached: {said}")
 
 
-def stop(docker: Sequence[str], names: Iterable[str], patience: int) -> str:
+def stop(names: Iterable[str], patience: int) -> str:
     """Have containers end, and wait until all have; one that is not there has.
 
     Args:
-        docker: The words that begin a command of the engine's client.
         names: The containers'.
         patience: Seconds after which one that has not ended is killed.
 
@@ -108,17 +109,15 @@ def stop(docker: Sequence[str], names: Iterable[str], patience: int) -> str:
         What the engine, or its client in its place, had to complain of; mostly empty.
 
     """
-    command = [*docker, "container", "stop", "-t", str(patience), *names]
-    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = docker("container", "stop", "-t", str(patience), *names)
     complaints = [line for line in said.stderr.splitlines() if _UNKNOWN not in line]
     return "\n".join(complaints[-_COMPLAINTS:]) if said.returncode else ""
 
 
-def tail(docker: Sequence[str], name: str, lines: int) -> list[str]:
+def tail(name: str, lines: int) -> list[str]:
     """Return the last lines of a container's log; none if it can't be had."""
-    command = [*docker, "container", "logs", f"--tail={lines}", name]
     said = subprocess.run(
-        command,
+        ["docker", "container", "logs", f"--tail={lines}", name],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -128,13 +127,12 @@ def tail(docker: Sequence[str], name: str, lines: int) -> list[str]:
     return said.stdout.splitlines() if said.returncode == 0 else []
 
 
-def write_logs(docker: Sequence[str], logs: Mapping[str, Path]) -> None:
+def write_logs(logs: Mapping[str, Path]) -> None:
     """Write the whole logs of containers into files, byte by byte, several at once.
 
     Of one that can't be had the file says why, after as much of it as came.
 
     Args:
-        docker: The words that begin a command of the engine's client.
         logs: Each container's file.
 
     """
@@ -142,23 +140,23 @@ def write_logs(docker: Sequence[str], logs: Mapping[str, Path]) -> None:
         path.parent.mkdir(exist_ok=True)
     engine = find_socket()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for _ in pool.map(partial(_write_log, docker, engine), logs, logs.values()):
+        for _ in pool.map(partial(_write_log, engine), logs, logs.values()):
             pass
 
 
-def _write_log(docker: Sequence[str], engine: Path | None, name: str, path: Path) -> None:
+def _write_log(engine: Path | None, name: str, path: Path) -> None:
     if engine is not None:
         with path.open("wb") as file:
             if copy_log(engine, name, file):
                 return
-    _write_log_by_client(docker, name, path)
+    _write_log_by_client(name, path)
 
 
-def _write_log_by_client(docker: Sequence[str], name: str, path: Path) -> None:
+def _write_log_by_client(name: str, path: Path) -> None:
     with path.open("wb") as file:
         # Both streams into one file, in which lines keep the order that the engine has them in.
         done = subprocess.run(
-            [*docker, "container", "logs", name],
+            ["docker", "container", "logs", name],
             stdout=file,
             stderr=subprocess.STDOUT,
             check=False,

@@ -6,16 +6,14 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from platformdirs import user_cache_path
 from python_on_whales import DockerClient
 
-from metta_sandbox.image.node_image import Images, ImageSpec
+from metta_sandbox.image.node_image import ImageSpec, KnownImages
 from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.needs import Ability
-from metta_sandbox.stack.engines.base import Engine, Sharing, Stack, StackPlan, View
+from metta_sandbox.stack.engines.base import Engine, Sharing, Stack, StackPlan
 from metta_sandbox.stack.engines.compose.kept import KeptStack
 from metta_sandbox.stack.engines.compose.leftovers import made_on_engine, remove_containers
 from metta_sandbox.stack.engines.compose.node_of import node_image
@@ -23,10 +21,11 @@ from metta_sandbox.stack.engines.compose.pool import Pool
 from metta_sandbox.stack.engines.compose.shared import SharedStack, folder_of
 from metta_sandbox.stack.engines.compose.stack import ComposeStack
 from metta_sandbox.stack.engines.compose.view import ContainersView, strangers
+from metta_sandbox.stack.engines.view import StackView
 from metta_sandbox.stack.lease import Owner
-from metta_sandbox.stack.lost import Made
+from metta_sandbox.stack.lost import RunTraces
 from metta_sandbox.stack.provision import Provision
-from metta_sandbox.stack.standing import PROJECT, Record
+from metta_sandbox.stack.standing_record import PROJECT, StandingRecord
 
 #: What 63 characters leave beside ``metta-``, a run and the longest service, sweep-worker-63.
 _LONGEST_SCENARIO = 20
@@ -67,11 +66,11 @@ class ComposeEngine(Engine):
 
     def __init__(self, versions: Mapping[str, str] | None = None) -> None:
         super().__init__(versions)
-        self._images = Images()
+        self._images = KnownImages()
         self._kept: _Kept | None = None
 
     def prepare(self, provision: Provision, progress: Progress, *, gpu: bool) -> None:
-        """Have the images that nodes are made of."""
+        """Build or pull the images that nodes are made of."""
         docker, spec = DockerClient(), ImageSpec(gpu=gpu)
         node_image(docker, self._images.ensure(spec, progress, docker), spec, provision, progress)
 
@@ -91,7 +90,7 @@ class ComposeEngine(Engine):
                 pool.close()
 
     def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:
-        """Give a stack for a scenario: a Compose project of its own, or one that is kept."""
+        """Return a stack for a scenario: a Compose project of its own, or one that is kept."""
         own = self._containers(plan, owner)
         kept = self._kept
         if kept is None:
@@ -106,25 +105,22 @@ class ComposeEngine(Engine):
             # No scenario has a name like this one.
             made_for = replace(plan, scenario=f"stack_{number}", folder=folder)
             inner = self._containers(made_for, owner, kept.templates)
-            ours = plan.provision.bundled_rollout
-            return KeptStack(inner, folder, plan.hosts, kept.known, bundled_rollout=ours)
+            return KeptStack(inner, made_for, kept.known)
 
         return SharedStack(plan, kept.pool, make, own)
 
     def _containers(self, plan: StackPlan, owner: Owner, kept: int | None = None) -> ComposeStack:
         project = PROJECT if plan.standing else project_name(plan.run, plan.scenario)
-        agents = Path(user_cache_path("metta-sandbox")) / "agents"
-        spec = ImageSpec(gpu=plan.hardware == "gpu")
-        return ComposeStack(plan, owner, project, spec, agents, self._images, kept)
+        return ComposeStack(plan, owner, project, self._images, kept)
 
     def give_back(self, stack: Stack, *, clean: bool) -> None:
-        """Take a stack back."""
+        """Take a leased stack back: keep it for the next scenario, or remove it."""
         if clean and isinstance(stack, SharedStack):
             stack.hand_on()
         else:
             stack.down()
 
-    def made(self) -> dict[str, Made]:
+    def made(self) -> dict[str, RunTraces]:
         """Find the containers, networks and volumes of runs."""
         return made_on_engine()
 
@@ -136,6 +132,6 @@ class ComposeEngine(Engine):
         """Name containers that Compose would take for those of our standing stack."""
         return strangers()
 
-    def view(self, record: Record) -> View:
-        """Look at the standing stack's containers."""
+    def view(self, record: StandingRecord) -> StackView:
+        """Return what looks at the standing stack's containers."""
         return ContainersView(record)

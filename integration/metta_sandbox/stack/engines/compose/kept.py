@@ -5,15 +5,14 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.progress import Progress
 from metta_sandbox.stack.engines.base import StackPlan
-from metta_sandbox.stack.engines.compose.containers import client, write_logs
-from metta_sandbox.stack.engines.compose.request import API_PORTS, HUB_PORT, MASTER_PORT, task_of
+from metta_sandbox.stack.engines.compose.containers import write_logs
+from metta_sandbox.stack.engines.compose.request import API_PORTS, HUB_PORT, MASTER_PORT
 from metta_sandbox.stack.engines.compose.stack import ComposeStack
 from metta_sandbox.stack.engines.compose.turns import (
     ask_all,
@@ -40,28 +39,17 @@ class KeptStack:
 
     Args:
         inner: The containers.
-        folder: A folder of the run's artifacts for what they see of this machine.
-        hosts: The nodes' host names, by rank.
-        bundled_rollout: Whether our rollout runs on the nodes.
+        plan: What they were made for; its folder holds what they see of this machine.
         known: What is known of the image, shared by all of a run that are made of it.
 
     """
 
-    def __init__(
-        self,
-        inner: ComposeStack,
-        folder: Path,
-        hosts: Sequence[str],
-        known: dict[str, list[str]],
-        *,
-        bundled_rollout: bool,
-    ) -> None:
+    def __init__(self, inner: ComposeStack, plan: StackPlan, known: dict[str, list[str]]) -> None:
         self.inner = inner
-        self._bundled_rollout = bundled_rollout
         #: The scenario that was in it last.
         self.last = ""
-        self._folder = folder
-        self._hosts = tuple(hosts)
+        self._plan = plan
+        self._folder = plan.folder
         self._known = known
         self._mark = ""
         self._up = False
@@ -75,7 +63,7 @@ class KeptStack:
             self._up = True
 
     def begin(self, plan: StackPlan) -> None:
-        """Begin a scenario's turn.
+        """Begin a scenario's turn: start an agent in each container, and lend it the folders.
 
         Raises:
             StackError: Somebody does not answer.
@@ -84,16 +72,16 @@ class KeptStack:
         self._mark = f"turn {secrets.token_hex(8)}"
         for own, place in zip(self._lent(), _places(plan), strict=True):
             lend(own, place)
-        env = {"SKYPILOT_TASK_ID": task_of(plan)}
+        env = {"SKYPILOT_TASK_ID": plan.task}
         requests = {
             name: {
                 "type": "begin",
                 "mark": self._mark,
-                "env": env if service in self._hosts else {},
+                "env": env if service in self._plan.hosts else {},
             }
             for service, name in self.inner.containers().items()
         }
-        if problems := problems_in(ask_all(client(), requests)):
+        if problems := problems_in(ask_all(requests)):
             for own, place in zip(self._lent(), _places(plan), strict=True):
                 take_back(own, place)
             raise StackError(f"no turn begins: {'; '.join(problems)}")
@@ -127,11 +115,11 @@ class KeptStack:
             name: {"type": "end", "ports": self._shareable(service)}
             for service, name in names.items()
         }
-        left = left_in(ask_all(client(), requests))
+        left = left_in(ask_all(requests))
         if left:
             return left
         if "writable" not in self._known:
-            found = writable_elsewhere(client(), names[self._hosts[0]])
+            found = writable_elsewhere(names[self._plan.hosts[0]])
             self._known["writable"] = found
         if elsewhere := self._known["writable"]:
             return [f"nodes could have written to {', '.join(elsewhere[:3])}"]
@@ -143,15 +131,15 @@ class KeptStack:
         For a minute it keeps those of connections that were closed on this side. Hub, control
         plane and our rollout listen all the same (``SO_REUSEADDR``), and let nobody else do so.
         """
-        if service in self._hosts:
-            return [MASTER_PORT] if self._bundled_rollout else []
+        if service in self._plan.hosts:
+            return [MASTER_PORT] if self._plan.provision.bundled_rollout else []
         return [HUB_PORT, *API_PORTS]
 
     def _read_logs(self) -> list[str]:
         """Have all logs whole; say if they have grown too long to be read once more."""
         deadline = time.monotonic() + _WRITTEN
         while True:
-            write_logs(client(), self._logs())
+            write_logs(self._logs())
             logs = [path.read_bytes() for path in self._logs().values()]
             if any(len(log) > _LONGEST_LOG for log in logs):
                 return ["its nodes have said too much"]

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 from python_on_whales import DockerClient
 from python_on_whales.exceptions import DockerException
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.stack.credentials import remove_copies
-from metta_sandbox.stack.engines.compose.containers import client, complaint
+from metta_sandbox.stack.engines.compose.containers import complaint, docker
 from metta_sandbox.stack.lease import KEYS, LABEL, Owner
-from metta_sandbox.stack.lost import Made
+from metta_sandbox.stack.lost import RunTraces
 
 #: What carries labels, how an engine's client lists it, and what removes it.
 _KINDS = {
@@ -55,32 +52,32 @@ def remove_containers(run: str) -> None:
 
 def _remove_found(run: str) -> bool:
     """Remove the containers, networks and volumes of a run; tell whether there were any."""
-    docker = DockerClient()
-    containers = docker.container.list(all=True, filters=[("label", f"{LABEL}.run={run}")])
+    engine = DockerClient()
+    containers = engine.container.list(all=True, filters=[("label", f"{LABEL}.run={run}")])
     if containers:
-        docker.container.remove(containers, force=True, volumes=True)
-    networks = docker.network.list(filters=[("label", f"{LABEL}.run={run}")])
+        engine.container.remove(containers, force=True, volumes=True)
+    networks = engine.network.list(filters=[("label", f"{LABEL}.run={run}")])
     for network in networks:
         # Somebody's own container may have joined it.
         for guest in network.containers or {}:
-            docker.network.disconnect(network, guest, force=True)
-        docker.network.remove(network)
-    volumes = docker.volume.list(filters=[("label", f"{LABEL}.run={run}")])
+            engine.network.disconnect(network, guest, force=True)
+        engine.network.remove(network)
+    volumes = engine.volume.list(filters=[("label", f"{LABEL}.run={run}")])
     for volume in volumes:
-        docker.volume.remove(volume)
+        engine.volume.remove(volume)
     return bool(containers or networks or volumes)
 
 
-def made_on_engine() -> dict[str, Made]:
+def made_on_engine() -> dict[str, RunTraces]:
     """Find what there is in the engine, by run."""
-    made: dict[str, Made] = {}
+    made: dict[str, RunTraces] = {}
     with ThreadPoolExecutor(len(_KINDS)) as pool:
-        for kind, lines in zip(_KINDS, pool.map(partial(_listed, client()), _KINDS), strict=True):
+        for kind, lines in zip(_KINDS, pool.map(_listed, _KINDS), strict=True):
             for line in lines:
                 name, status, *values = json.loads(line)
                 labels = {f"{LABEL}.{key}": value for key, value in zip(KEYS, values, strict=True)}
                 owner = Owner.of_labels(labels)
-                found = made.setdefault(owner.run, Made(owner))
+                found = made.setdefault(owner.run, RunTraces(owner))
                 found.things[_KINDS[kind][1]].append(name)
                 found.running |= status.startswith("Up")
                 if not found.owner.pid:  # somebody's own, beside the run's
@@ -88,14 +85,12 @@ def made_on_engine() -> dict[str, Made]:
     return made
 
 
-def _listed(docker: Sequence[str], kind: str) -> list[str]:
+def _listed(kind: str) -> list[str]:
     about = ("{{json .Names}}", "{{json .Status}}")
     if kind != "container":
         about = ("{{json .Name}}", '""')
     fields = ",".join([*about, *(f'{{{{json (.Label "{LABEL}.{key}")}}}}' for key in KEYS)])
-    command = [*docker, kind, "ls", *_KINDS[kind][0], f"--filter=label={LABEL}.run"]
-    said = subprocess.run(
-        [*command, f"--format=[{fields}]"], capture_output=True, text=True, check=False
-    )
+    labelled = f"--filter=label={LABEL}.run"
+    said = docker(kind, "ls", *_KINDS[kind][0], labelled, f"--format=[{fields}]")
     # An engine that is gone has nothing that could be removed now.
     return said.stdout.splitlines() if said.returncode == 0 else []

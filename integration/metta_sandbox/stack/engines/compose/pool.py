@@ -37,7 +37,7 @@ class Pool:
         self._numbers = 0
 
     def take(self, needs: Hashable, make: Callable[[int], KeptStack]) -> KeptStack:
-        """Take a stack that is idle, or a new one, or wait until one of either can be had.
+        """Return a stack that is idle, or a new one; wait until one of either can be had.
 
         Those that wait do so for a scenario that is over, but has not yet given its stack back.
 
@@ -72,7 +72,7 @@ class Pool:
         return new
 
     def take_new(self, make: Callable[[int], KeptStack]) -> KeptStack:
-        """Take a new one in place of one that was dropped."""
+        """Make a new stack in place of one that was dropped."""
         with self._changed:
             self._count += 1
             self._numbers += 1
@@ -88,7 +88,7 @@ class Pool:
             return True
 
     def drop(self, stack: KeptStack) -> None:
-        """Remove a stack.
+        """Remove a stack that a scenario had.
 
         Raises:
             StackError: It can't be removed.
@@ -102,7 +102,7 @@ class Pool:
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Remove all that are idle.
+        """Remove all idle stacks, at the end of the run.
 
         Raises:
             StackError: One can't be removed; the others are.

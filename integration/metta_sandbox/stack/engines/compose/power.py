@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-
 from metta_sandbox.errors import StackError
 from metta_sandbox.scenario.faults.context import RUNS, STANDS_STILL
 from metta_sandbox.stack.ends import container_status, describe_end
-from metta_sandbox.stack.engines.base import Power, Stack
+from metta_sandbox.stack.engines.base import NodePower, Stack
+from metta_sandbox.stack.engines.compose.containers import docker
 from metta_sandbox.stack.engines.compose.request import container_name
 
 
-class ContainerPower(Power):
+class ContainerPower(NodePower):
     """Power over nodes that are containers.
 
     Args:
@@ -37,7 +36,7 @@ class ContainerPower(Power):
         self._docker("unpause", self._name(host))
 
     def state(self, host: str) -> str:
-        """Ask the engine."""
+        """Ask the engine for the state of the container."""
         form = "{{.State.Status}} {{.State.ExitCode}}"
         status, code = self._docker("inspect", "--format", form, self._name(host)).split()
         if status == "paused":
@@ -45,11 +44,11 @@ class ContainerPower(Power):
         return RUNS if status == "running" else describe_end(container_status(int(code)))
 
     def limit(self, host: str, *limits: str) -> None:
-        """Update the container."""
+        """Set limits of the container by ``docker update``."""
         self._docker("update", *limits, self._name(host))
 
     def read(self, host: str, *paths: str) -> str:
-        """Have it read by a shell in the container."""
+        """Read the file through a shell in the container."""
         tried = " || ".join(f"cat {path} 2>&-" for path in paths)
         return self._docker("exec", self._name(host), "sh", "-c", tried)
 
@@ -57,7 +56,7 @@ class ContainerPower(Power):
         return container_name(self._project, host)
 
     def _docker(self, *words: str) -> str:
-        done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
+        done = docker(*words)
         if done.returncode:
             raise StackError(f"docker {words[0]}: {done.stderr.strip()}")
         return done.stdout

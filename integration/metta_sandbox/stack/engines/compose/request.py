@@ -36,7 +36,7 @@ API_PORTS = (8080, 8081)
 
 @dataclass(frozen=True)
 class NodeImage:
-    """What nodes are made of.
+    """The image that nodes are made of.
 
     Args:
         tag: The image.
@@ -66,7 +66,7 @@ class ContainerInits:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where and as what a stack is made.
+    """What a stack's containers have in common, and what is found on this host for them.
 
     Args:
         project: The Compose project, which begins every name.
@@ -92,11 +92,6 @@ class Placement:
     memory: int | None = None
     nodes: NodeImage | None = None
     container_inits: ContainerInits | None = None
-
-
-def task_of(plan: StackPlan) -> str:
-    """Name a scenario's task, as ``SKYPILOT_TASK_ID`` does."""
-    return f"{plan.run}-{plan.scenario}"
 
 
 def container_name(project: str, service: str) -> str:
@@ -209,7 +204,9 @@ def _make_api(service: dict[str, Any], plan: StackPlan, tokens: Path | None) -> 
         service["volumes"].append(_mount(tokens, TOKENS_FILE, read_only=True))
         service["command"] = [*service["command"], f"--tokens={TOKENS_FILE}"]
     if plan.wandb:
-        service["command"] = [*service["command"], f"--wandb-port={WANDB_PORT}"]
+        known = {"metta_sandbox.api": plan.services_module}
+        command = [known.get(word, word) for word in service["command"]]
+        service["command"] = [*command, f"--wandb-port={WANDB_PORT}"]
 
 
 def _make_node(service: dict[str, Any], rank: int, plan: StackPlan) -> None:
@@ -219,7 +216,7 @@ def _make_node(service: dict[str, Any], rank: int, plan: StackPlan) -> None:
         num_nodes=len(plan.hosts),
         master_addr=plan.hosts[0],
         master_port=MASTER_PORT,
-        task=task_of(plan),
+        task=plan.task,
         run_folder=RUN_FOLDER,
         agent=AGENT,
         events=EVENTS,

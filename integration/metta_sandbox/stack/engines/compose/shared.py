@@ -8,7 +8,7 @@ from typing import Any
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.progress import Progress
-from metta_sandbox.stack.engines.base import Power, Stack, StackPlan
+from metta_sandbox.stack.engines.base import NodePower, Stack, StackPlan
 from metta_sandbox.stack.engines.compose.kept import KeptStack
 from metta_sandbox.stack.engines.compose.pool import Pool
 from metta_sandbox.stack.engines.compose.stack import ComposeStack
@@ -56,7 +56,7 @@ class SharedStack(Stack):
         return self._own.preview()
 
     def up(self, progress: Progress) -> None:
-        """Take a stack, and begin a turn there."""
+        """Get a stack from the pool, and begin a turn on it."""
         self._progress = progress
         needs = needs_of(self._plan)
         self._kept = self._pool.take(needs, self._make)
@@ -96,7 +96,7 @@ class SharedStack(Stack):
         return self._inner.fallen()
 
     def start_again(self, host: str) -> None:
-        """Refuse: nobody who is to lose a node shares any.
+        """Refuse: a scenario that is to lose a node has nodes of its own.
 
         Raises:
             StackError: Always.
@@ -104,8 +104,8 @@ class SharedStack(Stack):
         """
         raise StackError(f"{host} belongs to several scenarios, and is not started again")
 
-    def power(self) -> Power:
-        """Give what has power over its containers."""
+    def power(self) -> NodePower:
+        """Return what ends, freezes and limits its containers."""
         return self._inner.power()
 
     def collect(self) -> None:
@@ -126,14 +126,14 @@ class SharedStack(Stack):
         self.down()
 
     def down(self) -> None:
-        """Remove the stack."""
+        """Remove the stack from the pool, and its containers."""
         kept, self._kept = self._kept, None
         if kept is not None:
             self._described = kept.inner.describe()
             self._pool.drop(kept)
 
     def describe(self) -> dict[str, Any]:
-        """Say what it is made of."""
+        """Return what the stack is made of."""
         return {**self._described, "after": self._after}
 
 
@@ -151,4 +151,4 @@ def folder_of(plan: StackPlan, number: int) -> Path:
 
 
 def _nothing(_text: str) -> None:
-    """Tell nobody."""
+    """Discard a line of progress."""

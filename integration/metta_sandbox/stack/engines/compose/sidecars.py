@@ -7,16 +7,15 @@ one of the stack's Compose project it goes with that at the latest.
 from __future__ import annotations
 
 import json
-import subprocess
-from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.stack.engines.base import HUB
+from metta_sandbox.stack.engines.compose.containers import docker
 from metta_sandbox.stack.engines.compose.request import AGENT, PLAIN, container_name
-from metta_sandbox.stack.engines.sidecars import NetworkSidecar, S, Sidecar, Sidecars
+from metta_sandbox.stack.engines.sidecars import Sidecar, Sidecars
 
 _LOOK = "{{json .}}"
 #: What a container of a Compose project is known by.
@@ -40,7 +39,7 @@ class SidecarBase:
 
 
 def sidecar_base_of(project: str, hub: Mapping[str, Any]) -> SidecarBase:
-    """Read it from what the engine says of the hub's container."""
+    """Read what sidecars are made of from what the engine says of the hub's container."""
     said = hub["Config"]["Labels"]
     labels = {key: value for key, value in said.items() if not key.startswith("com.docker.")}
     return SidecarBase(project, hub["Image"], labels)
@@ -48,7 +47,7 @@ def sidecar_base_of(project: str, hub: Mapping[str, Any]) -> SidecarBase:
 
 @dataclass(frozen=True)
 class SidecarSpec:
-    """What one is for.
+    """What a kind of sidecar is for, and may do.
 
     Args:
         name: Ends its service's name.
@@ -67,7 +66,7 @@ class SidecarSpec:
 
 
 def sidecar_request(base: SidecarBase, host: str, spec: SidecarSpec) -> list[str]:
-    """Build the words that start one beside a host, after the engine's client's own."""
+    """Build the words after ``docker`` that start one beside a host."""
     service = f"{host}-{spec.name}"
     compose = {
         _PROJECT: base.project,
@@ -107,75 +106,35 @@ DISK = SidecarSpec(
 )
 
 
-class _Containers(Sidecars[S]):
-    """Those beside the containers of one stack.
+class SidecarContainers(Sidecars):
+    """The sidecars of one kind beside the containers of one stack.
 
     Args:
-        docker: The words that begin a command of the engine's client.
         project: The stack's Compose project.
+        spec: What they are for.
 
     """
 
-    #: What they are for.
-    spec: ClassVar[SidecarSpec]
-
-    def __init__(self, docker: Sequence[str], project: str) -> None:
+    def __init__(self, project: str, spec: SidecarSpec) -> None:
         super().__init__()
-        self._docker = list(docker)
         self._project = project
+        self._spec = spec
 
-    @abstractmethod
-    def make_one(self, command: Sequence[str], host: str, container: Mapping[str, Any]) -> S:
-        """Make one.
-
-        Args:
-            command: What starts it.
-            host: Beside whom it is.
-            container: What the engine says of that.
-
-        """
-
-    def make(self, hosts: Sequence[str]) -> Iterator[S]:
-        """Start containers of what the hub's is made of."""
+    def make(self, hosts: Sequence[str]) -> Iterator[Sidecar]:
+        """Start a container beside each host, from the hub's image."""
         hub, *found = self._inspect([HUB, *hosts])
         base = sidecar_base_of(self._project, hub)
         for host, container in zip(hosts, found, strict=True):
-            command = [*self._docker, *sidecar_request(base, host, self.spec)]
-            yield self.make_one(command, host, container)
+            command = ["docker", *sidecar_request(base, host, self._spec)]
+            address = address_of(container) if self._spec.joins == "network" else ""
+            yield Sidecar(command, host, address)
 
     def _inspect(self, services: Sequence[str]) -> list[dict[str, Any]]:
         names = [container_name(self._project, service) for service in services]
-        done = subprocess.run(
-            [*self._docker, "container", "inspect", "--format", _LOOK, *names],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise StackError(f"docker container inspect: {done.stderr.strip()}")
-        return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-class DiskSidecars(_Containers[Sidecar]):
-    """Those that fill the disks that nodes see."""
-
-    spec = DISK
-
-    def make_one(self, command: Sequence[str], host: str, _container: Mapping[str, Any]) -> Sidecar:
-        """Make one."""
-        return Sidecar(command, host)
-
-
-class NetworkSidecars(_Containers[NetworkSidecar]):
-    """Those that strike the network of hosts."""
-
-    spec = NETWORK
-
-    def make_one(
-        self, command: Sequence[str], host: str, container: Mapping[str, Any]
-    ) -> NetworkSidecar:
-        """Make one."""
-        return NetworkSidecar(command, host, address_of(container))
+        said = docker("container", "inspect", "--format", _LOOK, *names)
+        if said.returncode:
+            raise StackError(f"docker container inspect: {said.stderr.strip()}")
+        return [json.loads(line) for line in said.stdout.splitlines()]
 
 
 def address_of(container: Mapping[str, Any]) -> str:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Network
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -19,9 +16,9 @@ from python_on_whales.exceptions import DockerException
 from ruamel.yaml import YAML
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.homes import own_folder
+from metta_sandbox.image.host_cache import cache_folder
 from metta_sandbox.image.image_context import REPOSITORY
-from metta_sandbox.image.node_image import Images, ImageSpec
+from metta_sandbox.image.node_image import ImageSpec, KnownImages
 from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.progress import Progress
 from metta_sandbox.resources import compose_folder
@@ -37,8 +34,8 @@ from metta_sandbox.stack.credentials import (
 from metta_sandbox.stack.ends import container_status, describe_end, last_words
 from metta_sandbox.stack.engines.base import HUB, RUN_FOLDER, Stack, StackPlan
 from metta_sandbox.stack.engines.compose.containers import (
-    client,
     complaint,
+    docker,
     states,
     stop,
     tail,
@@ -56,8 +53,14 @@ from metta_sandbox.stack.engines.compose.request import (
     compose_request,
     container_name,
 )
-from metta_sandbox.stack.engines.compose.sidecars import DiskSidecars, NetworkSidecars
-from metta_sandbox.stack.engines.compose.subnet import POOL, host_routes, offer_subnets
+from metta_sandbox.stack.engines.compose.sidecars import DISK, NETWORK, SidecarContainers
+from metta_sandbox.stack.engines.compose.subnet import (
+    POOL,
+    SUBNETS,
+    host_routes,
+    offer_subnets,
+    read_subnets,
+)
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.node_environment import control_plane
@@ -88,8 +91,6 @@ class ComposeStack(Stack):
         plan: What is wanted.
         owner: Who it belongs to.
         project: The Compose project.
-        spec: The nodes' image.
-        agents: A folder of this host for the agent's zipapp, outside the artifacts.
         images: What has looked for images before.
         kept: How many nodes have torch imported once for several scenarios, if the containers are
             kept for those.
@@ -101,16 +102,13 @@ class ComposeStack(Stack):
         plan: StackPlan,
         owner: Owner,
         project: str,
-        spec: ImageSpec,
-        agents: Path,
-        images: Images,
+        images: KnownImages,
         kept: int | None = None,
     ) -> None:
         super().__init__(plan)
         self._owner = owner
         self._project = project
-        self._spec = spec
-        self._agents = agents
+        self._spec = ImageSpec(gpu=plan.hardware == "gpu")
         self._images = images
         self._kept = kept
         self._file = plan.folder / "compose.yaml"
@@ -167,12 +165,11 @@ class ComposeStack(Stack):
         Where one doesn't say so in time, it is killed: it must not seem to have been there from the
         start. What it is for can't be told then, but all else is played.
         """
-        docker = self._client()
         deadline = time.monotonic() + _SIDE_READY
         for sidecar, host in self._sidecars():
             name = container_name(self._project, sidecar.service(host))
             left = max(0.0, deadline - time.monotonic())
-            said = first_line([*docker, "logs", "--follow", name], left)
+            said = first_line(["docker", "logs", "--follow", name], left)
             if not said.endswith("\n"):
                 progress(f"the {sidecar.name} of {host} said nothing")
                 with suppress(DockerException):
@@ -206,7 +203,7 @@ class ComposeStack(Stack):
             project=self._project,
             image=image,
             user=f"{self._spec.user.uid}:{self._spec.user.gid}",
-            agent=install(own_folder(self._agents)),
+            agent=install(cache_folder("agents")),
             labels=self._owner.labels(),
             credentials=credentials,
             memory=node_memory(),
@@ -238,9 +235,8 @@ class ComposeStack(Stack):
     def connect(self) -> HubLink:
         """Connect to the hub."""
         hub = container_name(self._project, HUB)
-        docker = self._client()
         relay = ["python3", *PLAIN, AGENT, "relay", f"--hub={HUB_ADDRESS}"]
-        return HubLink([*docker, "exec", "-i", hub, *relay])
+        return HubLink(["docker", "exec", "-i", hub, *relay])
 
     def service_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
         """Tell the nodes where the control plane is."""
@@ -258,15 +254,14 @@ class ComposeStack(Stack):
     def fallen(self) -> dict[str, str]:
         """Say of each node and service that has ended how it did, and its last words."""
         names = self.containers()
-        docker = self._client()
-        seen = states(docker, names.values())
+        seen = states(names.values())
         ends = {}
         for service, name in names.items():
             state = seen[name]
             if state.problem:
                 ends[service] = state.problem
             elif state.ended:
-                said = last_words(tail(docker, name, _LAST_LINES))
+                said = last_words(tail(name, _LAST_LINES))
                 status = container_status(state.exit_code)
                 ends[service] = describe_end(status, said, out_of_memory=state.out_of_memory)
         return ends
@@ -279,23 +274,19 @@ class ComposeStack(Stack):
             raise StackError(f"{host} could not be started again: {complaint(error)}") from None
 
     def power(self) -> ContainerPower:
-        """Give what has power over its containers."""
+        """Return what ends, freezes and limits its containers."""
         return ContainerPower(self, self._project)
 
-    def disks(self) -> DiskSidecars:
-        """Give what fills the disks that nodes see."""
-        return DiskSidecars(self._client(), self._project)
+    def disks(self) -> SidecarContainers:
+        """Return the sidecars that fill the disks that nodes see."""
+        return SidecarContainers(self._project, DISK)
 
-    def network(self) -> NetworkSidecars:
-        """Give what strikes the network of containers."""
-        return NetworkSidecars(self._client(), self._project)
-
-    def _client(self) -> list[str]:
-        """Return the words that begin a command of the engine's client."""
-        return client()
+    def network(self) -> SidecarContainers:
+        """Return the sidecars that strike the network of containers."""
+        return SidecarContainers(self._project, NETWORK)
 
     def end_sidecars(self) -> None:
-        """End what is beside the nodes, while they are still there."""
+        """End the plan's sidecars while the nodes are still there."""
         if services := [sidecar.service(host) for sidecar, host in self._sidecars()]:
             with suppress(DockerException):  # then all are stopped together, a moment later
                 self._docker.compose.stop(services, timeout=5)
@@ -318,7 +309,7 @@ class ComposeStack(Stack):
             logs[sidecar.service(host)] = folder / sidecar.output / f"{host}.jsonl"
         named = {container_name(self._project, service): path for service, path in logs.items()}
         outage = "" if self._plan.standing else self._stop(named)
-        write_logs(self._client(), named)
+        write_logs(named)
         if outage:
             raise StackError(f"the Docker engine went away: {outage}")
 
@@ -333,7 +324,7 @@ class ComposeStack(Stack):
         """
         outage = ""
         deadline = time.monotonic() + _ENGINE_BACK
-        while time.monotonic() < deadline and (said := stop(self._client(), names, _STOPPING)):
+        while time.monotonic() < deadline and (said := stop(names, _STOPPING)):
             outage = said
             time.sleep(_LOOK)
         return outage
@@ -352,17 +343,12 @@ class ComposeStack(Stack):
             ) from None
 
     def describe(self) -> dict[str, Any]:
-        """Say what it is made of."""
+        """Return the Compose project, and what its image is."""
         return {"project": self._project, "image": self._image}
 
 
 def _engine_subnets() -> list[IPv4Network]:
     """List the subnets of all networks of the engine."""
-    docker = DockerClient()
-    names = [network.id for network in docker.network.list()]
-    # In one call, where python-on-whales makes one for each; one that is gone by now is left out.
-    look = [*map(str, docker.docker_cmd), "network", "inspect", "--format", "{{json .IPAM.Config}}"]
-    said = subprocess.run([*look, *names], capture_output=True, text=True, check=False).stdout
-    configs = [config for line in said.splitlines() for config in json.loads(line) or []]
-    subnets = [config.get("Subnet", "") for config in configs]
-    return [IPv4Network(subnet) for subnet in subnets if subnet and ":" not in subnet]
+    ids = docker("network", "ls", "--quiet").stdout.split()
+    # One that is gone by now is left out.
+    return read_subnets(docker("network", "inspect", *SUBNETS, *ids).stdout)

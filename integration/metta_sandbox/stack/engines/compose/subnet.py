@@ -6,12 +6,15 @@ Left to itself, an engine takes one of about thirty large networks for each stac
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Collection, Iterable, Iterator
 from ipaddress import IPv4Network
 from pathlib import Path
 
 #: Where stacks' networks lie: seldom used by offices, clusters or engines.
 POOL = IPv4Network("10.213.0.0/16")
+#: Has ``docker network inspect`` tell what ``read_subnets`` reads.
+SUBNETS = ("--format", "{{json .IPAM.Config}}")
 #: Beside the nodes: hub, control plane, gateway, and the network's own two addresses.
 _OTHERS = 5
 
@@ -68,6 +71,13 @@ def offer_subnets(
         return
     yield first
     yield from free_subnets(key, nodes, [*routes, *ask(), first])
+
+
+def read_subnets(said: str) -> list[IPv4Network]:
+    """Read the IPv4 networks that an engine tells, each of its own on a line."""
+    configs = [config for line in said.splitlines() for config in json.loads(line) or []]
+    subnets = [config.get("Subnet", "") for config in configs]
+    return [IPv4Network(subnet) for subnet in subnets if subnet and ":" not in subnet]
 
 
 def host_routes(table: Path = Path("/proc/net/route")) -> list[IPv4Network]:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from metta_sandbox import removing
 from metta_sandbox.node.agent.container_init.residue import PLACES
 from metta_sandbox.stack.engines.base import RUN_FOLDER
+from metta_sandbox.stack.engines.compose.containers import docker
 from metta_sandbox.stack.engines.compose.request import AGENT, HOME, PLAIN
 
 #: Containers asked at once: a client mostly waits for its engine.
@@ -23,13 +23,10 @@ _AT_ONCE = 4
 _PROBLEM = "problem"
 
 
-def ask_all(
-    docker: Sequence[str], requests: Mapping[str, Mapping[str, Any]]
-) -> dict[str, dict[str, Any]]:
+def ask_all(requests: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Ask the init processes of containers, several at once.
 
     Args:
-        docker: The words that begin a command of the engine's client.
         requests: By container.
 
     Returns:
@@ -38,9 +35,8 @@ def ask_all(
     """
 
     def ask(name: str) -> dict[str, Any]:
-        command = [*docker, "exec", "-i", name, "python3", *PLAIN, AGENT, "turn"]
-        text = json.dumps(requests[name]) + "\n"
-        said = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        command = ["exec", "-i", name, "python3", *PLAIN, AGENT, "turn"]
+        said = docker(*command, told=json.dumps(requests[name]) + "\n")
         if said.returncode != 0:
             words = said.stderr.strip().splitlines() or [f"status {said.returncode}"]
             return {_PROBLEM: words[-1]}
@@ -62,7 +58,7 @@ def left_in(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [*problems_in(answers), *left]
 
 
-def writable_elsewhere(docker: Sequence[str], container: str) -> list[str]:
+def writable_elsewhere(container: str) -> list[str]:
     """List what a container's user can write to where no init looks; it is the image's.
 
     It has no capabilities: but for what is its own, or is open to all, there is nothing.
@@ -73,8 +69,7 @@ def writable_elsewhere(docker: Sequence[str], container: str) -> list[str]:
     own = '-writable -o -uid "$(id -u)"'
     # Of what nodes share, the harness takes care itself; other mounts are other file systems.
     look = f"find / -xdev {' '.join(kept)} -not -type l \\( {own} \\) -print 2>/dev/null; true"
-    command = [*docker, "exec", container, "sh", "-c", look]
-    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = docker("exec", container, "sh", "-c", look)
     if said.returncode != 0:
         return [said.stderr.strip() or "nobody knows what"]
     return said.stdout.splitlines()

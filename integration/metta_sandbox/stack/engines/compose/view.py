@@ -15,25 +15,26 @@ from python_on_whales import Container, DockerClient
 from python_on_whales.exceptions import NoSuchContainer
 
 from metta_sandbox.stack.asking import groups_on, nodes_known
-from metta_sandbox.stack.engines.base import HUB, RUN_FOLDER, LogLine, Part, Shell
+from metta_sandbox.stack.engines.base import HUB, RUN_FOLDER
 from metta_sandbox.stack.engines.compose.request import AGENT, HOME, HUB_ADDRESS, WORKSPACE
+from metta_sandbox.stack.engines.view import Shell, StackLogLine, StackMember
 from metta_sandbox.stack.lease import LABEL
-from metta_sandbox.stack.standing import PROJECT, Record, standing_run
+from metta_sandbox.stack.standing_record import PROJECT, StandingRecord, standing_run
 
 
 class ContainersView:
-    """Looks at containers.
+    """Looks at a standing stack's containers.
 
     Args:
         record: The standing stack.
 
     """
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: StandingRecord) -> None:
         self._record = record
         self._docker = DockerClient()
 
-    def part(self, host: str) -> Part:
+    def part(self, host: str) -> StackMember:
         """Look at the container of a host."""
         name = f"{PROJECT}-{host}"
         rank = self._record.rank(host)
@@ -41,10 +42,10 @@ class ContainersView:
             container = self._docker.container.inspect(name)
             if _is_ours(container):
                 return _container(container, host, rank)
-        return Part(name, host, rank, "missing")
+        return StackMember(name, host, rank, "missing")
 
-    def logs(self, hosts: tuple[str, ...], *, follow: bool) -> Iterator[LogLine]:
-        """Give lines of what the engine has logged."""
+    def logs(self, hosts: tuple[str, ...], *, follow: bool) -> Iterator[StackLogLine]:
+        """Yield lines of what the engine has logged."""
         with closing(DockerLogs(hosts)) as logs:
             yield from logs.merged()
             if follow:
@@ -78,7 +79,7 @@ def _is_ours(container: Container) -> bool:
     return labels.get(f"{LABEL}.run") == standing_run()
 
 
-def _container(container: Container, host: str, rank: int | None) -> Part:
+def _container(container: Container, host: str, rank: int | None) -> StackMember:
     state = container.state
     networks = container.network_settings.networks or {}
     health = (state.health.status if state.health else "") or ""
@@ -91,7 +92,7 @@ def _container(container: Container, host: str, rank: int | None) -> Part:
             told = groups_on([*agent, "groups"])
         running = told or ()
         health = "silent" if told is None else health or "healthy"
-    return Part(
+    return StackMember(
         name=container.name,
         host=host,
         rank=rank,
@@ -114,21 +115,21 @@ class DockerLogs:
         self._last: dict[str, tuple[str, int]] = {}
 
     def close(self) -> None:
-        """End all clients."""
+        """End all ``docker logs`` processes."""
         for client in self._clients:
             client.kill()
 
-    def merged(self) -> Iterator[LogLine]:
-        """Give what is there, in one order."""
+    def merged(self) -> Iterator[StackLogLine]:
+        """Yield the lines that are there, by their time."""
         streams = [self._lines(host) for host in self._hosts]
         for line in heapq.merge(*streams, key=lambda one: one.stamp):
             last, many = self._last.get(line.host, ("", 0))
             self._last[line.host] = (line.stamp, many + 1 if line.stamp == last else 1)
             yield line
 
-    def coming(self) -> Iterator[LogLine]:
-        """Give each line as it comes, until all containers have ended."""
-        came: Queue[LogLine | None] = Queue(maxsize=10_000)
+    def coming(self) -> Iterator[StackLogLine]:
+        """Yield each line as it comes, until all containers have ended."""
+        came: Queue[StackLogLine | None] = Queue(maxsize=10_000)
 
         def follow(host: str) -> None:
             last, many = self._last.get(host, ("", 0))
@@ -151,7 +152,7 @@ class DockerLogs:
             else:
                 yield line
 
-    def _lines(self, host: str, *options: str) -> Iterator[LogLine]:
+    def _lines(self, host: str, *options: str) -> Iterator[StackLogLine]:
         command = ["docker", "logs", "--timestamps", *options, f"{PROJECT}-{host}"]
         client = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self._clients.append(client)
@@ -161,6 +162,6 @@ class DockerLogs:
                 for line in client.stdout:
                     words = line.decode(errors="replace").rstrip("\n")
                     stamp, _, text = words.partition(" ")
-                    yield LogLine(host, text, stamp)
+                    yield StackLogLine(host, text, stamp)
             finally:
                 client.kill()

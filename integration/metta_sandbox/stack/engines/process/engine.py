@@ -8,14 +8,15 @@ from contextlib import AbstractContextManager, nullcontext
 from metta_sandbox.errors import SandboxError
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.needs import Ability
-from metta_sandbox.stack.engines.base import Engine, Sharing, Stack, StackPlan, View
+from metta_sandbox.stack.engines.base import Engine, Sharing, Stack, StackPlan
 from metta_sandbox.stack.engines.process.node_python import find_python
 from metta_sandbox.stack.engines.process.stack import ProcessStack, with_templates
 from metta_sandbox.stack.engines.process.trainer_python import ensure_trainer_bin
 from metta_sandbox.stack.engines.process.view import ProcessesView
+from metta_sandbox.stack.engines.view import StackView
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.provision import Provision
-from metta_sandbox.stack.standing import Record
+from metta_sandbox.stack.standing_record import StandingRecord
 
 
 class ProcessEngine(Engine):
@@ -41,9 +42,9 @@ class ProcessEngine(Engine):
             return nullcontext()
 
     def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:  # noqa: ARG002
-        """Give a stack for a scenario."""
+        """Return a stack of local processes for a scenario."""
         return ProcessStack(plan, find_python(progress))
 
-    def view(self, record: Record) -> View:
-        """Look at the standing stack's processes."""
+    def view(self, record: StandingRecord) -> StackView:
+        """Return what looks at the standing stack's processes."""
         return ProcessesView(record)

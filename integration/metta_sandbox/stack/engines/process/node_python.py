@@ -85,8 +85,8 @@ def _with_ours(folder: Path) -> Path:
     if not ready.exists():
         shutil.rmtree(over, ignore_errors=True)
         make = [str(folder / "bin" / "python"), overlay.__file__, str(over)]
-        _run([*make, f"--besides={package}"])
-        _run([*make, "--scripts"])
+        run_step([*make, f"--besides={package}"])
+        run_step([*make, "--scripts"])
         ready.touch()
     return over
 
@@ -117,21 +117,30 @@ def suitable_python() -> tuple[str, str]:
 
 def _make(python: str, folder: Path, wheels: wheelhouse.WheelSpec, progress: Progress) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    _run([python, "-m", "venv", str(folder)])
+    run_step([python, "-m", "venv", str(folder)])
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
     if sys.platform == "linux":
         house = wheelhouse.ensure(wheels, progress)
         requirements = str(house.path / "requirements.txt")
         progress("packages: installing")
-        _run([*pip, "--no-index", "--find-links", str(house.path), "--requirement", requirements])
+        run_step(
+            [*pip, "--no-index", "--find-links", str(house.path), "--requirement", requirements]
+        )
         return
     # Elsewhere PyPI's builds of torch have no CUDA, so pip may fetch them by itself.
     needed = own_requirements(wheels.platform)
-    _run([*pip, "--constraint", str(_constraints()), *needed])
+    run_step([*pip, "--constraint", str(_constraints()), *needed])
 
 
-def _run(command: list[str]) -> None:
+def run_step(command: list[str]) -> str:
+    """Run a step of making an environment, and return what it prints.
+
+    Raises:
+        MachineError: It failed; its last lines are in the message.
+
+    """
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = "\n".join((done.stderr or done.stdout).splitlines()[-15:])
         raise MachineError(f"{' '.join(command[:5])} … failed:\n{said}", "try again, or use Docker")
+    return done.stdout

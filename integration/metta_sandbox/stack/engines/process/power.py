@@ -8,12 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from metta_sandbox.errors import StackError
+from metta_sandbox.node.agent import kernel
 from metta_sandbox.scenario.faults.context import RUNS, STANDS_STILL
-from metta_sandbox.stack.engines.base import Power, Stack
+from metta_sandbox.stack.engines.base import NodePower, Stack
 from metta_sandbox.stack.marks import variables
+from metta_sandbox.stack.owners import start_time
 
 
-class ProcessPower(Power):
+class ProcessPower(NodePower):
     """Power over nodes that are local processes.
 
     Args:
@@ -47,13 +49,14 @@ class ProcessPower(Power):
                 os.kill(pid, signal.SIGCONT)
 
     def state(self, host: str) -> str:
-        """Read the agent's state."""
+        """Tell from the processes of a node whether it runs or stands still."""
         if end := self._stack.fallen().get(host):
             return end
         pids = self._processes(host)
         if not pids:
             return "has ended"
-        states = {_state(pid) for pid in pids} - {"", "Z"}
+        found = (kernel.fields(f"/proc/{pid}/stat") for pid in pids)
+        states = {fields[kernel.STATE] for fields in found if fields} - {"Z"}
         return STANDS_STILL if states == {"T"} else RUNS
 
     def _signal_all(self, host: str, number: int) -> None:
@@ -71,13 +74,5 @@ class ProcessPower(Power):
         for entry in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 if wanted <= set(variables(entry)):
-                    started = int((entry / "stat").read_bytes().rpartition(b")")[2].split()[19])
-                    found.append((started, int(entry.name)))
+                    found.append((start_time(entry.name), int(entry.name)))
         return [pid for _, pid in sorted(found)]
-
-
-def _state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0].decode()
-    except OSError:
-        return ""

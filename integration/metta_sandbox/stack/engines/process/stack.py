@@ -109,7 +109,7 @@ class ProcessStack(Stack):
             "--",
             self._python,
             "-m",
-            "metta_sandbox.api",
+            plan.services_module,
             f"--host={addresses[API]}",
             "--observatory-port=0",
             "--cogweb-port=0",
@@ -145,7 +145,7 @@ class ProcessStack(Stack):
             num_nodes=len(plan.hosts),
             master_addr=self.addresses[plan.hosts[0]],
             master_port=port,
-            task=f"{plan.run}-{plan.scenario}",
+            task=plan.task,
             run_folder=str(plan.run_folder),
             agent=str(agent),
             events=self.socket(plan.hosts[rank]),
@@ -183,7 +183,7 @@ class ProcessStack(Stack):
         self._start(host, *self._started[host])
 
     def power(self) -> ProcessPower:
-        """Give what has power over its processes."""
+        """Return what ends, freezes and continues its processes."""
         return ProcessPower(self, self._mark)
 
     def down(self) -> None:
@@ -206,7 +206,7 @@ class ProcessStack(Stack):
             remove_copies(self._plan.run, self._plan.scenario)
 
     def describe(self) -> dict[str, Any]:
-        """Say what it is made of."""
+        """Return the nodes' interpreter."""
         return {"python": self._python}
 
     def environment(self, host: str) -> dict[str, str]:

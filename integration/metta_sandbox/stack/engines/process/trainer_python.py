@@ -6,22 +6,20 @@ import hashlib
 import json
 import platform
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 from filelock import FileLock
-from platformdirs import user_cache_path
 
-from metta_sandbox.errors import MachineError
-from metta_sandbox.homes import own_folder
 from metta_sandbox.image import overlay
+from metta_sandbox.image.host_cache import cache_folder
 from metta_sandbox.image.node_platform import NodePlatform
 from metta_sandbox.image.pip_client import find_pip
-from metta_sandbox.image.present import Present
-from metta_sandbox.image.requirements import Required
+from metta_sandbox.image.present import PresentPackage
+from metta_sandbox.image.requirements import RequiredPackage
 from metta_sandbox.image.trainer_packages import fetch
 from metta_sandbox.progress import Progress
+from metta_sandbox.stack.engines.process.node_python import run_step
 
 #: Printed by an interpreter: its version, and the core metadata of all its packages.
 _LOOK = """\
@@ -32,7 +30,7 @@ print(json.dumps({"python": "%d.%d" % sys.version_info[:2], "packages": texts}))
 
 
 def ensure_trainer_bin(
-    python: str, required: tuple[Required, ...], progress: Progress, *, gpu: bool
+    python: str, required: tuple[RequiredPackage, ...], progress: Progress, *, gpu: bool
 ) -> Path | None:
     """Return the commands' folder of an environment over the nodes' that has what is required.
 
@@ -50,9 +48,11 @@ def ensure_trainer_bin(
         MachineError: The packages can't be had or installed.
 
     """
-    told = json.loads(_run([python, "-c", _LOOK]))
+    told = json.loads(run_step([python, "-c", _LOOK]))
     # Of a package that is there twice, the one that comes first is imported.
-    present = {one.name: one for one in map(Present.of, filter(None, reversed(told["packages"])))}
+    present = {
+        one.name: one for one in map(PresentPackage.of, filter(None, reversed(told["packages"])))
+    }
     if sys.platform != "linux":
         # Elsewhere PyPI's builds of torch have no CUDA, so pip may fetch them by itself.
         texts = [each.text for each in required]
@@ -79,24 +79,15 @@ def _environment(python: str, asked: list[str], contents: str, progress: Progres
     """
     parts = json.dumps([python, contents, Path(overlay.__file__).read_text()])
     key = hashlib.sha256(parts.encode()).hexdigest()[:16]
-    folder = Path(user_cache_path("metta-sandbox")) / "trainers" / key
+    folder = cache_folder("trainers") / key
     ready = folder / "ready"
-    own_folder(folder.parent)
     with FileLock(f"{folder}.lock"):
         if not ready.exists():
             progress(f"making the trainer's environment, once: {folder}")
             shutil.rmtree(folder, ignore_errors=True)
-            _run([python, overlay.__file__, str(folder)])
+            run_step([python, overlay.__file__, str(folder)])
             pip = [*find_pip(), "--python", str(folder / "bin" / "python")]
-            _run([*pip, "install", "--quiet", *asked])
-            _run([python, overlay.__file__, str(folder), "--scripts"])
+            run_step([*pip, "install", "--quiet", *asked])
+            run_step([python, overlay.__file__, str(folder), "--scripts"])
             ready.touch()
     return folder / "bin"
-
-
-def _run(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        said = "\n".join((done.stderr or done.stdout).splitlines()[-15:])
-        raise MachineError(f"{' '.join(command[:5])} … failed:\n{said}", "try again, or use Docker")
-    return done.stdout

@@ -17,9 +17,10 @@ from pathlib import Path
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.agent_app import install
 from metta_sandbox.stack.asking import PATIENCE, groups_on, nodes_known
-from metta_sandbox.stack.engines.base import HUB, LogLine, Part, Shell
+from metta_sandbox.stack.engines.base import HUB
 from metta_sandbox.stack.engines.process.stack import ProcessStack
-from metta_sandbox.stack.standing import Record, standing_folder
+from metta_sandbox.stack.engines.view import Shell, StackLogLine, StackMember
+from metta_sandbox.stack.standing_record import StandingRecord, standing_folder
 
 #: Seconds between two looks at what has come.
 _POLL = 0.2
@@ -28,18 +29,18 @@ _WALL = re.compile(r'^\{"event":.*"wall": ?(\d+\.\d+)')
 
 
 class ProcessesView:
-    """Looks at processes.
+    """Looks at a standing stack's processes.
 
     Args:
         record: The standing stack.
 
     """
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: StandingRecord) -> None:
         self._record = record
         self._stack = ProcessStack(record.plan(), record.python)
 
-    def part(self, host: str) -> Part:
+    def part(self, host: str) -> StackMember:
         """Look at the process of a host."""
         stack, record = self._stack, self._record
         path = stack.hub.removeprefix("unix:") if host == HUB else stack.socket(host)
@@ -54,7 +55,7 @@ class ProcessesView:
                 running = groups_on([*agent, "groups", f"--local={path}"])
         if running is not None:
             health = "healthy" if host != API or self._answers() else "unhealthy"
-        return Part(
+        return StackMember(
             name=host,
             host=host,
             rank=record.rank(host),
@@ -81,8 +82,8 @@ class ProcessesView:
         except OSError:
             return False
 
-    def logs(self, hosts: tuple[str, ...], *, follow: bool) -> Iterator[LogLine]:
-        """Give lines of the files that processes print to."""
+    def logs(self, hosts: tuple[str, ...], *, follow: bool) -> Iterator[StackLogLine]:
+        """Yield lines of the files that processes print to."""
         paths = {host: standing_folder() / "logs" / f"{host}.log" for host in hosts}
         positions: dict[str, int] = dict.fromkeys(hosts, 0)
         while True:
@@ -122,13 +123,13 @@ def _state(path: str) -> str:
     return "running"
 
 
-def _stamped(host: str, lines: Iterable[str]) -> Iterator[LogLine]:
+def _stamped(host: str, lines: Iterable[str]) -> Iterator[StackLogLine]:
     """Stamp lines with the time of the event before them: plain text bears none."""
     stamp = ""
     for line in lines:
         if match := _WALL.search(line):
             stamp = max(stamp, f"{float(match[1]):020.6f}")
-        yield LogLine(host, line, stamp)
+        yield StackLogLine(host, line, stamp)
 
 
 def _from(path: Path, position: int) -> tuple[str, int]:
