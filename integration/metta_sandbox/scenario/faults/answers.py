@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
-from metta_sandbox.scenario.faults.base import Family, FaultKind, Triggered
+from metta_sandbox.scenario.faults.base import FaultKind
 from metta_sandbox.scenario.faults.executor import Executor, Message, Observed
 from metta_sandbox.scenario.faults.trigger import Trigger
 
@@ -16,10 +16,10 @@ NEXT_RUN = "POST /sweeps/{name}/runs/next"
 class ControlFault(FaultKind):
     """A fault of the control plane's answers."""
 
-    family: ClassVar[Family] = "control plane"
-    trigger: ClassVar[Triggered] = "may"
-    healing: ClassVar[str] = "it answers as before"
-    proof: ClassVar[str] = "the answer that went to the caller"
+    family = "control plane"
+    trigger = "may"
+    healing = "it answers as before"
+    proof = "the answer that went to the caller"
 
     @property
     def struck(self) -> str | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from metta_sandbox.scenario.faults.base import FaultKind
-from metta_sandbox.scenario.faults.context import Context
 from metta_sandbox.scenario.faults.trigger import Trigger
+
+if TYPE_CHECKING:
+    from metta_sandbox.faults.context import FaultContext
 
 K = TypeVar("K", bound=FaultKind)
 Message = Mapping[str, Any]
@@ -40,7 +42,7 @@ class Executor(Generic[K]):
     #: Whether reports alone show it, also those that came when all was over.
     by_reports = False
 
-    def __init__(self, name: str, said: K, context: Context) -> None:
+    def __init__(self, name: str, said: K, context: FaultContext) -> None:
         self.name = name
         self.said = said
         self.context = context
@@ -97,7 +99,7 @@ class Telling(Executor[K]):
     patience = math.inf
     by_reports = True
 
-    def __init__(self, name: str, said: K, context: Context) -> None:
+    def __init__(self, name: str, said: K, context: FaultContext) -> None:
         super().__init__(name, said, context)
         self.happened: Mapping[str, Any] | None = None
 

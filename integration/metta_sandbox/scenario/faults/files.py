@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 from pydantic import Field, field_validator
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.scenario.base import Fault
-from metta_sandbox.scenario.faults.base import Family, FaultKind
+from metta_sandbox.scenario.faults.base import FaultKind
 from metta_sandbox.scenario.faults.executor import Executor
 from metta_sandbox.scenario.faults.trigger import Trigger
 from metta_sandbox.scenario.workload import Workload
@@ -19,7 +19,7 @@ from metta_sandbox.scenario.workload import Workload
 class TrialFileFault(FaultKind):
     """A fault of one file of the trial that sets it off."""
 
-    family: ClassVar[Family] = "files"
+    family = "files"
 
     file: str = Field(min_length=1, description="Its name in the folder of the trigger's trial.")
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import Field, field_validator
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.faults.base import Family, FaultKind, Sidecar
-from metta_sandbox.scenario.faults.context import NetworkSidecarLike
+from metta_sandbox.scenario.faults.base import FaultKind
 from metta_sandbox.scenario.faults.executor import Executor, Observed
 from metta_sandbox.scenario.hosts import HostName
 from metta_sandbox.words import many
+
+if TYPE_CHECKING:
+    from metta_sandbox.stack.engines.sidecars import NetworkSidecar
 
 #: Datagrams that a look sends each way; as many at once as a socket holds.
 _FEW, AT_ONCE = 10, 50
@@ -31,14 +33,14 @@ _numbers = itertools.count(1)
 class NetworkFault(FaultKind):
     """A fault that is carried out from beside its hosts, in their network."""
 
-    family: ClassVar[Family] = "network"
-    sidecar: ClassVar[Sidecar | None] = "network"
+    family = "network"
+    sidecar = "network"
 
 
 class LinkFault(NetworkFault):
     """A fault of what two hosts send each other."""
 
-    healing: ClassVar[str] = "all that they send arrives as before"
+    healing = "all that they send arrives as before"
 
     between: Annotated[tuple[HostName, HostName], Field(strict=False)] = Field(
         description="Two nodes, or a node and `dummy-api`."
@@ -113,7 +115,7 @@ class Crossing:
 
 
 def cross(
-    sender: NetworkSidecarLike, receiver: NetworkSidecarLike, count: int, size: int = _SMALL
+    sender: NetworkSidecar, receiver: NetworkSidecar, count: int, size: int = _SMALL
 ) -> Crossing:
     """Send datagrams from one host to another, and wait until each has arrived or was dropped."""
     arrived = lost = 0
@@ -138,7 +140,7 @@ L = TypeVar("L", bound=LinkFault)
 class NetworkExecutor(Executor[N]):
     """A fault that is carried out beside hosts."""
 
-    def sidecar(self, host: str) -> NetworkSidecarLike:
+    def sidecar(self, host: str) -> NetworkSidecar:
         """Give what is beside a host.
 
         Raises:

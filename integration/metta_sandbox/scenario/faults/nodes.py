@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import signal
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
-from metta_sandbox.scenario.faults.base import Family, OneNode
-from metta_sandbox.scenario.faults.context import RUNS, STANDS_STILL
+from metta_sandbox.scenario.faults.base import OneNode
 from metta_sandbox.scenario.faults.executor import Executor, Observed
+
+#: What a node does, in words.
+RUNS = "runs"
+STANDS_STILL = "stands still"
 
 
 class NodeFault(OneNode):
     """One that strikes a whole node."""
 
-    family: ClassVar[Family] = "nodes"
+    family = "nodes"
 
     def __str__(self) -> str:
         return f"{self.key.replace('_', ' ')} {self.node}"

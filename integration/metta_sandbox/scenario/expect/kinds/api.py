@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from http import HTTPStatus
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -23,11 +23,9 @@ RECORD = "api/requests.jsonl"
 class Api(Kind):
     """A route of the control plane, and how many calls it has."""
 
-    key: ClassVar[str] = "api"
-    about: ClassVar[str] = "How often a route is called."
-    example: ClassVar[str] = (
-        'api: {route: "POST /sweeps/{name}/runs/next", calls: {at_least: 2}, status: 503}'
-    )
+    key = "api"
+    about = "How often a route is called."
+    example = 'api: {route: "POST /sweeps/{name}/runs/next", calls: {at_least: 2}, status: 503}'
 
     route: Route = Field(
         description="Method and template, as under `services.api`: `POST /sweeps/{name}/runs/next`."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
@@ -26,10 +26,10 @@ LOAD_PROOF = "checkpoints.json"
 class Checkpoint(Kind):
     """The checkpoints that completed trials leave. A plain word is ``state``."""
 
-    key: ClassVar[str] = "checkpoint"
-    about: ClassVar[str] = "Completed trials left a checkpoint that is `present` or `loadable`."
-    example: ClassVar[str] = "checkpoint: loadable"
-    word: ClassVar[str] = "state"
+    key = "checkpoint"
+    about = "Completed trials left a checkpoint that is `present` or `loadable`."
+    example = "checkpoint: loadable"
+    word = "state"
 
     state: Literal["present", "loadable"] = Field(
         default="loadable",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from metta_sandbox.scenario.expect.bounds import whose
 from metta_sandbox.scenario.expect.judgement import Judgement
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class CostLevel(ScoreLevel):
     """The costs of trials that are over, failed ones too."""
 
-    key: ClassVar[str] = "cost"
-    about: ClassVar[str] = "The cost of trials that are over, failed ones too."
-    example: ClassVar[str] = "cost: {at_most: 2048}"
+    key = "cost"
+    about = "The cost of trials that are over, failed ones too."
+    example = "cost: {at_most: 2048}"
 
     def __str__(self) -> str:
         return f"cost of {whose(self.of)} is {self.wanted}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -28,10 +28,10 @@ _SHA_256 = re.compile(r"[0-9a-f]{64}")
 class Digests(Kind):
     """The digests of ranks' parameters at the end of a trial. A plain word is ``are``."""
 
-    key: ClassVar[str] = "digests"
-    about: ClassVar[str] = "Parameters are `equal` on all ranks when a trial ends, or `different`."
-    example: ClassVar[str] = "digests: equal"
-    word: ClassVar[str] = "are"
+    key = "digests"
+    about = "Parameters are `equal` on all ranks when a trial ends, or `different`."
+    example = "digests: equal"
+    word = "are"
 
     are: Literal["equal", "different"] = Field(
         default="equal",

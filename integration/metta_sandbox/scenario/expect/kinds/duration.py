@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Self
@@ -30,9 +30,9 @@ def _phase(value: Any) -> Any:
 class Took(Kind):
     """What takes time, and how much of it may."""
 
-    key: ClassVar[str] = "duration"
-    about: ClassVar[str] = "How long the scenario or a part of it takes."
-    example: ClassVar[str] = "duration: {of: up, at_most: 30s}"
+    key = "duration"
+    about = "How long the scenario or a part of it takes."
+    example = "duration: {of: up, at_most: 30s}"
 
     of: Annotated[
         str | int,

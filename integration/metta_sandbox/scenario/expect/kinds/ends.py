@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -20,10 +20,10 @@ _UNFINISHED = frozenset(
 class Ends(Kind):
     """How the sweep comes to its end. A plain word is ``how``."""
 
-    key: ClassVar[str] = "ends"
-    about: ClassVar[str] = "How the sweep ends."
-    example: ClassVar[str] = "ends: node_lost"
-    word: ClassVar[str] = "how"
+    key = "ends"
+    about = "How the sweep ends."
+    example = "ends: node_lost"
+    word = "how"
 
     how: Literal["finished", "node_failed", "node_lost", "silent", "overdue"] = Field(
         description="By itself on all nodes; its command failed on one, or it gave up; a node was "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Self
@@ -47,9 +47,9 @@ _FEWEST = 2
 class Events(Kind):
     """Events that happen, never happen, or happen in an order and within a time."""
 
-    key: ClassVar[str] = "events"
-    about: ClassVar[str] = "What happens, never happens, in which order and within which time."
-    example: ClassVar[str] = "events: {in_order: [handoff.sent, handoff.received], within: 5s}"
+    key = "events"
+    about = "What happens, never happens, in which order and within which time."
+    example = "events: {in_order: [handoff.sent, handoff.received], within: 5s}"
 
     happens: EventName | None = Field(default=None, description="It happens.")
     never: EventName | None = Field(

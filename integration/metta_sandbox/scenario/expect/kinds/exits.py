@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -39,9 +39,9 @@ Statuses = Annotated[
 class Exits(Kind):
     """How ranks' processes end; with ``workload.run``, how its commands do."""
 
-    key: ClassVar[str] = "exits"
-    about: ClassVar[str] = "How ranks exit."
-    example: ClassVar[str] = "exits: {status: 0}"
+    key = "exits"
+    about = "How ranks exit."
+    example = "exits: {status: 0}"
 
     status: Statuses = Field(
         description="The exit status, some of them, or `nonzero`. Negative is the signal that "

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -45,9 +45,9 @@ _FEWEST = 2
 class Log(Kind):
     """Patterns that the lines of a host's log must, or must not, match."""
 
-    key: ClassVar[str] = "log"
-    about: ClassVar[str] = "What a host's log contains or lacks."
-    example: ClassVar[str] = "log: {lacks: 'Traceback', on: sweep-worker}"
+    key = "log"
+    about = "What a host's log contains or lacks."
+    example = "log: {lacks: 'Traceback', on: sweep-worker}"
 
     contains: Pattern | None = Field(
         default=None, description="Some line matches this regular expression (Python's re.search)."

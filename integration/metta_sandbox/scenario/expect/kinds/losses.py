@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -22,9 +22,9 @@ _WHERE = "timeline.jsonl"
 class Losses(Kind):
     """The losses that ranks tell in ``train.step``, which must be equal step by step."""
 
-    key: ClassVar[str] = "losses"
-    about: ClassVar[str] = "All ranks tell the same loss at each step."
-    example: ClassVar[str] = "losses: {of: all, within: 1%}"
+    key = "losses"
+    about = "All ranks tell the same loss at each step."
+    example = "losses: {of: all, within: 1%}"
 
     of: Which = Field(default="all", description=OF)
     field: str = Field(

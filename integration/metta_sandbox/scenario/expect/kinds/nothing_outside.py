@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
@@ -38,11 +38,11 @@ OUTSIDE = "outside"
 class NothingOutside(Kind):
     """That no node looks up a name, or tries to reach an address, outside the stack."""
 
-    key: ClassVar[str] = "nothing_outside"
-    about: ClassVar[str] = "No node asks for a name or an address outside the stack."
-    example: ClassVar[str] = "nothing_outside: true"
+    key = "nothing_outside"
+    about = "No node asks for a name or an address outside the stack."
+    example = "nothing_outside: true"
 
-    watched: ClassVar[bool] = True
+    watched = True
 
     allow: Annotated[tuple[str, ...], Field(strict=False)] = Field(
         default=(),

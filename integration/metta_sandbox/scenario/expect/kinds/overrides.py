@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -24,11 +24,9 @@ if TYPE_CHECKING:
 class Overrides(Kind):
     """What settings trials train with, and on which nodes."""
 
-    key: ClassVar[str] = "overrides"
-    about: ClassVar[str] = (
-        "Overrides are equal on all ranks and as suggested; given keys have given values."
-    )
-    example: ClassVar[str] = "overrides: {values: {trainer.batch_size: 512}}"
+    key = "overrides"
+    about = "Overrides are equal on all ranks and as suggested; given keys have given values."
+    example = "overrides: {values: {trainer.batch_size: 512}}"
 
     of: Which = Field(default="all", description=OF)
     equal: bool = Field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -27,9 +27,9 @@ _TAIL = re.compile(r"(?<!\d)(\d+)$")
 class RunNames(Kind):
     """The run names that trials get."""
 
-    key: ClassVar[str] = "run_names"
-    about: ClassVar[str] = "Run names are unique, in order, of a pattern, or these."
-    example: ClassVar[str] = "run_names: {values: [basic.r.1, basic.r.2]}"
+    key = "run_names"
+    about = "Run names are unique, in order, of a pattern, or these."
+    example = "run_names: {values: [basic.r.1, basic.r.2]}"
 
     unique: bool = Field(default=True, description="No two trials have the same.")
     in_order: bool = Field(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 class SameAs(Kind):
     """Another scenario of the run, played before, whose trials are the same."""
 
-    key: ClassVar[str] = "same_as"
-    about: ClassVar[str] = "Another scenario with the same seed did the same."
-    example: ClassVar[str] = "same_as: basic"
-    word: ClassVar[str] = "scenario"
+    key = "same_as"
+    about = "Another scenario with the same seed did the same."
+    example = "same_as: basic"
+    word = "scenario"
 
     scenario: str = Field(
         pattern=r"^[a-z0-9][a-z0-9-]*$",

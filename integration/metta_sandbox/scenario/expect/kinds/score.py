@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class ScoreLevel(Level, Kind):
     """Where the scores of completed trials must be."""
 
-    key: ClassVar[str] = "score"
-    about: ClassVar[str] = "The score of completed trials."
-    example: ClassVar[str] = "score: {of: best, value: 0.5, within: 10%}"
+    key = "score"
+    about = "The score of completed trials."
+    example = "score: {of: best, value: 0.5, within: 10%}"
 
     of: Which = Field(default="all", description=OF)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class Trials(Kind):
     """How many trials end in which way."""
 
-    key: ClassVar[str] = "trials"
-    about: ClassVar[str] = "How many trials `completed`, `failed` and are `pending`."
-    example: ClassVar[str] = "trials: {completed: {at_least: 2}, failed: 0}"
+    key = "trials"
+    about = "How many trials `completed`, `failed` and are `pending`."
+    example = "trials: {completed: {at_least: 2}, failed: 0}"
 
     completed: Count | None = Field(default=None, description="Trials that trained and scored.")
     failed: Count | None = Field(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 class Wandb(Kind):
     """What stands in a trial's offline W&B run: the sandbox's, or else the trainer's own."""
 
-    key: ClassVar[str] = "wandb"
-    about: ClassVar[str] = "Content of the trials' offline W&B runs."
-    example: ClassVar[str] = "wandb: {history: {at_least: 10}, summary: {status: completed}}"
+    key = "wandb"
+    about = "Content of the trials' offline W&B runs."
+    example = "wandb: {history: {at_least: 10}, summary: {status: completed}}"
 
     of: Which = Field(
         default="all",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -17,8 +17,8 @@ from metta_sandbox.words import time
 class ApiFault(ControlFault):
     """A route of the control plane answers wrongly, late or not at all."""
 
-    key: ClassVar[str] = "api"
-    example: ClassVar[str] = (
+    key = "api"
+    example = (
         "{api: {route: 'POST /sweeps/{name}/runs/next', status: 503}, when: {call: 2}, "
         "until: {after: 1s}}"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field
 
@@ -25,10 +25,10 @@ _BURSTS = 5
 class Bandwidth(OneWayFault):
     """What two hosts send each other passes a narrow link, before which half a second waits."""
 
-    key: ClassVar[str] = "bandwidth"
-    harmless: ClassVar[bool] = True
-    proof: ClassVar[str] = "the rate at which datagrams between them arrived, arrive, and do again"
-    example: ClassVar[str] = (
+    key = "bandwidth"
+    harmless = True
+    proof = "the rate at which datagrams between them arrived, arrive, and do again"
+    example = (
         "{bandwidth: {between: [sweep-master, sweep-worker], mbit: 10}, "
         "when: {event: train.started, rank: 0, trial: 1}}"
     )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field, field_validator
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.faults.context import RUNS, STANDS_STILL
 from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
 from metta_sandbox.scenario.faults.in_ranks import CodeFault, is_yet_to_start
+from metta_sandbox.scenario.faults.nodes import RUNS, STANDS_STILL
 from metta_sandbox.scenario.units import Shift, format_shift
 
 #: Seconds by which a clock must be off, so that it can be told from one that is right.
@@ -30,14 +30,14 @@ _APART = _SECOND // 20
 class Clock(CodeFault):
     """The wall clock of the trainer's process is off; its monotonic clocks are right."""
 
-    key: ClassVar[str] = "clock"
-    harmless: ClassVar[bool] = True
-    healing: ClassVar[str] = "it is right again; that of a process that ends is gone with it"
-    proof: ClassVar[str] = (
+    key = "clock"
+    harmless = True
+    healing = "it is right again; that of a process that ends is gone with it"
+    proof = (
         "the rank's wall clock was the kernel's, is off by this much, and is the kernel's again; "
         "its monotonic clock is the kernel's all the time"
     )
-    example: ClassVar[str] = (
+    example = (
         "{clock: {rank: 1, by: 1h}, when: {event: train.step, rank: 1, trial: 1, step: 1}, "
         "until: {after: 2s}}"
     )

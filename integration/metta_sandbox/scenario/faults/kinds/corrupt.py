@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -20,12 +20,12 @@ _MOST = 1 << 30
 class Corrupt(TrialFileFault):
     """A file of a trial, such as its checkpoint or its overrides, is damaged."""
 
-    key: ClassVar[str] = "corrupt"
-    healing: ClassVar[str] = "the file is as it was, unless somebody has written it anew"
-    must_heal: ClassVar[bool] = False
-    proof: ClassVar[str] = "the file's size and digest, before and after"
-    voids: ClassVar[frozenset[str]] = frozenset({"checkpoints"})
-    example: ClassVar[str] = (
+    key = "corrupt"
+    healing = "the file is as it was, unless somebody has written it anew"
+    must_heal = False
+    proof = "the file's size and digest, before and after"
+    voids = frozenset({"checkpoints"})
+    example = (
         "{corrupt: {file: checkpoint.pt, how: half}, when: {event: checkpoint.saved, trial: 1}}"
     )
 

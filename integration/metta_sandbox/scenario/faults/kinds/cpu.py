@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field
 
-from metta_sandbox.scenario.faults.base import Family, OneNode, Triggered
+from metta_sandbox.scenario.faults.base import OneNode
 from metta_sandbox.scenario.faults.cgroups import GROUPS, field
 from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
 
@@ -19,17 +19,17 @@ _PERIOD = 100_000
 class Cpu(OneNode):
     """The node gets a share of one processor and no more."""
 
-    key: ClassVar[str] = "cpu"
-    harmless: ClassVar[bool] = True
-    family: ClassVar[Family] = "resources"
-    in_containers: ClassVar[bool] = True
-    trigger: ClassVar[Triggered] = "may"
-    healing: ClassVar[str] = "it gets what it got before"
-    proof: ClassVar[str] = (
+    key = "cpu"
+    harmless = True
+    family = "resources"
+    in_containers = True
+    trigger = "may"
+    healing = "it gets what it got before"
+    proof = (
         "the kernel's quota of the node, and that it has been made to wait for it; and the quota "
         "of before again"
     )
-    example: ClassVar[str] = (
+    example = (
         "{cpu: {node: sweep-worker, share: 0.1}, "
         "when: {event: train.step, rank: 1, trial: 1, step: 1}, until: {after: 2s}}"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from statistics import fmean
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
@@ -18,10 +18,10 @@ from metta_sandbox.words import time
 class Delay(OneWayFault):
     """What two hosts send each other arrives later, in its order."""
 
-    key: ClassVar[str] = "delay"
-    harmless: ClassVar[bool] = True
-    proof: ClassVar[str] = "how long datagrams between them took, take, and take again"
-    example: ClassVar[str] = (
+    key = "delay"
+    harmless = True
+    proof = "how long datagrams between them took, take, and take again"
+    example = (
         "{delay: {between: [sweep-master, sweep-worker], by: 50ms, jitter: 10ms}, "
         "when: {event: train.started, rank: 0, trial: 1}}"
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.faults.base import Family, OneNode, Sidecar, Triggered
-from metta_sandbox.scenario.faults.context import SidecarLike
+from metta_sandbox.scenario.faults.base import OneNode
 from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
+
+if TYPE_CHECKING:
+    from metta_sandbox.stack.engines.sidecars import Sidecar
 
 _NO_ROOM = "ENOSPC"
 
@@ -15,17 +17,17 @@ _NO_ROOM = "ENOSPC"
 class DiskFull(OneNode):
     """The disk under the folder that nodes share has no room left, as the node sees it."""
 
-    key: ClassVar[str] = "disk_full"
-    family: ClassVar[Family] = "resources"
-    sidecar: ClassVar[Sidecar | None] = "disk"
-    trigger: ClassVar[Triggered] = "may"
-    healing: ClassVar[str] = "there is room again"
-    proof: ClassVar[str] = (
+    key = "disk_full"
+    family = "resources"
+    sidecar = "disk"
+    trigger = "may"
+    healing = "there is room again"
+    proof = (
         "bytes were free and a file could be written there; none are, and the node is answered "
         "ENOSPC; both again"
     )
-    voids: ClassVar[frozenset[str]] = frozenset({"W&B runs", "checkpoints"})
-    example: ClassVar[str] = (
+    voids = frozenset({"W&B runs", "checkpoints"})
+    example = (
         "{disk_full: {node: sweep-master}, "
         "when: {event: train.step, rank: 0, trial: 1, step: 1}, until: {after: 2s}}"
     )
@@ -58,7 +60,7 @@ class FillDisk(Executor[DiskFull]):
         return self._look(full=False)
 
     @property
-    def _sidecar(self) -> SidecarLike:
+    def _sidecar(self) -> Sidecar:
         if self.context.disks is None:
             raise StackError("nobody can be beside a node that is no container")
         return self.context.disks.beside(self.said.node)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.scenario.faults.executor import Observed, Registered
@@ -13,11 +13,9 @@ from metta_sandbox.scenario.faults.in_ranks import SILENT, CodeFault, InCode
 class HoldGil(CodeFault):
     """The trainer's main thread waits in C code without giving the interpreter's lock away."""
 
-    key: ClassVar[str] = "hold_gil"
-    proof: ClassVar[str] = "the process lives, and none of its other threads answers any more"
-    example: ClassVar[str] = (
-        "{hold_gil: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
-    )
+    key = "hold_gil"
+    proof = "the process lives, and none of its other threads answers any more"
+    example = "{hold_gil: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
 
 
 class HoldLockInRank(InCode[HoldGil]):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from pydantic import Field
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.faults.base import Triggered
 from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
 from metta_sandbox.scenario.faults.nodes import NodeFault
 from metta_sandbox.scenario.units import Duration
@@ -17,10 +14,10 @@ from metta_sandbox.words import time
 class LateStart(NodeFault):
     """The sweep's command starts later on the node than on the others."""
 
-    key: ClassVar[str] = "late_start"
-    trigger: ClassVar[Triggered] = "none"
-    proof: ClassVar[str] = "the command ran on the other nodes, and not yet on this one"
-    example: ClassVar[str] = "{late_start: {node: sweep-worker, by: 2s}}"
+    key = "late_start"
+    trigger = "none"
+    proof = "the command ran on the other nodes, and not yet on this one"
+    example = "{late_start: {node: sweep-worker, by: 2s}}"
 
     by: Duration = Field(description="How much later.")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from metta_sandbox.scenario.faults.executor import Observed, Registered
 from metta_sandbox.scenario.faults.in_ranks import CodeFault, InCode
@@ -12,10 +12,10 @@ from metta_sandbox.scenario.faults.in_ranks import CodeFault, InCode
 class NanGradients(CodeFault):
     """The gradients of one optimizer step are NaN."""
 
-    key: ClassVar[str] = "nan_gradients"
-    proof: ClassVar[str] = "gradients that were finite are NaN as the optimizer reads them"
-    voids: ClassVar[frozenset[str]] = frozenset({"digests"})
-    example: ClassVar[str] = (
+    key = "nan_gradients"
+    proof = "gradients that were finite are NaN as the optimizer reads them"
+    voids = frozenset({"digests"})
+    example = (
         "{nan_gradients: {rank: 1}, when: {event: optimizer.step, rank: 1, trial: 1, step: 2}}"
     )
 

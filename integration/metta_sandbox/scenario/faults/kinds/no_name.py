@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from metta_sandbox.scenario.faults.context import NetworkSidecarLike
 from metta_sandbox.scenario.faults.executor import Observed, Registered
 from metta_sandbox.scenario.faults.networks import (
     ANSWERS,
@@ -16,6 +15,9 @@ from metta_sandbox.scenario.faults.networks import (
 )
 from metta_sandbox.scenario.hosts import HostName, NodeName
 
+if TYPE_CHECKING:
+    from metta_sandbox.stack.engines.sidecars import NetworkSidecar
+
 #: Docker's name server, as a node sees it.
 _RESOLVER = "127.0.0.11"
 
@@ -23,10 +25,10 @@ _RESOLVER = "127.0.0.11"
 class NoName(NetworkFault):
     """A host's name is not known any more on a node; what is connected stays so."""
 
-    key: ClassVar[str] = "no_name"
-    healing: ClassVar[str] = "it is known again"
-    proof: ClassVar[str] = "the node's name server answered, says that there is none, answers again"
-    example: ClassVar[str] = (
+    key = "no_name"
+    healing = "it is known again"
+    proof = "the node's name server answered, says that there is none, answers again"
+    example = (
         "{no_name: {name: sweep-master, on: sweep-worker}, "
         "when: {event: handoff.received, node: sweep-worker, trial: 1}}"
     )
@@ -72,7 +74,7 @@ class ForgetName(NetworkExecutor[NoName]):
         return self._look(ANSWERS)
 
     @property
-    def _on(self) -> NetworkSidecarLike:
+    def _on(self) -> NetworkSidecar:
         return self.sidecar(self.said.on)
 
     def _look(self, wanted: str) -> Observed:

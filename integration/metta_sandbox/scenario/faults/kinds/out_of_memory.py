@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import signal
-from typing import Any, ClassVar
+from typing import Any
 
-from metta_sandbox.scenario.faults.base import Family
 from metta_sandbox.scenario.faults.cgroups import GROUPS, field
 from metta_sandbox.scenario.faults.executor import Observed, Registered
 from metta_sandbox.scenario.faults.in_ranks import ANSWER, CodeFault, EndRank
@@ -23,16 +22,14 @@ _ENDLESS = 1 << 50
 class OutOfMemory(CodeFault):
     """The node's memory is limited, and the trainer takes more than is left."""
 
-    key: ClassVar[str] = "out_of_memory"
-    family: ClassVar[Family] = "resources"
-    in_containers: ClassVar[bool] = True
-    healing: ClassVar[str] = "the node's memory is no longer limited"
-    proof: ClassVar[str] = (
+    key = "out_of_memory"
+    family = "resources"
+    in_containers = True
+    healing = "the node's memory is no longer limited"
+    proof = (
         "the rank's process ran, and has ended by SIGKILL, and the kernel has counted one kill more"
     )
-    example: ClassVar[str] = (
-        "{out_of_memory: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
-    )
+    example = "{out_of_memory: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
 
 
 class ExhaustMemory(EndRank[OutOfMemory]):

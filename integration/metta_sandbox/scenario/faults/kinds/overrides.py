@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
 
 from pydantic import Field
 
 from metta_sandbox.scenario.base import Fault
-from metta_sandbox.scenario.faults.base import Triggered
 from metta_sandbox.scenario.faults.executor import Observed, Registered, Telling
 from metta_sandbox.scenario.faults.in_ranks import CodeFault
 from metta_sandbox.scenario.faults.trigger import Trigger
@@ -19,13 +17,11 @@ from metta_sandbox.scenario.workload import Workload
 class OtherOverrides(CodeFault):
     """The rank is started with other overrides than were handed off."""
 
-    key: ClassVar[str] = "overrides"
-    trigger: ClassVar[Triggered] = "none"
-    proof: ClassVar[str] = "what the rank was started with is not what was handed off"
-    voids: ClassVar[frozenset[str]] = frozenset({"digests"})
-    example: ClassVar[str] = (
-        "{overrides: {rank: 1, trial: 2, values: {trainer.optimizer.learning_rate: 0.5}}}"
-    )
+    key = "overrides"
+    trigger = "none"
+    proof = "what the rank was started with is not what was handed off"
+    voids = frozenset({"digests"})
+    example = "{overrides: {rank: 1, trial: 2, values: {trainer.optimizer.learning_rate: 0.5}}}"
 
     trial: int = Field(ge=1, description="In this trial.")
     values: dict[str, Value] = Field(min_length=1, description="The others, by dotted key.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field
 
@@ -19,9 +19,9 @@ _LOSSES, _DEVIATIONS = 20, 5
 class PacketLoss(OneWayFault):
     """A share of the packets between two hosts is lost."""
 
-    key: ClassVar[str] = "packet_loss"
-    proof: ClassVar[str] = "of datagrams between them, none was lost, this share is, and none again"
-    example: ClassVar[str] = (
+    key = "packet_loss"
+    proof = "of datagrams between them, none was lost, this share is, and none again"
+    example = (
         "{packet_loss: {between: [sweep-master, sweep-worker], percent: 5}, "
         "when: {event: train.started, rank: 0, trial: 1}}"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from metta_sandbox.scenario.faults.executor import Registered
 from metta_sandbox.scenario.faults.networks import Crossing, LinkExecutor, OneWayFault
@@ -12,9 +12,9 @@ from metta_sandbox.scenario.faults.networks import Crossing, LinkExecutor, OneWa
 class Partition(OneWayFault):
     """Nothing that two hosts send each other arrives any more; their connections stay open."""
 
-    key: ClassVar[str] = "partition"
-    proof: ClassVar[str] = "datagrams between them arrived, are dropped, and arrive again"
-    example: ClassVar[str] = (
+    key = "partition"
+    proof = "datagrams between them arrived, are dropped, and arrive again"
+    example = (
         "{partition: {between: [sweep-master, sweep-worker]}, "
         "when: {event: train.step, rank: 1, trial: 1, step: 1}, until: {after: 2s}}"
     )

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from metta_sandbox.scenario.faults.context import RUNS, STANDS_STILL
 from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
-from metta_sandbox.scenario.faults.nodes import NodeFault
+from metta_sandbox.scenario.faults.nodes import RUNS, STANDS_STILL, NodeFault
 
 
 class Pause(NodeFault):
     """Everything on the node stands still; its connections stay open."""
 
-    key: ClassVar[str] = "pause"
-    healing: ClassVar[str] = "it goes on"
-    proof: ClassVar[str] = "the node's first process ran, stood still, and runs again"
-    example: ClassVar[str] = (
+    key = "pause"
+    healing = "it goes on"
+    proof = "the node's first process ran, stood still, and runs again"
+    example = (
         "{pause: {node: sweep-worker}, when: {event: train.step, rank: 1, trial: 1}, "
         "until: {after: 1s}}"
     )

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.scenario.base import Fault
 from metta_sandbox.scenario.faults.base import OneNode
-from metta_sandbox.scenario.faults.context import NetworkSidecarLike
 from metta_sandbox.scenario.faults.executor import Observed, Registered
 from metta_sandbox.scenario.faults.networks import NetworkExecutor, NetworkFault
 from metta_sandbox.scenario.faults.trigger import Trigger
 from metta_sandbox.scenario.workload import Workload
 
+if TYPE_CHECKING:
+    from metta_sandbox.stack.engines.sidecars import NetworkSidecar
+
 
 class PortTaken(OneNode, NetworkFault):
     """Somebody listens on the port at which a trial's ranks want to meet, or on another one."""
 
-    key: ClassVar[str] = "port_taken"
-    healing: ClassVar[str] = "nobody does"
-    proof: ClassVar[str] = "the port could be had on the node, can't, and can again"
-    example: ClassVar[str] = (
-        "{port_taken: {node: sweep-master}, when: {event: handoff.sent, trial: 1}}"
-    )
+    key = "port_taken"
+    healing = "nobody does"
+    proof = "the port could be had on the node, can't, and can again"
+    example = "{port_taken: {node: sweep-master}, when: {event: handoff.sent, trial: 1}}"
 
     port: int | None = Field(
         default=None,
@@ -80,7 +80,7 @@ class TakePort(NetworkExecutor[PortTaken]):
         return self._look(free=True)
 
     @property
-    def _node(self) -> NetworkSidecarLike:
+    def _node(self) -> NetworkSidecar:
         return self.sidecar(self.said.node)
 
     def _look(self, *, free: bool) -> Observed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field, field_validator
 
@@ -22,9 +22,9 @@ _EXCEPTIONS = [
 class Raise(CodeFault):
     """An exception is raised in the trainer's main thread, wherever it is."""
 
-    key: ClassVar[str] = "raise"
-    proof: ClassVar[str] = "the exception was made by the main thread, at this file and line"
-    example: ClassVar[str] = (
+    key = "raise"
+    proof = "the exception was made by the main thread, at this file and line"
+    example = (
         "{raise: {rank: 1, exception: RuntimeError}, "
         "when: {event: train.step, rank: 1, trial: 2, step: 1}}"
     )

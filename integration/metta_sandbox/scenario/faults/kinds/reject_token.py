@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from metta_sandbox.scenario.faults.answers import ControlFault, MisguideApi
 from metta_sandbox.scenario.faults.executor import Registered
@@ -11,8 +11,8 @@ from metta_sandbox.scenario.faults.executor import Registered
 class RejectToken(ControlFault):
     """No token is known any more: every route answers 401."""
 
-    key: ClassVar[str] = "reject_token"
-    example: ClassVar[str] = "{reject_token: {}, when: {event: handoff.sent, trial: 2}}"
+    key = "reject_token"
+    example = "{reject_token: {}, when: {event: handoff.sent, trial: 2}}"
 
     @property
     def rule(self) -> dict[str, Any]:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from metta_sandbox.scenario.faults.context import NetworkSidecarLike
 from metta_sandbox.scenario.faults.executor import Observed, Registered
 from metta_sandbox.scenario.faults.networks import ANSWERS, RESET, LinkExecutor, LinkFault
 from metta_sandbox.words import many
+
+if TYPE_CHECKING:
+    from metta_sandbox.stack.engines.sidecars import NetworkSidecar
 
 
 class Reset(LinkFault):
     """Connections between two hosts are reset, each at its next segment, and none can be opened."""
 
-    key: ClassVar[str] = "reset"
-    healing: ClassVar[str] = "new connections can be opened"
-    proof: ClassVar[str] = (
-        "a connection between them answered, is reset at both ends, and a new one"
-    )
-    example: ClassVar[str] = (
+    key = "reset"
+    healing = "new connections can be opened"
+    proof = "a connection between them answered, is reset at both ends, and a new one"
+    example = (
         "{reset: {between: [sweep-master, sweep-worker]}, "
         "when: {event: train.step, rank: 1, trial: 1, step: 1}, until: {after: 500ms}}"
     )
@@ -63,7 +63,7 @@ class ResetConnections(LinkExecutor[Reset]):
         seen = f"a connection from {first.host} to {second.host}: {answer}"
         return Observed(answer == ANSWERS, seen)
 
-    def _ends(self) -> Sequence[NetworkSidecarLike]:
+    def _ends(self) -> Sequence[NetworkSidecar]:
         return [self.sidecar(host) for host in self.said.between]
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from pydantic import Field
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.faults.context import RUNS, STANDS_STILL
 from metta_sandbox.scenario.faults.executor import Observed, Registered
-from metta_sandbox.scenario.faults.nodes import EndNode, NodeFault
+from metta_sandbox.scenario.faults.nodes import RUNS, STANDS_STILL, EndNode, NodeFault
 from metta_sandbox.scenario.units import Duration
 from metta_sandbox.words import time
 
@@ -17,13 +14,13 @@ from metta_sandbox.words import time
 class Restart(NodeFault):
     """Everything on the node ends at once, and later the node is started again."""
 
-    key: ClassVar[str] = "restart"
-    healing: ClassVar[str] = "it has started again"
-    proof: ClassVar[str] = (
+    key = "restart"
+    healing = "it has started again"
+    proof = (
         "the node's first process ran, has ended by SIGKILL, and another one runs that has "
         "registered"
     )
-    example: ClassVar[str] = (
+    example = (
         "{restart: {node: sweep-worker, down: 2s}, "
         "when: {event: train.step, rank: 1, trial: 1, step: 1}}"
     )

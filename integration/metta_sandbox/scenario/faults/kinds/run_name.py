@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -13,9 +13,9 @@ from metta_sandbox.scenario.faults.executor import Message, Observed, Registered
 class RunName(ControlFault):
     """The control plane gives out a run name twice, or leaves one out."""
 
-    key: ClassVar[str] = "run_name"
-    voids: ClassVar[frozenset[str]] = frozenset({"run names", "W&B runs", "API calls"})
-    example: ClassVar[str] = "{run_name: {give: skipped}, when: {call: 2}}"
+    key = "run_name"
+    voids = frozenset({"run names", "W&B runs", "API calls"})
+    example = "{run_name: {give: skipped}, when: {call: 2}}"
 
     give: Literal["duplicate", "skipped"] = Field(
         description="The name of the call before again, or the one after the next."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from typing import ClassVar
 
 from metta_sandbox.scenario.faults.executor import Registered
 from metta_sandbox.scenario.faults.in_ranks import CodeFault, EndRank
@@ -12,11 +11,9 @@ from metta_sandbox.scenario.faults.in_ranks import CodeFault, EndRank
 class Segfault(CodeFault):
     """The trainer reads memory that it has not."""
 
-    key: ClassVar[str] = "segfault"
-    proof: ClassVar[str] = "the rank's process ran, and has ended by SIGSEGV"
-    example: ClassVar[str] = (
-        "{segfault: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
-    )
+    key = "segfault"
+    proof = "the rank's process ran, and has ended by SIGSEGV"
+    example = "{segfault: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
 
 
 class SegfaultInRank(EndRank[Segfault]):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.faults.base import Family, FaultKind
+from metta_sandbox.scenario.faults.base import FaultKind
 from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
 from metta_sandbox.scenario.hosts import NodeName
 from metta_sandbox.scenario.overrides import nearest
@@ -37,14 +37,14 @@ _NEVER_CAUGHT = (signal.SIGKILL, signal.SIGSTOP)
 class SignalFault(FaultKind):
     """A process gets a signal: the trainer of one rank, or the rollout of one node."""
 
-    key: ClassVar[str] = "signal"
-    family: ClassVar[Family] = "processes"
-    healing: ClassVar[str] = "a process that was stopped by STOP goes on; no other can be healed"
-    proof: ClassVar[str] = (
+    key = "signal"
+    family = "processes"
+    healing = "a process that was stopped by STOP goes on; no other can be healed"
+    proof = (
         "the process was there, and has ended by the signal, stands still, or has taken it with a "
         "handler of its own"
     )
-    example: ClassVar[str] = (
+    example = (
         "{signal: {rank: 1, number: KILL}, when: {event: train.step, rank: 1, trial: 2, step: 1}}"
     )
 

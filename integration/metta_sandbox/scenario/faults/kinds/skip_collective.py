@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from metta_sandbox.scenario.faults.executor import Observed, Registered
 from metta_sandbox.scenario.faults.in_ranks import CodeFault, InCode
@@ -12,12 +12,10 @@ from metta_sandbox.scenario.faults.in_ranks import CodeFault, InCode
 class SkipCollective(CodeFault):
     """The rank leaves out its next collective, or the next reduction of its gradients by DDP."""
 
-    key: ClassVar[str] = "skip_collective"
-    proof: ClassVar[str] = "the collective was called and returned at once, without communicating"
-    voids: ClassVar[frozenset[str]] = frozenset({"digests"})
-    example: ClassVar[str] = (
-        "{skip_collective: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
-    )
+    key = "skip_collective"
+    proof = "the collective was called and returned at once, without communicating"
+    voids = frozenset({"digests"})
+    example = "{skip_collective: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
 
 
 class Skip(InCode[SkipCollective]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from metta_sandbox.scenario.faults.executor import Observed, Registered
 from metta_sandbox.scenario.faults.in_ranks import SILENT, CodeFault, InCode
@@ -12,11 +12,9 @@ from metta_sandbox.scenario.faults.in_ranks import SILENT, CodeFault, InCode
 class Sleep(CodeFault):
     """The trainer's main thread sleeps and never wakes."""
 
-    key: ClassVar[str] = "sleep"
-    proof: ClassVar[str] = "the main thread's stack ends in the sleep"
-    example: ClassVar[str] = (
-        "{sleep: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
-    )
+    key = "sleep"
+    proof = "the main thread's stack ends in the sleep"
+    example = "{sleep: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
 
 
 class SleepInRank(InCode[Sleep]):

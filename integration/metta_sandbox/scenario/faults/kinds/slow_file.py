@@ -14,7 +14,7 @@ import sys
 import time
 from contextlib import suppress
 from threading import Event, Thread
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO
 
 from pydantic import Field
 
@@ -36,11 +36,11 @@ _CLOSING, _PATIENCE = 5.0, 10.0
 class SlowFile(TrialFileFault):
     """A file of a trial, such as its checkpoint, is slow to read: whoever opens it waits."""
 
-    key: ClassVar[str] = "slow_file"
-    harmless: ClassVar[bool] = True
-    healing: ClassVar[str] = "it opens at once"
-    proof: ClassVar[str] = "how long it took to read the file, takes, and takes again"
-    example: ClassVar[str] = (
+    key = "slow_file"
+    harmless = True
+    healing = "it opens at once"
+    proof = "how long it took to read the file, takes, and takes again"
+    example = (
         "{slow_file: {file: checkpoint.pt, by: 500ms}, when: {event: checkpoint.saved, trial: 1}}"
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field
 
@@ -21,12 +21,12 @@ _AFTERWARDS = 15.0
 class Terminate(NodeFault):
     """The node is told to end, as by a scheduler that takes it away, and then loses its power."""
 
-    key: ClassVar[str] = "terminate"
-    proof: ClassVar[str] = (
+    key = "terminate"
+    proof = (
         "the node's first process ran, and has ended; with `grace`, what ran on it got SIGTERM, "
         "and had ended, or was killed, when that was over"
     )
-    example: ClassVar[str] = (
+    example = (
         "{terminate: {node: sweep-worker}, when: {event: handoff.received, node: sweep-worker}}"
     )
 

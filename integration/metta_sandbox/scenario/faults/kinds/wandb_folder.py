@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import ClassVar
 
 from metta_sandbox import beneath
-from metta_sandbox.scenario.faults.base import Family, FaultKind, Triggered
+from metta_sandbox.scenario.faults.base import FaultKind
 from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
 
 
 class WandbFolder(FaultKind):
     """The folder of W&B's runs can't be written to."""
 
-    key: ClassVar[str] = "wandb_folder"
-    family: ClassVar[Family] = "files"
-    trigger: ClassVar[Triggered] = "may"
-    healing: ClassVar[str] = "the folder is as it was"
-    proof: ClassVar[str] = "a file could be made in it, can't, and can again"
-    voids: ClassVar[frozenset[str]] = frozenset({"W&B runs"})
-    example: ClassVar[str] = "{wandb_folder: {}, when: {event: suggestion.made, trial: 2}}"
+    key = "wandb_folder"
+    family = "files"
+    trigger = "may"
+    healing = "the folder is as it was"
+    proof = "a file could be made in it, can't, and can again"
+    voids = frozenset({"W&B runs"})
+    example = "{wandb_folder: {}, when: {event: suggestion.made, trial: 2}}"
 
     def __str__(self) -> str:
         return "W&B's folder can't be written to"

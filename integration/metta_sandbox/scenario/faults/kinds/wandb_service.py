@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import signal
-from typing import Any, ClassVar
+from typing import Any
 
-from metta_sandbox.scenario.faults.base import Family, FaultKind
+from metta_sandbox.scenario.faults.base import FaultKind
 from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
 
 
 class WandbService(FaultKind):
     """The process that writes W&B's runs on rank 0's node is killed."""
 
-    key: ClassVar[str] = "wandb_service"
-    family: ClassVar[Family] = "processes"
-    proof: ClassVar[str] = "wandb-core ran on the node, and has ended"
-    voids: ClassVar[frozenset[str]] = frozenset({"W&B runs"})
-    example: ClassVar[str] = "{wandb_service: {}, when: {event: handoff.sent, trial: 2}}"
+    key = "wandb_service"
+    family = "processes"
+    proof = "wandb-core ran on the node, and has ended"
+    voids = frozenset({"W&B runs"})
+    example = "{wandb_service: {}, when: {event: handoff.sent, trial: 2}}"
 
     def __str__(self) -> str:
         return "W&B's service is killed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.faults.context import RUNS, STANDS_STILL
+from metta_sandbox.scenario.faults.nodes import RUNS, STANDS_STILL
 from metta_sandbox.stack.ends import container_status, describe_end
 from metta_sandbox.stack.engines.base import Power, Stack
 from metta_sandbox.stack.engines.compose.request import container_name

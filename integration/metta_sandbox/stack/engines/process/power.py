@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.faults.context import RUNS, STANDS_STILL
+from metta_sandbox.scenario.faults.nodes import RUNS, STANDS_STILL
 from metta_sandbox.stack.engines.base import Power, Stack
 from metta_sandbox.stack.marks import variables
 
