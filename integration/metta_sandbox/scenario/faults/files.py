@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from metta_sandbox.errors import StackError
 from metta_sandbox.scenario.base import Fault
 from metta_sandbox.scenario.faults.base import FaultKind
-from metta_sandbox.scenario.faults.executor import Executor
+from metta_sandbox.scenario.faults.executor import StateExecutor
 from metta_sandbox.scenario.faults.trigger import Trigger
 from metta_sandbox.scenario.workload import Workload
 
@@ -42,8 +42,8 @@ class TrialFileFault(FaultKind):
 F = TypeVar("F", bound=TrialFileFault)
 
 
-class TrialFileExecutor(Executor[F]):
-    """Strikes that file where it lies in the folder that nodes share."""
+class TrialFileExecutor(StateExecutor[F]):
+    """Strikes a trial's file where it lies in the folder that nodes share."""
 
     @property
     def path(self) -> Path:

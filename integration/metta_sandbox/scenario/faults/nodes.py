@@ -31,16 +31,16 @@ class EndNode(Executor[F]):
     number = signal.SIGKILL
 
     def before(self) -> Observed:
-        """See that it runs."""
+        """See that the node runs."""
         state = self.context.power.state(self.said.node)
         return Observed(state == RUNS, f"{self.said.node} {state}")
 
     def inject(self) -> None:
-        """Send the signal."""
+        """Send the signal to the node's first process."""
         self.context.power.signal(self.said.node, self.number)
 
     def during(self) -> Observed:
-        """See that it has ended."""
+        """See that the node has ended by the signal."""
         state = self.context.power.state(self.said.node)
         ended = state not in (RUNS, STANDS_STILL)
         by_it = self.number != signal.SIGKILL or "killed by signal 9" in state

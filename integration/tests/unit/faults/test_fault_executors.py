@@ -15,14 +15,14 @@ from metta_sandbox.scenario.faults.kinds.api import ApiFault
 from metta_sandbox.scenario.faults.kinds.corrupt import Corrupt, CorruptFile, damage
 from metta_sandbox.scenario.faults.kinds.exit import Exit, ExitRank
 from metta_sandbox.scenario.faults.kinds.kill import Kill, KillNode
-from metta_sandbox.scenario.faults.kinds.nan_gradients import NanGradients, Poison
+from metta_sandbox.scenario.faults.kinds.nan_gradients import NanGradients, PoisonGradients
 from metta_sandbox.scenario.faults.kinds.overrides import OtherOverrides, StartOtherwise
 from metta_sandbox.scenario.faults.kinds.pause import Pause, PauseNode
 from metta_sandbox.scenario.faults.kinds.raise_exception import Raise, RaiseInRank
 from metta_sandbox.scenario.faults.kinds.restart import Restart, RestartNode
 from metta_sandbox.scenario.faults.kinds.run_name import NameWrongly, RunName
 from metta_sandbox.scenario.faults.kinds.signal_process import SignalFault, SignalProcess
-from metta_sandbox.scenario.faults.kinds.skip_collective import Skip, SkipCollective
+from metta_sandbox.scenario.faults.kinds.skip_collective import SkipCollective, SkipCollectiveInRank
 from metta_sandbox.scenario.faults.kinds.terminate import Terminate, TerminateNode
 from metta_sandbox.scenario.faults.kinds.wandb_folder import BlockWandbFolder, WandbFolder
 
@@ -43,8 +43,13 @@ def exited(rank: int, status: int) -> dict[str, Any]:
     ("kind", "said", "good", "bad"),
     [
         (RaiseInRank, Raise(rank=1), {"raised": "RuntimeError"}, {"raised": "KeyError"}),
-        (Poison, NanGradients(rank=1), {"nan_before": 0, "nan": 3}, {"nan_before": 3, "nan": 3}),
-        (Skip, SkipCollective(rank=1), {"skipped": "allreduce"}, {}),
+        (
+            PoisonGradients,
+            NanGradients(rank=1),
+            {"nan_before": 0, "nan": 3},
+            {"nan_before": 3, "nan": 3},
+        ),
+        (SkipCollectiveInRank, SkipCollective(rank=1), {"skipped": "allreduce"}, {}),
         (
             StartOtherwise,
             OtherOverrides(rank=1, trial=1, values={"a": 1}),

@@ -202,6 +202,7 @@ def test_the_port_is_said_or_that_of_the_trigger() -> None:
 def test_nobody_is_beside_local_processes() -> None:
     stack: Any = SimpleNamespace(network=lambda: None)
     assert sidecars_of(stack, ()) is None
-    alone = CutLink("f", Partition(between=PAIR), SimpleNamespace(network=None))
+    context: Any = SimpleNamespace(network=None)
+    alone = CutLink("f", Partition(between=PAIR), context)
     with pytest.raises(StackError, match="no container"):
         alone.inject()

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from metta_sandbox.scenario.faults.answers import ControlFault, MisguideApi
-from metta_sandbox.scenario.faults.executor import Registered
+from metta_sandbox.scenario.faults.executor import FaultPair
 from metta_sandbox.scenario.services import Route
 from metta_sandbox.scenario.units import Duration
 from metta_sandbox.words import time
@@ -51,7 +51,7 @@ class ApiFault(ControlFault):
 
     @property
     def rule(self) -> dict[str, Any]:
-        """What to do."""
+        """What the control plane does with a call of the route."""
         told = {"status": self.status, "delay": self.delay}
         said = {key: value for key, value in told.items() if value is not None}
         return {**said, "drop": self.drop, "broken_json": self.broken_json}
@@ -66,4 +66,4 @@ class ApiFault(ControlFault):
         return f"{self.route} {', '.join(part for part in parts if part)}"
 
 
-FAULT = Registered(ApiFault, MisguideApi)
+FAULT = FaultPair(ApiFault, MisguideApi)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from metta_sandbox.scenario.faults.executor import Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.networks import (
     AT_ONCE,
     HEADERS,
@@ -37,40 +37,41 @@ class Bandwidth(OneWayFault):
 
 
 class NarrowLink(LinkExecutor[Bandwidth]):
-    """Lets so much pass."""
+    """Lets no more through than a narrow link would."""
 
     size = LARGE
 
     @property
     def rule(self) -> Mapping[str, Any]:
-        """What happens to packets."""
+        """The rate at which packets are let through."""
         return {"kind": "rate", "bits": self.said.mbit * 1e6}
 
     @property
     def count(self) -> int:  # type: ignore[override]
-        """What fills the narrow link for a while."""
+        """How many datagrams fill the narrow link for a while."""
         fitting = int(self.said.mbit * 1e6 * _BURST / ((LARGE + HEADERS) * 8))
         return min(max(fitting, 4), AT_ONCE)
 
-    def look_well(self) -> Observed:
-        """One burst in time is enough: a machine that has much to do is slow by itself."""
-        for _ in range(_BURSTS):
-            observed = super().look_well()
-            if observed.holds:
+    def look(self, *, struck: bool) -> Observed:
+        """Send bursts until one shows that all is well: a busy machine is slow by itself."""
+        observed = super().look(struck=struck)
+        for _ in range(_BURSTS - 1):
+            if struck or observed.holds:
                 break
+            observed = super().look(struck=False)
         return observed
 
     def is_well(self, crossing: Crossing) -> bool:
-        """More passes than the narrow link would let."""
+        """Tell whether more passed than the narrow link would let through."""
         return crossing.rate > self.said.mbit * 1e6
 
     def is_struck(self, crossing: Crossing) -> bool:
-        """No more passes than it lets."""
+        """Tell whether something passed, and no more than the link lets through."""
         return 0 < crossing.rate <= self.said.mbit * 1e6
 
     def told(self, crossing: Crossing) -> str:
-        """Say how much passed."""
+        """Say at which rate datagrams crossed."""
         return f"{crossing.rate / 1e6:.3g} Mbit/s"
 
 
-FAULT = Registered(Bandwidth, NarrowLink)
+FAULT = FaultPair(Bandwidth, NarrowLink)

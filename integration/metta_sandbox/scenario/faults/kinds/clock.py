@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
+from metta_sandbox.scenario.faults.executor import Executor, FaultPair, Observed
 from metta_sandbox.scenario.faults.in_ranks import CodeFault, is_yet_to_start
 from metta_sandbox.scenario.faults.nodes import RUNS, STANDS_STILL
 from metta_sandbox.scenario.units import Shift, format_shift
@@ -60,42 +60,40 @@ class ShiftClock(Executor[Clock]):
     """Lets the wall clock of a rank's process go ahead or behind."""
 
     patience = _PATIENCE
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._pid = 0
+    #: The process that is struck.
+    _pid = 0
 
     @property
     def _host(self) -> str:
         return self.context.host_of(self.said.rank)
 
     def waits_for(self, moment: Mapping[str, Any]) -> bool:
-        """One that another rank, or no rank, set off may strike a rank that is yet to start."""
+        """Tell whether the rank may be yet to start: it did not set the fault off itself."""
         return is_yet_to_start(self.said.rank, moment)
 
     def before(self) -> Observed:
-        """See that its clocks are right."""
+        """See that the rank's clocks are right."""
         told = self.context.order(self.said.rank, {"do": "clocks"}, _PATIENCE)
         found = self.context.trainer(self.said.rank)
         self._pid = int(found["pid"]) if found is not None else 0
         return self._judge(told, 0)
 
     def inject(self) -> None:
-        """Set its wall clock off."""
+        """Set the rank's wall clock ahead or behind."""
         order = {"do": self.said.key, "fault": self.name, "ahead": self._ahead}
         self.context.order(self.said.rank, order, _PATIENCE)
 
     def during(self) -> Observed:
-        """See that its wall clock is off."""
+        """See that the rank's wall clock is off by as much."""
         told = self.context.order(self.said.rank, {"do": "clocks"}, _PATIENCE)
         return self._judge(told, self._ahead)
 
     def heal(self) -> None:
-        """Let it be right again."""
+        """Set the wall clock right again."""
         self._ask({"do": self.said.key, "fault": self.name, "ahead": 0})
 
     def after(self) -> Observed:
-        """See that it is right again, or gone."""
+        """See that the wall clock is right again, or that its process has ended."""
         told = self._ask({"do": "clocks"})
         if told is None:
             who = f"the process of rank {self.said.rank}"
@@ -140,9 +138,9 @@ def _is(bounds: tuple[int, int], ahead: int) -> bool:
 
 
 def _in_words(bounds: tuple[int, int]) -> str:
-    """Write how far one is from the kernel's."""
+    """Say how far a clock is from the kernel's."""
     off = sum(bounds) / 2 / _SECOND
     return "right" if _is(bounds, 0) else f"{abs(off):.3f} s {'behind' if off < 0 else 'ahead'}"
 
 
-FAULT = Registered(Clock, ShiftClock)
+FAULT = FaultPair(Clock, ShiftClock)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.scenario.faults.base import OneNode
-from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Observed, StateExecutor
 
 if TYPE_CHECKING:
     from metta_sandbox.stack.engines.sidecars import Sidecar
@@ -36,28 +36,16 @@ class DiskFull(OneNode):
         return f"the disk of {self.node} is full"
 
 
-class FillDisk(Executor[DiskFull]):
+class FillDisk(StateExecutor[DiskFull]):
     """Lets a node find no room in the folder that nodes share."""
 
-    def before(self) -> Observed:
-        """See that there is room."""
-        return self._look(full=False)
-
     def inject(self) -> None:
-        """Take it."""
+        """Fill the disk."""
         self._sidecar.ask("fill", name=self.name, folder=self.context.shared_folder)
 
-    def during(self) -> Observed:
-        """See that there is none, and that the node is told so."""
-        return self._look(full=True)
-
     def heal(self) -> None:
-        """Give it back."""
+        """Remove what fills the disk."""
         self._sidecar.ask("empty", name=self.name, folder=self.context.shared_folder)
-
-    def after(self) -> Observed:
-        """See that there is room again."""
-        return self._look(full=False)
 
     @property
     def _sidecar(self) -> Sidecar:
@@ -65,12 +53,13 @@ class FillDisk(Executor[DiskFull]):
             raise StackError("nobody can be beside a node that is no container")
         return self.context.disks.beside(self.said.node)
 
-    def _look(self, *, full: bool) -> Observed:
+    def look(self, *, struck: bool) -> Observed:
+        """Ask the node how many bytes are free, and whether it can write a file."""
         found = self.context.ask(self.said.node, "room", folder=self.context.shared_folder)
         free, refused = found["free"], found["refused"]
-        holds = (free == 0 and refused == _NO_ROOM) if full else (free > 0 and not refused)
+        holds = (free == 0 and refused == _NO_ROOM) if struck else (free > 0 and not refused)
         told = f"is refused ({refused})" if refused else "is written"
         return Observed(holds, f"{free} bytes are free on {self.said.node}, where a file {told}")
 
 
-FAULT = Registered(DiskFull, FillDisk)
+FAULT = FaultPair(DiskFull, FillDisk)

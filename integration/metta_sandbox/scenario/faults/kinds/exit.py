@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from metta_sandbox.scenario.faults.executor import Registered
+from metta_sandbox.scenario.faults.executor import FaultPair
 from metta_sandbox.scenario.faults.in_ranks import CodeFault, EndRank
 
 
@@ -19,12 +19,12 @@ class Exit(CodeFault):
 
 
 class ExitRank(EndRank[Exit]):
-    """Ends the process."""
+    """Ends the rank's process with a status."""
 
     @property
     def wanted(self) -> int:
-        """The status."""
+        """The status that the scenario asks for."""
         return self.said.status
 
 
-FAULT = Registered(Exit, ExitRank)
+FAULT = FaultPair(Exit, ExitRank)

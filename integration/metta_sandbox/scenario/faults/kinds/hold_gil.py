@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.faults.executor import Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.in_ranks import SILENT, CodeFault, InCode
 
 
@@ -22,7 +22,7 @@ class HoldLockInRank(InCode[HoldGil]):
     """Keeps the interpreter's lock."""
 
     def judge(self, _happened: Mapping[str, Any]) -> Observed:
-        """See that the process lives and does not answer."""
+        """Look whether the process lives and does not answer."""
         rank = self.said.rank
         try:
             place = self.context.order(rank, {"do": "look"}, SILENT)["main"]
@@ -36,4 +36,4 @@ class HoldLockInRank(InCode[HoldGil]):
         return Observed(holds=False, seen=f"rank {rank} still answers, in {place}")
 
 
-FAULT = Registered(HoldGil, HoldLockInRank)
+FAULT = FaultPair(HoldGil, HoldLockInRank)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metta_sandbox.scenario.faults.executor import Registered
+from metta_sandbox.scenario.faults.executor import FaultPair
 from metta_sandbox.scenario.faults.nodes import EndNode, NodeFault
 
 
@@ -18,4 +18,4 @@ class KillNode(EndNode[Kill]):
     """Cuts a node's power."""
 
 
-FAULT = Registered(Kill, KillNode)
+FAULT = FaultPair(Kill, KillNode)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
+from metta_sandbox.scenario.faults.executor import Executor, FaultPair, Observed
 from metta_sandbox.scenario.faults.nodes import NodeFault
 from metta_sandbox.scenario.units import Duration
 from metta_sandbox.words import time
@@ -47,7 +47,7 @@ class StartLate(Executor[LateStart]):
         return True
 
     def before(self) -> Observed:
-        """See that it runs on the other nodes, and not on this one."""
+        """See that the command runs on the other nodes, and not on this one."""
         others = [host for host in self.context.plan.hosts if host != self.said.node]
         running = [host for host in others if self._runs_on(host)]
         here = self._runs_on(self.said.node)
@@ -58,12 +58,12 @@ class StartLate(Executor[LateStart]):
         return Observed(running == others and not here, seen)
 
     def inject(self) -> None:
-        """Start it, if there is still something to take part in."""
+        """Start the command, unless the sweep is over."""
         if not self.too_late:
             self.context.start_on(self.said.node)
 
     def during(self) -> Observed:
-        """See that it runs on this one, too, or never did."""
+        """See that the command runs on this node, too, or never did."""
         here = self._runs_on(self.said.node)
         seen = f"{'runs' if here else 'does not run'} on {self.said.node}"
         return Observed(here is not self.too_late, seen)
@@ -75,4 +75,4 @@ class StartLate(Executor[LateStart]):
             return False
 
 
-FAULT = Registered(LateStart, StartLate)
+FAULT = FaultPair(LateStart, StartLate)

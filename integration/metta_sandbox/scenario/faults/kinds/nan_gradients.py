@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from metta_sandbox.scenario.faults.executor import Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.in_ranks import CodeFault, InCode
 
 
@@ -20,14 +20,14 @@ class NanGradients(CodeFault):
     )
 
 
-class Poison(InCode[NanGradients]):
+class PoisonGradients(InCode[NanGradients]):
     """Makes gradients NaN."""
 
     def judge(self, happened: Mapping[str, Any]) -> Observed:
-        """They are, and were not."""
+        """Tell whether gradients are NaN that were not before."""
         before, now = happened.get("nan_before"), happened.get("nan")
         seen = f"of {happened.get('gradients')} gradients {before} had NaN, then {now}, at step "
         return Observed(before == 0 and bool(now), f"{seen}{happened.get('step')} of the optimizer")
 
 
-FAULT = Registered(NanGradients, Poison)
+FAULT = FaultPair(NanGradients, PoisonGradients)

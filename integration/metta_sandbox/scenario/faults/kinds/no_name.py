@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from metta_sandbox.scenario.faults.executor import Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.networks import (
     ANSWERS,
     NO_SUCH_NAME,
@@ -38,12 +38,12 @@ class NoName(NetworkFault):
 
     @property
     def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
-        """The one that is named, and the one that asks."""
+        """The host that is named, and the node that asks."""
         return ((("name",), self.name), (("on",), self.on))
 
     @property
     def beside(self) -> tuple[str, ...]:
-        """The one that asks."""
+        """The node that asks."""
         return (self.on,)
 
     def __str__(self) -> str:
@@ -53,33 +53,23 @@ class NoName(NetworkFault):
 class ForgetName(NetworkExecutor[NoName]):
     """Has a node's name server say that there is no such name."""
 
-    def before(self) -> Observed:
-        """See that it is known."""
-        return self._look(ANSWERS)
-
     def inject(self) -> None:
-        """Change what the name server says of it."""
+        """Have the node's name server deny the name."""
         self._on.ask("strike", name=self.name, peers=[_RESOLVER], kind="no name", of=self.said.name)
 
-    def during(self) -> Observed:
-        """See that it is not."""
-        return self._look(NO_SUCH_NAME)
-
     def heal(self) -> None:
-        """Let the answers be."""
+        """Let the name server answer as before."""
         self._on.ask("heal", name=self.name)
-
-    def after(self) -> Observed:
-        """See that it is known again."""
-        return self._look(ANSWERS)
 
     @property
     def _on(self) -> NetworkSidecar:
         return self.sidecar(self.said.on)
 
-    def _look(self, wanted: str) -> Observed:
+    def look(self, *, struck: bool) -> Observed:
+        """Look the name up on the node that asks."""
+        wanted = NO_SUCH_NAME if struck else ANSWERS
         answer = self._on.ask("lookup", name=self.said.name)
         return Observed(answer == wanted, f"{self.said.name} on {self.said.on}: {answer}")
 
 
-FAULT = Registered(NoName, ForgetName)
+FAULT = FaultPair(NoName, ForgetName)

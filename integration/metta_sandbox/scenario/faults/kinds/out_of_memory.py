@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import signal
-from typing import Any
 
 from metta_sandbox.scenario.faults.cgroups import GROUPS, field
-from metta_sandbox.scenario.faults.executor import Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.in_ranks import ANSWER, CodeFault, EndRank
 from metta_sandbox.words import many
 
@@ -35,10 +34,9 @@ class OutOfMemory(CodeFault):
 class ExhaustMemory(EndRank[OutOfMemory]):
     """Limits a node's memory, and has a rank take more than is left."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._kills = 0
-        self._limit = 0
+    #: How many kills the kernel had counted before, and the limit that was set, in bytes.
+    _kills = 0
+    _limit = 0
 
     @property
     def _host(self) -> str:
@@ -46,11 +44,11 @@ class ExhaustMemory(EndRank[OutOfMemory]):
 
     @property
     def wanted(self) -> int:
-        """The kernel's."""
+        """The status of a process that the kernel kills."""
         return -int(signal.SIGKILL)
 
     def before(self) -> Observed:
-        """See that the rank answers, and what was killed on its node before."""
+        """See that the rank answers, and count what the kernel has killed on its node so far."""
         observed = super().before()
         self._kills = self._count()
         return Observed(
@@ -58,7 +56,7 @@ class ExhaustMemory(EndRank[OutOfMemory]):
         )
 
     def inject(self) -> None:
-        """Limit the memory, and order the rank to take it."""
+        """Limit the node's memory, and order the rank to take more."""
         self._limit = int(self.context.power.read(self._host, *_USED)) + _ROOM
         self._set(self._limit)
         # However it goes, the rank takes no more than what must be too much.
@@ -66,7 +64,7 @@ class ExhaustMemory(EndRank[OutOfMemory]):
         self.context.order(self.said.rank, order, ANSWER)
 
     def during(self) -> Observed:
-        """See that the kernel has killed it."""
+        """See that the kernel has killed the rank."""
         observed = super().during()
         if self.status is None:
             # Whatever is started on the node now, to look at it, needs memory, too.
@@ -76,12 +74,12 @@ class ExhaustMemory(EndRank[OutOfMemory]):
         return Observed(observed.holds and kills > self._kills, f"{observed.seen}; {told}")
 
     def heal(self) -> None:
-        """Set a limit that no machine reaches: an engine can't take one back."""
+        """Set a limit that no machine reaches: an engine can't remove a limit."""
         if self._limit:
             self._set(_ENDLESS)
 
     def after(self) -> Observed:
-        """See that the limit is gone."""
+        """See that the node's memory is no longer limited."""
         limit = self.context.power.read(self._host, *_LIMIT).strip()
         seen = f"{self._host} is limited to {limit} bytes"
         return Observed(limit == "max" or int(limit) >= _ENDLESS, seen)
@@ -93,4 +91,4 @@ class ExhaustMemory(EndRank[OutOfMemory]):
         return field(self.context.power.read(self._host, *_KILLS), "oom_kill")
 
 
-FAULT = Registered(OutOfMemory, ExhaustMemory)
+FAULT = FaultPair(OutOfMemory, ExhaustMemory)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pydantic import Field
 
 from metta_sandbox.scenario.base import Fault
-from metta_sandbox.scenario.faults.executor import Observed, Registered, Telling
+from metta_sandbox.scenario.faults.executor import EventExecutor, FaultPair, Observed
 from metta_sandbox.scenario.faults.in_ranks import CodeFault
 from metta_sandbox.scenario.faults.trigger import Trigger
 from metta_sandbox.scenario.values import Value
@@ -32,7 +32,7 @@ class OtherOverrides(CodeFault):
         return None
 
     def overrides_of(self, rank: int, trial: int) -> Mapping[str, Value]:
-        """Give them for this rank and this trial."""
+        """Give the values to this rank in this trial, and none to others."""
         return self.values if (rank, trial) == (self.rank, self.trial) else {}
 
     def misplaced(self, _when: Trigger | None, workload: Workload) -> Iterator[Fault]:
@@ -43,21 +43,21 @@ class OtherOverrides(CodeFault):
             yield (self.key,), "all ranks read their overrides from one file"
 
 
-class StartOtherwise(Telling[OtherOverrides]):
+class StartOtherwise(EventExecutor[OtherOverrides]):
     """Has a rank started with other overrides; its node's rollout does so by itself."""
 
     hears_all = True
 
     def by_itself(self, _when: Trigger | None) -> bool:
-        """Leave it to the rollout."""
+        """Leave the moment to the rollout."""
         return True
 
     def before(self) -> Observed:
-        """Nothing is started yet."""
+        """Take as given that the rank is not started yet."""
         return Observed(holds=True, seen="the rollout is to start it otherwise")
 
     def inject(self) -> None:
-        """Leave it to the rollout, which has the scenario."""
+        """Do nothing: the rollout has the scenario, and starts the rank so."""
 
     def during(self) -> Observed:
         """See that what was handed off, and what was started, differ as they should."""
@@ -67,4 +67,4 @@ class StartOtherwise(Telling[OtherOverrides]):
         return Observed(sent != own == self.said.values, f"handed off {sent}, started with {own}")
 
 
-FAULT = Registered(OtherOverrides, StartOtherwise)
+FAULT = FaultPair(OtherOverrides, StartOtherwise)

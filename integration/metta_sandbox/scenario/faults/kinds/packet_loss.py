@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from metta_sandbox.scenario.faults.executor import Registered
+from metta_sandbox.scenario.faults.executor import FaultPair
 from metta_sandbox.scenario.faults.networks import Crossing, LinkExecutor, OneWayFault
 
 #: How many must be lost on average for a share to be told, and how many standard deviations off it
@@ -30,24 +30,24 @@ class PacketLoss(OneWayFault):
 
 
 class LosePackets(LinkExecutor[PacketLoss]):
-    """Drops some."""
+    """Drops a share of the packets."""
 
     @property
     def rule(self) -> Mapping[str, Any]:
-        """What happens to packets."""
+        """The share of packets that is dropped."""
         return {"kind": "loss", "share": self.said.percent / 100}
 
     @property
     def struck_count(self) -> int:
-        """So many that some will be lost for certain."""
+        """So many datagrams that some are lost for certain."""
         return math.ceil(_LOSSES * 100 / self.said.percent)
 
     def is_struck(self, crossing: Crossing) -> bool:
-        """As many are lost as was asked for, within what chance allows."""
+        """Tell whether as many were lost as was asked for, within what chance allows."""
         share = self.said.percent / 100
         off = abs(crossing.lost - crossing.sent * share)
         allowed = _DEVIATIONS * math.sqrt(crossing.sent * share * (1 - share))
         return 0 < crossing.lost == crossing.sent - crossing.arrived and off <= allowed
 
 
-FAULT = Registered(PacketLoss, LosePackets)
+FAULT = FaultPair(PacketLoss, LosePackets)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from metta_sandbox.scenario.faults.executor import Registered
+from metta_sandbox.scenario.faults.executor import FaultPair
 from metta_sandbox.scenario.faults.networks import Crossing, LinkExecutor, OneWayFault
 
 
@@ -21,13 +21,13 @@ class Partition(OneWayFault):
 
 
 class CutLink(LinkExecutor[Partition]):
-    """Drops everything."""
+    """Drops every packet."""
 
     rule: Mapping[str, Any] = {"kind": "loss", "share": 1.0}
 
     def is_struck(self, crossing: Crossing) -> bool:
-        """Nothing arrives, and that is the fault's doing."""
+        """Tell whether nothing arrives because the fault dropped it."""
         return crossing.arrived == 0 and crossing.lost == crossing.sent
 
 
-FAULT = Registered(Partition, CutLink)
+FAULT = FaultPair(Partition, CutLink)

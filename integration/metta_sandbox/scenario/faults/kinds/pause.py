@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Observed, StateExecutor
 from metta_sandbox.scenario.faults.nodes import RUNS, STANDS_STILL, NodeFault
 
 
@@ -18,34 +18,25 @@ class Pause(NodeFault):
     )
 
 
-class PauseNode(Executor[Pause]):
+class PauseNode(StateExecutor[Pause]):
     """Lets a node stand still."""
 
-    def before(self) -> Observed:
-        """See that it runs."""
-        state = self.context.power.state(self.said.node)
-        return Observed(state == RUNS, f"{self.said.node} {state}")
-
     def inject(self) -> None:
-        """Freeze it."""
+        """Freeze the node."""
         self.context.power.freeze(self.said.node)
         self.context.still.add(self.said.node)
 
-    def during(self) -> Observed:
-        """See that it stands still."""
-        state = self.context.power.state(self.said.node)
-        return Observed(state == STANDS_STILL, f"{self.said.node} {state}")
-
     def heal(self) -> None:
-        """Thaw it, if it is still there."""
+        """Thaw the node, if it stands still."""
         if self.context.power.state(self.said.node) == STANDS_STILL:
             self.context.power.thaw(self.said.node)
         self.context.still.discard(self.said.node)
 
-    def after(self) -> Observed:
-        """See that it runs again."""
+    def look(self, *, struck: bool) -> Observed:
+        """Look whether the node stands still, or runs."""
         state = self.context.power.state(self.said.node)
-        return Observed(state == RUNS, f"{self.said.node} {state}")
+        wanted = STANDS_STILL if struck else RUNS
+        return Observed(state == wanted, f"{self.said.node} {state}")
 
 
-FAULT = Registered(Pause, PauseNode)
+FAULT = FaultPair(Pause, PauseNode)

@@ -10,7 +10,7 @@ from pydantic import Field
 from metta_sandbox.errors import StackError
 from metta_sandbox.scenario.base import Fault
 from metta_sandbox.scenario.faults.base import OneNode
-from metta_sandbox.scenario.faults.executor import Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.networks import NetworkExecutor, NetworkFault
 from metta_sandbox.scenario.faults.trigger import Trigger
 from metta_sandbox.scenario.workload import Workload
@@ -35,7 +35,7 @@ class PortTaken(OneNode, NetworkFault):
     )
 
     def misplaced(self, when: Trigger | None, _workload: Workload) -> Iterator[Fault]:
-        """Refuse it where nothing names the port."""
+        """Refuse a trigger that names no port, where the fault names none either."""
         if self.port is None and when and not when.event:
             yield ("when",), "expected an event that has a port, as handoff.sent has; or port"
 
@@ -59,34 +59,23 @@ class TakePort(NetworkExecutor[PortTaken]):
             raise StackError("what set it off names no port, as handoff.sent does")
         return port
 
-    def before(self) -> Observed:
-        """See that it can be had."""
-        return self._look(free=True)
-
     def inject(self) -> None:
-        """Listen on it."""
+        """Listen on the port."""
         self._node.ask("take", port=self.port)
 
-    def during(self) -> Observed:
-        """See that nobody else can have it."""
-        return self._look(free=False)
-
     def heal(self) -> None:
-        """Give it back."""
+        """Close the port again."""
         self._node.ask("release", port=self.port)
-
-    def after(self) -> Observed:
-        """See that it can be had again."""
-        return self._look(free=True)
 
     @property
     def _node(self) -> NetworkSidecar:
         return self.sidecar(self.said.node)
 
-    def _look(self, *, free: bool) -> Observed:
+    def look(self, *, struck: bool) -> Observed:
+        """Try to bind the port on the node."""
         found = self._node.ask("free", port=self.port)
         seen = f"port {self.port} of {self.said.node} {'can' if found else 'can not'} be had"
-        return Observed(found is free, seen)
+        return Observed(found is not struck, seen)
 
 
-FAULT = Registered(PortTaken, TakePort)
+FAULT = FaultPair(PortTaken, TakePort)

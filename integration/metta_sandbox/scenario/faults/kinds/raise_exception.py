@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from metta_sandbox.scenario.faults.executor import Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.in_ranks import CodeFault, InCode
 from metta_sandbox.scenario.overrides import nearest
 
@@ -49,9 +49,9 @@ class RaiseInRank(InCode[Raise]):
     """Raises in the main thread."""
 
     def judge(self, happened: Mapping[str, Any]) -> Observed:
-        """See that the exception was made."""
+        """Tell whether the exception was made."""
         seen = f"{happened.get('raised')} raised at {happened.get('at')}"
         return Observed(happened.get("raised") == self.said.exception, seen)
 
 
-FAULT = Registered(Raise, RaiseInRank)
+FAULT = FaultPair(Raise, RaiseInRank)

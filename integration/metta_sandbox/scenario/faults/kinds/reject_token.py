@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from metta_sandbox.scenario.faults.answers import ControlFault, MisguideApi
-from metta_sandbox.scenario.faults.executor import Registered
+from metta_sandbox.scenario.faults.executor import FaultPair
 
 
 class RejectToken(ControlFault):
@@ -16,11 +16,11 @@ class RejectToken(ControlFault):
 
     @property
     def rule(self) -> dict[str, Any]:
-        """What to do."""
+        """The answer to every call."""
         return {"status": 401, "detail": "X-Auth-Token is not known"}
 
     def __str__(self) -> str:
         return "tokens are rejected"
 
 
-FAULT = Registered(RejectToken, MisguideApi)
+FAULT = FaultPair(RejectToken, MisguideApi)

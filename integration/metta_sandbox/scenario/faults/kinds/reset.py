@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from metta_sandbox.scenario.faults.executor import Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.networks import ANSWERS, RESET, LinkExecutor, LinkFault
 from metta_sandbox.words import many
 
@@ -26,23 +26,21 @@ class Reset(LinkFault):
 
 
 class ResetConnections(LinkExecutor[Reset]):
-    """Answers every segment with resets, to both."""
+    """Answers every segment with a reset to both hosts."""
 
     rule: Mapping[str, Any] = {"kind": "reset"}
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._ended = 0
-        self._answer = ""
+    #: How many connections had ended at the second host before, and what the first host sees.
+    _ended = 0
+    _answer = ""
 
     def before(self) -> Observed:
-        """See that one can be opened, which is the one to be reset."""
+        """Open the connection that is to be reset."""
         _, second = self._ends()
         self._ended = len(second.ask("ends"))
         return self._open()
 
     def during(self) -> Observed:
-        """See that it is reset, at both ends."""
+        """See that the connection is reset at both ends."""
         first, second = self._ends()
         if not self._answer:
             self._answer = first.ask("say", name=self.name)
@@ -51,10 +49,10 @@ class ResetConnections(LinkExecutor[Reset]):
         return Observed(self._answer == RESET and RESET in ended, seen)
 
     def after(self) -> Observed:
-        """See that one can be opened again."""
+        """See that a new connection can be opened."""
         opened = self._open()
         return Observed(
-            opened.holds, f"{opened.seen}; {many(self._struck, 'segment')} reset in all"
+            opened.holds, f"{opened.seen}; {many(self._struck_packets, 'segment')} reset in all"
         )
 
     def _open(self) -> Observed:
@@ -67,4 +65,4 @@ class ResetConnections(LinkExecutor[Reset]):
         return [self.sidecar(host) for host in self.said.between]
 
 
-FAULT = Registered(Reset, ResetConnections)
+FAULT = FaultPair(Reset, ResetConnections)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.faults.executor import Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.nodes import RUNS, STANDS_STILL, EndNode, NodeFault
 from metta_sandbox.scenario.units import Duration
 from metta_sandbox.words import time
@@ -37,18 +37,18 @@ class Restart(NodeFault):
 
 
 class RestartNode(EndNode[Restart]):
-    """Cuts a node's power, and gives it back."""
+    """Cuts a node's power, and turns it on again."""
 
     #: Its agent has to start, and to find the hub.
     patience = 60.0
 
     def heal(self) -> None:
-        """Start it, unless it runs."""
+        """Start the node, unless it runs."""
         if self.context.power.state(self.said.node) not in (RUNS, STANDS_STILL):
             self.context.power.start(self.said.node)
 
     def after(self) -> Observed:
-        """See that it runs, and that its agent answers."""
+        """See that the node runs, and that its agent answers."""
         state = self.context.power.state(self.said.node)
         try:
             self.context.groups(self.said.node)
@@ -57,4 +57,4 @@ class RestartNode(EndNode[Restart]):
         return Observed(state == RUNS, f"{self.said.node} {state}, and its agent answers")
 
 
-FAULT = Registered(Restart, RestartNode)
+FAULT = FaultPair(Restart, RestartNode)

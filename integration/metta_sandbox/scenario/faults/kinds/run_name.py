@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from metta_sandbox.scenario.faults.answers import NEXT_RUN, ControlFault, MisguideApi
-from metta_sandbox.scenario.faults.executor import Message, Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Message, Observed
 
 
 class RunName(ControlFault):
@@ -28,7 +28,7 @@ class RunName(ControlFault):
 
     @property
     def rule(self) -> dict[str, Any]:
-        """What to do."""
+        """Which name to give."""
         return {"run_name": self.give}
 
     def __str__(self) -> str:
@@ -43,7 +43,7 @@ class NameWrongly(MisguideApi[RunName]):
         self._names: list[str] = []
 
     def take(self, message: Message) -> None:
-        """See the names."""
+        """Keep the names that the sweep's runs got."""
         super().take(message)
         record = message.get("record", {})
         if record.get("event") == "run.named":
@@ -61,4 +61,4 @@ class NameWrongly(MisguideApi[RunName]):
         return Observed(wrong, f"{seen.seen}; the sweep's runs are {', '.join(self._names)}")
 
 
-FAULT = Registered(RunName, NameWrongly)
+FAULT = FaultPair(RunName, NameWrongly)

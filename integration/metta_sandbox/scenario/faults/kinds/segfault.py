@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from metta_sandbox.scenario.faults.executor import Registered
+from metta_sandbox.scenario.faults.executor import FaultPair
 from metta_sandbox.scenario.faults.in_ranks import CodeFault, EndRank
 
 
@@ -17,12 +17,12 @@ class Segfault(CodeFault):
 
 
 class SegfaultInRank(EndRank[Segfault]):
-    """Reads memory that is not there."""
+    """Has the rank read memory that is not there."""
 
     @property
     def wanted(self) -> int:
-        """The signal."""
+        """The status of a process that SIGSEGV ends."""
         return -int(signal.SIGSEGV)
 
 
-FAULT = Registered(Segfault, SegfaultInRank)
+FAULT = FaultPair(Segfault, SegfaultInRank)

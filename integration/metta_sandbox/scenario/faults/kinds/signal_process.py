@@ -11,7 +11,7 @@ from typing_extensions import Self
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.scenario.faults.base import FaultKind
-from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
+from metta_sandbox.scenario.faults.executor import Executor, FaultPair, Observed
 from metta_sandbox.scenario.hosts import NodeName
 from metta_sandbox.scenario.overrides import nearest
 from metta_sandbox.words import ended
@@ -109,7 +109,7 @@ class SignalProcess(Executor[SignalFault]):
         return "the rollout" if self.said.rank is None else f"rank {self.said.rank}"
 
     def before(self) -> Observed:
-        """See that it is there."""
+        """See that the process is there, and whether it handles the signal itself."""
         found = self._target()
         if found is None or found["status"] is not None:
             return Observed(holds=False, seen=f"{self.who} has no live process")
@@ -123,13 +123,13 @@ class SignalProcess(Executor[SignalFault]):
         return Observed(well, seen)
 
     def inject(self) -> None:
-        """Send it."""
+        """Send the signal."""
         if not self.pid:
             raise StackError(f"{self.who} has no live process")
         self.context.ask(self.host, "signal-process", pid=self.pid, signal=self.said.number)
 
     def during(self) -> Observed:
-        """See that it has ended by it, or stands still."""
+        """See that the process has ended by the signal, stands still, or has handled it."""
         found = self._target(self.pid)
         status = None if found is None else found["status"]
         if status is not None:
@@ -146,12 +146,12 @@ class SignalProcess(Executor[SignalFault]):
         )
 
     def heal(self) -> None:
-        """Let it go on, if it stands still."""
+        """Let the process go on, if the signal stopped it."""
         if self.said.number == signal.SIGSTOP and self.pid:
             self.context.ask(self.host, "signal-process", pid=self.pid, signal=signal.SIGCONT)
 
     def after(self) -> Observed | None:
-        """See that it goes on, or has ended since."""
+        """See that the process goes on, or has ended since."""
         if self.said.number != signal.SIGSTOP:
             return None
         state = self.context.state_of(self.host, self.pid)
@@ -173,4 +173,4 @@ class SignalProcess(Executor[SignalFault]):
         return next((state for state in states if state["pid"] == pid), None)
 
 
-FAULT = Registered(SignalFault, SignalProcess)
+FAULT = FaultPair(SignalFault, SignalProcess)

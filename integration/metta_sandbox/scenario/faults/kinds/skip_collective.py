@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from metta_sandbox.scenario.faults.executor import Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.in_ranks import CodeFault, InCode
 
 
@@ -18,12 +18,12 @@ class SkipCollective(CodeFault):
     example = "{skip_collective: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
 
 
-class Skip(InCode[SkipCollective]):
+class SkipCollectiveInRank(InCode[SkipCollective]):
     """Leaves a collective out."""
 
     def judge(self, happened: Mapping[str, Any]) -> Observed:
-        """One was called."""
+        """Tell whether a collective was called and left out."""
         return Observed(bool(happened.get("skipped")), f"left out {happened.get('skipped')}")
 
 
-FAULT = Registered(SkipCollective, Skip)
+FAULT = FaultPair(SkipCollective, SkipCollectiveInRank)

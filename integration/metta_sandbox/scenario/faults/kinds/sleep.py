@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from metta_sandbox.scenario.faults.executor import Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.in_ranks import SILENT, CodeFault, InCode
 
 
@@ -21,9 +21,9 @@ class SleepInRank(InCode[Sleep]):
     """Lets the main thread sleep for ever."""
 
     def judge(self, _happened: Mapping[str, Any]) -> Observed:
-        """See that its stack ends there."""
+        """Look whether the main thread's stack ends in the sleep."""
         place = str(self.context.order(self.said.rank, {"do": "look"}, SILENT)["main"])
         return Observed(place.startswith("_sleep_for_ever"), f"its main thread is in {place}")
 
 
-FAULT = Registered(Sleep, SleepInRank)
+FAULT = FaultPair(Sleep, SleepInRank)

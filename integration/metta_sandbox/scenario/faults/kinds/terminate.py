@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from metta_sandbox.node.agent.events import Told
-from metta_sandbox.scenario.faults.executor import Message, Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Message, Observed
 from metta_sandbox.scenario.faults.nodes import EndNode, NodeFault
 from metta_sandbox.scenario.notices import used_notice
 from metta_sandbox.scenario.units import Duration
@@ -46,27 +46,28 @@ class TerminateNode(EndNode[Terminate]):
 
     number = signal.SIGTERM
 
+    _ended: Told | None = None
+
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._ended: Told | None = None
         if self.said.grace is not None:
             self.patience = self.said.grace + _AFTERWARDS
 
     def inject(self) -> None:
-        """Send the signal, or give notice."""
+        """Send the signal, or have the agent give notice."""
         if self.said.grace is None:
             super().inject()
         else:
             self.context.ask(self.said.node, "notice", grace=self.said.grace)
 
     def take(self, message: Message) -> None:
-        """Keep how the notice was used."""
+        """Keep what the node's agent tells of how the notice was used."""
         record = message.get("record", {})
         if record.get("event") == "node.ended" and message.get("node") == self.said.node:
             self._ended = record
 
     def during(self) -> Observed:
-        """See that it has ended."""
+        """See that the node has ended, and tell how its notice was used."""
         if self.said.grace is None:
             return super().during()
         if self._ended is None:
@@ -75,4 +76,4 @@ class TerminateNode(EndNode[Terminate]):
         return Observed(observed.holds, f"{observed.seen}; {used_notice(self._ended)}")
 
 
-FAULT = Registered(Terminate, TerminateNode)
+FAULT = FaultPair(Terminate, TerminateNode)

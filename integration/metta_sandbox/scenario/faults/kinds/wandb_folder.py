@@ -7,7 +7,7 @@ from pathlib import Path
 
 from metta_sandbox import beneath
 from metta_sandbox.scenario.faults.base import FaultKind
-from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Observed, StateExecutor
 
 
 class WandbFolder(FaultKind):
@@ -25,7 +25,7 @@ class WandbFolder(FaultKind):
         return "W&B's folder can't be written to"
 
 
-class BlockWandbFolder(Executor[WandbFolder]):
+class BlockWandbFolder(StateExecutor[WandbFolder]):
     """Puts a file where W&B's folder is. Permissions would not keep root out."""
 
     @property
@@ -37,32 +37,21 @@ class BlockWandbFolder(Executor[WandbFolder]):
     def _aside(self) -> Path:
         return self.folder.with_name(".wandb-aside")
 
-    def before(self) -> Observed:
-        """See that a file can be made in it."""
-        return self._look(writable=True)
-
     def inject(self) -> None:
-        """Move it aside."""
+        """Move the folder aside, and put a file in its place."""
         if self.folder.is_dir():
             self.folder.rename(self._aside)
         beneath.create(self.context.plan.run_folder, self.folder)
 
-    def during(self) -> Observed:
-        """None can."""
-        return self._look(writable=False)
-
     def heal(self) -> None:
-        """Move it back."""
+        """Remove the file, and move the folder back."""
         if beneath.size_of(self.context.plan.run_folder, self.folder) is not None:
             self.folder.unlink()
         if self._aside.is_dir() and not self.folder.exists():
             self._aside.rename(self.folder)
 
-    def after(self) -> Observed:
-        """See that a file can be made in it."""
-        return self._look(writable=True)
-
-    def _look(self, *, writable: bool) -> Observed:
+    def look(self, *, struck: bool) -> Observed:
+        """Try to make a file in the folder."""
         root, probe = self.context.plan.run_folder, self.folder / f".probe-{secrets.token_hex(8)}"
         made = self.folder.exists()
         try:
@@ -72,8 +61,8 @@ class BlockWandbFolder(Executor[WandbFolder]):
             if not made:
                 self.folder.rmdir()
         except OSError as error:
-            return Observed(not writable, f"no file can be made in wandb/: {error.strerror}")
-        return Observed(writable, "a file can be made in wandb/")
+            return Observed(struck, f"no file can be made in wandb/: {error.strerror}")
+        return Observed(not struck, "a file can be made in wandb/")
 
 
-FAULT = Registered(WandbFolder, BlockWandbFolder)
+FAULT = FaultPair(WandbFolder, BlockWandbFolder)
