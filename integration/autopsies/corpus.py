@@ -60,7 +60,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class FaultySweep:
     """A sweep, and the faults that strike it."""
 
     name: str
@@ -353,11 +353,11 @@ def mirrored(nodes: int) -> tuple[Known, ...]:
     return tuple(found)
 
 
-def sweeps(faults: Sequence[Known]) -> tuple[Sweep, ...]:
+def sweeps(faults: Sequence[Known]) -> tuple[FaultySweep, ...]:
     """Give the sweeps that are needed to bring some faults about."""
     by_sweep = sorted(faults, key=lambda one: one.sweep or one.name)
     groups = groupby(by_sweep, key=lambda one: one.sweep or one.name)
-    return tuple(Sweep(name, tuple(found)) for name, found in groups)
+    return tuple(FaultySweep(name, tuple(found)) for name, found in groups)
 
 
 def once_each() -> tuple[Known, ...]:

@@ -11,8 +11,8 @@ from statistics import median
 from rich.markup import escape
 from rich.table import Table
 
-from autopsies.corpus import Known, Sweep
-from autopsies.judged import Judged
+from autopsies.corpus import FaultySweep, Known
+from autopsies.judged import JudgedCell
 from metta_sandbox.report.results import ScenarioResult
 
 
@@ -50,14 +50,14 @@ class Scored:
         return not self.known.kinds or self.known.rank in (None, self.rank)
 
 
-def score(sweep: Sweep, result: ScenarioResult, folder: Path) -> list[Scored]:
+def score(sweep: FaultySweep, result: ScenarioResult, folder: Path) -> list[Scored]:
     """Read what became of a sweep's faults from its scenario's artifacts."""
     entries = list(_entries(folder / "timeline.jsonl"))
     return [_score(known, sweep, result, entries) for known in sweep.faults]
 
 
 def _score(
-    known: Known, sweep: Sweep, result: ScenarioResult, entries: Sequence[dict[str, object]]
+    known: Known, sweep: FaultySweep, result: ScenarioResult, entries: Sequence[dict[str, object]]
 ) -> Scored:
     alone = len(sweep.faults) == 1
     causes = (one for one in result.causes if alone or one.trial == known.trial)
@@ -77,11 +77,11 @@ def _score(
     )
 
 
-def as_judged(one: Scored, engine: str) -> Judged:
+def as_judged(one: Scored, engine: str) -> JudgedCell:
     """Give what came of a fault as what comes of a cell is given."""
     known = one.known
     innocent = not known.kinds or known.rank not in (None, one.rank)
-    return Judged(
+    return JudgedCell(
         cell=f"{known.name}-{engine}",
         way=known.key,
         launcher=known.launcher,

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
 
-from benchmarks.outcome import Entry, Goal, Outcome, judge
+from benchmarks.outcome import ContestOutcome, Entry, Goal, judge
 from metta_sandbox.errors import SandboxError
 from metta_sandbox.interrupt import uninterrupted
 
@@ -107,7 +107,7 @@ def order(items: Sequence[Item], number: int) -> list[Item]:
     return turned if number % 2 == 0 else turned[::-1]
 
 
-def hold(contest: Contest, rounds: int, tell: Tell) -> Outcome:
+def hold(contest: Contest, rounds: int, tell: Tell) -> ContestOutcome:
     """Hold a contest. Who fails is listed with the reason, and does not keep others from it.
 
     Args:
@@ -146,7 +146,7 @@ def hold(contest: Contest, rounds: int, tell: Tell) -> Outcome:
         )
         for one in contest.contestants
     )
-    return Outcome(
+    return ContestOutcome(
         key=contest.key,
         title=contest.title,
         note=contest.note,

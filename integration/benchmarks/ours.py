@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contest import UnableError
-from benchmarks.setting import Setting
+from benchmarks.setting import BenchmarkSetting
 from benchmarks.talking import Talker, call
 from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.scenario.names import MASTER, WORKER
@@ -42,7 +42,7 @@ class OurStack:
 
     """
 
-    def __init__(self, setting: Setting, name: str, nodes: int) -> None:
+    def __init__(self, setting: BenchmarkSetting, name: str, nodes: int) -> None:
         self._setting = setting
         self._hosts = hosts_of(nodes)
         self._owner = Owner(f"{setting.name}-{name}", engine="compose")
@@ -131,7 +131,9 @@ def sandbox(*words: str | Path) -> list[str | Path]:
     return [sys.executable, "-m", "metta_sandbox", *words]
 
 
-def play(setting: Setting, scenario: Path, **settings: Any) -> tuple[float, list[dict[str, Any]]]:
+def play(
+    setting: BenchmarkSetting, scenario: Path, **settings: Any
+) -> tuple[float, list[dict[str, Any]]]:
     """Play a scenario with the command line; returns wall time, and its trials' results.
 
     Raises:

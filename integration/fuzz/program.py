@@ -27,7 +27,7 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Program:
+class RandomProgram:
     """A program with its files, how it is started, and its truth."""
 
     seed: int

@@ -42,7 +42,7 @@ _KINDS = {
 }
 
 
-class RefusedError(OSError):
+class RefusedPathError(OSError):
     """What stands at a path is not opened; ``strerror`` says what it is."""
 
 
@@ -73,7 +73,7 @@ def open_file(root: Root, path: PurePath, *, most: int | None = MOST) -> BinaryI
     file = os.fdopen(_opened(root, path, os.O_RDONLY), "rb", _BUFFER)
     if most is not None and (size := os.fstat(file.fileno()).st_size) > most:
         file.close()
-        raise RefusedError(
+        raise RefusedPathError(
             errno.EFBIG, f"of {size} bytes, of which at most {most} are read", str(path)
         )
     return file
@@ -198,7 +198,9 @@ def _found(folder: int, at: PurePath, parts: list[str], names: _Count) -> Iterat
             for entry in entries:
                 names.left -= 1
                 if names.left < 0:
-                    raise RefusedError(errno.E2BIG, f"more than {_NAMES} names to search", str(at))
+                    raise RefusedPathError(
+                        errno.E2BIG, f"more than {_NAMES} names to search", str(at)
+                    )
                 is_folder = entry.is_dir(follow_symlinks=False)
                 below = parts if part == "**" else rest
                 if part != "**" and not fnmatchcase(entry.name, part):
@@ -221,11 +223,11 @@ def _opened(root: Root, path: PurePath, flags: int) -> int:
         # What a link and a socket are refused with.
         if error.errno in {errno.ELOOP, errno.EMLINK, errno.ENXIO}:
             kind = "a symbolic link" if error.errno != errno.ENXIO else "no plain file"
-            raise RefusedError(error.errno, kind, str(path)) from None
+            raise RefusedPathError(error.errno, kind, str(path)) from None
         raise
     if kind := kind_of(os.fstat(opened)):
         os.close(opened)
-        raise RefusedError(errno.EINVAL, kind, str(path))
+        raise RefusedPathError(errno.EINVAL, kind, str(path))
     return opened
 
 
@@ -255,7 +257,7 @@ def _parts(root: Root, path: PurePath) -> tuple[str, ...]:
     if isinstance(root, Path) and path.is_relative_to(root):
         path, inside = path.relative_to(root), True
     if not inside or not path.parts or ".." in path.parts or not _can_be(path):
-        raise RefusedError(errno.EXDEV, "not beneath its folder", str(path))
+        raise RefusedPathError(errno.EXDEV, "not beneath its folder", str(path))
     return path.parts
 
 

@@ -108,7 +108,7 @@ class Masker:
         return spans
 
 
-class Stream:
+class MaskedStream:
     """Hides values in what comes in pieces, also across their borders.
 
     Args:

@@ -13,7 +13,7 @@ from benchmarks.contest import Contest, Kind, Sample
 from benchmarks.ours import play, sandbox
 from benchmarks.outcome import Goal
 from benchmarks.reading import GUARDS, MASKING, SAFE_READING, SAFE_TEXT
-from benchmarks.setting import Setting
+from benchmarks.setting import BenchmarkSetting
 from benchmarks.talking import call
 
 KEY = "boundary"
@@ -28,7 +28,7 @@ _EVENT_EVERY = 10
 _BASIC = Path(__file__).parents[3] / "scenarios" / "basic.yaml"
 
 
-def contests(setting: Setting) -> list[Contest]:
+def contests(setting: BenchmarkSetting) -> list[Contest]:
     """Say what is compared."""
     entries = _FEW if setting.quick else _ENTRIES
     seconds = _SHORT if setting.quick else _SECONDS
@@ -74,7 +74,9 @@ class Page:
 
     about = "processor time of masking, reading and rendering, without Python's start"
 
-    def __init__(self, setting: Setting, entries: int, name: str, guards: tuple[str, ...]) -> None:
+    def __init__(
+        self, setting: BenchmarkSetting, entries: int, name: str, guards: tuple[str, ...]
+    ) -> None:
         self.name = name
         self.kind: Kind = "ours" if guards else "floor"
         self._entries = entries
@@ -117,7 +119,7 @@ class Chatter:
     kind: Kind = "ours"
     about = "`metta-sandbox run`"
 
-    def __init__(self, setting: Setting, name: str, seconds: int, *, secret: bool) -> None:
+    def __init__(self, setting: BenchmarkSetting, name: str, seconds: int, *, secret: bool) -> None:
         self.name = name
         self._setting = setting
         self._seconds = seconds

@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.contest import Contest, Kind, Sample
 from benchmarks.ours import sandbox
 from benchmarks.outcome import Goal
-from benchmarks.setting import Setting
+from benchmarks.setting import BenchmarkSetting
 from benchmarks.talking import call
 
 KEY = "commands"
@@ -22,7 +22,7 @@ NOTHING_STANDS = 1
 _SCENARIO = Path(__file__).parents[3] / "scenarios" / "basic.yaml"
 
 
-def contests(setting: Setting) -> list[Contest]:
+def contests(setting: BenchmarkSetting) -> list[Contest]:
     """Say what is compared."""
     folder = setting.folder / "scenarios"
     return [
@@ -33,16 +33,16 @@ def contests(setting: Setting) -> list[Contest]:
             "`scenarios/basic.yaml`. Nobody else does the same work.",
             contestants=(
                 Validate(folder),
-                Command("--help", sandbox("--help"), "ours"),
-                Command("status", sandbox("status"), "ours", well=(0, NOTHING_STANDS)),
-                Command("python", [sys.executable, "-c", "pass"], "floor"),
+                TimedCommand("--help", sandbox("--help"), "ours"),
+                TimedCommand("status", sandbox("status"), "ours", well=(0, NOTHING_STANDS)),
+                TimedCommand("python", [sys.executable, "-c", "pass"], "floor"),
             ),
             goals=(Goal(VALIDATE, "at_most", 1.0),),
         )
     ]
 
 
-class Command:
+class TimedCommand:
     """A command.
 
     Args:
@@ -77,7 +77,7 @@ class Command:
         """Nothing is kept up."""
 
 
-class Validate(Command):
+class Validate(TimedCommand):
     """The check of many files.
 
     Args:

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.contest import Contest, Kind, Sample, UnableError
 from benchmarks.ours import hosts_of, sandbox
 from benchmarks.raw import RawStack, training_file
-from benchmarks.setting import Setting
+from benchmarks.setting import BenchmarkSetting
 from benchmarks.talking import beside
 from metta_sandbox.stack.lease import LABEL
 
@@ -23,12 +23,12 @@ _LOOK = 0.1
 _MEGABYTE = 10**6
 
 
-def contests(setting: Setting) -> list[Contest]:
+def contests(setting: BenchmarkSetting) -> list[Contest]:
     """Say what is compared."""
     return [_contest(setting, nodes) for nodes in (_QUICK if setting.quick else _SIZES)]
 
 
-def _contest(setting: Setting, nodes: int) -> Contest:
+def _contest(setting: BenchmarkSetting, nodes: int) -> Contest:
     return Contest(
         key=f"{KEY}/{nodes}",
         title=f"Memory per node: {nodes} nodes",
@@ -36,14 +36,14 @@ def _contest(setting: Setting, nodes: int) -> Contest:
         "containers that is their processes' own (anonymous pages, as their control groups count "
         "them; libraries lie in the page cache once for all), divided by the number of nodes. "
         "Plain containers run `torchrun` and nothing else.",
-        contestants=(Ours(setting, nodes), Plain(setting, nodes)),
+        contestants=(OurHeldSweep(setting, nodes), Plain(setting, nodes)),
         rounds=1,
         warm_up=False,
         unit="MB",
     )
 
 
-class Ours:
+class OurHeldSweep:
     """A sweep of one trial that stays.
 
     Args:
@@ -59,7 +59,7 @@ class Ours:
         "node, W&B beside rank 0; and each node's share of hub and control plane"
     )
 
-    def __init__(self, setting: Setting, nodes: int) -> None:
+    def __init__(self, setting: BenchmarkSetting, nodes: int) -> None:
         self._setting = setting
         self._nodes = nodes
         self._artifacts = setting.folder / f"memory-{nodes}"
@@ -102,7 +102,7 @@ class Plain:
     kind: Kind = "peer"
     about = "`docker compose up` of containers that run `torchrun`"
 
-    def __init__(self, setting: Setting, nodes: int) -> None:
+    def __init__(self, setting: BenchmarkSetting, nodes: int) -> None:
         self._nodes = nodes
         self._shared = setting.folder / f"held-{nodes}"
         file = training_file(

@@ -9,7 +9,7 @@ from benchmarks.ours import OurStack
 from benchmarks.outcome import Goal
 from benchmarks.peers import PYTEST_DOCKER, TESTCONTAINERS, python_of
 from benchmarks.raw import RawStack, speaking_file
-from benchmarks.setting import Setting
+from benchmarks.setting import BenchmarkSetting
 from benchmarks.talking import Talker, together
 
 KEY = "stack"
@@ -20,12 +20,12 @@ OTHERS = 2
 _SIZES, _QUICK = (2, 8, 32, 64), (2, 8)
 
 
-def contests(setting: Setting) -> list[Contest]:
+def contests(setting: BenchmarkSetting) -> list[Contest]:
     """Say what is compared."""
     return [_contest(setting, nodes) for nodes in (_QUICK if setting.quick else _SIZES)]
 
 
-def _contest(setting: Setting, nodes: int) -> Contest:
+def _contest(setting: BenchmarkSetting, nodes: int) -> Contest:
     peers = (
         Driven(setting, nodes, "testcontainers DockerCompose", TESTCONTAINERS, "testcontainers"),
         Driven(setting, nodes, "pytest-docker", PYTEST_DOCKER, "pytest_docker"),
@@ -39,14 +39,14 @@ def _contest(setting: Setting, nodes: int) -> Contest:
         "one line. Ready is who has said so: to ours, every agent and the control plane over the "
         "one connection; to the others, each container with a line that is waited for in "
         "`docker compose logs --follow`. Ours also looks first for its image and a free network.",
-        contestants=(Ours(setting, nodes), Raw(setting, nodes), *peers),
+        contestants=(OurStackContestant(setting, nodes), Raw(setting, nodes), *peers),
         goals=(Goal(OURS, "at_most_times", 1.2, RAW),),
         warm_up=nodes == min(_SIZES),
         once=frozenset(one.name for one in peers if nodes > max(_QUICK)),
     )
 
 
-class Ours:
+class OurStackContestant:
     """A stack of ours, without what it costs to start the command line.
 
     Args:
@@ -59,7 +59,7 @@ class Ours:
     kind: Kind = "ours"
     about = "what `run` calls: up, every node ready; containers ended, logs kept; down"
 
-    def __init__(self, setting: Setting, nodes: int) -> None:
+    def __init__(self, setting: BenchmarkSetting, nodes: int) -> None:
         self._stack = OurStack(setting, f"stack-{nodes}", nodes)
 
     def set_up(self) -> None:
@@ -89,7 +89,7 @@ class Raw:
     kind: Kind = "peer"
     about = "`up --detach`, `logs --follow` until all are ready; `logs`; `down`"
 
-    def __init__(self, setting: Setting, nodes: int) -> None:
+    def __init__(self, setting: BenchmarkSetting, nodes: int) -> None:
         self._stack = _speaking(setting, f"raw-{nodes}", nodes)
 
     def set_up(self) -> None:
@@ -126,7 +126,12 @@ class Driven:
     about = "its Python API on the same Compose file; up with `--wait`, its default, then the same"
 
     def __init__(
-        self, setting: Setting, nodes: int, name: str, requirements: Sequence[str], script: str
+        self,
+        setting: BenchmarkSetting,
+        nodes: int,
+        name: str,
+        requirements: Sequence[str],
+        script: str,
     ) -> None:
         self.name = name
         self._setting = setting
@@ -158,7 +163,7 @@ class Driven:
             self._stack.down()
 
 
-def _speaking(setting: Setting, name: str, nodes: int) -> RawStack:
+def _speaking(setting: BenchmarkSetting, name: str, nodes: int) -> RawStack:
     project = f"{setting.name}-{name}"
     return RawStack(setting.folder / name, speaking_file(project, setting.image, nodes + OTHERS))
 

@@ -10,7 +10,7 @@ from benchmarks.ours import play
 from benchmarks.outcome import Goal
 from benchmarks.raw import RawStack, compose_file
 from benchmarks.rows.trial import NODES, execute_trial, kubeflow
-from benchmarks.setting import Setting
+from benchmarks.setting import BenchmarkSetting
 from benchmarks.talking import Talker, together
 
 KEY = "sweep"
@@ -23,7 +23,7 @@ _TRIALS, _QUICK = 20, 3
 _PART = 5
 
 
-def contests(setting: Setting) -> list[Contest]:
+def contests(setting: BenchmarkSetting) -> list[Contest]:
     """Say what is compared."""
     trials = _QUICK if setting.quick else _TRIALS
     return [
@@ -37,8 +37,8 @@ def contests(setting: Setting) -> list[Contest]:
             "Where it says so, the time of some trials stands for that of all.",
             contestants=(
                 HandMade(setting, trials),
-                Ours(setting, WARM, "warm", trials, trials),
-                Ours(setting, "ours, torchrun", "torchrun", trials, min(trials, _PART)),
+                OurSweep(setting, WARM, "warm", trials, trials),
+                OurSweep(setting, "ours, torchrun", "torchrun", trials, min(trials, _PART)),
                 Jobs(setting, trials, min(trials, _PART)),
             ),
             # The goal is one for twenty trials.
@@ -62,7 +62,7 @@ class HandMade:
     kind: Kind = "peer"
     about = "Compose, a fixed wait, exec for each trial"
 
-    def __init__(self, setting: Setting, trials: int) -> None:
+    def __init__(self, setting: BenchmarkSetting, trials: int) -> None:
         file = compose_file(f"{setting.name}-hand", setting.image, NODES, setting.scripts)
         self._stack = RawStack(setting.folder / "hand", file)
         self._trials = trials
@@ -89,7 +89,7 @@ class HandMade:
         self._stack.down()
 
 
-class Ours:
+class OurSweep:
     """A sweep of ours.
 
     Args:
@@ -103,7 +103,9 @@ class Ours:
 
     kind: Kind = "ours"
 
-    def __init__(self, setting: Setting, name: str, launcher: str, trials: int, done: int) -> None:
+    def __init__(
+        self, setting: BenchmarkSetting, name: str, launcher: str, trials: int, done: int
+    ) -> None:
         self.name = name
         self.about = f"`metta-sandbox run`, `launcher: {launcher}`{reckoned(trials, done)}"
         self._setting = setting
@@ -139,7 +141,7 @@ class Jobs:
     name = "Kubeflow SDK ContainerBackend"
     kind: Kind = "peer"
 
-    def __init__(self, setting: Setting, trials: int, done: int) -> None:
+    def __init__(self, setting: BenchmarkSetting, trials: int, done: int) -> None:
         self.about = f"a job for each trial, and its removal{reckoned(trials, done)}"
         self._setting = setting
         self._trials = trials

@@ -12,7 +12,7 @@ from benchmarks.ours import OurStack, play
 from benchmarks.outcome import FASTEST_PEER, Goal
 from benchmarks.peers import KUBEFLOW, TORCHX, python_of
 from benchmarks.raw import RawStack, compose_file, torchrun
-from benchmarks.setting import Setting
+from benchmarks.setting import BenchmarkSetting
 from benchmarks.talking import Talker, call, calls, together
 from metta_sandbox.ports import HeldPort
 
@@ -28,7 +28,7 @@ _IN_A_ROW = 3
 _PORTS = count(29600)
 
 
-def contests(setting: Setting) -> list[Contest]:
+def contests(setting: BenchmarkSetting) -> list[Contest]:
     """Say what is compared."""
     return [
         Contest(
@@ -46,8 +46,8 @@ def contests(setting: Setting) -> list[Contest]:
                 Launched(setting, "ours, torchrun", "torchrun"),
                 BareTorchrun(setting),
                 ComposeExec(setting),
-                Job(setting, "TorchX local_docker", TORCHX, "torchx_job.py"),
-                Job(setting, "Kubeflow SDK ContainerBackend", KUBEFLOW, "kubeflow_job.py"),
+                PeerJob(setting, "TorchX local_docker", TORCHX, "torchx_job.py"),
+                PeerJob(setting, "Kubeflow SDK ContainerBackend", KUBEFLOW, "kubeflow_job.py"),
                 BareFork(setting),
             ),
             goals=(
@@ -72,7 +72,7 @@ class Launched:
     kind: Kind = "ours"
     about = "the launcher on two of our nodes, without rollout and W&B"
 
-    def __init__(self, setting: Setting, name: str, launcher: str) -> None:
+    def __init__(self, setting: BenchmarkSetting, name: str, launcher: str) -> None:
         self.name = name
         self._setting = setting
         self._launcher = launcher
@@ -106,7 +106,7 @@ class Tracked:
     kind: Kind = "ours"
     about = f"`seconds` of a trial of our rollout; median of trials 2 to {TRIALS} of a sweep"
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: BenchmarkSetting) -> None:
         self._setting = setting
 
     def set_up(self) -> None:
@@ -130,7 +130,7 @@ class BareTorchrun:
     kind: Kind = "peer"
     about = "`torchrun --nproc-per-node=2` on this machine, without containers"
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: BenchmarkSetting) -> None:
         self._setting = setting
 
     def set_up(self) -> None:
@@ -156,7 +156,7 @@ class ComposeExec:
     kind: Kind = "peer"
     about = "on both of two containers that are up"
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: BenchmarkSetting) -> None:
         file = compose_file(f"{setting.name}-exec", setting.image, NODES, setting.scripts)
         self._stack = RawStack(setting.folder / "exec", file)
 
@@ -187,7 +187,7 @@ def execute_trial(stack: RawStack, *arguments: str) -> float:
     )
 
 
-class Job:
+class PeerJob:
     """A job of a peer's, through its Python API, in an environment of its own.
 
     Args:
@@ -202,7 +202,7 @@ class Job:
     about = "submitted until it is seen to be done; two nodes of one rank"
 
     def __init__(
-        self, setting: Setting, name: str, requirements: Sequence[str], script: str
+        self, setting: BenchmarkSetting, name: str, requirements: Sequence[str], script: str
     ) -> None:
         self.name = name
         self._setting = setting
@@ -229,12 +229,12 @@ class Job:
             self._talker.close()
 
 
-def kubeflow(setting: Setting) -> Talker:
+def kubeflow(setting: BenchmarkSetting) -> Talker:
     """Start the program that runs jobs of the Kubeflow SDK's."""
     return _job(setting, KUBEFLOW, "kubeflow_job.py")
 
 
-def _job(setting: Setting, requirements: Sequence[str], script: str) -> Talker:
+def _job(setting: BenchmarkSetting, requirements: Sequence[str], script: str) -> Talker:
     return Talker(
         [python_of(requirements), setting.scripts / script, setting.image_id, setting.scripts],
         env={"HOME": str(setting.folder)},
@@ -248,7 +248,7 @@ class BareFork:
     kind: Kind = "floor"
     about = "two forks of a process on this machine that has imported torch; the floor"
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: BenchmarkSetting) -> None:
         self._setting = setting
         self._talker: Talker | None = None
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from metta_sandbox.autopsy.calls import AT_WORK, Doing, own_frame, reading
 from metta_sandbox.autopsy.case import Case
-from metta_sandbox.autopsy.cause import Cause, Certainty, Kind, Waiting
+from metta_sandbox.autopsy.cause import Cause, Certainty, Kind, WaitingRank
 from metta_sandbox.autopsy.kinds import (
     API,
     LEFT_ALONE,
@@ -135,11 +135,13 @@ def rollout_hangs(case: Case) -> Cause | None:
     kind, what = what_holds(call)
     rank = case.hosts.index(host)
     waiting = tuple(
-        Waiting(rank=case.hosts.index(other), call=str(at))
+        WaitingRank(rank=case.hosts.index(other), call=str(at))
         for other, at in case.rollouts.items()
         if at.waits_for_others
     ) + tuple(
-        Waiting(rank=case.hosts.index(other), call=f"`{error.function}`, {error.place}", left=True)
+        WaitingRank(
+            rank=case.hosts.index(other), call=f"`{error.function}`, {error.place}", left=True
+        )
         for other, (status, _) in case.commands.items()
         if (error := case.rollout_errors.get(other))
         and error.place
@@ -213,7 +215,9 @@ def _program_gone(case: Case, hosts: Sequence[str]) -> Cause | None:
         raised = error is not None and error.kind
         kind = kind_of(error) if error is not None and raised else "process died"
         how = f"raised {error} and " if raised else ""
-        told = tuple(Waiting(rank=case.hosts.index(one), call=str(at)) for one, _, at in waiting)
+        told = tuple(
+            WaitingRank(rank=case.hosts.index(one), call=str(at)) for one, _, at in waiting
+        )
         what = (
             f"{absent.program} of rank {rank} ({host}) {how}is not there any more, "
             f"while its command goes on, in {case.rollouts[host]}"
@@ -236,7 +240,7 @@ def _program_failed(case: Case, hosts: Sequence[str]) -> Cause | None:
         return None
     rank, goes_on = case.hosts.index(host), f"while its command goes on, in {case.rollouts[host]}"
     waiting = tuple(
-        Waiting(rank=case.hosts.index(one), call=said[one].place, left=True)
+        WaitingRank(rank=case.hosts.index(one), call=said[one].place, left=True)
         for one in left
         if said[one].place
     )

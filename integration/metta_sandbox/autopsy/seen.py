@@ -233,7 +233,7 @@ class Reaped(_Seen):
     time: float = 0.0
 
 
-class Group(_Seen):
+class RecordedGroup(_Seen):
     """A process group of ``torch.distributed`` as a process asked for it.
 
     ``rank`` and ``size`` are what was asked for at ``time``, or what came of it by ``done_time``,
@@ -250,7 +250,7 @@ class Group(_Seen):
     done_time: float | None = None
 
 
-class Life(_Seen):
+class RecordedLife(_Seen):
     """What a Python process told of itself; see ``node.agent.recorder``. Times: its node's clock.
 
     ``environ`` is what launchers tell ranks, and which trial this is, as at the start; ``changed``
@@ -280,7 +280,7 @@ class Life(_Seen):
     beside: tuple[tuple[Frame, ...], ...] = ()
     message: _Text = ""
     reaped: tuple[Reaped, ...] = ()
-    groups: tuple[Group, ...] = ()
+    groups: tuple[RecordedGroup, ...] = ()
     recorded: Recorded | None = None
 
     @property
@@ -312,7 +312,7 @@ class NodeLook(_Seen):
     problem: str = ""
     load: float | None = None
     time: float = 0.0
-    lives: tuple[Life, ...] = ()
+    lives: tuple[RecordedLife, ...] = ()
 
     @property
     def programs(self) -> tuple[Process, ...]:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from metta_sandbox.autopsy.calls import Call, Doing, call_of
+from metta_sandbox.autopsy.calls import CurrentCall, Doing, call_of
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause, Certainty
 from metta_sandbox.autopsy.deaths import clashed, death_of, fatal_place
@@ -33,7 +33,7 @@ class Entered:
     number: int
     name: str
     sizes: tuple[tuple[int, ...], ...]
-    call: Call
+    call: CurrentCall
     dtypes: tuple[str, ...] = ()
     root: int | None = None
     op: str = ""
@@ -346,7 +346,7 @@ def _certainty(parting: Parting, odd: int) -> Certainty:
     return "certain" if alike[odd] < max(alike.values()) else "likely"
 
 
-def strayed(recorded: Recorded, at: Call | None = None) -> bool:
+def strayed(recorded: Recorded, at: CurrentCall | None = None) -> bool:
     """Tell whether a rank's last call, in whatever group or to one rank, was not what came before.
 
     A loop repeats itself; where nothing repeated, nothing is known.
@@ -375,7 +375,7 @@ def went_astray(case: Case, member: Member) -> Cause:
     return _of(case, member, before, last, next_of(before) or last)
 
 
-def was_due(recorded: Recorded, at: Call | None = None) -> bool:
+def was_due(recorded: Recorded, at: CurrentCall | None = None) -> bool:
     """Tell whether a rank was in its last collective before, and has not gone astray since.
 
     Args:

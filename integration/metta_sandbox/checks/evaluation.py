@@ -15,7 +15,7 @@ from metta_sandbox.limits import Allowance, LimitError
 from metta_sandbox.matching import UnmatchedError
 from metta_sandbox.report.results import CheckResult
 from metta_sandbox.scenario.expect.judgement import EvidenceError, Judgement, unclear
-from metta_sandbox.scenario.expect.kind import Kind
+from metta_sandbox.scenario.expect.kind import CheckKind
 from metta_sandbox.scenario.expect.kinds import CHECKS, api, checkpoint, digests, run_names
 from metta_sandbox.scenario.loading import find_place
 from metta_sandbox.scenario.model import Scenario
@@ -49,7 +49,7 @@ class Seconds:
 _HURRIED = 5.0
 
 #: What judges each kind of expectation, which it is given with the evidence.
-JUDGES: Mapping[type[Kind], Callable[[Any, Evidence], Judgement]] = {
+JUDGES: Mapping[type[CheckKind], Callable[[Any, Evidence], Judgement]] = {
     each.kind: each.judge for each in CHECKS
 }
 

@@ -25,7 +25,7 @@ class Phase(str, Enum):
 
 
 @dataclass
-class Course:
+class FaultCourse:
     """What has become of one fault so far.
 
     Args:

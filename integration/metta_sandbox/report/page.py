@@ -20,7 +20,7 @@ from ruamel.yaml.error import YAMLError
 from metta_sandbox.report import environment
 from metta_sandbox.report.artifacts import scenario_folders
 from metta_sandbox.report.results import RunResult, ScenarioResult
-from metta_sandbox.report.story import Limits, tell
+from metta_sandbox.report.story import PageLimits, tell
 from metta_sandbox.report.waits import picture
 from metta_sandbox.report.wording import amount, figure, headline, seconds, without
 from metta_sandbox.safe_text import for_html
@@ -33,7 +33,7 @@ _CHARTS = Path(__file__).with_name("vendor") / "echarts.min.js"
 _GOOD = (Verdict.PASSED, Verdict.SKIPPED)
 
 
-def render(run: RunResult, folder: Path, limits: Limits | None = None) -> str:
+def render(run: RunResult, folder: Path, limits: PageLimits | None = None) -> str:
     """Write the page of a run from its results and what lies in its folder.
 
     Args:
@@ -42,7 +42,7 @@ def render(run: RunResult, folder: Path, limits: Limits | None = None) -> str:
         limits: How much of the evidence goes into the page.
 
     """
-    share = (limits or Limits()).shared_by(len(run.scenarios))
+    share = (limits or PageLimits()).shared_by(len(run.scenarios))
     folders = scenario_folders(folder, [one.name for one in run.scenarios])
     pairs = list(zip(run.scenarios, folders, strict=True))
     scripts = [_charts(), _source("report.js")]
@@ -114,7 +114,7 @@ def _scenario(result: ScenarioResult, folder: Path) -> dict[str, Any]:
     }
 
 
-def _data(result: ScenarioResult, folder: Path, limits: Limits) -> dict[str, Any]:
+def _data(result: ScenarioResult, folder: Path, limits: PageLimits) -> dict[str, Any]:
     story = tell(folder, limits)
     suggestions: Mapping[str, Any] = story.pop("suggestions")
     trials = [

@@ -23,7 +23,7 @@ FILE_KEYS: Mapping[str, str] = {
 #: What a file that extends another may say a part of, and what one of its keys asks for.
 _PARTLY_SAID: Mapping[str, Mapping[str, list[str]]] = {
     "Range": {"distribution": ["min", "max"]},
-    "Score": {},
+    "ScoreSource": {},
 }
 _VARIABLE_KEYS = {
     "default": "The value, if neither the command line nor the environment gives one.",

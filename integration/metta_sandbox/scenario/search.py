@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 from typing_extensions import TypeAliasType
 
-from metta_sandbox.scenario.base import Fault, Part, misfit
+from metta_sandbox.scenario.base import Misfit, Part, misfit
 from metta_sandbox.scenario.overrides import is_key
 from metta_sandbox.scenario.units import Amount
 from metta_sandbox.scenario.values import Value
@@ -132,7 +132,7 @@ def flatten_parameters(nested: Any) -> Any:
     if not isinstance(nested, Mapping):
         return nested
     flat: dict[str, Any] = {}
-    faults: list[Fault] = []
+    faults: list[Misfit] = []
 
     def visit(inner: Mapping[Any, Any], prefix: str, path: tuple[str, ...]) -> None:
         for key, value in inner.items():
@@ -223,7 +223,7 @@ class Sweep(Part):
         cls, value: dict[str, Range | Choice], info: ValidationInfo
     ) -> dict[str, Range | Choice]:
         if info.data.get("strategy") == "grid":
-            faults: list[Fault] = [
+            faults: list[Misfit] = [
                 ((key,), f"expected values: [...], as strategy grid can't enumerate {key}'s range")
                 for key, parameter in value.items()
                 if isinstance(parameter, Range)

@@ -38,7 +38,7 @@ from metta_sandbox.scenario.values import Value
 AUTO_SCALE = 0.5
 
 
-class Axis(Protocol):
+class CubeAxis(Protocol):
     """One parameter as an axis of the unit cube.
 
     Args:
@@ -188,7 +188,7 @@ class Listed:
 class Space:
     """The unit cube whose axes are a sweep's parameters, in the order of the file."""
 
-    axes: Mapping[str, Axis]
+    axes: Mapping[str, CubeAxis]
 
     @classmethod
     def of(cls, parameters: Mapping[str, Range | Choice]) -> Space:
@@ -223,7 +223,7 @@ class Space:
         return [axis.to_unit(overrides[key]) for key, axis in self.axes.items()]
 
 
-def _axis(spec: Range | Choice) -> Axis:
+def _axis(spec: Range | Choice) -> CubeAxis:
     if isinstance(spec, Choice):
         return Listed(spec.values)
     return Whole(spec) if spec.distribution in WHOLE else Continuous(spec)

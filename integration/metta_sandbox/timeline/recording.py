@@ -79,7 +79,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Fault:
+class FaultAction:
     """Something the harness did about a fault: armed, fired or healed it."""
 
     received: float
@@ -97,7 +97,7 @@ class Fault:
         }
 
 
-Entry = Event | Line | Step | Fault
+Entry = Event | Line | Step | FaultAction
 
 
 class Timeline:
@@ -160,7 +160,7 @@ class Timeline:
     def fault(self, name: str, action: str, **detail: Any) -> None:
         """Record what was done about a fault."""
         with self._lock:
-            self._append(Fault(self._now(), name, action, detail))
+            self._append(FaultAction(self._now(), name, action, detail))
 
     def require_whole(self) -> None:
         """Make sure that everything so far was written: of a gap nothing can be judged.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator
 
-from metta_sandbox.scenario.base import Fault, Part
+from metta_sandbox.scenario.base import Misfit, Part
 from metta_sandbox.scenario.expect.judgement import Judgement
 from metta_sandbox.scenario.search import Sweep
 from metta_sandbox.scenario.workload import Workload
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from metta_sandbox.checks.evidence import Evidence
 
 
-class Kind(Part):
+class CheckKind(Part):
     """What one kind of expectation says.
 
     Documentation, schema and validation are made from these. What judges a kind lies in its file,
@@ -76,7 +76,7 @@ class Kind(Part):
         """The scenario that must have been played before, if any."""
         return ""
 
-    def impossible(self, _ranks: int, _workload: Workload, _sweep: Sweep) -> Iterator[Fault]:
+    def impossible(self, _ranks: int, _workload: Workload, _sweep: Sweep) -> Iterator[Misfit]:
         """Find what nodes, trials and ranks of a scenario can't give."""
         return iter(())
 
@@ -86,7 +86,7 @@ class Kind(Part):
 
 
 @dataclass(frozen=True)
-class Check:
+class CheckPair:
     """A kind of check.
 
     Args:
@@ -95,5 +95,5 @@ class Check:
 
     """
 
-    kind: type[Kind]
+    kind: type[CheckKind]
     judge: Callable[[Any, Evidence], Judgement]

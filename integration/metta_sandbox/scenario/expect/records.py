@@ -35,7 +35,7 @@ WHERE = (
 )
 
 
-class Moment(Part):
+class EventPattern(Part):
     """An event by its name, and what its fields must be."""
 
     event: EventName = Field(description="Its name, such as handoff.sent.")

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from metta_sandbox.scenario.base import Fault, Part
+from metta_sandbox.scenario.base import Misfit, Part
 from metta_sandbox.scenario.faults.trigger import Trigger
 from metta_sandbox.scenario.hosts import NodeName
 from metta_sandbox.scenario.values import Value
@@ -97,7 +97,7 @@ class FaultKind(Part):
         """Whether it can be undone."""
         return bool(self.healing)
 
-    def misplaced(self, _when: Trigger | None, _workload: Workload) -> Iterator[Fault]:
+    def misplaced(self, _when: Trigger | None, _workload: Workload) -> Iterator[Misfit]:
         """Find what its trigger, or what runs on the nodes, does not let in."""
         return iter(())
 

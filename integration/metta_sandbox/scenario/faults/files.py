@@ -9,7 +9,7 @@ from typing import TypeVar
 from pydantic import Field, field_validator
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.base import Fault
+from metta_sandbox.scenario.base import Misfit
 from metta_sandbox.scenario.faults.base import FaultKind
 from metta_sandbox.scenario.faults.executor import StateExecutor
 from metta_sandbox.scenario.faults.trigger import Trigger
@@ -31,7 +31,7 @@ class TrialFileFault(FaultKind):
             raise ValueError("expected a file's name, or a path from the trial's folder")
         return value
 
-    def misplaced(self, when: Trigger | None, workload: Workload) -> Iterator[Fault]:
+    def misplaced(self, when: Trigger | None, workload: Workload) -> Iterator[Misfit]:
         """Refuse what names no trial."""
         if workload.run is not None:
             yield (self.key,), "workload.run has no trials that are known"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from metta_sandbox.scenario.base import Fault
+from metta_sandbox.scenario.base import Misfit
 from metta_sandbox.scenario.expect.records import EVENTS, nearest_event
 from metta_sandbox.scenario.faults import FaultItem, names_of
 from metta_sandbox.scenario.faults.trigger import Trigger
@@ -20,7 +20,7 @@ STEP_OF_OPTIMIZER = "optimizer.step"
 
 def impossible_faults(
     faults: Sequence[FaultItem], hosts: Sequence[str], workload: Workload, sweep: Sweep
-) -> Iterator[Fault]:
+) -> Iterator[Misfit]:
     """Find what can't be; each with the keys that lead to it from the list of faults.
 
     Args:
@@ -70,7 +70,7 @@ def _wrong(
         yield ("when", "call"), "expected route beside call"
 
 
-def _misplaced(fault: FaultItem, workload: Workload) -> Iterator[Fault]:
+def _misplaced(fault: FaultItem, workload: Workload) -> Iterator[Misfit]:
     """Find faults that what runs on the nodes does not let in."""
     own = workload.run is not None
     if fault.said.target_rank is not None and (own or workload.trainer.launcher == "own"):

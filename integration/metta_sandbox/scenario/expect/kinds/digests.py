@@ -11,7 +11,7 @@ from pydantic import Field
 
 from metta_sandbox.scenario.expect.bounds import OF, Which, whose
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unclear, unlike
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 from metta_sandbox.scenario.expect.selection import across, chosen, none_completed, title
 from metta_sandbox.verdict import Verdict
 from metta_sandbox.words import many
@@ -25,7 +25,7 @@ _SEVERAL = 2
 _SHA_256 = re.compile(r"[0-9a-f]{64}")
 
 
-class Digests(Kind):
+class DigestsCheck(CheckKind):
     """The digests of ranks' parameters at the end of a trial. A plain word is ``are``."""
 
     key = "digests"
@@ -71,7 +71,7 @@ def check(evidence: Evidence) -> Judgement:
     return judge(problems, f"equal on {ranks} in {many(len(trials), 'trial')}", places)
 
 
-def expect(expected: Digests, evidence: Evidence) -> Judgement:
+def expect(expected: DigestsCheck, evidence: Evidence) -> Judgement:
     """Check how ranks' digests compare; a trainer that tells none leaves nothing to compare."""
     picked = chosen(evidence, expected.of, evidence.completed)
     if silent := [title(trial) for trial in picked if not _expects(evidence, trial.run)]:
@@ -151,4 +151,4 @@ def _of_run(evidence: Evidence, run: str) -> Iterator[str]:
             yield f"{run}: {source} of rank {rank} is {digest[:12]}…, another {common[:12]}…"
 
 
-CHECK = Check(Digests, expect)
+CHECK = CheckPair(DigestsCheck, expect)

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unclear, unlike
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 from metta_sandbox.scenario.expect.selection import across, record, title
 from metta_sandbox.scenario.units import Duration
 from metta_sandbox.words import time
@@ -27,7 +27,7 @@ def _phase(value: Any) -> Any:
     return value
 
 
-class Took(Kind):
+class DurationCheck(CheckKind):
     """What takes time, and how much of it may."""
 
     key = "duration"
@@ -81,7 +81,7 @@ class Took(Kind):
         return f"{self.subject} takes {self.wanted}"
 
 
-def check(expected: Took, evidence: Evidence) -> Judgement:
+def check(expected: DurationCheck, evidence: Evidence) -> Judgement:
     """Check a duration as the harness measured it; that of a trial, as rank 0 did."""
     if isinstance(expected.of, int) or expected.of == "trial":
         return _trials(expected, evidence)
@@ -94,7 +94,7 @@ def check(expected: Took, evidence: Evidence) -> Judgement:
     return judge([unlike(expected.subject, expected.wanted, seen)], "")
 
 
-def _trials(expected: Took, evidence: Evidence) -> Judgement:
+def _trials(expected: DurationCheck, evidence: Evidence) -> Judgement:
     def place(trial: TrialRecord) -> str:
         return evidence.line_of(record(evidence, trial), '"seconds"')
 
@@ -110,4 +110,4 @@ def _trials(expected: Took, evidence: Evidence) -> Judgement:
     return across(evidence, of, evidence.trials, look, tell)
 
 
-CHECK = Check(Took, check)
+CHECK = CheckPair(DurationCheck, check)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from metta_sandbox.scenario.expect.judgement import Judgement, judge, unlike
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 
 if TYPE_CHECKING:
     from metta_sandbox.checks.evidence import Evidence
@@ -17,7 +17,7 @@ _UNFINISHED = frozenset(
 )
 
 
-class Ends(Kind):
+class EndsCheck(CheckKind):
     """How the sweep comes to its end. A plain word is ``how``."""
 
     key = "ends"
@@ -50,7 +50,7 @@ class Ends(Kind):
         return f"the sweep ends {self.wanted}"
 
 
-def check(expected: Ends, evidence: Evidence) -> Judgement:
+def check(expected: EndsCheck, evidence: Evidence) -> Judgement:
     """Check the end that the harness saw."""
     seen = evidence.ending.replace("_", " ")
     if evidence.ending == expected.how:
@@ -58,4 +58,4 @@ def check(expected: Ends, evidence: Evidence) -> Judgement:
     return judge([unlike("the sweep", f"ends {expected.wanted}", seen)], "")
 
 
-CHECK = Check(Ends, check)
+CHECK = CheckPair(EndsCheck, check)

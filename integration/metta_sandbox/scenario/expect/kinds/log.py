@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from metta_sandbox.scenario.expect.bounds import Bounds, Count
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unclear
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 from metta_sandbox.scenario.hosts import HostName
 from metta_sandbox.scenario.units import Pattern
 from metta_sandbox.verdict import Verdict
@@ -42,7 +42,7 @@ _WORD = re.compile(r"[A-Za-z]{3,}")
 _FEWEST = 2
 
 
-class Log(Kind):
+class LogCheck(CheckKind):
     """Patterns that the lines of a host's log must, or must not, match."""
 
     key = "log"
@@ -118,12 +118,12 @@ class _Place:
 
 
 @dataclass(frozen=True)
-class _Search:
+class _SearchResult:
     found: _Place | None
     lines: int
 
 
-def check(expected: Log, evidence: Evidence) -> Judgement:
+def check(expected: LogCheck, evidence: Evidence) -> Judgement:
     """Search the logs for patterns that must, or must not, be in them.
 
     A host's log is what its container printed, and the files of its ranks, since what a container
@@ -139,7 +139,7 @@ def check(expected: Log, evidence: Evidence) -> Judgement:
     return _once(expected, evidence, logs, files)
 
 
-def _once(expected: Log, evidence: Evidence, logs: list[Path], files: list[Path]) -> Judgement:
+def _once(expected: LogCheck, evidence: Evidence, logs: list[Path], files: list[Path]) -> Judgement:
     """Look for one line."""
     pattern = expected.contains or expected.lacks or ""
     result = _search(evidence, pattern, files)
@@ -170,7 +170,7 @@ def _unsure(evidence: Evidence, what: str, logs: list[Path]) -> Judgement | None
     return unclear(f"{what} not found, but {', '.join(gaps)}", evidence.where(logs[0].parent))
 
 
-def _count(expected: Log, times: Bounds, evidence: Evidence, logs: list[Path]) -> Judgement:
+def _count(expected: LogCheck, times: Bounds, evidence: Evidence, logs: list[Path]) -> Judgement:
     files = [log for log in logs if evidence.size(log) is not None]
     found: list[str] = []
     count = 0
@@ -240,15 +240,15 @@ def _rank_logs(evidence: Evidence, hosts: tuple[str, ...]) -> Iterator[Path]:
                 yield from evidence.find(f"trials/*/rank-{rank}.log")
 
 
-def _search(evidence: Evidence, pattern: str, files: list[Path]) -> _Search:
+def _search(evidence: Evidence, pattern: str, files: list[Path]) -> _SearchResult:
     """Find the first line that matches."""
     lines = 0
     for path in files:
         for batch in evidence.matches([pattern], path, 1):
             lines += batch.count
             for match in batch.matches:
-                return _Search(_Place(path, match.index + 1, match.line), lines)
-    return _Search(None, lines)
+                return _SearchResult(_Place(path, match.index + 1, match.line), lines)
+    return _SearchResult(None, lines)
 
 
 def _nearest(evidence: Evidence, pattern: str, files: list[Path]) -> _Place | None:
@@ -282,4 +282,4 @@ def _cut(evidence: Evidence, files: list[Path]) -> str:
     return cut
 
 
-CHECK = Check(Log, check)
+CHECK = CheckPair(LogCheck, check)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from metta_sandbox.scenario.expect.bounds import OF, Tolerance, Which, near, whose
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, unclear, unlike
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 from metta_sandbox.scenario.expect.selection import across, chosen, title
 from metta_sandbox.words import many
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _WHERE = "timeline.jsonl"
 
 
-class Losses(Kind):
+class LossesCheck(CheckKind):
     """The losses that ranks tell in ``train.step``, which must be equal step by step."""
 
     key = "losses"
@@ -44,7 +44,7 @@ class Losses(Kind):
         return f"losses of {whose(self.of)}: {self.wanted}"
 
 
-def check(expected: Losses, evidence: Evidence) -> Judgement:
+def check(expected: LossesCheck, evidence: Evidence) -> Judgement:
     """Compare the ranks' losses at each step of the trials that completed."""
     picked = chosen(evidence, expected.of, evidence.completed)
     told = {trial.run: _told(expected, evidence, trial.run) for trial in picked}
@@ -70,7 +70,7 @@ def check(expected: Losses, evidence: Evidence) -> Judgement:
     return across(evidence, expected.of, evidence.completed, look, tell)
 
 
-def _told(expected: Losses, evidence: Evidence, run: str) -> dict[int, dict[int, float]]:
+def _told(expected: LossesCheck, evidence: Evidence, run: str) -> dict[int, dict[int, float]]:
     """Give by step, and by rank, what was told."""
     found: dict[int, dict[int, float]] = {}
     for event in evidence.of("train.step", run):
@@ -80,4 +80,4 @@ def _told(expected: Losses, evidence: Evidence, run: str) -> dict[int, dict[int,
     return found
 
 
-CHECK = Check(Losses, check)
+CHECK = CheckPair(LossesCheck, check)

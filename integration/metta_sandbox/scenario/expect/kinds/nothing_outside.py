@@ -20,7 +20,7 @@ from metta_sandbox.scenario.expect.judgement import (
     judge,
     unclear,
 )
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 from metta_sandbox.verdict import Verdict
 from metta_sandbox.words import many
 
@@ -35,7 +35,7 @@ _OUTSIDER = re.compile(r"[A-Za-z0-9*_.:-]+")
 OUTSIDE = "outside"
 
 
-class NothingOutside(Kind):
+class NothingOutsideCheck(CheckKind):
     """That no node looks up a name, or tries to reach an address, outside the stack."""
 
     key = "nothing_outside"
@@ -118,7 +118,7 @@ class _Record(BaseModel):
 
 
 @dataclass(frozen=True)
-class _Watch:
+class _NodeWatch:
     """What the watcher of one node wrote."""
 
     host: str
@@ -128,7 +128,7 @@ class _Watch:
     def one(self, kind: str) -> _Record | None:
         return next((record for _, record in self.records if record.kind == kind), None)
 
-    def findings(self, expected: NothingOutside) -> Iterator[Finding]:
+    def findings(self, expected: NothingOutsideCheck) -> Iterator[Finding]:
         """Tell of each thing outside that was asked for, once, and how often it was."""
         first: dict[str, tuple[str, _Record]] = {}
         times: dict[str, int] = {}
@@ -170,7 +170,7 @@ class _Watch:
         return ""
 
 
-def check(expected: NothingOutside, evidence: Evidence) -> Judgement:
+def check(expected: NothingOutsideCheck, evidence: Evidence) -> Judgement:
     """Check that each node's watcher saw the whole scenario, and nothing that is not allowed."""
     if not evidence.watchable:
         reason = f"the engine {evidence.engine} has no side containers, so nobody watched"
@@ -205,7 +205,7 @@ def _told(record: _Record, thing: str) -> str:
     return "tried to reach an address without a route (the kernel does not tell which)"
 
 
-def _read(evidence: Evidence, host: str) -> _Watch:
+def _read(evidence: Evidence, host: str) -> _NodeWatch:
     path: Path = evidence.folder / OUTSIDE / f"{host}.jsonl"
     records = []
     for number, line in evidence.lines(path):
@@ -215,7 +215,7 @@ def _read(evidence: Evidence, host: str) -> _Watch:
         except (ValidationError, ValueError):
             told = line.strip()[:200]
             raise EvidenceError(place, f"not what a watcher writes: {told}") from None
-    return _Watch(host, evidence.where(path), tuple(records))
+    return _NodeWatch(host, evidence.where(path), tuple(records))
 
 
-CHECK = Check(NothingOutside, check)
+CHECK = CheckPair(NothingOutsideCheck, check)

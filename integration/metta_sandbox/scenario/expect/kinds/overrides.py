@@ -10,7 +10,7 @@ from typing_extensions import Self
 
 from metta_sandbox.scenario.expect.bounds import OF, Wanted, Which, tell, whose
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, differences, flat, unlike
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 from metta_sandbox.scenario.expect.selection import across, title
 from metta_sandbox.scenario.expect.values import NOTHING, fits, short, unlike_value
 from metta_sandbox.scenario.overrides import abridged
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from metta_sandbox.timeline.recording import Event
 
 
-class Overrides(Kind):
+class OverridesCheck(CheckKind):
     """What settings trials train with, and on which nodes."""
 
     key = "overrides"
@@ -56,7 +56,7 @@ class Overrides(Kind):
         return f"overrides of {whose(self.of)}: {self.wanted}"
 
 
-def check(expected: Overrides, evidence: Evidence) -> Judgement:
+def check(expected: OverridesCheck, evidence: Evidence) -> Judgement:
     """Check that all ranks trained with what rank 0 sent and was suggested, and given values."""
     sent = {event.get("trial"): event for event in evidence.of("handoff.sent")}
 
@@ -149,4 +149,4 @@ def _overrides(event: Event) -> dict[str, object]:
     return flat(event.get("overrides") or {})
 
 
-CHECK = Check(Overrides, check)
+CHECK = CheckPair(OverridesCheck, check)

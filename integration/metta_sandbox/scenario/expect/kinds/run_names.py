@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from metta_sandbox.scenario.base import Fault
+from metta_sandbox.scenario.base import Misfit
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unlike
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 from metta_sandbox.scenario.expect.kinds.api import given_names
 from metta_sandbox.scenario.search import Sweep
 from metta_sandbox.scenario.units import Pattern
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _TAIL = re.compile(r"(?<!\d)(\d+)$")
 
 
-class RunNames(Kind):
+class RunNamesCheck(CheckKind):
     """The run names that trials get."""
 
     key = "run_names"
@@ -65,7 +65,7 @@ class RunNames(Kind):
             words.append(f"exactly {', '.join(self.values)}")
         return " and ".join(words)
 
-    def impossible(self, _ranks: int, workload: Workload, sweep: Sweep) -> Iterator[Fault]:
+    def impossible(self, _ranks: int, workload: Workload, sweep: Sweep) -> Iterator[Misfit]:
         """Find more names than there are runs."""
         if workload.run is None and len(self.values or ()) > sweep.runs:
             yield ("values",), f"there are {many(sweep.runs, 'run')} at most: {sweep.why_so_many}"
@@ -101,7 +101,7 @@ def check(evidence: Evidence) -> Judgement:
     return judge(found, ", ".join(evidence.named), places)
 
 
-def expect(expected: RunNames, evidence: Evidence) -> Judgement:
+def expect(expected: RunNamesCheck, evidence: Evidence) -> Judgement:
     """Check what is asked of the names; of a command of the user's, those it was given."""
     own = evidence.scenario.workload.run is not None
     names = given_names(evidence) if own else evidence.named
@@ -138,4 +138,4 @@ def _twice(evidence: Evidence) -> list[str]:
     ]
 
 
-CHECK = Check(RunNames, expect)
+CHECK = CheckPair(RunNamesCheck, expect)

@@ -9,14 +9,14 @@ from pydantic import Field
 
 from metta_sandbox.scenario.expect.bounds import OF, Level, Which, whose
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, unlike
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 from metta_sandbox.scenario.expect.selection import across, record, title
 
 if TYPE_CHECKING:
     from metta_sandbox.checks.evidence import Evidence, TrialRecord
 
 
-class ScoreLevel(Level, Kind):
+class ScoreCheck(Level, CheckKind):
     """Where the scores of completed trials must be."""
 
     key = "score"
@@ -34,13 +34,13 @@ class ScoreLevel(Level, Kind):
         return f"score of {whose(self.of)} is {self.wanted}"
 
 
-def check(expected: ScoreLevel, evidence: Evidence) -> Judgement:
+def check(expected: ScoreCheck, evidence: Evidence) -> Judgement:
     """Check the scores of completed trials."""
     return check_levels(expected, evidence, evidence.completed, "score")
 
 
 def check_levels(
-    expected: ScoreLevel, evidence: Evidence, among: tuple[TrialRecord, ...], field: str
+    expected: ScoreCheck, evidence: Evidence, among: tuple[TrialRecord, ...], field: str
 ) -> Judgement:
     """Check a number of each trial that is meant."""
 
@@ -59,4 +59,4 @@ def check_levels(
     return across(evidence, expected.of, among, look, tell)
 
 
-CHECK = Check(ScoreLevel, check)
+CHECK = CheckPair(ScoreCheck, check)

@@ -22,7 +22,7 @@ _BURST = 0.3
 _BURSTS = 5
 
 
-class Bandwidth(OneWayFault):
+class BandwidthFault(OneWayFault):
     """What two hosts send each other passes a narrow link, before which half a second waits."""
 
     key = "bandwidth"
@@ -36,7 +36,7 @@ class Bandwidth(OneWayFault):
     mbit: float = Field(ge=0.1, le=1000, description="Millions of bits a second, each way.")
 
 
-class NarrowLink(LinkExecutor[Bandwidth]):
+class NarrowLink(LinkExecutor[BandwidthFault]):
     """Lets no more through than a narrow link would."""
 
     size = LARGE
@@ -74,4 +74,4 @@ class NarrowLink(LinkExecutor[Bandwidth]):
         return f"{crossing.rate / 1e6:.3g} Mbit/s"
 
 
-FAULT = FaultPair(Bandwidth, NarrowLink)
+FAULT = FaultPair(BandwidthFault, NarrowLink)

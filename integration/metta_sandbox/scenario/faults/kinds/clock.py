@@ -27,7 +27,7 @@ _SAME = _SECOND // 1000
 _APART = _SECOND // 20
 
 
-class Clock(CodeFault):
+class ClockFault(CodeFault):
     """The wall clock of the trainer's process is off; its monotonic clocks are right."""
 
     key = "clock"
@@ -56,7 +56,7 @@ class Clock(CodeFault):
         return f"the clock of rank {self.rank} is {format_shift(abs(self.by))} {way}"
 
 
-class ShiftClock(Executor[Clock]):
+class ShiftClock(Executor[ClockFault]):
     """Lets the wall clock of a rank's process go ahead or behind."""
 
     patience = _PATIENCE
@@ -143,4 +143,4 @@ def _in_words(bounds: tuple[int, int]) -> str:
     return "right" if _is(bounds, 0) else f"{abs(off):.3f} s {'behind' if off < 0 else 'ahead'}"
 
 
-FAULT = FaultPair(Clock, ShiftClock)
+FAULT = FaultPair(ClockFault, ShiftClock)

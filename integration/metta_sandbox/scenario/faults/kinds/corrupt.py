@@ -17,7 +17,7 @@ _GARBAGE = 256
 _MOST = 1 << 30
 
 
-class Corrupt(TrialFileFault):
+class CorruptFault(TrialFileFault):
     """A file of a trial, such as its checkpoint or its overrides, is damaged."""
 
     key = "corrupt"
@@ -39,7 +39,7 @@ class Corrupt(TrialFileFault):
         return f"{self.file} is {words[self.how]}"
 
 
-class CorruptFile(TrialFileExecutor[Corrupt]):
+class CorruptFile(TrialFileExecutor[CorruptFault]):
     """Damages a file of a trial in place."""
 
     _whole = b""
@@ -93,4 +93,4 @@ def _digest(content: bytes) -> str:
     return f"{len(content)} bytes, SHA-256 {hashlib.sha256(content).hexdigest()[:12]}"
 
 
-FAULT = FaultPair(Corrupt, CorruptFile)
+FAULT = FaultPair(CorruptFault, CorruptFile)

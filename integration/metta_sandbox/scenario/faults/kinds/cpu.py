@@ -14,7 +14,7 @@ _WAITED = (f"{GROUPS}/cpu.stat", f"{GROUPS}/cpu/cpu.stat")
 _PERIOD = 100_000
 
 
-class Cpu(OneNode):
+class CpuFault(OneNode):
     """The node gets a share of one processor and no more."""
 
     key = "cpu"
@@ -40,7 +40,7 @@ class Cpu(OneNode):
         return f"{self.node} gets {self.share:g} of a processor"
 
 
-class ThrottleNode(Executor[Cpu]):
+class ThrottleNode(Executor[CpuFault]):
     """Gives a node a share of a processor."""
 
     #: It must have had something to do, and to wait for.
@@ -86,4 +86,4 @@ class ThrottleNode(Executor[Cpu]):
         return f"{self.said.node} gets {gets}, and was made to wait {waited} times"
 
 
-FAULT = FaultPair(Cpu, ThrottleNode)
+FAULT = FaultPair(CpuFault, ThrottleNode)

@@ -15,7 +15,7 @@ from metta_sandbox.scenario.units import Duration
 from metta_sandbox.words import time
 
 
-class Delay(OneWayFault):
+class DelayFault(OneWayFault):
     """What two hosts send each other arrives later, in its order."""
 
     key = "delay"
@@ -38,7 +38,7 @@ class Delay(OneWayFault):
         return self
 
 
-class DelayPackets(LinkExecutor[Delay]):
+class DelayPackets(LinkExecutor[DelayFault]):
     """Delivers packets later."""
 
     @property
@@ -67,4 +67,4 @@ class DelayPackets(LinkExecutor[Delay]):
         return f"{time(round(mean, 6))} (least {time(round(shortest, 6))})"
 
 
-FAULT = FaultPair(Delay, DelayPackets)
+FAULT = FaultPair(DelayFault, DelayPackets)

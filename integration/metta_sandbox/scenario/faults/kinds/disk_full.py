@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _NO_ROOM = "ENOSPC"
 
 
-class DiskFull(OneNode):
+class DiskFullFault(OneNode):
     """The disk under the folder that nodes share has no room left, as the node sees it."""
 
     key = "disk_full"
@@ -36,7 +36,7 @@ class DiskFull(OneNode):
         return f"the disk of {self.node} is full"
 
 
-class FillDisk(StateExecutor[DiskFull]):
+class FillDisk(StateExecutor[DiskFullFault]):
     """Lets a node find no room in the folder that nodes share."""
 
     def inject(self) -> None:
@@ -62,4 +62,4 @@ class FillDisk(StateExecutor[DiskFull]):
         return Observed(holds, f"{free} bytes are free on {self.said.node}, where a file {told}")
 
 
-FAULT = FaultPair(DiskFull, FillDisk)
+FAULT = FaultPair(DiskFullFault, FillDisk)

@@ -8,7 +8,7 @@ from metta_sandbox.scenario.faults.executor import FaultPair
 from metta_sandbox.scenario.faults.in_ranks import CodeFault, EndRank
 
 
-class Exit(CodeFault):
+class ExitFault(CodeFault):
     """The trainer's process ends with a status, without any cleaning up."""
 
     key = "exit"
@@ -18,7 +18,7 @@ class Exit(CodeFault):
     status: int = Field(default=1, ge=0, le=255, description="The exit status.")
 
 
-class ExitRank(EndRank[Exit]):
+class ExitRank(EndRank[ExitFault]):
     """Ends the rank's process with a status."""
 
     @property
@@ -27,4 +27,4 @@ class ExitRank(EndRank[Exit]):
         return self.said.status
 
 
-FAULT = FaultPair(Exit, ExitRank)
+FAULT = FaultPair(ExitFault, ExitRank)

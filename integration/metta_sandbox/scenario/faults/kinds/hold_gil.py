@@ -10,7 +10,7 @@ from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.in_ranks import SILENT, CodeFault, InCode
 
 
-class HoldGil(CodeFault):
+class HoldGilFault(CodeFault):
     """The trainer's main thread waits in C code without giving the interpreter's lock away."""
 
     key = "hold_gil"
@@ -18,7 +18,7 @@ class HoldGil(CodeFault):
     example = "{hold_gil: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
 
 
-class HoldLockInRank(InCode[HoldGil]):
+class HoldLockInRank(InCode[HoldGilFault]):
     """Keeps the interpreter's lock."""
 
     def judge(self, _happened: Mapping[str, Any]) -> Observed:
@@ -36,4 +36,4 @@ class HoldLockInRank(InCode[HoldGil]):
         return Observed(holds=False, seen=f"rank {rank} still answers, in {place}")
 
 
-FAULT = FaultPair(HoldGil, HoldLockInRank)
+FAULT = FaultPair(HoldGilFault, HoldLockInRank)

@@ -6,7 +6,7 @@ from metta_sandbox.scenario.faults.executor import FaultPair
 from metta_sandbox.scenario.faults.nodes import EndNode, NodeFault
 
 
-class Kill(NodeFault):
+class KillFault(NodeFault):
     """Everything on the node ends at once, as if its power was cut."""
 
     key = "kill"
@@ -14,8 +14,8 @@ class Kill(NodeFault):
     example = "{kill: {node: sweep-worker}, when: {event: train.step, rank: 1, trial: 2, step: 1}}"
 
 
-class KillNode(EndNode[Kill]):
+class KillNode(EndNode[KillFault]):
     """Cuts a node's power."""
 
 
-FAULT = FaultPair(Kill, KillNode)
+FAULT = FaultPair(KillFault, KillNode)

@@ -11,7 +11,7 @@ from metta_sandbox.scenario.units import Duration
 from metta_sandbox.words import time
 
 
-class LateStart(NodeFault):
+class LateStartFault(NodeFault):
     """The sweep's command starts later on the node than on the others."""
 
     key = "late_start"
@@ -35,7 +35,7 @@ class LateStart(NodeFault):
         return f"{self.node} starts {time(self.by)} late"
 
 
-class StartLate(Executor[LateStart]):
+class StartLate(Executor[LateStartFault]):
     """Starts the sweep's command on a node once it has run elsewhere for a while."""
 
     #: Set when the sweep is over before the command was to start.
@@ -75,4 +75,4 @@ class StartLate(Executor[LateStart]):
             return False
 
 
-FAULT = FaultPair(LateStart, StartLate)
+FAULT = FaultPair(LateStartFault, StartLate)

@@ -9,7 +9,7 @@ from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.in_ranks import CodeFault, InCode
 
 
-class NanGradients(CodeFault):
+class NanGradientsFault(CodeFault):
     """The gradients of one optimizer step are NaN."""
 
     key = "nan_gradients"
@@ -20,7 +20,7 @@ class NanGradients(CodeFault):
     )
 
 
-class PoisonGradients(InCode[NanGradients]):
+class PoisonGradients(InCode[NanGradientsFault]):
     """Makes gradients NaN."""
 
     def judge(self, happened: Mapping[str, Any]) -> Observed:
@@ -30,4 +30,4 @@ class PoisonGradients(InCode[NanGradients]):
         return Observed(before == 0 and bool(now), f"{seen}{happened.get('step')} of the optimizer")
 
 
-FAULT = FaultPair(NanGradients, PoisonGradients)
+FAULT = FaultPair(NanGradientsFault, PoisonGradients)

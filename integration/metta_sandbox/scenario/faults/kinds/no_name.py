@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _RESOLVER = "127.0.0.11"
 
 
-class NoName(NetworkFault):
+class NoNameFault(NetworkFault):
     """A host's name is not known any more on a node; what is connected stays so."""
 
     key = "no_name"
@@ -50,7 +50,7 @@ class NoName(NetworkFault):
         return f"no name {self.name} on {self.on}"
 
 
-class ForgetName(NetworkExecutor[NoName]):
+class ForgetName(NetworkExecutor[NoNameFault]):
     """Has a node's name server say that there is no such name."""
 
     def inject(self) -> None:
@@ -72,4 +72,4 @@ class ForgetName(NetworkExecutor[NoName]):
         return Observed(answer == wanted, f"{self.said.name} on {self.said.on}: {answer}")
 
 
-FAULT = FaultPair(NoName, ForgetName)
+FAULT = FaultPair(NoNameFault, ForgetName)

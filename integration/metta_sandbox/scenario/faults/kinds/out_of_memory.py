@@ -18,7 +18,7 @@ _ROOM = 128 << 20
 _ENDLESS = 1 << 50
 
 
-class OutOfMemory(CodeFault):
+class OutOfMemoryFault(CodeFault):
     """The node's memory is limited, and the trainer takes more than is left."""
 
     key = "out_of_memory"
@@ -31,7 +31,7 @@ class OutOfMemory(CodeFault):
     example = "{out_of_memory: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
 
 
-class ExhaustMemory(EndRank[OutOfMemory]):
+class ExhaustMemory(EndRank[OutOfMemoryFault]):
     """Limits a node's memory, and has a rank take more than is left."""
 
     #: How many kills the kernel had counted before, and the limit that was set, in bytes.
@@ -91,4 +91,4 @@ class ExhaustMemory(EndRank[OutOfMemory]):
         return field(self.context.power.read(self._host, *_KILLS), "oom_kill")
 
 
-FAULT = FaultPair(OutOfMemory, ExhaustMemory)
+FAULT = FaultPair(OutOfMemoryFault, ExhaustMemory)

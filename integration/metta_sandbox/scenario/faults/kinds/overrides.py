@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import Field
 
-from metta_sandbox.scenario.base import Fault
+from metta_sandbox.scenario.base import Misfit
 from metta_sandbox.scenario.faults.executor import EventExecutor, FaultPair, Observed
 from metta_sandbox.scenario.faults.in_ranks import CodeFault
 from metta_sandbox.scenario.faults.trigger import Trigger
@@ -14,7 +14,7 @@ from metta_sandbox.scenario.values import Value
 from metta_sandbox.scenario.workload import Workload
 
 
-class OtherOverrides(CodeFault):
+class OtherOverridesFault(CodeFault):
     """The rank is started with other overrides than were handed off."""
 
     key = "overrides"
@@ -35,7 +35,7 @@ class OtherOverrides(CodeFault):
         """Give the values to this rank in this trial, and none to others."""
         return self.values if (rank, trial) == (self.rank, self.trial) else {}
 
-    def misplaced(self, _when: Trigger | None, workload: Workload) -> Iterator[Fault]:
+    def misplaced(self, _when: Trigger | None, workload: Workload) -> Iterator[Misfit]:
         """Refuse ranks that have no command, or no file, of their own."""
         if workload.trainer.ranks_per_node > 1:
             yield (self.key, "rank"), "all ranks of a node are started with the same command"
@@ -43,7 +43,7 @@ class OtherOverrides(CodeFault):
             yield (self.key,), "all ranks read their overrides from one file"
 
 
-class StartOtherwise(EventExecutor[OtherOverrides]):
+class StartOtherwise(EventExecutor[OtherOverridesFault]):
     """Has a rank started with other overrides; its node's rollout does so by itself."""
 
     hears_all = True
@@ -67,4 +67,4 @@ class StartOtherwise(EventExecutor[OtherOverrides]):
         return Observed(sent != own == self.said.values, f"handed off {sent}, started with {own}")
 
 
-FAULT = FaultPair(OtherOverrides, StartOtherwise)
+FAULT = FaultPair(OtherOverridesFault, StartOtherwise)

@@ -16,7 +16,7 @@ from metta_sandbox.scenario.faults.networks import Crossing, LinkExecutor, OneWa
 _LOSSES, _DEVIATIONS = 20, 5
 
 
-class PacketLoss(OneWayFault):
+class PacketLossFault(OneWayFault):
     """A share of the packets between two hosts is lost."""
 
     key = "packet_loss"
@@ -29,7 +29,7 @@ class PacketLoss(OneWayFault):
     percent: float = Field(ge=0.1, le=100, description="How many of a hundred are lost.")
 
 
-class LosePackets(LinkExecutor[PacketLoss]):
+class LosePackets(LinkExecutor[PacketLossFault]):
     """Drops a share of the packets."""
 
     @property
@@ -50,4 +50,4 @@ class LosePackets(LinkExecutor[PacketLoss]):
         return 0 < crossing.lost == crossing.sent - crossing.arrived and off <= allowed
 
 
-FAULT = FaultPair(PacketLoss, LosePackets)
+FAULT = FaultPair(PacketLossFault, LosePackets)

@@ -9,7 +9,7 @@ from metta_sandbox.scenario.faults.executor import FaultPair
 from metta_sandbox.scenario.faults.networks import Crossing, LinkExecutor, OneWayFault
 
 
-class Partition(OneWayFault):
+class PartitionFault(OneWayFault):
     """Nothing that two hosts send each other arrives any more; their connections stay open."""
 
     key = "partition"
@@ -20,7 +20,7 @@ class Partition(OneWayFault):
     )
 
 
-class CutLink(LinkExecutor[Partition]):
+class CutLink(LinkExecutor[PartitionFault]):
     """Drops every packet."""
 
     rule: Mapping[str, Any] = {"kind": "loss", "share": 1.0}
@@ -30,4 +30,4 @@ class CutLink(LinkExecutor[Partition]):
         return crossing.arrived == 0 and crossing.lost == crossing.sent
 
 
-FAULT = FaultPair(Partition, CutLink)
+FAULT = FaultPair(PartitionFault, CutLink)

@@ -6,7 +6,7 @@ from metta_sandbox.scenario.faults.executor import FaultPair, Observed, StateExe
 from metta_sandbox.scenario.faults.nodes import RUNS, STANDS_STILL, NodeFault
 
 
-class Pause(NodeFault):
+class PauseFault(NodeFault):
     """Everything on the node stands still; its connections stay open."""
 
     key = "pause"
@@ -18,7 +18,7 @@ class Pause(NodeFault):
     )
 
 
-class PauseNode(StateExecutor[Pause]):
+class PauseNode(StateExecutor[PauseFault]):
     """Lets a node stand still."""
 
     def inject(self) -> None:
@@ -39,4 +39,4 @@ class PauseNode(StateExecutor[Pause]):
         return Observed(state == wanted, f"{self.said.node} {state}")
 
 
-FAULT = FaultPair(Pause, PauseNode)
+FAULT = FaultPair(PauseFault, PauseNode)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.base import Fault
+from metta_sandbox.scenario.base import Misfit
 from metta_sandbox.scenario.faults.base import OneNode
 from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.networks import NetworkExecutor, NetworkFault
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from metta_sandbox.stack.engines.sidecars import NetworkSidecar
 
 
-class PortTaken(OneNode, NetworkFault):
+class PortTakenFault(OneNode, NetworkFault):
     """Somebody listens on the port at which a trial's ranks want to meet, or on another one."""
 
     key = "port_taken"
@@ -34,7 +34,7 @@ class PortTaken(OneNode, NetworkFault):
         description="The port. Default: the one in the trigger's event, as handoff.sent has it.",
     )
 
-    def misplaced(self, when: Trigger | None, _workload: Workload) -> Iterator[Fault]:
+    def misplaced(self, when: Trigger | None, _workload: Workload) -> Iterator[Misfit]:
         """Refuse a trigger that names no port, where the fault names none either."""
         if self.port is None and when and not when.event:
             yield ("when",), "expected an event that has a port, as handoff.sent has; or port"
@@ -43,7 +43,7 @@ class PortTaken(OneNode, NetworkFault):
         return f"port {self.port or 'of the rendezvous'} taken on {self.node}"
 
 
-class TakePort(NetworkExecutor[PortTaken]):
+class TakePort(NetworkExecutor[PortTakenFault]):
     """Listens on a port of a node before others do."""
 
     @property
@@ -78,4 +78,4 @@ class TakePort(NetworkExecutor[PortTaken]):
         return Observed(found is not struck, seen)
 
 
-FAULT = FaultPair(PortTaken, TakePort)
+FAULT = FaultPair(PortTakenFault, TakePort)

@@ -19,7 +19,7 @@ _EXCEPTIONS = [
 ]
 
 
-class Raise(CodeFault):
+class RaiseFault(CodeFault):
     """An exception is raised in the trainer's main thread, wherever it is."""
 
     key = "raise"
@@ -45,7 +45,7 @@ class Raise(CodeFault):
         return f"{self.exception} on rank {self.rank}"
 
 
-class RaiseInRank(InCode[Raise]):
+class RaiseInRank(InCode[RaiseFault]):
     """Raises in the main thread."""
 
     def judge(self, happened: Mapping[str, Any]) -> Observed:
@@ -54,4 +54,4 @@ class RaiseInRank(InCode[Raise]):
         return Observed(happened.get("raised") == self.said.exception, seen)
 
 
-FAULT = FaultPair(Raise, RaiseInRank)
+FAULT = FaultPair(RaiseFault, RaiseInRank)

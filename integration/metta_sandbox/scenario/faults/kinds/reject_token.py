@@ -8,7 +8,7 @@ from metta_sandbox.scenario.faults.answers import ControlFault, MisguideApi
 from metta_sandbox.scenario.faults.executor import FaultPair
 
 
-class RejectToken(ControlFault):
+class RejectTokenFault(ControlFault):
     """No token is known any more: every route answers 401."""
 
     key = "reject_token"
@@ -23,4 +23,4 @@ class RejectToken(ControlFault):
         return "tokens are rejected"
 
 
-FAULT = FaultPair(RejectToken, MisguideApi)
+FAULT = FaultPair(RejectTokenFault, MisguideApi)

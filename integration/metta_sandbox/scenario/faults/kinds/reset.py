@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from metta_sandbox.stack.engines.sidecars import NetworkSidecar
 
 
-class Reset(LinkFault):
+class ResetFault(LinkFault):
     """Connections between two hosts are reset, each at its next segment, and none can be opened."""
 
     key = "reset"
@@ -25,7 +25,7 @@ class Reset(LinkFault):
     )
 
 
-class ResetConnections(LinkExecutor[Reset]):
+class ResetConnections(LinkExecutor[ResetFault]):
     """Answers every segment with a reset to both hosts."""
 
     rule: Mapping[str, Any] = {"kind": "reset"}
@@ -65,4 +65,4 @@ class ResetConnections(LinkExecutor[Reset]):
         return [self.sidecar(host) for host in self.said.between]
 
 
-FAULT = FaultPair(Reset, ResetConnections)
+FAULT = FaultPair(ResetFault, ResetConnections)

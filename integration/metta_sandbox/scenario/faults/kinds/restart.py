@@ -11,7 +11,7 @@ from metta_sandbox.scenario.units import Duration
 from metta_sandbox.words import time
 
 
-class Restart(NodeFault):
+class RestartFault(NodeFault):
     """Everything on the node ends at once, and later the node is started again."""
 
     key = "restart"
@@ -36,7 +36,7 @@ class Restart(NodeFault):
         return f"{self.node} restarts, down for {time(self.down)}"
 
 
-class RestartNode(EndNode[Restart]):
+class RestartNode(EndNode[RestartFault]):
     """Cuts a node's power, and turns it on again."""
 
     #: Its agent has to start, and to find the hub.
@@ -57,4 +57,4 @@ class RestartNode(EndNode[Restart]):
         return Observed(state == RUNS, f"{self.said.node} {state}, and its agent answers")
 
 
-FAULT = FaultPair(Restart, RestartNode)
+FAULT = FaultPair(RestartFault, RestartNode)

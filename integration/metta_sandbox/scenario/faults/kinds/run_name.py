@@ -10,7 +10,7 @@ from metta_sandbox.scenario.faults.answers import NEXT_RUN, ControlFault, Misgui
 from metta_sandbox.scenario.faults.executor import FaultPair, Message, Observed
 
 
-class RunName(ControlFault):
+class RunNameFault(ControlFault):
     """The control plane gives out a run name twice, or leaves one out."""
 
     key = "run_name"
@@ -35,7 +35,7 @@ class RunName(ControlFault):
         return "a run name is " + ("given twice" if self.give == "duplicate" else "left out")
 
 
-class NameWrongly(MisguideApi[RunName]):
+class NameWrongly(MisguideApi[RunNameFault]):
     """Has run names given twice, or left out, and sees which ones the sweep took."""
 
     def __init__(self, *args: Any) -> None:
@@ -61,4 +61,4 @@ class NameWrongly(MisguideApi[RunName]):
         return Observed(wrong, f"{seen.seen}; the sweep's runs are {', '.join(self._names)}")
 
 
-FAULT = FaultPair(RunName, NameWrongly)
+FAULT = FaultPair(RunNameFault, NameWrongly)

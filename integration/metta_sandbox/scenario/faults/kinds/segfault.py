@@ -8,7 +8,7 @@ from metta_sandbox.scenario.faults.executor import FaultPair
 from metta_sandbox.scenario.faults.in_ranks import CodeFault, EndRank
 
 
-class Segfault(CodeFault):
+class SegfaultFault(CodeFault):
     """The trainer reads memory that it has not."""
 
     key = "segfault"
@@ -16,7 +16,7 @@ class Segfault(CodeFault):
     example = "{segfault: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
 
 
-class SegfaultInRank(EndRank[Segfault]):
+class SegfaultInRank(EndRank[SegfaultFault]):
     """Has the rank read memory that is not there."""
 
     @property
@@ -25,4 +25,4 @@ class SegfaultInRank(EndRank[Segfault]):
         return -int(signal.SIGSEGV)
 
 
-FAULT = FaultPair(Segfault, SegfaultInRank)
+FAULT = FaultPair(SegfaultFault, SegfaultInRank)

@@ -9,7 +9,7 @@ from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.in_ranks import CodeFault, InCode
 
 
-class SkipCollective(CodeFault):
+class SkipCollectiveFault(CodeFault):
     """The rank leaves out its next collective, or the next reduction of its gradients by DDP."""
 
     key = "skip_collective"
@@ -18,7 +18,7 @@ class SkipCollective(CodeFault):
     example = "{skip_collective: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
 
 
-class SkipCollectiveInRank(InCode[SkipCollective]):
+class SkipCollectiveInRank(InCode[SkipCollectiveFault]):
     """Leaves a collective out."""
 
     def judge(self, happened: Mapping[str, Any]) -> Observed:
@@ -26,4 +26,4 @@ class SkipCollectiveInRank(InCode[SkipCollective]):
         return Observed(bool(happened.get("skipped")), f"left out {happened.get('skipped')}")
 
 
-FAULT = FaultPair(SkipCollective, SkipCollectiveInRank)
+FAULT = FaultPair(SkipCollectiveFault, SkipCollectiveInRank)

@@ -9,7 +9,7 @@ from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.in_ranks import SILENT, CodeFault, InCode
 
 
-class Sleep(CodeFault):
+class SleepFault(CodeFault):
     """The trainer's main thread sleeps and never wakes."""
 
     key = "sleep"
@@ -17,7 +17,7 @@ class Sleep(CodeFault):
     example = "{sleep: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
 
 
-class SleepInRank(InCode[Sleep]):
+class SleepInRank(InCode[SleepFault]):
     """Lets the main thread sleep for ever."""
 
     def judge(self, _happened: Mapping[str, Any]) -> Observed:
@@ -26,4 +26,4 @@ class SleepInRank(InCode[Sleep]):
         return Observed(place.startswith("_sleep_for_ever"), f"its main thread is in {place}")
 
 
-FAULT = FaultPair(Sleep, SleepInRank)
+FAULT = FaultPair(SleepFault, SleepInRank)

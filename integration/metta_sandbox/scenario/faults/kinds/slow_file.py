@@ -33,7 +33,7 @@ _OPENING, _LOOK = 0.25, 0.005
 _CLOSING, _PATIENCE = 5.0, 10.0
 
 
-class SlowFile(TrialFileFault):
+class SlowFileFault(TrialFileFault):
     """A file of a trial, such as its checkpoint, is slow to read: whoever opens it waits."""
 
     key = "slow_file"
@@ -50,7 +50,7 @@ class SlowFile(TrialFileFault):
         return f"{self.file} opens {words_for(self.by)} late"
 
 
-class SlowDownFile(TrialFileExecutor[SlowFile]):
+class SlowDownFile(TrialFileExecutor[SlowFileFault]):
     """Holds a lease on the file, and gives it up late each time that somebody opens it."""
 
     _lease: _Lease | None = None
@@ -157,4 +157,4 @@ class _Lease:
         return True
 
 
-FAULT = FaultPair(SlowFile, SlowDownFile)
+FAULT = FaultPair(SlowFileFault, SlowDownFile)

@@ -18,7 +18,7 @@ from metta_sandbox.words import time
 _AFTERWARDS = 15.0
 
 
-class Terminate(NodeFault):
+class TerminateFault(NodeFault):
     """The node is told to end, as by a scheduler that takes it away, and then loses its power."""
 
     key = "terminate"
@@ -41,7 +41,7 @@ class Terminate(NodeFault):
         return f"{super().__str__()}{notice}"
 
 
-class TerminateNode(EndNode[Terminate]):
+class TerminateNode(EndNode[TerminateFault]):
     """Tells a node to end, with or without notice."""
 
     number = signal.SIGTERM
@@ -76,4 +76,4 @@ class TerminateNode(EndNode[Terminate]):
         return Observed(observed.holds, f"{observed.seen}; {used_notice(self._ended)}")
 
 
-FAULT = FaultPair(Terminate, TerminateNode)
+FAULT = FaultPair(TerminateFault, TerminateNode)

@@ -10,7 +10,7 @@ from metta_sandbox.scenario.faults.base import FaultKind
 from metta_sandbox.scenario.faults.executor import FaultPair, Observed, StateExecutor
 
 
-class WandbFolder(FaultKind):
+class WandbFolderFault(FaultKind):
     """The folder of W&B's runs can't be written to."""
 
     key = "wandb_folder"
@@ -25,7 +25,7 @@ class WandbFolder(FaultKind):
         return "W&B's folder can't be written to"
 
 
-class BlockWandbFolder(StateExecutor[WandbFolder]):
+class BlockWandbFolder(StateExecutor[WandbFolderFault]):
     """Puts a file where W&B's folder is. Permissions would not keep root out."""
 
     @property
@@ -65,4 +65,4 @@ class BlockWandbFolder(StateExecutor[WandbFolder]):
         return Observed(not struck, "a file can be made in wandb/")
 
 
-FAULT = FaultPair(WandbFolder, BlockWandbFolder)
+FAULT = FaultPair(WandbFolderFault, BlockWandbFolder)

@@ -9,7 +9,7 @@ from metta_sandbox.scenario.faults.base import FaultKind
 from metta_sandbox.scenario.faults.executor import Executor, FaultPair, Observed
 
 
-class WandbService(FaultKind):
+class WandbServiceFault(FaultKind):
     """The process that writes W&B's runs on rank 0's node is killed."""
 
     key = "wandb_service"
@@ -22,7 +22,7 @@ class WandbService(FaultKind):
         return "W&B's service is killed"
 
 
-class KillWandbService(Executor[WandbService]):
+class KillWandbService(Executor[WandbServiceFault]):
     """Kills the processes that write W&B's runs on rank 0's node."""
 
     _pids: Sequence[int] = ()
@@ -54,4 +54,4 @@ class KillWandbService(Executor[WandbService]):
         ]
 
 
-FAULT = FaultPair(WandbService, KillWandbService)
+FAULT = FaultPair(WandbServiceFault, KillWandbService)
