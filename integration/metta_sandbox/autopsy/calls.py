@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from metta_sandbox.autopsy.seen import Frame, Process, Thread
-from metta_sandbox.autopsy.words import LIBRARY, WRAPPERS, Exc
+from metta_sandbox.autopsy.words import LIBRARY, WRAPPERS, Exc, bare
 
 
 class Doing(str, Enum):
@@ -73,6 +73,12 @@ class CurrentCall:
     def polls(self) -> bool:
         """Whether it looks again and again for something, and sleeps a moment in between."""
         return self.doing in {Doing.IDLE, Doing.BUSY} and bool(_POLLS.search(self.source))
+
+    @property
+    def line(self) -> int:
+        """The number of the line that ``place`` names; 0 if it is not known."""
+        number = self.place.rpartition(":")[2]
+        return int(number) if number.isdigit() else 0
 
     def __str__(self) -> str:
         name = f"`{self.name}`" if self.name else ""
@@ -242,11 +248,6 @@ def _collective(frames: tuple[Frame, ...]) -> tuple[str, bool] | None:
     if ".wait(" in frames[0].source and _DISTRIBUTED.search(frames[0].file):
         return "wait", False
     return None
-
-
-def bare(function: str) -> str:
-    """Take a function's own name; since Python 3.11 stacks have the qualified one."""
-    return function.rpartition(".")[2]
 
 
 def own_frame(thread: Thread | None) -> Frame | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause
-from metta_sandbox.autopsy.deaths import clashed, placed, told, waited_in_vain
+from metta_sandbox.autopsy.deaths import clashed, told, waited_in_vain
 from metta_sandbox.autopsy.kinds import kind_of
 from metta_sandbox.autopsy.members import Member
 from metta_sandbox.autopsy.seen import Collective, Frame, Raised
@@ -29,14 +29,12 @@ def waits_as_it_handles(case: Case) -> Cause | None:
         return None
     if not _strays(member) and any(map(_strays, others)):
         return None
-    place = placed(error)
-    what = f"raised {told(error)}{f' in {place}' if place else ''}"
     return of_rank(
         case,
         member,
         kind_of(error),
-        f"{what}, and waits in {member.call} as it handles that",
-        place,
+        f"raised {told(error)}{error.in_site}, and waits in {member.call} as it handles that",
+        error.site,
         certainty="likely",
         evidence=("stack", "collectives", "exception"),
     )

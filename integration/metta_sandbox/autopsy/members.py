@@ -14,10 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from metta_sandbox.autopsy.calls import CurrentCall, bare, own_frame
+from metta_sandbox.autopsy.calls import CurrentCall, own_frame
 from metta_sandbox.autopsy.seen import NodeLook, Process, Recorded, RecordedLife, Thread
 from metta_sandbox.autopsy.waits import Family, lost_threads, resolve, told_of_lost
-from metta_sandbox.autopsy.words import ABOUT_OTHERS, LIBRARY, Exc, of_raised
+from metta_sandbox.autopsy.words import ABOUT_OTHERS, LIBRARY, Exc, bare, of_raised
 
 _LAUNCHER = re.compile(
     r"(^|/)(torchrun|accelerate|deepspeed|horovodrun|mpirun|mpiexec|srun|composer)$"
@@ -69,6 +69,9 @@ class Member:
     generation: int = 0
     gone: bool = False
     children_ended: tuple[RecordedLife, ...] = ()
+
+    def __str__(self) -> str:
+        return f"rank {self.rank} ({self.node})"
 
     @property
     def alive(self) -> bool:

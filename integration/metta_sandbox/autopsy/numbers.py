@@ -21,7 +21,7 @@ def no_number(case: Case) -> Cause | None:
     member, lost = case.member(first[0]), losses[first[0]]
     # What was heard first may be what happened first.
     alone = len(first) == 1 or not lost.line
-    who = f"rank {member.rank} ({member.node})" if alone else "all ranks alike"
+    who = f"{member}" if alone else "all ranks alike"
     return cause_of(
         case,
         "NaN",
@@ -52,7 +52,7 @@ def gave_up(case: Case, member: Member, what: str, call: str) -> Cause | None:
     first = _first(losses)
     if len(first) == 1 and first[0] != member.rank:
         other = case.member(first[0])
-        said = f"{_at(losses[other.rank])}; rank {member.rank} ({member.node}) {what}"
+        said = f"{_at(losses[other.rank])}; {member} {what}"
         return of_rank(case, other, "NaN", said, certainty="likely", evidence=("log",))
     lost, error = losses[member.rank], member.error
     if error is None or not error.message or not lost.line.endswith(str(error)):

@@ -48,9 +48,5 @@ def _starts(call: CurrentCall) -> bool:
 
 def _calls(case: Case) -> Mapping[str, CurrentCall]:
     if case.begun or case.script:
-        return {
-            f"rank {one.rank} ({one.node})": one.call
-            for one in case.members
-            if one.alive and one.call is not None
-        }
+        return {f"{one}": one.call for one in case.members if one.alive and one.call is not None}
     return {f"the rollout on {host}": call for host, call in case.rollouts.items()}

@@ -67,21 +67,18 @@ def rollout_died(case: Case) -> Cause | None:
         kind = "API slow" if TIMED_OUT.search(str(error)) else "API refused"
     elif kind == "exception" and not error.kind:
         kind = "process died"
-    place = f" in `{error.function}`, {error.place}" if error.place else ""
     what = f"raised {error}" if error.kind else describe_end(status, str(error))
-    sentence = f"the command of rank {rank} ({host}) {what}{place}"
+    sentence = f"the command of rank {rank} ({host}) {what}{error.in_site}"
     return cause_of(case, kind, sentence, node=host, rank=rank, call=error.place)
 
 
 def _gave_up(case: Case, host: str, error: Exc) -> Cause:
     """Say of a command that it waited in vain, where nothing tells for whom."""
     rank = case.hosts.index(host)
-    what = f"the command of rank {rank} ({host}) gave up waiting for others: {error}"
-    sentence = f"{what} in `{error.function}`, {error.place}" if error.place else what
     return cause_of(
         case,
         kind_of(error),
-        sentence,
+        f"the command of rank {rank} ({host}) gave up waiting for others: {error}{error.in_site}",
         node=host,
         call=error.place,
         certainty="unknown",
@@ -139,9 +136,7 @@ def rollout_hangs(case: Case) -> Cause | None:
         for other, at in case.rollouts.items()
         if at.waits_for_others
     ) + tuple(
-        WaitingRank(
-            rank=case.hosts.index(other), call=f"`{error.function}`, {error.place}", left=True
-        )
+        WaitingRank(rank=case.hosts.index(other), call=error.site, left=True)
         for other, (status, _) in case.commands.items()
         if (error := case.rollout_errors.get(other))
         and error.place
@@ -250,8 +245,7 @@ def _program_failed(case: Case, hosts: Sequence[str]) -> Cause | None:
         kind: Kind = "process died"
         call = ""
     else:
-        place = f" in `{error.function}`, {error.place}" if error.place else ""
-        what = f"a program of rank {rank} ({host}) raised {error}{place}, {goes_on}"
+        what = f"a program of rank {rank} ({host}) raised {error}{error.in_site}, {goes_on}"
         kind, call = kind_of(error), error.place
     return cause_of(case, kind, what, node=host, rank=rank, call=call, waiting=waiting)
 

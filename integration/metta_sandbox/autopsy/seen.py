@@ -38,6 +38,11 @@ class Frame(_Seen):
         """Where it is, short enough for a sentence."""
         return f"{self.file.rpartition('/')[2]}:{self.line}"
 
+    @property
+    def site(self) -> str:
+        """The function and where it is, in words."""
+        return f"`{self.function}`, {self.place}"
+
 
 class Wait(_Seen):
     """What a thread waits for in the kernel.

@@ -34,7 +34,7 @@ def of_rank(
     return cause_of(
         case,
         kind,
-        f"rank {member.rank} ({member.node}) {what}{at}",
+        f"{member} {what}{at}",
         node=member.node,
         rank=member.rank,
         step=member.step,

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from metta_sandbox.autopsy.calls import CurrentCall, Doing, bare, of_thread, own_frame, reading
+from metta_sandbox.autopsy.calls import CurrentCall, Doing, of_thread, own_frame, reading
 from metta_sandbox.autopsy.seen import Frame, Process, RecordedLife, Thread
-from metta_sandbox.autopsy.words import LIBRARY, Exc, of_raised
+from metta_sandbox.autopsy.words import LIBRARY, Exc, bare, of_raised
 
 _QUEUE = re.compile(r"/queue\.py$")
 _CHILD = re.compile(r"/(subprocess|multiprocessing/\w+|torch/multiprocessing/\w+)\.py$")
@@ -272,13 +272,7 @@ class LostThread:
     error: Exc
 
     def __str__(self) -> str:
-        return f"its thread `{self.name}` has ended with {_placed(self.error)}"
-
-
-def _placed(error: Exc | None) -> str:
-    """Say what was raised, and where."""
-    place = f" in `{error.function}`, {error.place}" if error and error.place else ""
-    return f"{error}{place}"
+        return f"its thread `{self.name}` has ended with {self.error}{self.error.in_site}"
 
 
 def lost_threads(life: RecordedLife | None) -> tuple[LostThread, ...]:
@@ -335,6 +329,7 @@ def _ended_child(family: Family, call: CurrentCall) -> CurrentCall | None:
     for life in family.lives.values():
         if life.parent == family.process.pid and life.exception is not None:
             error = of_raised(life.exception)
-            why = f"for its child {life.pid}, which has ended with {_placed(error)}"
+            how = f"{error}{error.in_site}" if error else "an exception"
+            why = f"for its child {life.pid}, which has ended with {how}"
             return replace(call, why=why, ended=error)
     return None
