@@ -66,7 +66,7 @@ def open_file(root: Root, path: PurePath, *, most: int | None = MOST) -> BinaryI
         most: The most bytes that it may have; None for any number.
 
     Raises:
-        RefusedError: It is a link or no plain file, larger, or its path leads out of the folder.
+        RefusedPathError: It is a link, no plain file or too large, or its path leads elsewhere.
         OSError: It is not there, or can't be read.
 
     """
@@ -168,7 +168,7 @@ def find(root: Path, pattern: str, within: PurePath | None = None) -> list[Path]
             nothing is found.
 
     Raises:
-        RefusedError: There is too much to search.
+        RefusedPathError: There is too much to search.
 
     """
     names = _Count()
@@ -236,7 +236,7 @@ def parent_of(root: Root, path: PurePath) -> Iterator[tuple[int, str]]:
     """Open the folder that a path beneath another is in; give it, and the path's last name.
 
     Raises:
-        RefusedError: The path leads out of the folder.
+        RefusedPathError: The path leads out of the folder.
         OSError: There is no such folder, or a link on the way.
 
     """

@@ -1,6 +1,6 @@
 """What a program said of its end: the exception that ended it, and where that came from.
 
-A program's own record (``Life``) is exact. A log is read where there is none.
+A program's own record (``RecordedLife``) is exact. A log is read where there is none.
 """
 
 from __future__ import annotations

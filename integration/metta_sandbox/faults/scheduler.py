@@ -263,7 +263,14 @@ class FaultScheduler:
 
     def _record(self, course: FaultCourse, action: str) -> None:
         detail = {"kind": course.item.key, "proven": course.proven, "proof": course.proof}
-        self._timeline.fault(course.name, action, **detail)
+        self._timeline.fault(course.name, action, node=self._node_of(course), **detail)
+
+    def _node_of(self, course: FaultCourse) -> str:
+        """Name the node, or the first of the hosts, that a fault strikes; empty if it is none."""
+        said = course.item.said
+        if said.target_rank is not None:
+            return self._context.host_of(said.target_rank)
+        return next((host for _, host in said.hosts), "")
 
     # -- once the sweep is over -----------------------------------------------------------
 

@@ -102,7 +102,7 @@ class Lanes:
         node = str(detail.get("node", "")) if isinstance(detail, Mapping) else ""
         lane = node if node in self._lanes else self.harness(time)
         name, action = str(entry["fault"]), str(entry.get("action", ""))
-        if action == "fired":
+        if action == "struck":
             self._begin(lane, "fault", name, time, name)
         elif action == "healed":
             for (there, kind, who), band in list(self._open.items()):

@@ -24,13 +24,11 @@ from metta_sandbox.report.story import PageLimits, tell
 from metta_sandbox.report.waits import picture
 from metta_sandbox.report.wording import amount, figure, headline, seconds, without
 from metta_sandbox.safe_text import for_html
-from metta_sandbox.verdict import Verdict
 from metta_sandbox.words import many
 
 FILE_NAME = "report.html"
 _TEMPLATES = Path(__file__).with_name("templates")
 _CHARTS = Path(__file__).with_name("vendor") / "echarts.min.js"
-_GOOD = (Verdict.PASSED, Verdict.SKIPPED)
 
 
 def render(run: RunResult, folder: Path, limits: PageLimits | None = None) -> str:
@@ -104,13 +102,13 @@ def _source(name: str) -> str:
 
 def _scenario(result: ScenarioResult, folder: Path) -> dict[str, Any]:
     completed = [trial for trial in result.trials if trial.status == "completed"]
-    bad = [check for check in result.checks if check.verdict not in _GOOD]
+    bad = [check for check in result.checks if not check.verdict.is_well]
     return {
         "result": result,
         "folder": folder.name,
         "completed": len(completed),
         "bad": bad,
-        "good": [check for check in result.checks if check.verdict in _GOOD],
+        "good": [check for check in result.checks if check.verdict.is_well],
     }
 
 

@@ -80,7 +80,7 @@ class Step:
 
 @dataclass(frozen=True)
 class FaultAction:
-    """Something the harness did about a fault: armed, fired or healed it."""
+    """What the harness did, or saw, about a fault: ``struck``, ``seen``, ``healed``, …."""
 
     received: float
     name: str

@@ -110,12 +110,12 @@ def test_a_control_plane_that_broke_is_a_failure_and_an_unknown_sweep_is_none() 
     ]
 
 
-def test_a_fault_lasts_from_its_firing_to_its_healing_on_the_node_it_hits() -> None:
-    fault = {"fault": "pause", "detail": {"node": "sweep-worker", "pid": 7}}
+def test_a_fault_lasts_from_its_strike_to_its_healing_on_the_node_it_hits() -> None:
+    fault = {"fault": "pause", "detail": {"node": "sweep-worker", "kind": "pause"}}
     found = told(
         *trial(1, 0),
-        {**fault, "action": "armed", "received": 1},
-        {**fault, "action": "fired", "received": 2},
+        {**fault, "action": "struck", "received": 2},
+        {**fault, "action": "seen", "received": 3},
         {"fault": "pause", "action": "healed", "detail": {}, "received": 5},
     )
     (band,) = (band for band in found["bands"] if band["kind"] == "fault")
