@@ -51,7 +51,7 @@ _SILENCE = 60
 
 @dataclass(frozen=True)
 class AutopsyCell:
-    """A way, and how it is started.
+    """A way of going wrong, and how it is started.
 
     Args:
         way: What goes wrong.
@@ -98,7 +98,7 @@ class AutopsyCell:
 
     @property
     def scenario(self) -> dict[str, Any]:
-        """The scenario that brings it about."""
+        """The scenario that makes the way happen."""
         silence = _SILENCE_WARM if self.launcher == "warm" else _SILENCE
         return {
             "version": 1,

@@ -68,7 +68,7 @@ class FaultySweep:
 
     @property
     def scenario(self) -> dict[str, Any]:
-        """The scenario that brings them about."""
+        """The scenario that brings the faults about."""
         first = self.faults[0]
         # An interpreter that imports torch gives no sign of life.
         silence = SILENCE if first.launcher == "warm" else 2 * SILENCE
@@ -283,7 +283,7 @@ def _of_examples(known: Sequence[Known]) -> Iterator[Known]:
 
 
 def corpus() -> tuple[Known, ...]:
-    """List all of them, each name once."""
+    """List all known faults, each name once."""
     started = {"when": {"event": "train.step", "rank": 1, "trial": 1, "step": 1}}
     restart = {"restart": {"node": "sweep-worker"}, **started}
     late = {"late_start": {"node": "sweep-worker", "by": f"{4 * SILENCE}s"}}

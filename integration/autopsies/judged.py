@@ -67,12 +67,12 @@ class JudgedCell:
         return self.cause_right and self.rank_right and not self.innocent_accused
 
     def as_json(self) -> str:
-        """Give it as a line of JSON."""
+        """Give the verdict on a cell as a line of JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, line: str) -> JudgedCell:
-        """Take it from such a line."""
+        """Read what ``as_json`` wrote."""
         fields: dict[str, Any] = json.loads(line)
         return cls(**fields)
 

@@ -18,7 +18,7 @@ from metta_sandbox.report.results import ScenarioResult
 
 @dataclass(frozen=True)
 class Scored:
-    """What came of one fault.
+    """What was said of one fault, and whether it is right.
 
     Args:
         known: The fault.
@@ -46,7 +46,7 @@ class Scored:
 
     @property
     def rank_right(self) -> bool:
-        """Whether the rank is."""
+        """Whether the rank that was named is the true one."""
         return not self.known.kinds or self.known.rank in (None, self.rank)
 
 

@@ -14,7 +14,7 @@ from benchmarks.outcome import ContestOutcome
 
 @dataclass(frozen=True)
 class Kept:
-    """A run.
+    """A benchmark's run as it is kept.
 
     Args:
         taken: The day and time (UTC) at which it began.

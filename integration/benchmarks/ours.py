@@ -117,7 +117,7 @@ class OurStack:
 
 
 def _require(same_image: bool) -> None:
-    """Measure no build."""
+    """Refuse to measure the build of an image."""
     if not same_image:
         raise UnableError("our sources were changed meanwhile, and so the image was built anew")
 

@@ -83,7 +83,7 @@ def training_file(
 
 
 class RawStack:
-    """Such containers.
+    """Containers that plain Compose brings up.
 
     Args:
         folder: Gets the Compose file.
@@ -122,7 +122,7 @@ class RawStack:
         return call([*self.compose, "logs", "--no-color"], output=self.folder / "logs")
 
     def down(self) -> float:
-        """Stop and remove all."""
+        """Stop and remove all containers."""
         return call([*self.compose, "down", "--volumes", "--remove-orphans"])
 
     def execute(self, number: int, *command: str) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ class PlayedProgram:
 
 
 def keep(path: Path, played: PlayedProgram) -> None:
-    """Add one to the file."""
+    """Add a program to the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         file.write(json.dumps(asdict(played)) + "\n")

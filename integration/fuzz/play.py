@@ -108,7 +108,7 @@ def _keep_artifacts(program: RandomProgram, folder: Path, setting: FuzzSetting) 
 
 @contextmanager
 def _busy(count: int) -> Iterator[None]:
-    """Have so many processes at work meanwhile."""
+    """Keep so many processes at work while programs are played."""
     ours = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield

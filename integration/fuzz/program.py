@@ -49,7 +49,7 @@ class RandomProgram:
 
     @property
     def world(self) -> int:
-        """How many ranks it has."""
+        """How many ranks the program has."""
         return self.nodes * self.each
 
     def as_json(self) -> dict[str, Any]:

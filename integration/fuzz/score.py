@@ -25,7 +25,7 @@ class ProgramScore:
 
     @property
     def right(self) -> bool:
-        """All of it."""
+        """Whether all that was said is right."""
         return self.rank and self.place and self.said and not self.accused
 
 

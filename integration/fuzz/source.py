@@ -30,7 +30,7 @@ class Spot:
 
     @property
     def kind(self) -> str:
-        """What may stand there."""
+        """What may be put at the spot."""
         return self.key.rpartition(".")[2]
 
 

@@ -54,7 +54,7 @@ class UnmatchedError(SandboxError):
 
 @dataclass(frozen=True)
 class Match:
-    """A line that matches.
+    """A line that matches a pattern.
 
     Attributes:
         index: The line's, among all that were given.
@@ -182,7 +182,7 @@ class Matcher:
 
 
 class _Process:
-    """A process that matches.
+    """A process beside this one that matches patterns.
 
     Attributes:
         busy: Whether more answers are to come.

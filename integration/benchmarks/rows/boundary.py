@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contest import Contest, Kind, Sample
+from benchmarks.contest import Contest, Contestant, Kind, Sample
 from benchmarks.ours import play, sandbox
 from benchmarks.outcome import Goal
 from benchmarks.reading import GUARDS, MASKING, SAFE_READING, SAFE_TEXT
@@ -61,7 +61,7 @@ def contests(setting: BenchmarkSetting) -> list[Contest]:
     ]
 
 
-class Page:
+class Page(Contestant):
     """The report on a run that is kept.
 
     Args:
@@ -105,7 +105,7 @@ class Page:
         shutil.rmtree(self._artifacts, ignore_errors=True)
 
 
-class Chatter:
+class Chatter(Contestant):
     """A scenario whose nodes print without end.
 
     Args:
@@ -135,11 +135,8 @@ class Chatter:
         self._file.write_text(text + more)
 
     def run(self) -> Sample:
-        """Play it."""
+        """Play the scenario."""
         return Sample(play(self._setting, self._file, seconds=self._seconds)[0])
-
-    def tear_down(self) -> None:
-        """Nothing is kept up."""
 
 
 def _entries(number: int) -> Iterator[dict[str, Any]]:

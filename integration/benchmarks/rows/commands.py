@@ -7,7 +7,7 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from benchmarks.contest import Contest, Kind, Sample
+from benchmarks.contest import Contest, Contestant, Kind, Sample
 from benchmarks.ours import sandbox
 from benchmarks.outcome import Goal
 from benchmarks.setting import BenchmarkSetting
@@ -42,8 +42,8 @@ def contests(setting: BenchmarkSetting) -> list[Contest]:
     ]
 
 
-class TimedCommand:
-    """A command.
+class TimedCommand(Contestant):
+    """A command that is run and timed.
 
     Args:
         name: Shown.
@@ -66,15 +66,9 @@ class TimedCommand:
         self._command = command
         self._well = well
 
-    def set_up(self) -> None:
-        """Nothing is kept up."""
-
     def run(self) -> Sample:
-        """Run it."""
+        """Run the command."""
         return Sample(call(self._command, well=self._well))
-
-    def tear_down(self) -> None:
-        """Nothing is kept up."""
 
 
 class Validate(TimedCommand):

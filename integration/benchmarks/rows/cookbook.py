@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.contest import Contest, Kind, Sample
+from benchmarks.contest import Contest, Contestant, Kind, Sample
 from benchmarks.ours import sandbox
 from benchmarks.setting import BenchmarkSetting
 from benchmarks.talking import call
@@ -34,8 +34,8 @@ def contests(setting: BenchmarkSetting) -> list[Contest]:
     ]
 
 
-class PlayedCookbook:
-    """The command.
+class PlayedCookbook(Contestant):
+    """The command that plays the cookbook.
 
     Args:
         setting: The benchmark's.
@@ -57,12 +57,9 @@ class PlayedCookbook:
         self._play([_FOLDER / _QUICK[0]])
 
     def run(self) -> Sample:
-        """Play all."""
+        """Play all recipes."""
         chosen = [_FOLDER / name for name in _QUICK] if self._setting.quick else [_FOLDER]
         return Sample(self._play(chosen))
-
-    def tear_down(self) -> None:
-        """Nothing is kept up."""
 
     def _play(self, paths: list[Path]) -> float:
         folder = self._setting.folder

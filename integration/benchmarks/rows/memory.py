@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.contest import Contest, Kind, Sample, UnableError
+from benchmarks.contest import Contest, Contestant, Kind, Sample, UnableError
 from benchmarks.ours import hosts_of, sandbox
 from benchmarks.raw import RawStack, training_file
 from benchmarks.setting import BenchmarkSetting
@@ -43,7 +43,7 @@ def _contest(setting: BenchmarkSetting, nodes: int) -> Contest:
     )
 
 
-class OurHeldSweep:
+class OurHeldSweep(Contestant):
     """A sweep of one trial that stays.
 
     Args:
@@ -64,9 +64,6 @@ class OurHeldSweep:
         self._nodes = nodes
         self._artifacts = setting.folder / f"memory-{nodes}"
 
-    def set_up(self) -> None:
-        """Nothing is kept up."""
-
     def run(self) -> Sample:
         """Play the sweep, and measure it meanwhile."""
         scenario = self._setting.scripts / "hold.yaml"
@@ -85,11 +82,11 @@ class OurHeldSweep:
         return per_node(nodes, sum(sizes.values()) - sum(nodes), self._nodes)
 
     def tear_down(self) -> None:
-        """Remove its artifacts."""
+        """Remove the run's artifacts."""
         shutil.rmtree(self._artifacts, ignore_errors=True)
 
 
-class Plain:
+class Plain(Contestant):
     """Containers whose only program is ``torchrun``.
 
     Args:
@@ -111,7 +108,7 @@ class Plain:
         self._stack = RawStack(setting.folder / f"plain-{nodes}", file)
 
     def set_up(self) -> None:
-        """Make the folder that all see."""
+        """Make the folder that all containers see."""
         self._shared.mkdir()
         self._shared.chmod(0o777)
 
@@ -124,7 +121,7 @@ class Plain:
         return per_node(list(sizes.values()), 0.0, self._nodes)
 
     def tear_down(self) -> None:
-        """Remove them."""
+        """Remove the containers."""
         self._stack.down()
 
 

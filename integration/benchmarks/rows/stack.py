@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.contest import Contest, Kind, Sample
+from benchmarks.contest import Contest, Contestant, Kind, Sample
 from benchmarks.ours import OurStack
 from benchmarks.outcome import Goal
 from benchmarks.peers import PYTEST_DOCKER, TESTCONTAINERS, python_of
@@ -46,7 +46,7 @@ def _contest(setting: BenchmarkSetting, nodes: int) -> Contest:
     )
 
 
-class OurStackContestant:
+class OurStackContestant(Contestant):
     """A stack of ours, without what it costs to start the command line.
 
     Args:
@@ -62,22 +62,19 @@ class OurStackContestant:
     def __init__(self, setting: BenchmarkSetting, nodes: int) -> None:
         self._stack = OurStack(setting, f"stack-{nodes}", nodes)
 
-    def set_up(self) -> None:
-        """Nothing is kept up."""
-
     def run(self) -> Sample:
-        """Do it once."""
+        """Bring a stack up, collect its logs and take it down."""
         return whole(
             {"up": self._stack.up(), "logs": self._stack.logs(), "down": self._stack.down()}
         )
 
     def tear_down(self) -> None:
-        """Remove what an unfinished one left."""
+        """Remove what an unfinished round left."""
         self._stack.remove()
 
 
-class Raw:
-    """Plain Compose.
+class Raw(Contestant):
+    """A stack by plain Compose.
 
     Args:
         setting: The benchmark's.
@@ -92,11 +89,8 @@ class Raw:
     def __init__(self, setting: BenchmarkSetting, nodes: int) -> None:
         self._stack = _speaking(setting, f"raw-{nodes}", nodes)
 
-    def set_up(self) -> None:
-        """Nothing is kept up."""
-
     def run(self) -> Sample:
-        """Do it once."""
+        """Bring a stack up, collect its logs and take it down."""
         return whole(
             {
                 "up": self._stack.up_to_ready(),
@@ -106,11 +100,11 @@ class Raw:
         )
 
     def tear_down(self) -> None:
-        """Remove what an unfinished one left."""
+        """Remove what an unfinished round left."""
         self._stack.down()
 
 
-class Driven:
+class Driven(Contestant):
     """A peer that drives Compose, on the same Compose file, in an environment of its own.
 
     Args:
@@ -149,13 +143,13 @@ class Driven:
         self._talker = Talker([python, self._setting.scripts / self._script, *words])
 
     def run(self) -> Sample:
-        """Do it once."""
+        """Bring a stack up, collect its logs and take it down."""
         assert self._talker is not None
         _, (parts,) = together([self._talker])
         return whole(parts)
 
     def tear_down(self) -> None:
-        """Remove what an unfinished one left."""
+        """Remove what an unfinished round left."""
         try:
             if self._talker is not None:
                 self._talker.close()

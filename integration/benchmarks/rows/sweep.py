@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from benchmarks.contest import Contest, Kind, Sample
+from benchmarks.contest import Contest, Contestant, Kind, Sample
 from benchmarks.ours import play
 from benchmarks.outcome import Goal
 from benchmarks.raw import RawStack, compose_file
@@ -49,7 +49,7 @@ def contests(setting: BenchmarkSetting) -> list[Contest]:
     ]
 
 
-class HandMade:
+class HandMade(Contestant):
     """The way people do it without the sandbox.
 
     Args:
@@ -67,11 +67,8 @@ class HandMade:
         self._stack = RawStack(setting.folder / "hand", file)
         self._trials = trials
 
-    def set_up(self) -> None:
-        """Nothing is kept up."""
-
     def run(self) -> Sample:
-        """Do the whole of it."""
+        """Bring nodes up, run all trials by hand, and take the nodes down."""
         parts = {"up": self._stack.up()}
         # Not to synchronise with anything: this wait is what is compared with.
         began = time.perf_counter()
@@ -85,12 +82,12 @@ class HandMade:
         return Sample(sum(parts.values()), parts)
 
     def tear_down(self) -> None:
-        """Remove what an unfinished one left."""
+        """Remove what an unfinished round left."""
         self._stack.down()
 
 
-class OurSweep:
-    """A sweep of ours.
+class OurSweep(Contestant):
+    """A sweep by the sandbox's command line.
 
     Args:
         setting: The benchmark's.
@@ -113,9 +110,6 @@ class OurSweep:
         self._trials = trials
         self._done = done
 
-    def set_up(self) -> None:
-        """Nothing is kept up."""
-
     def run(self) -> Sample:
         """Play the sweep."""
         scenario = self._setting.scripts / "sweep.yaml"
@@ -124,11 +118,8 @@ class OurSweep:
         taken = {f"trial {number}": trial["seconds"] for number, trial in enumerate(trials, 1)}
         return reckon(taken, seconds - sum(taken.values()), self._trials)
 
-    def tear_down(self) -> None:
-        """Nothing is kept up."""
 
-
-class Jobs:
+class Jobs(Contestant):
     """A job of the Kubeflow SDK's for each trial.
 
     Args:
@@ -176,5 +167,5 @@ def reckon(taken: Mapping[str, float], around: float, trials: int) -> Sample:
 
 
 def reckoned(trials: int, done: int) -> str:
-    """Say so."""
+    """Say from how many trials the figure is reckoned, if not from all."""
     return "" if done == trials else f"; {done} trials done, taken {trials / done:g} times"

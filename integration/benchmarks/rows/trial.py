@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from itertools import count
 
-from benchmarks.contest import Contest, Kind, Sample, UnableError
+from benchmarks.contest import Contest, Contestant, Kind, Sample, UnableError
 from benchmarks.ours import OurStack, play
 from benchmarks.outcome import FASTEST_PEER, Goal
 from benchmarks.peers import KUBEFLOW, TORCHX, python_of
@@ -59,7 +59,7 @@ def contests(setting: BenchmarkSetting) -> list[Contest]:
     ]
 
 
-class Launched:
+class Launched(Contestant):
     """A trial of ours through the launcher alone, on two nodes that are up.
 
     Args:
@@ -86,7 +86,7 @@ class Launched:
         self._talkers = self._stack.talkers("launching.py", self._launcher)
 
     def run(self) -> Sample:
-        """Run one trial; of short ones some."""
+        """Run one trial, or several in a row where they are short."""
         times = _IN_A_ROW if self._launcher == "warm" else 1
         return in_a_row(times, lambda: together(self._talkers, port=next(_PORTS))[0])
 
@@ -99,7 +99,7 @@ class Launched:
             self._stack.remove()
 
 
-class Tracked:
+class Tracked(Contestant):
     """A whole trial of a sweep: suggestion, run name, hand-off, training, W&B, score, report."""
 
     name = TRACKED
@@ -109,21 +109,15 @@ class Tracked:
     def __init__(self, setting: BenchmarkSetting) -> None:
         self._setting = setting
 
-    def set_up(self) -> None:
-        """Nothing is kept up."""
-
     def run(self) -> Sample:
-        """Play a sweep."""
+        """Play a sweep, and take the median of its trials."""
         scenario = self._setting.scripts / "sweep.yaml"
         _, trials = play(self._setting, scenario, trials=TRIALS, launcher="warm")
         taken = {f"trial {number}": trial["seconds"] for number, trial in enumerate(trials, 1)}
         return Sample(statistics.median(list(taken.values())[1:]), taken)
 
-    def tear_down(self) -> None:
-        """Nothing is kept up."""
 
-
-class BareTorchrun:
+class BareTorchrun(Contestant):
     """``torchrun`` on this machine, one for both ranks, which is cheapest."""
 
     name = "bare torchrun"
@@ -145,11 +139,8 @@ class BareTorchrun:
             ranks = ("--nproc-per-node=2", *address)
             return Sample(call([sys.executable, "-m", "torch.distributed.run", *ranks, script]))
 
-    def tear_down(self) -> None:
-        """Nothing is kept up."""
 
-
-class ComposeExec:
+class ComposeExec(Contestant):
     """``docker compose exec … torchrun`` on two containers at once."""
 
     name = "docker compose exec torchrun"
@@ -187,7 +178,7 @@ def execute_trial(stack: RawStack, *arguments: str) -> float:
     )
 
 
-class PeerJob:
+class PeerJob(Contestant):
     """A job of a peer's, through its Python API, in an environment of its own.
 
     Args:
@@ -241,7 +232,7 @@ def _job(setting: BenchmarkSetting, requirements: Sequence[str], script: str) ->
     )
 
 
-class BareFork:
+class BareFork(Contestant):
     """Two forks of a process that has imported torch, on this machine."""
 
     name = "bare fork"
@@ -253,7 +244,7 @@ class BareFork:
         self._talker: Talker | None = None
 
     def set_up(self) -> None:
-        """Import torch."""
+        """Start a process that imports torch."""
         _require_torch()
         self._talker = Talker([sys.executable, self._setting.scripts / "forking.py"])
 
@@ -269,7 +260,7 @@ class BareFork:
         return in_a_row(_IN_A_ROW, once)
 
     def tear_down(self) -> None:
-        """End the process."""
+        """End the process that has imported torch."""
         if self._talker is not None:
             self._talker.close()
 

@@ -62,7 +62,7 @@ class Case:
 
     @property
     def group(self) -> str:
-        """The process group of that trial."""
+        """The process group of the trial that went wrong."""
         return f"trial-{self.trial}"
 
     @cached_property

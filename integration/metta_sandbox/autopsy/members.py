@@ -75,7 +75,7 @@ class Member:
 
     @property
     def alive(self) -> bool:
-        """Whether it had not ended."""
+        """Whether the rank had not ended."""
         return self.status is None and not self.gone
 
     @property
@@ -123,7 +123,7 @@ class Tree:
 
     @cached_property
     def children(self) -> Mapping[int, list[Process]]:
-        """Those that live, by their parent."""
+        """The live processes of the node, by their parent's pid."""
         found: dict[int, list[Process]] = {}
         for one in self.look.processes:
             found.setdefault(one.parent, []).append(one)

@@ -186,7 +186,7 @@ class Process(_Seen):
 
     @property
     def stopped(self) -> bool:
-        """Whether a signal has stopped it."""
+        """Whether a signal has stopped the process."""
         return self.state in {"T", "t"}
 
     @property
@@ -330,5 +330,5 @@ class NodeLook(_Seen):
         )
 
     def process(self, pid: int | None) -> Process | None:
-        """Find one by its pid."""
+        """Find a process by its pid."""
         return next((one for one in self.processes if one.pid == pid), None)

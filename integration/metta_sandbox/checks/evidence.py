@@ -65,7 +65,7 @@ class ApiCall(BaseModel):
 
     @property
     def place(self) -> str:
-        """Where it is recorded."""
+        """The line of the artifact that records the call."""
         return f"api/requests.jsonl:{self.line}"
 
     def __str__(self) -> str:
@@ -81,7 +81,7 @@ class PlacedEvent:
 
     @property
     def place(self) -> str:
-        """Where it stands."""
+        """The event's line in the timeline."""
         return f"timeline.jsonl:{self.line}"
 
     @property

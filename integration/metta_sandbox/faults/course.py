@@ -16,7 +16,7 @@ from metta_sandbox.scenario.faults.executor import Executor, Observed
 
 
 class Phase(str, Enum):
-    """How far it has come."""
+    """How far a fault's course has come."""
 
     AWAITED = "awaited"
     DELAYED = "delayed"
@@ -59,12 +59,12 @@ class FaultCourse:
 
     @property
     def fired(self) -> bool:
-        """Whether it was set off."""
+        """Whether the fault was set off."""
         return self.phase in (Phase.STRUCK, Phase.HEALED)
 
     @property
     def proven(self) -> bool:
-        """Whether everything was seen that shows it."""
+        """Whether all was seen that shows the fault, and its end."""
         observations = [self.before, self.during, *([self.after] if self.after else [])]
         return (
             self.fired
@@ -86,7 +86,7 @@ class FaultCourse:
         self.attempt(lambda: self.executor.prepare(self.item.when, self.item.until))
 
     def strike(self) -> None:
-        """Look, and bring it about."""
+        """Look whether all is well, and bring the fault about."""
         self.phase, self.struck_at = Phase.STRUCK, time.monotonic()
         self.before = self._look(self.executor.before)
         self.attempt(self.executor.inject)
@@ -102,7 +102,7 @@ class FaultCourse:
             self.after = found[0] if found else None
 
     def heal(self) -> None:
-        """Undo it."""
+        """Undo the fault."""
         self.look()
         self.phase, self.healed_at = Phase.HEALED, time.monotonic()
         self.attempt(self.executor.heal)
@@ -123,7 +123,7 @@ class FaultCourse:
             return Observed(holds=False, seen=f"could not look: {error}")
 
     def result(self) -> FaultResult:
-        """Tell what became of it."""
+        """Tell what became of the fault."""
         return FaultResult(
             name=self.name,
             kind=self.item.key,

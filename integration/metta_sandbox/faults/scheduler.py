@@ -95,7 +95,7 @@ class FaultScheduler:
 
     @property
     def due(self) -> float:
-        """When it wants to act, by ``time.monotonic``."""
+        """When the scheduler wants to act next, by ``time.monotonic``."""
         moments = [min(course.strike_at, course.heal_at) for course in self._courses]
         return min([*moments, self._next_look], default=math.inf)
 

@@ -143,7 +143,7 @@ class LogEnds:
         self.cut = 0
 
     def add(self, order: int, received: float, text: str) -> None:
-        """Add the next line."""
+        """Add the log's next line."""
         if len(text) > self._longest:
             text = f"{text[: self._longest]} … ({len(text)} characters)"
         line, cost = OrderedLine(order, received, text), len(text) + self._OVERHEAD

@@ -52,7 +52,7 @@ class _TrialRow:
 
 
 class Scene:
-    """The present of one scenario.
+    """What one scenario is doing now.
 
     Args:
         scenario: What is played.
@@ -93,7 +93,7 @@ class Scene:
             self._last.append(event)
 
     def render(self) -> RenderableType:
-        """Draw it."""
+        """Draw the scene for the terminal."""
         parts: list[RenderableType] = [Text(""), self._head(), self._node_table()]
         if self._trials:
             parts += [Text(""), self._trial_table()]

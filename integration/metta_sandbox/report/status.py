@@ -79,6 +79,6 @@ class LogPrinter:
         self._colours = {host: _COLOURS[at % len(_COLOURS)] for at, host in enumerate(hosts)}
 
     def show(self, line: LogLine) -> None:
-        """Print a line."""
+        """Print a line of a log."""
         whose = (f"{line.host:<{self._width}} | ", self._colours[line.host])
         self._console.print(Text.assemble(whose, shown(line.text)), soft_wrap=True)

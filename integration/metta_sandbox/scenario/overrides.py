@@ -27,7 +27,7 @@ _OVERRIDE = re.compile(r"(?P<op>\+\+|\+|~|)(?P<key>[^=\s]*)(?P<value>=.*)?", re.
 
 @dataclass(frozen=True)
 class Override:
-    """One override.
+    """One override: a dotted key and its value.
 
     Args:
         op: What is done to the key: ``""`` sets a known one, ``"+"`` adds a new one, ``"++"`` does

@@ -239,6 +239,6 @@ class Sweep(Part):
 
     @property
     def why_so_many(self) -> str:
-        """Why it is that many, in words."""
+        """Why there are so many runs at most, in words."""
         retries = f", and sweep.retries {self.retries}" if self.retries else ""
         return f"sweep.trials is {self.trials}{retries}"

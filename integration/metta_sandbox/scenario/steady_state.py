@@ -35,7 +35,7 @@ class NodesState(CheckKind):
 
     @property
     def wanted(self) -> str:
-        """What they do."""
+        """What the nodes must do."""
         words = ["ready"] + ["resolving each other's names"] * self.names
         if self.disk is not None:
             words.append(f"with {size(self.disk)} of disk free")
@@ -66,7 +66,7 @@ class ApiState(CheckKind):
 
     @property
     def wanted(self) -> str:
-        """Which answer."""
+        """Which answer the control plane must give."""
         return f"{self.status} within {time(self.within)}"
 
     def __str__(self) -> str:
@@ -91,7 +91,7 @@ class CommandState(CheckKind):
 
     @property
     def wanted(self) -> str:
-        """How it ends."""
+        """How the command must end."""
         more = "" if self.prints is None else f" and prints '{self.prints}'"
         return f"exits with {self.status}{more} within {time(self.within)}"
 

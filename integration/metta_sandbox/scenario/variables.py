@@ -44,7 +44,7 @@ _MISPLACED = (
 
 @dataclass(frozen=True)
 class Scope:
-    """A file's variables.
+    """The variables that a file declares, with their values.
 
     Args:
         values: What each of them is.
@@ -60,7 +60,7 @@ class Scope:
     secrets: Mapping[str, str] = field(default_factory=dict)
 
     def having(self, name: str, value: Node) -> Scope:
-        """Give one of them another value."""
+        """Give one of the variables another value."""
         secrets = {each: text for each, text in self.secrets.items() if each != name}
         return replace(self, values={**self.values, name: value}, secrets=secrets)
 

@@ -79,7 +79,7 @@ class Continuous:
 
     @property
     def radius(self) -> float:
-        """Half the scale."""
+        """Half the parameter's scale."""
         return _radius(self.spec, abs(self._end - self._start) / math.log(2))
 
     def to_unit(self, value: Value) -> float:
@@ -131,7 +131,7 @@ class Whole:
 
     @property
     def radius(self) -> float:
-        """Half the scale."""
+        """Half the parameter's scale."""
         return _radius(self.spec, self._count - 1)
 
     def to_unit(self, value: Value) -> float:

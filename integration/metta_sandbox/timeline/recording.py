@@ -43,7 +43,7 @@ class Event:
         return self.fields.get(key, default)
 
     def to_json(self) -> dict[str, Any]:
-        """Write it for ``timeline.jsonl``."""
+        """Give the entry as ``timeline.jsonl`` has it."""
         return {"event": self.name, **self.fields, "received": self.received}
 
 
@@ -57,7 +57,7 @@ class Line:
     text: str
 
     def to_json(self) -> dict[str, Any]:
-        """Write it for ``timeline.jsonl``."""
+        """Give the entry as ``timeline.jsonl`` has it."""
         return {
             "line": self.text,
             "node": self.node,
@@ -74,7 +74,7 @@ class Step:
     text: str
 
     def to_json(self) -> dict[str, Any]:
-        """Write it for ``timeline.jsonl``."""
+        """Give the entry as ``timeline.jsonl`` has it."""
         return {"step": self.text, "received": self.received}
 
 
@@ -88,7 +88,7 @@ class FaultAction:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Write it for ``timeline.jsonl``."""
+        """Give the entry as ``timeline.jsonl`` has it."""
         return {
             "fault": self.name,
             "action": self.action,

@@ -22,7 +22,7 @@ class ExpectationItem(Part):
 
     @property
     def said(self) -> CheckKind:
-        """What it says."""
+        """What the item asks for, by its kind's model."""
         found: CheckKind = getattr(self, self.key)
         return found
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class CheckKind(Part):
-    """What one kind of expectation says.
+    """What a scenario may say of one kind of check.
 
     Documentation, schema and validation are made from these. What judges a kind lies in its file,
     too.
@@ -87,7 +87,7 @@ class CheckKind(Part):
 
 @dataclass(frozen=True)
 class CheckPair:
-    """A kind of check.
+    """A kind of check, and what judges it.
 
     Args:
         kind: What a scenario says of it, and its documentation.

@@ -94,7 +94,7 @@ class FaultKind(Part):
 
     @property
     def heals(self) -> bool:
-        """Whether it can be undone."""
+        """Whether the fault can be undone."""
         return bool(self.healing)
 
     def misplaced(self, _when: Trigger | None, _workload: Workload) -> Iterator[Misfit]:
@@ -110,11 +110,11 @@ class FaultKind(Part):
 
 
 class OneNode(FaultKind):
-    """One that strikes a node."""
+    """A kind of fault that strikes one node."""
 
     node: NodeName = Field(description="The node.")
 
     @property
     def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
-        """The node."""
+        """The node that is struck."""
         return ((("node",), self.node),)

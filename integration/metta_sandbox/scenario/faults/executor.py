@@ -59,7 +59,7 @@ class Executor(Generic[K]):
 
     @property
     def struck(self) -> bool:
-        """Whether one that strikes by itself has."""
+        """Whether a fault that finds its moment by itself has struck."""
         return False
 
     def prepare(self, when: Trigger | None, until: Trigger | None) -> None:
@@ -123,7 +123,7 @@ class EventExecutor(Executor[K]):
 
     @property
     def struck(self) -> bool:
-        """Whether it was told that it has."""
+        """Whether the event that tells of the fault has come."""
         return self.happened is not None
 
     def take(self, message: Message) -> None:

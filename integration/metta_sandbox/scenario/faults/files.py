@@ -47,7 +47,7 @@ class TrialFileExecutor(StateExecutor[F]):
 
     @property
     def path(self) -> Path:
-        """The file.
+        """The file, in the folder of the trial that set the fault off.
 
         Raises:
             StackError: What set the fault off names no trial.

@@ -26,12 +26,12 @@ class CodeFault(FaultKind):
 
     @property
     def target_rank(self) -> int | None:
-        """The rank."""
+        """The rank that is struck."""
         return self.rank
 
     @property
     def injected_rank(self) -> int | None:
-        """The rank."""
+        """The rank into whose interpreter code is put."""
         return self.rank
 
     def __str__(self) -> str:

@@ -55,7 +55,7 @@ class LinkFault(NetworkFault):
 
     @property
     def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
-        """Both."""
+        """Both hosts of the link."""
         return tuple((("between", index), host) for index, host in enumerate(self.between))
 
     @property
@@ -107,7 +107,7 @@ class Crossing:
 
     @property
     def whole(self) -> bool:
-        """Whether all have arrived."""
+        """Whether all datagrams have arrived."""
         return self.arrived == self.sent
 
     def __str__(self) -> str:

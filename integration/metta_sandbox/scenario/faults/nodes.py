@@ -14,7 +14,7 @@ STANDS_STILL = "stands still"
 
 
 class NodeFault(OneNode):
-    """One that strikes a whole node."""
+    """A kind of fault that strikes a whole node."""
 
     family = "nodes"
 

@@ -37,7 +37,7 @@ class ApiCheck(CheckKind):
 
     @property
     def wanted(self) -> str:
-        """How many."""
+        """How many calls there must be."""
         return self.calls.of("call")
 
     def __str__(self) -> str:

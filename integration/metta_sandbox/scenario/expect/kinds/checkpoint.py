@@ -53,12 +53,12 @@ class CheckpointCheck(CheckKind):
 
     @property
     def wanted(self) -> str:
-        """What it must be."""
+        """What the checkpoint must be."""
         return self.state
 
     @property
     def loads(self) -> str:
-        """The file, if torch must load it."""
+        """The checkpoint's file, if torch must load it."""
         return self.file if self.state == "loadable" else ""
 
     def __str__(self) -> str:

@@ -47,7 +47,7 @@ class DigestsCheck(CheckKind):
 
     @property
     def wanted(self) -> str:
-        """How they compare."""
+        """How the ranks' digests must compare."""
         return "equal on all ranks" if self.are == "equal" else "different on some ranks"
 
     def __str__(self) -> str:

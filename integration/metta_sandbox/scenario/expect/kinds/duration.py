@@ -64,7 +64,7 @@ class DurationCheck(CheckKind):
 
     @property
     def subject(self) -> str:
-        """What takes so long."""
+        """What takes the time, in words."""
         if isinstance(self.of, int):
             return f"trial {self.of}"
         return {"up": "bringing the stack up", "trial": "every trial"}.get(
@@ -73,7 +73,7 @@ class DurationCheck(CheckKind):
 
     @property
     def wanted(self) -> str:
-        """How long."""
+        """How long it may take."""
         parts = (("at least", self.at_least), ("at most", self.at_most))
         return " and ".join(f"{word} {time(value)}" for word, value in parts if value is not None)
 

@@ -38,12 +38,12 @@ class EndsCheck(CheckKind):
 
     @property
     def wanted(self) -> str:
-        """Which end."""
+        """Which end the sweep must come to."""
         return self.how.replace("_", " ")
 
     @property
     def ending(self) -> str:
-        """That end."""
+        """The end that the sweep must come to."""
         return self.how
 
     def __str__(self) -> str:

@@ -108,7 +108,7 @@ class EventsCheck(CheckKind):
 
     @property
     def wanted(self) -> str:
-        """What happens."""
+        """What must happen, or must not."""
         rest = conditions(self.where) + ("" if self.each is None else " for each trial")
         if self.in_order is not None:
             limit = "" if self.within is None else f" within {time(self.within)}"

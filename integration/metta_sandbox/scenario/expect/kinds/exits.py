@@ -66,12 +66,12 @@ class ExitsCheck(CheckKind):
 
     @property
     def voids(self) -> frozenset[str]:
-        """It says how trials end."""
+        """Say that trials need not complete: this check says how ranks end."""
         return frozenset({"trials"})
 
     @property
     def wanted(self) -> str:
-        """Which status."""
+        """Which status processes must end with."""
         if isinstance(self.status, str):
             return "a status other than 0"
         return f"status {' or '.join(map(str, self.status))}"

@@ -86,7 +86,7 @@ class LogCheck(CheckKind):
 
     @property
     def wanted(self) -> str:
-        """Which lines."""
+        """Which lines the log must have, or must not."""
         if self.in_order is not None:
             quoted = (f"'{each}'" for each in self.in_order)
             return f"contains in order {', '.join(quoted)}"
@@ -140,7 +140,7 @@ def check(expected: LogCheck, evidence: Evidence) -> Judgement:
 
 
 def _once(expected: LogCheck, evidence: Evidence, logs: list[Path], files: list[Path]) -> Judgement:
-    """Look for one line."""
+    """Look for one line that matches."""
     pattern = expected.contains or expected.lacks or ""
     result = _search(evidence, pattern, files)
     if result.found is not None:

@@ -36,7 +36,7 @@ class LossesCheck(CheckKind):
 
     @property
     def wanted(self) -> str:
-        """What must be equal."""
+        """What of the losses must hold."""
         close = f" within {self.within}" if self.within else ""
         return f"{self.field} equal on all ranks at each step{close}"
 

@@ -69,7 +69,7 @@ class NothingOutsideCheck(CheckKind):
 
     @property
     def wanted(self) -> str:
-        """What must not be."""
+        """What nodes must not ask for."""
         but = f" but {', '.join(self.allow)}" if self.allow else ""
         return f"no lookup of a name and no attempt at an address outside the stack{but}"
 
@@ -110,7 +110,7 @@ class _Record(BaseModel):
 
     @property
     def thing(self) -> str:
-        """What it is counted under."""
+        """The name under which what was asked for is counted."""
         if self.kind == "attempt":
             port = "" if self.port is None else f":{self.port}"
             return f"{self.address}{port}/{self.protocol}"

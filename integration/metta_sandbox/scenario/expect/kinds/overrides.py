@@ -47,7 +47,7 @@ class OverridesCheck(CheckKind):
 
     @property
     def wanted(self) -> str:
-        """Which of it must hold."""
+        """What of the overrides must hold."""
         words = ["equal on all ranks"] * self.equal + ["as suggested"] * self.as_suggested
         words += [f"{key} {tell(value)}" for key, value in self.values.items()]
         return ", ".join(words)

@@ -57,7 +57,7 @@ class RunNamesCheck(CheckKind):
 
     @property
     def wanted(self) -> str:
-        """Which of it must hold."""
+        """What of the run names must hold."""
         words = ["unique"] * self.unique + ["in order"] * self.in_order
         if self.pattern is not None:
             words.append(f"like '{self.pattern}'")

@@ -54,14 +54,14 @@ class SameAsCheck(CheckKind):
 
     @property
     def wanted(self) -> str:
-        """What is the same."""
+        """What must be the same as in the other scenario."""
         more = ", digests" if self.digests else ""
         close = "" if not self.within else f", losses within {self.within}"
         return f"suggestions, overrides, losses, scores{more} as {self.scenario}{close}"
 
     @property
     def compared_with(self) -> str:
-        """That scenario."""
+        """The other scenario's name."""
         return self.scenario
 
     def __str__(self) -> str:

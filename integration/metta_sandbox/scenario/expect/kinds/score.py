@@ -27,7 +27,7 @@ class ScoreCheck(Level, CheckKind):
 
     @property
     def wanted(self) -> str:
-        """Where it must be."""
+        """Which scores are allowed."""
         return self.range
 
     def __str__(self) -> str:

@@ -49,7 +49,7 @@ class TrialsCheck(CheckKind):
 
     @property
     def wanted(self) -> str:
-        """How many of which."""
+        """How many trials must end in which way."""
         parts = (("completed", self.completed), ("failed", self.failed), ("pending", self.pending))
         return ", ".join(f"{bounds} {what}" for what, bounds in parts if bounds is not None)
 

@@ -61,7 +61,7 @@ class WandbCheck(CheckKind):
 
     @property
     def wanted(self) -> str:
-        """Which content."""
+        """What the W&B runs must hold."""
         words = [] if self.history is None else [f"{self.history.of('row')} of history"]
         words += [f"summary {key} {tell(value)}" for key, value in self.summary.items()]
         words += [f"config {key} {tell(value)}" for key, value in self.config.items()]

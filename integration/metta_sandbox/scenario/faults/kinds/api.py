@@ -46,7 +46,7 @@ class ApiFault(ControlFault):
 
     @property
     def struck(self) -> str | None:
-        """The route."""
+        """The route whose calls are struck."""
         return self.route
 
     @property

@@ -23,7 +23,7 @@ class LateStartFault(NodeFault):
 
     @property
     def late_node(self) -> str:
-        """The node."""
+        """The node that starts late."""
         return self.node
 
     @property

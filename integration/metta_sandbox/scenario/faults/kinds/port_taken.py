@@ -48,7 +48,7 @@ class TakePort(NetworkExecutor[PortTakenFault]):
 
     @property
     def port(self) -> int:
-        """The port.
+        """The port that is taken.
 
         Raises:
             StackError: Nothing says which.

@@ -29,7 +29,7 @@ class RestartFault(NodeFault):
 
     @property
     def lasts(self) -> float:
-        """How long it is gone, in seconds."""
+        """How long the node is gone, in seconds."""
         return self.down
 
     def __str__(self) -> str:

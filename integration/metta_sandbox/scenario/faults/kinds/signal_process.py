@@ -69,12 +69,12 @@ class SignalFault(FaultKind):
 
     @property
     def target_rank(self) -> int | None:
-        """The rank."""
+        """The rank whose trainer gets the signal."""
         return self.rank
 
     @property
     def heals(self) -> bool:
-        """Whether it stops the process."""
+        """Whether the signal stops the process, so that it can go on again."""
         return self.number == signal.SIGSTOP
 
     @property
@@ -97,7 +97,7 @@ class SignalProcess(Executor[SignalFault]):
 
     @property
     def host(self) -> str:
-        """The node it is on."""
+        """The node that the process is on."""
         if self.said.rollout is not None:
             return self.said.rollout
         assert self.said.rank is not None
