@@ -10,6 +10,8 @@ from pydantic_core import PydanticCustomError
 
 #: One fault a validator found: the keys that lead to it from its own value, and what is wrong.
 Misfit: TypeAlias = tuple[tuple[str | int, ...], str]
+#: The hosts that something names, each with the keys that lead to it.
+NamedHosts: TypeAlias = tuple[tuple[tuple[str | int, ...], str], ...]
 
 
 class Part(BaseModel):

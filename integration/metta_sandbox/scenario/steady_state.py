@@ -8,6 +8,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
+from metta_sandbox.scenario.base import NamedHosts
 from metta_sandbox.scenario.expect import ExpectationItem, kind_of
 from metta_sandbox.scenario.expect.kind import CheckKind
 from metta_sandbox.scenario.hosts import NodeName
@@ -85,7 +86,7 @@ class CommandState(CheckKind):
     within: Duration = Field(default=30.0, description="The longest it may take.")
 
     @property
-    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+    def hosts(self) -> NamedHosts:
         """The node, if one is named."""
         return () if self.on is None else ((("on",), self.on),)
 

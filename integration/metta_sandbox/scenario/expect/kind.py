@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator
 
-from metta_sandbox.scenario.base import Misfit, Part
+from metta_sandbox.scenario.base import Misfit, NamedHosts, Part
 from metta_sandbox.scenario.expect.judgement import Judgement
 from metta_sandbox.scenario.search import Sweep
 from metta_sandbox.scenario.workload import Workload
@@ -47,7 +47,7 @@ class CheckKind(Part):
         return Annotated[cls, BeforeValidator(read, json_schema_input_type=str | cls)]
 
     @property
-    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+    def hosts(self) -> NamedHosts:
         """The hosts it names, each with the keys that lead to it."""
         return ()
 

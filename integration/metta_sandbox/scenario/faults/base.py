@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from metta_sandbox.scenario.base import Misfit, Part
+from metta_sandbox.scenario.base import Misfit, NamedHosts, Part
 from metta_sandbox.scenario.faults.trigger import Trigger
 from metta_sandbox.scenario.hosts import NodeName
 from metta_sandbox.scenario.values import Value
@@ -53,7 +53,7 @@ class FaultKind(Part):
     voids: ClassVar[frozenset[str]] = frozenset()
 
     @property
-    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+    def hosts(self) -> NamedHosts:
         """The hosts it names, each with the keys that lead to it."""
         return ()
 
@@ -115,6 +115,6 @@ class OneNode(FaultKind):
     node: NodeName = Field(description="The node.")
 
     @property
-    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+    def hosts(self) -> NamedHosts:
         """The node that is struck."""
         return ((("node",), self.node),)

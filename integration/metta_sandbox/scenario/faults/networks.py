@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from pydantic import Field, field_validator
 
 from metta_sandbox.errors import StackError
+from metta_sandbox.scenario.base import NamedHosts
 from metta_sandbox.scenario.faults.base import FaultKind
 from metta_sandbox.scenario.faults.executor import Observed, StateExecutor
 from metta_sandbox.scenario.hosts import HostName
@@ -54,7 +55,7 @@ class LinkFault(NetworkFault):
         return value
 
     @property
-    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+    def hosts(self) -> NamedHosts:
         """Both hosts of the link."""
         return tuple((("between", index), host) for index, host in enumerate(self.between))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
-from metta_sandbox.scenario.base import Misfit
+from metta_sandbox.scenario.base import Misfit, NamedHosts
 from metta_sandbox.scenario.expect.bounds import Count
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, flat, judge, same, unclear
 from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
@@ -96,7 +96,7 @@ class EventsCheck(CheckKind):
         return self
 
     @property
-    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+    def hosts(self) -> NamedHosts:
         """The nodes that conditions name."""
         moments = enumerate(self.in_order or ())
         found: list[tuple[tuple[str | int, ...], Where]] = [

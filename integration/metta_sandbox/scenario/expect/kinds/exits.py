@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from metta_sandbox.node.agent.events import Name
-from metta_sandbox.scenario.base import Misfit
+from metta_sandbox.scenario.base import Misfit, NamedHosts
 from metta_sandbox.scenario.expect.bounds import Which, whose
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unclear, unlike
 from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
@@ -56,7 +56,7 @@ class ExitsCheck(CheckKind):
     node: str | None = Field(default=None, description="Of this node's ranks. Default: all nodes'.")
 
     @property
-    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+    def hosts(self) -> NamedHosts:
         """The node, if one is named."""
         return () if self.node is None else ((("node",), self.node),)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from metta_sandbox.scenario.base import NamedHosts
 from metta_sandbox.scenario.expect.bounds import Bounds, Count
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unclear
 from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
@@ -80,7 +81,7 @@ class LogCheck(CheckKind):
         return self
 
     @property
-    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+    def hosts(self) -> NamedHosts:
         """The host, if one is named."""
         return () if self.on is None else ((("on",), self.on),)
 

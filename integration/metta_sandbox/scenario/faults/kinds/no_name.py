@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from metta_sandbox.scenario.base import NamedHosts
 from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.networks import (
     ANSWERS,
@@ -37,7 +38,7 @@ class NoNameFault(NetworkFault):
     on: NodeName = Field(description="The node that asks.")
 
     @property
-    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+    def hosts(self) -> NamedHosts:
         """The host that is named, and the node that asks."""
         return ((("name",), self.name), (("on",), self.on))
 

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from metta_sandbox.errors import StackError
+from metta_sandbox.scenario.base import NamedHosts
 from metta_sandbox.scenario.faults.base import FaultKind
 from metta_sandbox.scenario.faults.executor import Executor, FaultPair, Observed
 from metta_sandbox.scenario.hosts import NodeName
@@ -63,7 +64,7 @@ class SignalFault(FaultKind):
         return self
 
     @property
-    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+    def hosts(self) -> NamedHosts:
         """The node, if one is named."""
         return () if self.rollout is None else ((("rollout",), self.rollout),)
 
