@@ -161,6 +161,20 @@ def _leaves(nested: Mapping[str, Value] | Sequence[str]) -> Iterator[tuple[str, 
             yield f"{op}{key}.{tail}", leaf
 
 
+def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
+    """End a message about an unknown word: ask for the nearest one, or say something else.
+
+    Args:
+        word: What was written.
+        known: What could have been.
+        otherwise: What is said where nothing is near; the message ends there if it is empty.
+
+    """
+    near = nearest(word, known)
+    hint = f"did you mean {near}?" if near else otherwise
+    return f"; {hint}" if hint else ""
+
+
 def nearest(key: str, known: Iterable[str]) -> str | None:
     """Name the known key that was probably meant, or None if nothing is near."""
     matches = difflib.get_close_matches(key, list(known), n=1, cutoff=0.6)

@@ -21,7 +21,7 @@ from metta_sandbox.scenario.nodes import (
     scalars,
     with_entries,
 )
-from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.scenario.overrides import did_you_mean, nearest
 from metta_sandbox.scenario.secrets import looks_secret
 from metta_sandbox.scenario.tree import Fault, UnreadableError, place_of
 
@@ -257,9 +257,8 @@ def _faults_of(name: str, said: Node) -> Iterator[Fault]:
         return
     for key, value in said.value:
         if key.value not in KEYS:
-            near = nearest(str(key.value), KEYS)
-            mend = f"did you mean {near}?" if near else f"expected {', '.join(KEYS)}"
-            yield _fault(key, f"{name}.{key.value}", f"unknown key; {mend}")
+            hint = did_you_mean(str(key.value), KEYS, f"expected {', '.join(KEYS)}")
+            yield _fault(key, f"{name}.{key.value}", f"unknown key{hint}")
         elif key.value == "secret":
             if not isinstance(value, ScalarNode) or not str(value.tag).endswith(":bool"):
                 yield _fault(value, f"{name}.{key.value}", "expected true or false")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from metta_sandbox.scenario.base import Misfit
-from metta_sandbox.scenario.expect.records import EVENTS, nearest_event
+from metta_sandbox.scenario.expect.records import EVENTS
 from metta_sandbox.scenario.faults import FaultItem, names_of
 from metta_sandbox.scenario.faults.trigger import Trigger
 from metta_sandbox.scenario.names import API
-from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.scenario.overrides import did_you_mean
 from metta_sandbox.scenario.search import Sweep
 from metta_sandbox.scenario.workload import Workload
 from metta_sandbox.words import many
@@ -96,12 +96,11 @@ def _never(
         yield ("rank",), f"there is no rank {trigger.rank} among {many(ranks, 'rank')}"
     if trigger.other is not None and trigger.other not in before:
         key = "started" if trigger.started else "healed"
-        near = nearest(trigger.other, before)
-        hint = f"; did you mean {near}?" if near else ""
+        hint = did_you_mean(trigger.other, before)
         yield (key,), f"no fault before this one is called {trigger.other}{hint}"
     own = workload.run is not None
     if trigger.event and not own and workload.trainer.bundled and trigger.event not in EVENTS:
-        yield ("event",), f"nobody emits it{nearest_event(trigger.event)}"
+        yield ("event",), f"nobody emits it{did_you_mean(trigger.event, EVENTS)}"
     if trigger.event == STEP_OF_OPTIMIZER and (own or workload.trainer.launcher == "own"):
         yield ("event",), "nothing can be put into ranks that were not started by us"
     if trigger.trial and not own and sweep.resume is None and trigger.trial > sweep.runs:

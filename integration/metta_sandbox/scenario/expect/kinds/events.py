@@ -20,8 +20,8 @@ from metta_sandbox.scenario.expect.records import (
     Where,
     conditions,
     moment,
-    nearest_event,
 )
+from metta_sandbox.scenario.overrides import did_you_mean
 from metta_sandbox.scenario.search import Sweep
 from metta_sandbox.scenario.units import Duration
 from metta_sandbox.scenario.values import Value
@@ -122,12 +122,12 @@ class EventsCheck(CheckKind):
         """Find events that nobody emits."""
         if workload.run is None and workload.trainer.bundled:
             for path, name in self._strange():
-                yield path, f"nobody emits {name}{nearest_event(name)}"
+                yield path, f"nobody emits {name}{did_you_mean(name, EVENTS)}"
 
     def unlikely(self) -> Iterator[str]:
         """Name events that nobody of ours emits, so that only a trainer of the user's can."""
         for _, name in self._strange():
-            yield f"only what you bring can emit {name}{nearest_event(name)}"
+            yield f"only what you bring can emit {name}{did_you_mean(name, EVENTS)}"
 
     def _strange(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
         named: list[tuple[tuple[str | int, ...], str | None]] = [

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.in_ranks import CodeFault, InCode
-from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.scenario.overrides import did_you_mean
 
 _EXCEPTIONS = [
     name
@@ -36,8 +36,7 @@ class RaiseFault(CodeFault):
     @classmethod
     def _is_known(cls, value: str) -> str:
         if value not in _EXCEPTIONS:
-            near = nearest(value, _EXCEPTIONS)
-            hint = f"; did you mean {near}?" if near else ""
+            hint = did_you_mean(value, _EXCEPTIONS)
             raise ValueError(f"expected one of Python's exceptions, such as RuntimeError{hint}")
         return value
 

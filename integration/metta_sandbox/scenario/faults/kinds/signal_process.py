@@ -14,7 +14,7 @@ from metta_sandbox.scenario.base import NamedHosts
 from metta_sandbox.scenario.faults.base import FaultKind
 from metta_sandbox.scenario.faults.executor import Executor, FaultPair, Observed
 from metta_sandbox.scenario.hosts import NodeName
-from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.scenario.overrides import did_you_mean
 from metta_sandbox.words import ended
 
 _NAMES = [each.name.removeprefix("SIG") for each in signal.Signals]
@@ -24,8 +24,7 @@ def _signal(value: Any) -> Any:
     if isinstance(value, str):
         name = value.upper().removeprefix("SIG")
         if name not in _NAMES:
-            near = nearest(name, _NAMES)
-            hint = f"; did you mean {near}?" if near else ""
+            hint = did_you_mean(name, _NAMES)
             raise ValueError(f"expected a signal such as KILL, SEGV or STOP{hint}")
         return int(signal.Signals[f"SIG{name}"])
     return value
