@@ -136,7 +136,7 @@ def _has(text: str, word: str) -> bool:
 def _seconds(timeline: Path, sentence: str) -> tuple[bool, float | None]:
     """Say whether a step was told, and the seconds from the last one to the sentence."""
     last = told = None
-    for entry in _entries(timeline):
+    for entry in entries_of(timeline):
         # How sure it is may follow.
         if sentence and str(entry.get("step")).startswith(f"cause: {sentence}"):
             told = float(entry["received"])
@@ -146,7 +146,8 @@ def _seconds(timeline: Path, sentence: str) -> tuple[bool, float | None]:
     return last is not None, None if last is None or told is None else told - last
 
 
-def _entries(timeline: Path) -> Iterator[dict[str, Any]]:
+def entries_of(timeline: Path) -> Iterator[dict[str, Any]]:
+    """Read the entries of a ``timeline.jsonl``; none if it is not there."""
     if timeline.exists():
         with timeline.open() as file:
             yield from map(json.loads, file)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -12,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from autopsies.corpus import FaultySweep, Known
-from autopsies.judged import JudgedCell
+from autopsies.judged import JudgedCell, entries_of
 from metta_sandbox.report.results import ScenarioResult
 
 
@@ -52,7 +51,7 @@ class Scored:
 
 def score(sweep: FaultySweep, result: ScenarioResult, folder: Path) -> list[Scored]:
     """Read what became of a sweep's faults from its scenario's artifacts."""
-    entries = list(_entries(folder / "timeline.jsonl"))
+    entries = list(entries_of(folder / "timeline.jsonl"))
     return [_score(known, sweep, result, entries) for known in sweep.faults]
 
 
@@ -113,12 +112,6 @@ def _moment(entries: Iterable[dict[str, object]], **fields: str) -> float | None
         if all(str(entry.get(key, "")).startswith(value) for key, value in fields.items()):
             return float(str(entry["received"]))
     return None
-
-
-def _entries(timeline: Path) -> Iterator[dict[str, object]]:
-    if timeline.exists():
-        with timeline.open() as file:
-            yield from map(json.loads, file)
 
 
 def each(scores: Sequence[Scored]) -> Table:
