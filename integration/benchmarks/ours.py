@@ -79,7 +79,7 @@ class OurStack:
         return time.perf_counter() - began
 
     def down(self) -> float:
-        """Remove it. Doing it twice is no error."""
+        """Remove the stack. Doing so twice is no error."""
         began = time.perf_counter()
         self._close()
         if self._stack is not None:
@@ -89,7 +89,7 @@ class OurStack:
         return time.perf_counter() - began
 
     def remove(self) -> None:
-        """Remove it, and whatever an interrupted start may have left."""
+        """Remove the stack, and whatever an interrupted start may have left."""
         try:
             self.down()
         finally:

@@ -201,7 +201,7 @@ class Talker:
         return answer
 
     def close(self) -> None:
-        """Let it tidy up and end; what it is at, it need not finish."""
+        """Let the program tidy up and end; what it is at, it need not finish."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()

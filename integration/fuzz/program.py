@@ -53,7 +53,7 @@ class RandomProgram:
         return self.nodes * self.each
 
     def as_json(self) -> dict[str, Any]:
-        """Give what is kept of it; the files come again from the seed."""
+        """Give what is kept of the program; its files come again from the seed."""
         kept = asdict(self)
         del kept["files"]
         return kept

@@ -11,7 +11,7 @@ MARK = "  #: wrong"
 
 @dataclass(frozen=True)
 class Trouble:
-    """Lines that do it, and what can be known of it."""
+    """Lines that make a rank fail, and what can be known of the failure."""
 
     lines: tuple[str, ...]
     says: str = ""
@@ -114,7 +114,7 @@ def is_killed(draw: Random) -> Trouble:
 
 
 def is_stopped(_: Random) -> Trouble:
-    """Stop itself, and nobody lets it go on."""
+    """Have the rank stop itself, so that nobody lets it go on."""
     lines = (f"os.kill(os.getpid(), signal.SIGSTOP){MARK}",)
     return Trouble(lines, "[Ss]topped|SIGSTOP|stops", place=False)
 

@@ -47,7 +47,7 @@ class RefusedPathError(OSError):
 
 
 def kind_of(found: os.stat_result) -> str:
-    """Say what it is that is no plain file; empty for one.
+    """Say what kind of thing stands at a path; empty for a plain file.
 
     A file with several names may be somebody else's: who can't read it can still give it a name in
     a folder of theirs, on the same file system.

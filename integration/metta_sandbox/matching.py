@@ -227,7 +227,7 @@ class _Process:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def end(self) -> None:
-        """End it when nobody waits for an answer any more."""
+        """End the process once nobody waits for an answer any more."""
         self.stop()
         self._socket.close()
 

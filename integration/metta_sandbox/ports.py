@@ -47,7 +47,7 @@ class HeldPort:
         self._socket.close()
 
     def __enter__(self) -> Self:
-        """Hold it for as long as a block lasts."""
+        """Hold the port for as long as a block lasts."""
         return self
 
     def __exit__(

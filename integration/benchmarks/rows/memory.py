@@ -113,7 +113,7 @@ class Plain(Contestant):
         self._shared.chmod(0o777)
 
     def run(self) -> Sample:
-        """Start them, and measure them once all have trained."""
+        """Start the containers, and measure them once all have trained."""
         self._stack.up()
         await_held(self._shared, self._nodes)
         sizes = measure(containers(*self._stack.compose, "ps"))

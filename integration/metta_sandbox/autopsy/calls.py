@@ -66,12 +66,12 @@ class CurrentCall:
 
     @property
     def waits_for_others(self) -> bool:
-        """Whether only other ranks can let it go on."""
+        """Whether only other ranks can let the process go on."""
         return self.doing in {Doing.COLLECTIVE, Doing.RENDEZVOUS}
 
     @property
     def polls(self) -> bool:
-        """Whether it looks again and again for something, and sleeps a moment in between."""
+        """Whether the process looks for something again and again, and sleeps in between."""
         return self.doing in {Doing.IDLE, Doing.BUSY} and bool(_POLLS.search(self.source))
 
     @property

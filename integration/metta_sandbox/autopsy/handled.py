@@ -58,7 +58,7 @@ def _last(member: Member) -> Collective | None:
 
 
 def _site(member: Member, entry: Collective) -> tuple[str, tuple[Frame, ...]]:
-    """Say which call it is, and from where it was made."""
+    """Give the collective's name, and the stack from which it was entered."""
     stacks = member.recorded.stacks if member.recorded else ()
     return entry.name, stacks[entry.stack] if entry.stack < len(stacks) else ()
 

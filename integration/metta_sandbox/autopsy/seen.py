@@ -35,7 +35,7 @@ class Frame(_Seen):
 
     @property
     def place(self) -> str:
-        """Where it is, short enough for a sentence."""
+        """The file's name and the line, short enough for a sentence."""
         return f"{self.file.rpartition('/')[2]}:{self.line}"
 
     @property
@@ -191,7 +191,7 @@ class Process(_Seen):
 
     @property
     def in_python(self) -> bool:
-        """Whether it is an interpreter, or has one in it."""
+        """Whether the process is an interpreter, or has one in it."""
         name = self.command[0].rpartition("/")[2] if self.command else self.name
         return name.startswith(("python", "pypy")) or any(one.frames for one in self.threads)
 
@@ -290,12 +290,12 @@ class RecordedLife(_Seen):
 
     @property
     def run(self) -> str:
-        """The run that it belongs to, if its rollout said so."""
+        """The run that the process belongs to, if its rollout said so."""
         return self.environ.get("METTA_RUN_ID", "")
 
     @property
     def trial(self) -> int | None:
-        """The trial that it belongs to, if its rollout said so."""
+        """The trial that the process belongs to, if its rollout said so."""
         number = self.environ.get("METTA_TRIAL", "")
         return int(number) if number.isdigit() else None
 

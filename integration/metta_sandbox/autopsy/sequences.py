@@ -90,7 +90,7 @@ class Entered:
 
     @property
     def site(self) -> tuple[str, str, str]:
-        """What it is, and where its rank's own code has entered it."""
+        """The collective's name, and where its rank's own code has entered it."""
         return self.name, self.call.name, self.call.place
 
     @property

@@ -174,7 +174,7 @@ def judged(
     asked_by: str = "",
     place: Callable[[], str] = str,
 ) -> CheckResult:
-    """Judge one thing; what breaks meanwhile makes it inconclusive."""
+    """Run one check; a check that breaks is inconclusive."""
     began = time.perf_counter()
     try:
         judgement = allowance.spend(check, most)

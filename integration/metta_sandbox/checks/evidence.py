@@ -86,7 +86,7 @@ class PlacedEvent:
 
     @property
     def trial_of_group(self) -> int | None:
-        """The trial of the process group that it names, if it is one."""
+        """The trial of the process group that the event names, if it is a trial's."""
         match = _TRIAL_GROUP.fullmatch(str(self.event.get("group")))
         return int(match[1]) if match else None
 
@@ -182,7 +182,7 @@ class Evidence:
 
     @cached_property
     def api_calls(self) -> tuple[ApiCall, ...]:
-        """What the control plane was asked, in the order it was."""
+        """The calls of the control plane, in order."""
         path = self.folder / "api" / "requests.jsonl"
         calls = []
         for number, line in self.lines(path):

@@ -74,7 +74,7 @@ class FaultCourse:
 
     @property
     def looks_again_until(self) -> float:
-        """Until when it is worth to look again whether it is there, or gone."""
+        """Until when the fault, or its end, is looked for again, by ``time.monotonic``."""
         if self.phase is Phase.STRUCK and not (self.during and self.during.holds):
             return self.struck_at + self.executor.patience
         if self.phase is Phase.HEALED and self.after is not None and not self.after.holds:
@@ -82,7 +82,7 @@ class FaultCourse:
         return -math.inf
 
     def prepare(self) -> None:
-        """Let one that strikes by itself get ready."""
+        """Let an executor that finds its moment by itself get ready."""
         self.attempt(lambda: self.executor.prepare(self.item.when, self.item.until))
 
     def strike(self) -> None:
@@ -93,7 +93,7 @@ class FaultCourse:
         self.look()
 
     def look(self) -> None:
-        """See whether it is there, or once it was healed, gone."""
+        """Look whether the fault is there, or, once it was healed, gone."""
         if self.phase is Phase.STRUCK and not (self.during and self.during.holds):
             self.during = self._look(self.executor.during)
         elif self.phase is Phase.HEALED and not (self.after and self.after.holds):
@@ -109,7 +109,7 @@ class FaultCourse:
         self.look()
 
     def attempt(self, step: Callable[[], object]) -> None:
-        """Do something that may break; the first thing that does is kept."""
+        """Take a step that may break; the first problem is kept."""
         try:
             step()
         except (SandboxError, OSError) as error:

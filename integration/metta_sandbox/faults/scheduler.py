@@ -289,7 +289,7 @@ class FaultScheduler:
         self._look_until(math.inf, healed)
 
     def _look_until(self, deadline: float, courses: Sequence[FaultCourse]) -> None:
-        """Look again as long as it is worth it for some."""
+        """Look for faults again until each was seen, or a deadline has passed."""
         while time.monotonic() < deadline and any(
             course.looks_again_until > time.monotonic() and course.executor.patience < math.inf
             for course in courses
@@ -298,7 +298,7 @@ class FaultScheduler:
             time.sleep(_LOOK)
 
     def conclude(self) -> tuple[tuple[FaultResult, ...], tuple[CheckResult, ...]]:
-        """Tell what became of each fault, once everything was heard of it."""
+        """Tell what became of each fault, once nodes report no more."""
         for course in self._courses:
             if course.fired and not course.proven and course.executor.by_reports:
                 course.look()

@@ -48,22 +48,22 @@ class CheckKind(Part):
 
     @property
     def hosts(self) -> NamedHosts:
-        """The hosts it names, each with the keys that lead to it."""
+        """The hosts that the check names, each with the keys that lead to it."""
         return ()
 
     @property
     def wanted(self) -> str:
-        """What must hold, in words, without what it is about."""
+        """What must hold, in words that follow what the check is about."""
         raise NotImplementedError
 
     @property
     def voids(self) -> frozenset[str]:
-        """The checks that need not be asked for, and that it goes over."""
+        """The standing checks that this check takes the place of."""
         return frozenset()
 
     @property
     def ending(self) -> str:
-        """How the sweep must end, if it says so."""
+        """How the sweep must end, if the check says so."""
         return ""
 
     @property

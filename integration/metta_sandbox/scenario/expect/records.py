@@ -51,5 +51,5 @@ def conditions(where: Mapping[str, Value]) -> str:
 
 
 def moment(value: Any) -> Any:
-    """Let an event's name alone stand for it."""
+    """Read an event's name alone as an event without conditions."""
     return {"event": value} if isinstance(value, str) else value

@@ -54,27 +54,27 @@ class FaultKind(Part):
 
     @property
     def hosts(self) -> NamedHosts:
-        """The hosts it names, each with the keys that lead to it."""
+        """The hosts that the fault names, each with the keys that lead to it."""
         return ()
 
     @property
     def beside(self) -> tuple[str, ...]:
-        """The hosts beside which somebody must be."""
+        """The hosts beside which the fault needs a sidecar."""
         return tuple(host for _, host in self.hosts) if self.sidecar else ()
 
     @property
     def target_rank(self) -> int | None:
-        """The rank that it strikes, if it strikes one."""
+        """The rank that the fault strikes, if it strikes one."""
         return None
 
     @property
     def injected_rank(self) -> int | None:
-        """The rank into whose interpreter something is put for it."""
+        """The rank into whose interpreter code is put for the fault."""
         return None
 
     @property
     def struck(self) -> str | None:
-        """The route of the control plane whose calls it strikes, if it is one."""
+        """The route of the control plane whose calls the fault strikes, if it is one."""
         return None
 
     @property
@@ -84,12 +84,12 @@ class FaultKind(Part):
 
     @property
     def comes_after(self) -> float | None:
-        """How many seconds after the sweep's start it comes, where it says so itself."""
+        """How many seconds after the sweep's start the fault comes, if it says so itself."""
         return None
 
     @property
     def lasts(self) -> float | None:
-        """After how many seconds it ends, where it says so itself."""
+        """After how many seconds the fault ends, if it says so itself."""
         return None
 
     @property

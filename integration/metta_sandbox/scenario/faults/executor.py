@@ -50,11 +50,11 @@ class Executor(Generic[K]):
         self.moment: Mapping[str, Any] = {}
 
     def waits_for(self, _moment: Mapping[str, Any]) -> bool:
-        """Tell whether whoever emitted the trigger must go on for it to be carried out."""
+        """Tell whether whoever emitted the trigger must go on for the fault to be carried out."""
         return False
 
     def by_itself(self, _when: Trigger | None) -> bool:
-        """Tell whether it finds its moment by itself, and ``struck`` says when it has come."""
+        """Tell whether the fault finds its moment by itself, which ``struck`` then tells of."""
         return False
 
     @property
@@ -66,7 +66,7 @@ class Executor(Generic[K]):
         """Let one that strikes by itself get ready, before the sweep starts."""
 
     def missed(self) -> bool:
-        """Tell whether it strikes although the sweep was over before it was due."""
+        """Tell whether a fault that was not yet due at the sweep's end is struck all the same."""
         return False
 
     def before(self) -> Observed:

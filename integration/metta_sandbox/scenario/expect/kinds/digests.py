@@ -42,7 +42,7 @@ class DigestsCheck(CheckKind):
 
     @property
     def voids(self) -> frozenset[str]:
-        """Equal digests are not asked for where different ones are."""
+        """The standing check of digests, where different ones are asked for."""
         return frozenset({"digests"} if self.are == "different" else ())
 
     @property

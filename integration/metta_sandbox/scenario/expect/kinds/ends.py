@@ -33,7 +33,7 @@ class EndsCheck(CheckKind):
 
     @property
     def voids(self) -> frozenset[str]:
-        """A sweep that does not end by itself leaves what it has come to."""
+        """The standing checks of what a sweep leaves that does not end by itself."""
         return _UNFINISHED if self.how != "finished" else frozenset()
 
     @property

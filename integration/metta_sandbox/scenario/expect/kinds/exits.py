@@ -66,7 +66,7 @@ class ExitsCheck(CheckKind):
 
     @property
     def voids(self) -> frozenset[str]:
-        """Say that trials need not complete: this check says how ranks end."""
+        """The standing check of trials, which need not complete where ranks fail."""
         return frozenset({"trials"})
 
     @property

@@ -146,7 +146,7 @@ class _NodeWatch:
             yield Finding(f"{self.host} {_told(record, thing)} {many(count, 'time')}", place)
 
     def gap(self, evidence: Evidence) -> str:
-        """Say why it may have missed something; nothing if it can't have."""
+        """Say why the watcher may have missed something; empty if it can't have."""
         began, end, blind = (self.one(kind) for kind in ("watching", "end", "blind"))
         if blind is not None:
             return f"it does not see: {blind.reason}"
@@ -158,7 +158,7 @@ class _NodeWatch:
         return f"it lost {many(end.lost, 'packet')}" if end.lost else self._short(evidence)
 
     def _short(self, evidence: Evidence) -> str:
-        """Say that it began too late or ended too early; nothing if it didn't."""
+        """Say that the watcher began too late or ended too early; empty if it didn't."""
         began, end = self.one("watching"), self.one("end")
         assert began is not None
         assert end is not None

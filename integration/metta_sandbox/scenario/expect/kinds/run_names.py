@@ -52,7 +52,7 @@ class RunNamesCheck(CheckKind):
 
     @property
     def voids(self) -> frozenset[str]:
-        """It asks for what it wants of names."""
+        """The standing check of run names, whose place this one takes."""
         return frozenset({"run names"})
 
     @property

@@ -43,7 +43,7 @@ class TrialsCheck(CheckKind):
 
     @property
     def voids(self) -> frozenset[str]:
-        """It says how trials end; where none is to complete, none leaves anything."""
+        """The standing checks of what trials leave, as far as trials need not complete."""
         none = self.completed is not None and self.completed.equals == 0
         return frozenset({"trials"} | ({"digests", "checkpoints", "world size"} if none else set()))
 

@@ -115,7 +115,7 @@ class ShiftClock(Executor[ClockFault]):
         )
 
     def _ask(self, order: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Order something of the process that was struck; None if it has ended."""
+        """Give the struck process an order; None if the process has ended."""
         deadline = time.monotonic() + _PATIENCE
         while self._lives():
             try:
