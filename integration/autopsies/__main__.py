@@ -11,7 +11,7 @@ from rich.console import Console
 
 from autopsies import cells
 from autopsies.corpus import OTHER_LAUNCHERS, Known, chosen, corpus, mirrored, once_each, relaunched
-from autopsies.judged import Judged, misses, read, table
+from autopsies.judged import JudgedCell, misses, read, table
 from autopsies.playing import JOBS, busy, play, play_cells, play_faults
 from autopsies.score import by_kind, each
 from autopsies.ways import WAYS
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _play_faults(picked, options)
 
 
-def _play_ways(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[Judged]:
+def _play_ways(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[JudgedCell]:
     """Play ways of going wrong that no fault makes."""
     words = [word.replace("-", "_") for word in options.only]
     ways = [one for one in WAYS if not words or any(word in one.name for word in words)]
@@ -51,7 +51,7 @@ def _play_ways(parser: argparse.ArgumentParser, options: argparse.Namespace) -> 
     return play_cells(picked, options.artifacts, kept, options.jobs, options.patience)
 
 
-def _told(judged: Sequence[Judged], least: int) -> int:
+def _told(judged: Sequence[JudgedCell], least: int) -> int:
     sys.stdout.write(f"{misses(judged)}\n{table(judged)}\n")
     right = sum(one.right and one.happened for one in judged)
     accused = any(one.innocent_accused for one in judged)

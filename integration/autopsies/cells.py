@@ -50,8 +50,8 @@ _SILENCE = 60
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A way, and how it is started.
+class AutopsyCell:
+    """A way of going wrong, and how it is started.
 
     Args:
         way: What goes wrong.
@@ -98,7 +98,7 @@ class Cell:
 
     @property
     def scenario(self) -> dict[str, Any]:
-        """The scenario that brings it about."""
+        """The scenario that makes the way happen."""
         silence = _SILENCE_WARM if self.launcher == "warm" else _SILENCE
         return {
             "version": 1,
@@ -155,7 +155,7 @@ _SWEEP = {
 }
 
 
-def possible(way: Way, launcher: str, engine: str) -> Iterator[Cell]:
+def possible(way: Way, launcher: str, engine: str) -> Iterator[AutopsyCell]:
     """Give all cells of a way under a launcher on an engine, from plain to odd."""
     if (way.launchers and launcher not in way.launchers) or engine not in way.engines:
         return
@@ -168,12 +168,14 @@ def possible(way: Way, launcher: str, engine: str) -> Iterator[Cell]:
                     # The second rank comes first: it is the odd one where only one is played.
                     ranks = [*range(1, nodes * each), *([0] if way.first else [])]
                     for odd in ranks:
-                        yield Cell(way, launcher, engine, nodes, each, odd, events, thread, overlay)
+                        yield AutopsyCell(
+                            way, launcher, engine, nodes, each, odd, events, thread, overlay
+                        )
 
 
 def all_cells(
     launchers: Iterable[str] = LAUNCHERS, engines: Iterable[str] = ENGINES
-) -> Iterator[Cell]:
+) -> Iterator[AutopsyCell]:
     """Give each cell that there is, once."""
     for engine in engines:
         for launcher in launchers:
@@ -183,7 +185,7 @@ def all_cells(
 
 def plainest(
     ways: Sequence[Way], launchers: Iterable[str], engines: Iterable[str], *, mirrored: bool = False
-) -> list[Cell]:
+) -> list[AutopsyCell]:
     """Give the plainest cell of each way, launcher and engine; mirrored, one for each odd rank."""
     found = []
     for engine in engines:
@@ -202,7 +204,7 @@ def sampled(
     engines: Iterable[str],
     number: int,
     seed: int,
-) -> list[Cell]:
+) -> list[AutopsyCell]:
     """Draw cells of each launcher and engine: of every way one, before any comes again."""
     found = []
     for engine in engines:
@@ -215,7 +217,7 @@ def sampled(
     return found
 
 
-def _alike(one: Cell, other: Cell) -> bool:
+def _alike(one: AutopsyCell, other: AutopsyCell) -> bool:
     return (one.nodes, one.each, one.events, one.thread, one.overlay) == (
         other.nodes,
         other.each,

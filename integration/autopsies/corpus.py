@@ -60,7 +60,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class FaultySweep:
     """A sweep, and the faults that strike it."""
 
     name: str
@@ -68,7 +68,7 @@ class Sweep:
 
     @property
     def scenario(self) -> dict[str, Any]:
-        """The scenario that brings them about."""
+        """The scenario that brings the faults about."""
         first = self.faults[0]
         # An interpreter that imports torch gives no sign of life.
         silence = SILENCE if first.launcher == "warm" else 2 * SILENCE
@@ -283,7 +283,7 @@ def _of_examples(known: Sequence[Known]) -> Iterator[Known]:
 
 
 def corpus() -> tuple[Known, ...]:
-    """List all of them, each name once."""
+    """List all known faults, each name once."""
     started = {"when": {"event": "train.step", "rank": 1, "trial": 1, "step": 1}}
     restart = {"restart": {"node": "sweep-worker"}, **started}
     late = {"late_start": {"node": "sweep-worker", "by": f"{4 * SILENCE}s"}}
@@ -353,11 +353,11 @@ def mirrored(nodes: int) -> tuple[Known, ...]:
     return tuple(found)
 
 
-def sweeps(faults: Sequence[Known]) -> tuple[Sweep, ...]:
+def sweeps(faults: Sequence[Known]) -> tuple[FaultySweep, ...]:
     """Give the sweeps that are needed to bring some faults about."""
     by_sweep = sorted(faults, key=lambda one: one.sweep or one.name)
     groups = groupby(by_sweep, key=lambda one: one.sweep or one.name)
-    return tuple(Sweep(name, tuple(found)) for name, found in groups)
+    return tuple(FaultySweep(name, tuple(found)) for name, found in groups)
 
 
 def once_each() -> tuple[Known, ...]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from autopsies.cells import Cell
+from autopsies.cells import AutopsyCell
 from metta_sandbox.autopsy.cause import Cause
 from metta_sandbox.report.results import ScenarioResult
 from metta_sandbox.verdict import Verdict
@@ -23,7 +23,7 @@ _OTHER_NUMBERS = re.compile(
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedCell:
     """What came of one cell.
 
     Args:
@@ -67,17 +67,17 @@ class Judged:
         return self.cause_right and self.rank_right and not self.innocent_accused
 
     def as_json(self) -> str:
-        """Give it as a line of JSON."""
+        """Give the verdict on a cell as a line of JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, line: str) -> Judged:
-        """Take it from such a line."""
+    def from_json(cls, line: str) -> JudgedCell:
+        """Read what ``as_json`` wrote."""
         fields: dict[str, Any] = json.loads(line)
         return cls(**fields)
 
 
-def judge(cell: Cell, result: ScenarioResult, folder: Path) -> Judged:
+def judge(cell: AutopsyCell, result: ScenarioResult, folder: Path) -> JudgedCell:
     """Read what was said of a cell from its scenario's result and artifacts."""
     cause = result.causes[0] if result.causes else None
     may = cell.way.may_be_blamed(cell.odd, cell.ranks)
@@ -85,7 +85,7 @@ def judge(cell: Cell, result: ScenarioResult, folder: Path) -> Judged:
     lacks = lacking(cell, cause)
     began, seconds = _seconds(folder / "timeline.jsonl", cause.sentence if cause else "")
     passed = result.verdict is Verdict.PASSED
-    return Judged(
+    return JudgedCell(
         cell=cell.name,
         way=cell.way.name,
         launcher=cell.launcher,
@@ -104,7 +104,7 @@ def judge(cell: Cell, result: ScenarioResult, folder: Path) -> Judged:
     )
 
 
-def lacking(cell: Cell, cause: Cause | None) -> str:
+def lacking(cell: AutopsyCell, cause: Cause | None) -> str:
     """Say what a right cause would have and this one has not; empty if it is right."""
     if cell.way.fine:
         return "nothing is wrong" if cause else ""
@@ -136,7 +136,7 @@ def _has(text: str, word: str) -> bool:
 def _seconds(timeline: Path, sentence: str) -> tuple[bool, float | None]:
     """Say whether a step was told, and the seconds from the last one to the sentence."""
     last = told = None
-    for entry in _entries(timeline):
+    for entry in entries_of(timeline):
         # How sure it is may follow.
         if sentence and str(entry.get("step")).startswith(f"cause: {sentence}"):
             told = float(entry["received"])
@@ -146,20 +146,21 @@ def _seconds(timeline: Path, sentence: str) -> tuple[bool, float | None]:
     return last is not None, None if last is None or told is None else told - last
 
 
-def _entries(timeline: Path) -> Iterator[dict[str, Any]]:
+def entries_of(timeline: Path) -> Iterator[dict[str, Any]]:
+    """Read the entries of a ``timeline.jsonl``; none if it is not there."""
     if timeline.exists():
         with timeline.open() as file:
             yield from map(json.loads, file)
 
 
-def read(kept: Path) -> list[Judged]:
+def read(kept: Path) -> list[JudgedCell]:
     """Read what was judged before; nothing if there is no such file."""
     if not kept.exists():
         return []
-    return [Judged.from_json(line) for line in kept.read_text().splitlines() if line]
+    return [JudgedCell.from_json(line) for line in kept.read_text().splitlines() if line]
 
 
-def table(judged: Sequence[Judged], *, by: str = "launcher") -> str:
+def table(judged: Sequence[JudgedCell], *, by: str = "launcher") -> str:
     """Draw a table of Markdown: a line for each launcher (or way) and engine, and one for all."""
     titles: tuple[str, ...] = (by, "engine", "cells", "happened", "cause right", "rank right")
     titles += ("innocent accused", "median s", "worst s")
@@ -172,7 +173,7 @@ def table(judged: Sequence[Judged], *, by: str = "launcher") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _line(name: str, engine: str, judged: Sequence[Judged]) -> str:
+def _line(name: str, engine: str, judged: Sequence[JudgedCell]) -> str:
     took = sorted(one.seconds for one in judged if one.seconds is not None)
     numbers = (
         len(judged),
@@ -185,7 +186,7 @@ def _line(name: str, engine: str, judged: Sequence[Judged]) -> str:
     return "| " + " | ".join([name, engine, *map(str, numbers), *times]) + " |"
 
 
-def misses(judged: Sequence[Judged]) -> str:
+def misses(judged: Sequence[JudgedCell]) -> str:
     """List the cells that are wrong: what was said, and what was lacking."""
     lines = []
     for one in judged:

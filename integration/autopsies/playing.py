@@ -13,9 +13,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from autopsies.cells import Cell
+from autopsies.cells import AutopsyCell
 from autopsies.corpus import Known, sweeps
-from autopsies.judged import Judged, judge, read
+from autopsies.judged import JudgedCell, judge, read
 from autopsies.score import Scored, as_judged, score
 from metta_sandbox.report import results
 from metta_sandbox.report.results import ScenarioResult
@@ -58,7 +58,7 @@ def play_faults(
     kept: Path,
     jobs: int = JOBS,
     patience: int = 1,
-) -> list[Judged]:
+) -> list[JudgedCell]:
     """Play faults that were not yet, note each in a file of JSON lines, and give them all."""
     names = {f"{one.name}-{engine}" for one in picked}
     known = {one.cell for one in _noted(kept)}
@@ -75,8 +75,8 @@ def play_faults(
 
 
 def play_cells(
-    cells: Sequence[Cell], artifacts: Path, kept: Path, jobs: int = JOBS, patience: int = 1
-) -> list[Judged]:
+    cells: Sequence[AutopsyCell], artifacts: Path, kept: Path, jobs: int = JOBS, patience: int = 1
+) -> list[JudgedCell]:
     """Play cells that were not yet, note each in a file of JSON lines, and give them all.
 
     Args:
@@ -97,8 +97,8 @@ def play_cells(
 
 
 def _judged(
-    cells: Sequence[Cell], engine: str, artifacts: Path, jobs: int, patience: int
-) -> Iterator[Judged]:
+    cells: Sequence[AutopsyCell], engine: str, artifacts: Path, jobs: int, patience: int
+) -> Iterator[JudgedCell]:
     by_name = {cell.name: cell for cell in cells}
     scenarios = {name: cell.scenario for name, cell in by_name.items()}
     for result, folder in _play(scenarios, engine, artifacts, jobs, patience):
@@ -128,12 +128,12 @@ def _play(
             yield result, latest / result.name
 
 
-def _noted(kept: Path) -> list[Judged]:
+def _noted(kept: Path) -> list[JudgedCell]:
     kept.parent.mkdir(parents=True, exist_ok=True)
     return read(kept)
 
 
-def _note(kept: Path, judged: Iterable[Judged]) -> None:
+def _note(kept: Path, judged: Iterable[JudgedCell]) -> None:
     with kept.open("a") as file:
         for one in judged:
             file.write(one.as_json() + "\n")

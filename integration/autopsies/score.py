@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -11,14 +10,14 @@ from statistics import median
 from rich.markup import escape
 from rich.table import Table
 
-from autopsies.corpus import Known, Sweep
-from autopsies.judged import Judged
+from autopsies.corpus import FaultySweep, Known
+from autopsies.judged import JudgedCell, entries_of
 from metta_sandbox.report.results import ScenarioResult
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What came of one fault.
+    """What was said of one fault, and whether it is right.
 
     Args:
         known: The fault.
@@ -46,18 +45,18 @@ class Scored:
 
     @property
     def rank_right(self) -> bool:
-        """Whether the rank is."""
+        """Whether the rank that was named is the true one."""
         return not self.known.kinds or self.known.rank in (None, self.rank)
 
 
-def score(sweep: Sweep, result: ScenarioResult, folder: Path) -> list[Scored]:
+def score(sweep: FaultySweep, result: ScenarioResult, folder: Path) -> list[Scored]:
     """Read what became of a sweep's faults from its scenario's artifacts."""
-    entries = list(_entries(folder / "timeline.jsonl"))
+    entries = list(entries_of(folder / "timeline.jsonl"))
     return [_score(known, sweep, result, entries) for known in sweep.faults]
 
 
 def _score(
-    known: Known, sweep: Sweep, result: ScenarioResult, entries: Sequence[dict[str, object]]
+    known: Known, sweep: FaultySweep, result: ScenarioResult, entries: Sequence[dict[str, object]]
 ) -> Scored:
     alone = len(sweep.faults) == 1
     causes = (one for one in result.causes if alone or one.trial == known.trial)
@@ -77,11 +76,11 @@ def _score(
     )
 
 
-def as_judged(one: Scored, engine: str) -> Judged:
+def as_judged(one: Scored, engine: str) -> JudgedCell:
     """Give what came of a fault as what comes of a cell is given."""
     known = one.known
     innocent = not known.kinds or known.rank not in (None, one.rank)
-    return Judged(
+    return JudgedCell(
         cell=f"{known.name}-{engine}",
         way=known.key,
         launcher=known.launcher,
@@ -113,12 +112,6 @@ def _moment(entries: Iterable[dict[str, object]], **fields: str) -> float | None
         if all(str(entry.get(key, "")).startswith(value) for key, value in fields.items()):
             return float(str(entry["received"]))
     return None
-
-
-def _entries(timeline: Path) -> Iterator[dict[str, object]]:
-    if timeline.exists():
-        with timeline.open() as file:
-            yield from map(json.loads, file)
 
 
 def each(scores: Sequence[Scored]) -> Table:

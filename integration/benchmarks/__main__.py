@@ -25,13 +25,13 @@ from benchmarks import kept, render
 from benchmarks.contest import Contest, hold
 from benchmarks.machine import machine, versions
 from benchmarks.rows import boundary, commands, cookbook, memory, stack, sweep, trial
-from benchmarks.setting import Setting
+from benchmarks.setting import BenchmarkSetting
 from benchmarks.talking import INSIDE
 from metta_sandbox.errors import SandboxError
 from metta_sandbox.image.node_image import ImageSpec, ensure_image
 from metta_sandbox.interrupt import INTERRUPTED, interruptible
 
-ROWS: dict[str, Callable[[Setting], list[Contest]]] = {
+ROWS: dict[str, Callable[[BenchmarkSetting], list[Contest]]] = {
     row.KEY: row.contests for row in (trial, sweep, stack, commands, cookbook, memory, boundary)
 }
 _REPOSITORY = Path(__file__).parents[2]
@@ -85,7 +85,7 @@ def _measure(options: argparse.Namespace, console: Console) -> kept.Kept:
         scripts = folder / "inside"
         shutil.copytree(INSIDE, scripts, ignore=shutil.ignore_patterns("__pycache__"))
         image = ensure_image(ImageSpec(), tell, DockerClient())
-        setting = Setting(
+        setting = BenchmarkSetting(
             folder=folder,
             name=f"bench-{taken:%H%M%S}-{os.getpid()}",
             image=image.tag,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
-from benchmarks.outcome import Entry, Goal, Outcome, judge
+from benchmarks.outcome import ContestOutcome, Entry, Goal, judge
 from metta_sandbox.errors import SandboxError
 from metta_sandbox.interrupt import uninterrupted
 
@@ -23,7 +24,7 @@ class UnableError(Exception):
 
 @dataclass(frozen=True)
 class Sample:
-    """One measurement.
+    """One measurement of a contestant.
 
     Args:
         value: In the contest's unit.
@@ -35,7 +36,7 @@ class Sample:
     parts: Mapping[str, float] = field(default_factory=dict)
 
 
-class Contestant(Protocol):
+class Contestant(ABC):
     """Somebody who can do a row's work."""
 
     name: str
@@ -43,15 +44,15 @@ class Contestant(Protocol):
     #: What is measured, in a few words.
     about: str
 
-    def set_up(self) -> None:
-        """Do, once and unmeasured, what comes before the work.
+    def set_up(self) -> None:  # noqa: B027 - most have nothing to do
+        """Do, once and unmeasured, what comes before the work; by default nothing.
 
         Raises:
             UnableError: It can't be done here.
 
         """
-        ...
 
+    @abstractmethod
     def run(self) -> Sample:
         """Do the work once.
 
@@ -59,16 +60,14 @@ class Contestant(Protocol):
             UnableError: It failed.
 
         """
-        ...
 
-    def tear_down(self) -> None:
+    def tear_down(self) -> None:  # noqa: B027 - most have nothing to do
         """Remove everything that was made, however far ``set_up`` or ``run`` came."""
-        ...
 
 
 @dataclass(frozen=True)
 class Contest:
-    """One table.
+    """Contestants that are compared in one table.
 
     Args:
         key: Its name, for ``--only`` and in what is kept; the part before a slash is its row's.
@@ -107,7 +106,7 @@ def order(items: Sequence[Item], number: int) -> list[Item]:
     return turned if number % 2 == 0 else turned[::-1]
 
 
-def hold(contest: Contest, rounds: int, tell: Tell) -> Outcome:
+def hold(contest: Contest, rounds: int, tell: Tell) -> ContestOutcome:
     """Hold a contest. Who fails is listed with the reason, and does not keep others from it.
 
     Args:
@@ -146,7 +145,7 @@ def hold(contest: Contest, rounds: int, tell: Tell) -> Outcome:
         )
         for one in contest.contestants
     )
-    return Outcome(
+    return ContestOutcome(
         key=contest.key,
         title=contest.title,
         note=contest.note,

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from benchmarks.outcome import Outcome
+from benchmarks.outcome import ContestOutcome
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A run.
+    """A benchmark's run as it is kept.
 
     Args:
         taken: The day and time (UTC) at which it began.
@@ -29,7 +29,7 @@ class Kept:
     quick: bool
     machine: dict[str, str]
     versions: dict[str, str]
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[ContestOutcome, ...]
 
 
 _ADAPTER = TypeAdapter(Kept)
@@ -51,12 +51,12 @@ def read(path: Path) -> Kept:
     return _ADAPTER.validate_json(path.read_bytes())
 
 
-def latest(runs: Sequence[Kept]) -> list[tuple[Kept, Outcome]]:
+def latest(runs: Sequence[Kept]) -> list[tuple[Kept, ContestOutcome]]:
     """Choose the last outcome of each contest, with the run it is of, in the order of contests.
 
     One that was taken quickly counts only where there is no other.
     """
-    found: dict[str, tuple[Kept, Outcome]] = {}
+    found: dict[str, tuple[Kept, ContestOutcome]] = {}
     for run in sorted(runs, key=lambda one: (not one.quick, one.taken)):
         for outcome in run.outcomes:
             found[outcome.key] = run, outcome

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contest import UnableError
-from benchmarks.setting import Setting
+from benchmarks.setting import BenchmarkSetting
 from benchmarks.talking import Talker, call
 from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.scenario.names import MASTER, WORKER
@@ -42,7 +42,7 @@ class OurStack:
 
     """
 
-    def __init__(self, setting: Setting, name: str, nodes: int) -> None:
+    def __init__(self, setting: BenchmarkSetting, name: str, nodes: int) -> None:
         self._setting = setting
         self._hosts = hosts_of(nodes)
         self._owner = Owner(f"{setting.name}-{name}", engine="compose")
@@ -79,7 +79,7 @@ class OurStack:
         return time.perf_counter() - began
 
     def down(self) -> float:
-        """Remove it. Doing it twice is no error."""
+        """Remove the stack. Doing so twice is no error."""
         began = time.perf_counter()
         self._close()
         if self._stack is not None:
@@ -89,7 +89,7 @@ class OurStack:
         return time.perf_counter() - began
 
     def remove(self) -> None:
-        """Remove it, and whatever an interrupted start may have left."""
+        """Remove the stack, and whatever an interrupted start may have left."""
         try:
             self.down()
         finally:
@@ -117,7 +117,7 @@ class OurStack:
 
 
 def _require(same_image: bool) -> None:
-    """Measure no build."""
+    """Refuse to measure the build of an image."""
     if not same_image:
         raise UnableError("our sources were changed meanwhile, and so the image was built anew")
 
@@ -131,7 +131,9 @@ def sandbox(*words: str | Path) -> list[str | Path]:
     return [sys.executable, "-m", "metta_sandbox", *words]
 
 
-def play(setting: Setting, scenario: Path, **settings: Any) -> tuple[float, list[dict[str, Any]]]:
+def play(
+    setting: BenchmarkSetting, scenario: Path, **settings: Any
+) -> tuple[float, list[dict[str, Any]]]:
     """Play a scenario with the command line; returns wall time, and its trials' results.
 
     Raises:

@@ -58,7 +58,7 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedGoal:
     """A goal, and whether it was met.
 
     Args:
@@ -76,7 +76,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ContestOutcome:
     """All that came of one contest; see ``Contest`` for the fields."""
 
     key: str
@@ -84,7 +84,7 @@ class Outcome:
     note: str
     unit: str
     entries: tuple[Entry, ...]
-    goals: tuple[Judged, ...]
+    goals: tuple[JudgedGoal, ...]
 
 
 def fastest_peer(entries: Sequence[Entry]) -> Entry | None:
@@ -100,7 +100,7 @@ def ratio(entry: Entry, reference: Entry | None) -> float | None:
     return entry.median / reference.median
 
 
-def judge(goal: Goal, entries: Sequence[Entry]) -> Judged:
+def judge(goal: Goal, entries: Sequence[Entry]) -> JudgedGoal:
     """Say whether a goal was met.
 
     Raises:
@@ -113,15 +113,15 @@ def judge(goal: Goal, entries: Sequence[Entry]) -> Judged:
         value = entry.median
         met = None if value is None else value <= goal.limit
         figure = "not measured" if value is None else f"{value:.2f}"
-        return Judged(goal.of, f"at most {goal.limit:g}", figure, met)
+        return JudgedGoal(goal.of, f"at most {goal.limit:g}", figure, met)
     against = fastest_peer(entries) if goal.against == FASTEST_PEER else named[goal.against]
     quotient = ratio(entry, against)
     if goal.kind == "at_most_times":
         text = f"at most {goal.limit:g} times {goal.against}"
         met = None if quotient is None else quotient <= goal.limit
         figure = "not measured" if quotient is None else f"{quotient:.2f} times"
-        return Judged(goal.of, text, figure, met)
+        return JudgedGoal(goal.of, text, figure, met)
     text = f"at least {goal.limit:g} times faster than {goal.against}"
     if not quotient:
-        return Judged(goal.of, text, "not measured", None)
-    return Judged(goal.of, text, f"{1 / quotient:.1f} times", 1 / quotient >= goal.limit)
+        return JudgedGoal(goal.of, text, "not measured", None)
+    return JudgedGoal(goal.of, text, f"{1 / quotient:.1f} times", 1 / quotient >= goal.limit)

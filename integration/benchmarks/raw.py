@@ -83,7 +83,7 @@ def training_file(
 
 
 class RawStack:
-    """Such containers.
+    """Containers that plain Compose brings up.
 
     Args:
         folder: Gets the Compose file.
@@ -101,14 +101,14 @@ class RawStack:
         self.compose = ("docker", "compose", "--file", str(path))
 
     def up(self) -> float:
-        """Start all; returns the seconds it took, as all of these do.
+        """Start all containers; returns the seconds it took, as all of these do.
 
         Not with ``--wait``, which looks only now and then, where a started ``sleep`` is ready.
         """
         return call([*self.compose, "up", "--detach", "--quiet-pull"])
 
     def up_to_ready(self) -> float:
-        """Start all, until each has said that it is ready."""
+        """Start all containers, until each has said that it is ready."""
         began = time.perf_counter()
         self.up()
         try:
@@ -122,7 +122,7 @@ class RawStack:
         return call([*self.compose, "logs", "--no-color"], output=self.folder / "logs")
 
     def down(self) -> float:
-        """Stop and remove all."""
+        """Stop and remove all containers."""
         return call([*self.compose, "down", "--volumes", "--remove-orphans"])
 
     def execute(self, number: int, *command: str) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ _SECRET = "a-token-that-stands-nowhere"  # noqa: S105 - it opens nothing
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Do it once."""
+    """Mask, read and render a run once, and print how long that took."""
     folder, guards = Path(arguments[0]), set(arguments[1:])
     run = results.read(folder)
     with ExitStack() as taken_away:

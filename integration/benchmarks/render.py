@@ -9,7 +9,7 @@ from statistics import median
 from rich.table import Table
 
 from benchmarks.kept import Kept, latest
-from benchmarks.outcome import Entry, Judged, Outcome, fastest_peer, ratio
+from benchmarks.outcome import ContestOutcome, Entry, JudgedGoal, fastest_peer, ratio
 
 BEGIN = "<!-- bench: written by `nox -s bench -- --write`, do not edit -->"
 END = "<!-- /bench -->"
@@ -18,7 +18,7 @@ _FEW = 4
 _HEADS = ("who", "median", "least", "most", "of fastest peer", "goal")
 
 
-def table(outcome: Outcome) -> Table:
+def table(outcome: ContestOutcome) -> Table:
     """Show an outcome on a terminal."""
     shown = Table(title=outcome.title, title_justify="left", caption_justify="left")
     for number, head in enumerate(_heads(outcome)):
@@ -64,7 +64,7 @@ def insert(text: str, part: str) -> str:
     return f"{before}{BEGIN}\n\n{part.strip()}\n\n{END}{after}"
 
 
-def _about(run: Kept, outcomes: Sequence[Outcome]) -> str:
+def _about(run: Kept, outcomes: Sequence[ContestOutcome]) -> str:
     taken = datetime.fromisoformat(run.taken)
     on = ", ".join(f"{name}: {what}" for name, what in run.machine.items())
     using = ", ".join(f"{name} {number}" for name, number in run.versions.items())
@@ -76,7 +76,7 @@ def _about(run: Kept, outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
-def _section(outcome: Outcome) -> list[str]:
+def _section(outcome: ContestOutcome) -> list[str]:
     heads = _heads(outcome)
     rows = [
         f"| {' | '.join([*_cells(outcome, entry), _what(outcome, entry)])} |"
@@ -94,7 +94,7 @@ def _section(outcome: Outcome) -> list[str]:
     ]
 
 
-def _apart(outcome: Outcome) -> list[str]:
+def _apart(outcome: ContestOutcome) -> list[str]:
     """Say of what the medians are made, where that is the same few parts for all."""
     able = [entry for entry in outcome.entries if entry.median is not None]
     names = {tuple(parts) for entry in able for parts in entry.parts}
@@ -109,13 +109,13 @@ def _medians(entry: Entry, names: Sequence[str]) -> str:
     return ", ".join(f"{name} {_number(value)}" for name, value in middle.items())
 
 
-def _heads(outcome: Outcome) -> tuple[str, ...]:
+def _heads(outcome: ContestOutcome) -> tuple[str, ...]:
     rounds = max((len(entry.values) for entry in outcome.entries), default=0)
     many = "round" if rounds == 1 else "rounds"
     return (_HEADS[0], f"median of {rounds} {many}, {outcome.unit}", *_HEADS[2:])
 
 
-def _cells(outcome: Outcome, entry: Entry) -> tuple[str, ...]:
+def _cells(outcome: ContestOutcome, entry: Entry) -> tuple[str, ...]:
     goals = "; ".join(_goal(goal) for goal in outcome.goals if goal.of == entry.name)
     if entry.median is None:
         return (entry.name, "can't", "", "", "", goals)
@@ -130,14 +130,14 @@ def _cells(outcome: Outcome, entry: Entry) -> tuple[str, ...]:
     )
 
 
-def _what(outcome: Outcome, entry: Entry) -> str:
+def _what(outcome: ContestOutcome, entry: Entry) -> str:
     if entry.reason:
         return f"{entry.about}. Can't: {entry.reason.replace('|', ';')}"
     most = max(len(one.values) for one in outcome.entries)
     return f"{entry.about}; once" if len(entry.values) == 1 < most else entry.about
 
 
-def _goal(goal: Judged) -> str:
+def _goal(goal: JudgedGoal) -> str:
     verdict = {True: "met", False: "missed", None: "not measured"}[goal.met]
     shown = f" ({goal.figure})" if goal.met is not None else ""
     return f"{goal.text}: {verdict}{shown}"
@@ -147,7 +147,7 @@ def _number(value: float) -> str:
     return f"{value:.3f}" if value < 1 else f"{value:.2f}"
 
 
-def _raw(outcomes: Sequence[Outcome]) -> list[str]:
+def _raw(outcomes: Sequence[ContestOutcome]) -> list[str]:
     lines = ["| contest | who | values |", "| --- | --- | --- |"]
     for outcome in outcomes:
         for entry in outcome.entries:

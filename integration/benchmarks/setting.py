@@ -9,7 +9,7 @@ from benchmarks.contest import Tell
 
 
 @dataclass(frozen=True)
-class Setting:
+class BenchmarkSetting:
     """See the module.
 
     Args:

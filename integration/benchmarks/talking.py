@@ -167,7 +167,7 @@ class Talker:
             raise
 
     def say(self, **request: Any) -> None:
-        """Send a request."""
+        """Send the program a request."""
         assert self._process.stdin is not None
         self._awaited = True
         try:
@@ -176,7 +176,7 @@ class Talker:
             raise UnableError(f"{self._words()}: {error}") from None
 
     def hear(self) -> dict[str, Any]:
-        """Wait for an answer.
+        """Wait for the program's answer.
 
         Raises:
             UnableError: It is an error, or none came.
@@ -201,7 +201,7 @@ class Talker:
         return answer
 
     def close(self) -> None:
-        """Let it tidy up and end; what it is at, it need not finish."""
+        """Let the program tidy up and end; what it is at, it need not finish."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()

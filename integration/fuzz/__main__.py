@@ -17,9 +17,9 @@ from rich.console import Console
 
 from fuzz import show
 from fuzz.generate import generate
-from fuzz.kept import Played, keep, kept
-from fuzz.play import Setting, play
-from fuzz.program import Program
+from fuzz.kept import PlayedProgram, keep, kept
+from fuzz.play import FuzzSetting, play
+from fuzz.program import RandomProgram
 from metta_sandbox.interrupt import INTERRUPTED, interruptible
 
 _ARTIFACTS = Path(__file__).parents[2] / "artifacts" / "fuzz"
@@ -69,7 +69,7 @@ def _seed(text: str) -> int:
     return 10_000 * int(f"{date.today():%Y%m%d}") if text == "today" else int(text)  # noqa: DTZ011
 
 
-def _wanted(options: argparse.Namespace, seeds: Sequence[int]) -> Iterator[Program]:
+def _wanted(options: argparse.Namespace, seeds: Sequence[int]) -> Iterator[RandomProgram]:
     """Make the programs that the command line asks for; with ``--only``, as many as those."""
     if not options.only or options.seeds:
         return map(generate, seeds)
@@ -77,7 +77,7 @@ def _wanted(options: argparse.Namespace, seeds: Sequence[int]) -> Iterator[Progr
     return itertools.islice(fits, options.count)
 
 
-def _has(program: Program, only: Sequence[str]) -> bool:
+def _has(program: RandomProgram, only: Sequence[str]) -> bool:
     return set(only) <= set(program.features)
 
 
@@ -85,13 +85,13 @@ def _last(options: argparse.Namespace, seeds: Sequence[int]) -> set[int]:
     return {one.seed for one in _wanted(options, seeds)}
 
 
-def _fits(one: Played, options: argparse.Namespace) -> bool:
+def _fits(one: PlayedProgram, options: argparse.Namespace) -> bool:
     only = set(options.only or ())
     return one.engine == options.engine and only <= set(one.program["features"])
 
 
 def _play(
-    options: argparse.Namespace, path: Path, programs: Iterator[Program], console: Console
+    options: argparse.Namespace, path: Path, programs: Iterator[RandomProgram], console: Console
 ) -> None:
     def tell(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -108,9 +108,9 @@ def _play(
         if (one.engine, one.load) == (options.engine, options.load) and one.known
     }
     left = (one for one in programs if options.again or one.seed not in done)
-    setting = Setting(options.engine, options.jobs, options.load, options.artifacts, tell)
+    setting = FuzzSetting(options.engine, options.jobs, options.load, options.artifacts, tell)
     began = time.monotonic()
-    sofar: list[Played] = []
+    sofar: list[PlayedProgram] = []
     while batch := list(itertools.islice(left, options.batch)):
         if options.minutes and time.monotonic() - began > 60 * options.minutes:
             break
@@ -122,12 +122,12 @@ def _play(
         tell(f"{show.summary(known)}; {len(sofar) / minutes:.1f} a minute")
 
 
-def _is_met(known: Sequence[Played]) -> bool:
+def _is_met(known: Sequence[PlayedProgram]) -> bool:
     right = sum(one.score.rank and one.score.place for one in known)
     return bool(known) and 100 * right >= _GOAL * len(known) and not _accuses(known)
 
 
-def _accuses(known: Sequence[Played]) -> bool:
+def _accuses(known: Sequence[PlayedProgram]) -> bool:
     return any(one.score.accused for one in known)
 
 

@@ -301,7 +301,7 @@ def _truth(  # what most have in common
     says: str = "",
     place: bool = True,
 ) -> Truth:
-    """Its lines are marks, and it has no name, until the program is written."""
+    """Make the truth whose lines are marks, and which has no name, until the program is written."""
     return Truth(
         deviation="",
         ranks=ranks or (draft.rank,),

@@ -12,9 +12,9 @@ from fuzz.deviations import DEVIATIONS, WRONG, Deviation
 from fuzz.draft import Draft
 from fuzz.helpers import HELPERS, helper
 from fuzz.operations import ALONE, COLLECTIVES, MEETING, TOGETHER, Operation, operation
-from fuzz.program import Program, Truth
+from fuzz.program import RandomProgram, Truth
 from fuzz.skeleton import Style, templates
-from fuzz.source import Written, write
+from fuzz.source import MarkedSource, write
 
 _T = TypeVar("_T")
 #: Nodes and ranks of each, and how often.
@@ -52,7 +52,7 @@ _NAMES = [
 _HEALTHY_ONE = Deviation("healthy", 0, lambda _draw, _draft: ({}, Truth("healthy", place=False)))
 
 
-def generate(seed: int, *, planted: bool = True) -> Program:
+def generate(seed: int, *, planted: bool = True) -> RandomProgram:
     """Make the program of a seed; or the same without what goes wrong, to see that it ends."""
     draw = Random(seed)
     healthy = draw.random() < _HEALTHY
@@ -62,7 +62,9 @@ def generate(seed: int, *, planted: bool = True) -> Program:
             return program
 
 
-def _attempt(draw: Random, seed: int, deviation: Deviation, *, planted: bool) -> Program | None:
+def _attempt(
+    draw: Random, seed: int, deviation: Deviation, *, planted: bool
+) -> RandomProgram | None:
     healthy = deviation is _HEALTHY_ONE
     nodes, each = _one_of(draw, _SHAPES)
     launcher = _one_of(draw, LAUNCHERS)
@@ -91,7 +93,7 @@ def _attempt(draw: Random, seed: int, deviation: Deviation, *, planted: bool) ->
         files = {name: write(text, more).text for name, text in draft.templates.items()}
     if launcher == "run shell":
         files["train.sh"] = _shell(draw)
-    return Program(
+    return RandomProgram(
         seed=seed,
         nodes=nodes,
         each=each,
@@ -165,7 +167,7 @@ def _joined(one: Mapping[str, list[str]], other: Mapping[str, list[str]]) -> dic
     return {key: [*one.get(key, ()), *other.get(key, ())] for key in {*one, *other}}
 
 
-def _lines(truth: Truth, written: Mapping[str, Written]) -> tuple[str, ...]:
+def _lines(truth: Truth, written: Mapping[str, MarkedSource]) -> tuple[str, ...]:
     """Turn the truth's marks into files and lines."""
     stands = [(mark, f"{name}:{line}") for name, one in written.items() for mark, line in one.marks]
     if WRONG in truth.lines and WRONG not in dict(stands):

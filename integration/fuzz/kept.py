@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fuzz.score import Score
+from fuzz.score import ProgramScore
 
 
 @dataclass(frozen=True)
-class Played:
+class PlayedProgram:
     """One program that was played."""
 
     seed: int
@@ -24,7 +24,7 @@ class Played:
     causes: list[dict[str, Any]]
     #: Of the scenario, as the sandbox counts them.
     seconds: float
-    score: Score
+    score: ProgramScore
 
     @property
     def known(self) -> bool:
@@ -32,22 +32,22 @@ class Played:
         return self.verdict not in {"error", "skipped"}
 
 
-def keep(path: Path, played: Played) -> None:
-    """Add one to the file."""
+def keep(path: Path, played: PlayedProgram) -> None:
+    """Add a program to the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         file.write(json.dumps(asdict(played)) + "\n")
 
 
-def kept(path: Path) -> list[Played]:
+def kept(path: Path) -> list[PlayedProgram]:
     """All of a file; of a seed that was played again, the last. A line cut short is left out."""
-    found: dict[tuple[int, str, int], Played] = {}
+    found: dict[tuple[int, str, int], PlayedProgram] = {}
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
             read = json.loads(line)
         except json.JSONDecodeError:
             continue
         accused = tuple(read["score"].pop("accused"))
-        one = Played(**(read | {"score": Score(**read["score"], accused=accused)}))
+        one = PlayedProgram(**(read | {"score": ProgramScore(**read["score"], accused=accused)}))
         found[one.seed, one.engine, one.load] = one
     return list(found.values())

@@ -9,13 +9,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fuzz.kept import Played
-from fuzz.program import Program
+from autopsies.playing import busy
+from fuzz.kept import PlayedProgram
+from fuzz.program import RandomProgram
 from fuzz.scenarios import stage
 from fuzz.score import score
 
@@ -28,7 +28,7 @@ _PATIENCE = 60
 
 
 @dataclass(frozen=True)
-class Setting:
+class FuzzSetting:
     """How programs are played."""
 
     engine: str
@@ -39,7 +39,7 @@ class Setting:
     tell: Callable[[str], None]
 
 
-def play(programs: Sequence[Program], setting: Setting) -> Iterator[Played]:
+def play(programs: Sequence[RandomProgram], setting: FuzzSetting) -> Iterator[PlayedProgram]:
     """Play a batch; gives each program's outcome, in the order of the programs."""
     with tempfile.TemporaryDirectory(prefix="metta-fuzz-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -48,7 +48,7 @@ def play(programs: Sequence[Program], setting: Setting) -> Iterator[Played]:
         slower = _slower(max(setting.load, _EACH * setting.jobs))
         for program in programs:
             stage(program, folder, slower=slower)
-        with _busy(setting.load):
+        with busy(setting.load):
             results = _run(folder, len(programs) * slower, setting)
         by_name = {one["name"]: one for one in results["scenarios"]}
         for program in programs:
@@ -67,7 +67,7 @@ def _slower(load: int) -> float:
     return max(1, crowd / _CROWD)
 
 
-def _run(folder: Path, count: float, setting: Setting) -> dict[str, Any]:
+def _run(folder: Path, count: float, setting: FuzzSetting) -> dict[str, Any]:
     command = [sys.executable, "-m", "metta_sandbox", "run", str(folder), "--quiet"]
     command += ["--engine", setting.engine, "--jobs", str(setting.jobs)]
     command += ["--artifacts", str(folder / "artifacts")]
@@ -81,8 +81,8 @@ def _run(folder: Path, count: float, setting: Setting) -> dict[str, Any]:
     return results
 
 
-def _played(program: Program, result: dict[str, Any], setting: Setting) -> Played:
-    return Played(
+def _played(program: RandomProgram, result: dict[str, Any], setting: FuzzSetting) -> PlayedProgram:
+    return PlayedProgram(
         seed=program.seed,
         engine=setting.engine,
         load=setting.load,
@@ -95,7 +95,7 @@ def _played(program: Program, result: dict[str, Any], setting: Setting) -> Playe
     )
 
 
-def _keep_artifacts(program: Program, folder: Path, setting: Setting) -> None:
+def _keep_artifacts(program: RandomProgram, folder: Path, setting: FuzzSetting) -> None:
     """Keep what a miss needs to be understood: its artifacts and its program."""
     target = setting.artifacts / program.name
     shutil.rmtree(target, ignore_errors=True)
@@ -104,16 +104,3 @@ def _keep_artifacts(program: Program, folder: Path, setting: Setting) -> None:
         shutil.copytree(found, target, symlinks=True, ignore_dangling_symlinks=True)
     shutil.copytree(folder / program.name, target / "program")
     shutil.copy(folder / f"{program.name}.yaml", target / "program")
-
-
-@contextmanager
-def _busy(count: int) -> Iterator[None]:
-    """Have so many processes at work meanwhile."""
-    ours = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for one in ours:
-            one.kill()
-        for one in ours:
-            one.wait()

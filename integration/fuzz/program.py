@@ -27,7 +27,7 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Program:
+class RandomProgram:
     """A program with its files, how it is started, and its truth."""
 
     seed: int
@@ -49,11 +49,11 @@ class Program:
 
     @property
     def world(self) -> int:
-        """How many ranks it has."""
+        """How many ranks the program has."""
         return self.nodes * self.each
 
     def as_json(self) -> dict[str, Any]:
-        """Give what is kept of it; the files come again from the seed."""
+        """Give what is kept of the program; its files come again from the seed."""
         kept = asdict(self)
         del kept["files"]
         return kept

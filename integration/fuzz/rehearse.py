@@ -15,7 +15,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from fuzz.program import Program
+from fuzz.program import RandomProgram
 from metta_sandbox.ports import HeldPort
 
 
@@ -41,7 +41,7 @@ class Rehearsal:
         return any(word in text for text in self.printed for word in (wanted, comma, end))
 
 
-def put(program: Program, folder: Path) -> Path:
+def put(program: RandomProgram, folder: Path) -> Path:
     """Write a program's files into a folder, and make it."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in program.files.items():
@@ -49,7 +49,7 @@ def put(program: Program, folder: Path) -> Path:
     return folder
 
 
-def rehearse(program: Program, folder: Path, seconds: float) -> Rehearsal:
+def rehearse(program: RandomProgram, folder: Path, seconds: float) -> Rehearsal:
     """Play a program as plain processes for so long at most, in a folder that it is put into."""
     put(program, folder)
     port = HeldPort()
@@ -85,7 +85,7 @@ def _reap(ranks: list[int], statuses: list[int | None]) -> None:
                 statuses[at] = os.waitstatus_to_exitcode(status)
 
 
-def _fork(program: Program, folder: Path, rank: int, port: int) -> int:
+def _fork(program: RandomProgram, folder: Path, rank: int, port: int) -> int:
     """Start a rank; returns its process."""
     pid = os.fork()
     if pid:
@@ -105,7 +105,7 @@ def _fork(program: Program, folder: Path, rank: int, port: int) -> int:
     os._exit(status)
 
 
-def _become(program: Program, folder: Path, rank: int, port: int) -> None:
+def _become(program: RandomProgram, folder: Path, rank: int, port: int) -> None:
     log = os.open(folder / f"rank-{rank}.log", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
     os.dup2(log, 1)
     os.dup2(log, 2)

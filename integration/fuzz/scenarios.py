@@ -7,7 +7,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from fuzz.program import Program
+from fuzz.program import RandomProgram
 from fuzz.rehearse import put
 
 _TORCHRUN = (
@@ -18,7 +18,7 @@ _OURS = {"nodes": "$NUM_NODES", "node": "$NODE_INDEX"}
 _TASK = {"nodes": "$SKYPILOT_NUM_NODES", "node": "$SKYPILOT_NODE_RANK"}
 
 
-def stage(program: Program, folder: Path, *, slower: float = 1) -> Path:
+def stage(program: RandomProgram, folder: Path, *, slower: float = 1) -> Path:
     """Write a scenario file and its program's folder; returns the file.
 
     ``slower`` multiplies how long it may be silent, for a machine that is loaded.
@@ -29,7 +29,7 @@ def stage(program: Program, folder: Path, *, slower: float = 1) -> Path:
     return file
 
 
-def scenario(program: Program, *, slower: float = 1) -> dict[str, Any]:
+def scenario(program: RandomProgram, *, slower: float = 1) -> dict[str, Any]:
     """Make the scenario that plays a program once."""
     deadline = f"{(60 + 4 * program.silence) * slower:g}s"
     return {
@@ -45,7 +45,7 @@ def scenario(program: Program, *, slower: float = 1) -> dict[str, Any]:
     }
 
 
-def _how(program: Program) -> dict[str, Any]:
+def _how(program: RandomProgram) -> dict[str, Any]:
     launcher, torchrun = program.launcher, _TORCHRUN % program.each
     if launcher == "run torchrun":
         return {"run": "torchrun " + torchrun.format(**_TASK)}

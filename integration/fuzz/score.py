@@ -11,7 +11,7 @@ from fuzz.program import Truth
 
 
 @dataclass(frozen=True)
-class Score:
+class ProgramScore:
     """How right the causes of one program are."""
 
     #: The rank that is named is one that may be; or nobody is, where that is right.
@@ -25,19 +25,19 @@ class Score:
 
     @property
     def right(self) -> bool:
-        """All of it."""
+        """Whether all that was said is right."""
         return self.rank and self.place and self.said and not self.accused
 
 
-def score(truth: Truth, verdict: str, causes: Sequence[Mapping[str, Any]]) -> Score:
+def score(truth: Truth, verdict: str, causes: Sequence[Mapping[str, Any]]) -> ProgramScore:
     """Hold the causes of ``results.json`` against the truth."""
     named = {rank for cause in causes if (rank := _named(cause)) is not None}
     accused = tuple(sorted(named - set(truth.ranks)))
     if truth.deviation == "healthy":
         well = verdict == "passed" and not causes
-        return Score(rank=well, place=True, said=well, accused=accused)
+        return ProgramScore(rank=well, place=True, said=well, accused=accused)
     if not causes:
-        return Score(rank=False, place=False, said=False, accused=accused)
+        return ProgramScore(rank=False, place=False, said=False, accused=accused)
     first = causes[0]
     told = f"{first.get('sentence', '')} {first.get('call', '')}"
     rank = first.get("rank")
@@ -47,7 +47,7 @@ def score(truth: Truth, verdict: str, causes: Sequence[Mapping[str, Any]]) -> Sc
     mentioned |= {one["rank"] for one in first.get("waiting", ()) if one.get("rank") is not None}
     mentioned |= {rank} if rank is not None else set()
     said = not truth.says or re.search(truth.says, told) is not None
-    return Score(
+    return ProgramScore(
         rank=rank in truth.ranks or (rank is None and truth.open),
         place=not truth.place or any(_stands(line, told) for line in truth.lines),
         said=said and set(truth.both) <= mentioned,

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from fuzz.kept import Played
+from fuzz.kept import PlayedProgram
 
 
-def show(played: Sequence[Played], console: Console, *, misses: bool = True) -> None:
+def show(played: Sequence[PlayedProgram], console: Console, *, misses: bool = True) -> None:
     """Print tables by deviation, launcher and feature, and each miss with its seed."""
     known = [one for one in played if one.known]
     console.print(_table("deviation", known, lambda one: [one.program["truth"]["deviation"]]))
@@ -26,7 +26,7 @@ def show(played: Sequence[Played], console: Console, *, misses: bool = True) -> 
     console.print(summary(known), markup=False, highlight=False, soft_wrap=True)
 
 
-def summary(known: Sequence[Played]) -> str:
+def summary(known: Sequence[PlayedProgram]) -> str:
     """One line: how many are right, and how many innocent ranks were accused."""
     if not known:
         return "nothing was played"
@@ -40,8 +40,10 @@ def summary(known: Sequence[Played]) -> str:
     )
 
 
-def _table(title: str, known: Iterable[Played], keys: Callable[[Played], list[str]]) -> Table:
-    groups: dict[str, list[Played]] = {}
+def _table(
+    title: str, known: Iterable[PlayedProgram], keys: Callable[[PlayedProgram], list[str]]
+) -> Table:
+    groups: dict[str, list[PlayedProgram]] = {}
     for one in known:
         for key in keys(one):
             groups.setdefault(key, []).append(one)
@@ -60,13 +62,13 @@ def _table(title: str, known: Iterable[Played], keys: Callable[[Played], list[st
     return table
 
 
-def _shape(one: Played) -> list[str]:
+def _shape(one: PlayedProgram) -> list[str]:
     ranks = one.program["truth"]["ranks"]
     shape = f"{one.program['nodes']}x{one.program['each']}"
     return [shape] + [f"rank {rank} guilty" for rank in ranks if len(ranks) == 1]
 
 
-def _counted(known: Iterable[Played]) -> Table:
+def _counted(known: Iterable[PlayedProgram]) -> Table:
     """How often each feature came."""
     counts = Counter(word for one in known for word in one.program["features"])
     table = Table("feature", "programs")
@@ -75,7 +77,7 @@ def _counted(known: Iterable[Played]) -> Table:
     return table
 
 
-def _miss(one: Played) -> str:
+def _miss(one: PlayedProgram) -> str:
     truth, score = one.program["truth"], one.score
     wrong = [name for name in ("rank", "place", "said") if not getattr(score, name)]
     wrong += [f"accused {rank}" for rank in score.accused]

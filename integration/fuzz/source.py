@@ -30,12 +30,12 @@ class Spot:
 
     @property
     def kind(self) -> str:
-        """What may stand there."""
+        """What may be put at the spot."""
         return self.key.rpartition(".")[2]
 
 
 @dataclass(frozen=True)
-class Written:
+class MarkedSource:
     """A file of a program, and where its marked lines stand, counted from 1."""
 
     text: str
@@ -49,7 +49,7 @@ def spots(template: str) -> Iterator[Spot]:
             yield Spot(found["key"], found["rank"].strip(), found["step"].strip())
 
 
-def write(template: str, fills: Mapping[str, Sequence[str]]) -> Written:
+def write(template: str, fills: Mapping[str, Sequence[str]]) -> MarkedSource:
     """Fill the spots that have something to stand there, drop the others, take the marks out."""
     lines: list[str] = []
     for line in template.splitlines():
@@ -63,4 +63,4 @@ def write(template: str, fills: Mapping[str, Sequence[str]]) -> Written:
         if found := _MARK.search(line):
             marks.append((found["mark"], number))
             lines[number - 1] = line[: found.start()]
-    return Written("\n".join(lines).rstrip() + "\n", tuple(marks))
+    return MarkedSource("\n".join(lines).rstrip() + "\n", tuple(marks))

@@ -11,7 +11,7 @@ MARK = "  #: wrong"
 
 @dataclass(frozen=True)
 class Trouble:
-    """Lines that do it, and what can be known of it."""
+    """Lines that make a rank fail, and what can be known of the failure."""
 
     lines: tuple[str, ...]
     says: str = ""
@@ -62,7 +62,7 @@ def raises(draw: Random, *, plain: bool = False) -> Trouble:
 
 
 def sleeps(draw: Random, *, plain: bool = False) -> Trouble:
-    """Stand still for ever."""
+    """Have the rank stand still for ever."""
     simple = [
         (f"time.sleep(4_000){MARK}",),
         ("while True:", f"    time.sleep(4){MARK}"),
@@ -77,7 +77,7 @@ def sleeps(draw: Random, *, plain: bool = False) -> Trouble:
 
 
 def is_busy(draw: Random, *, plain: bool = False) -> Trouble:
-    """Work for ever."""
+    """Have the rank work for ever."""
     simple: list[tuple[str, ...]] = [
         ("number = 1", f"while number:{MARK}", f"    number = (number * 7 + 1) % 9_973 + 1{MARK}"),
         (f"while True:{MARK}", f"    sum(number * number for number in range(1_000)){MARK}"),
@@ -93,7 +93,7 @@ def is_busy(draw: Random, *, plain: bool = False) -> Trouble:
 
 
 def exits(draw: Random, *, threaded: bool = False) -> Trouble:
-    """End with a status."""
+    """Have the rank end with a status."""
     status = draw.choice((2, 3, 5, 7, 17, 42, 113))
     hard = [(f"os._exit({status}){MARK}",)]
     soft = [(f"sys.exit({status}){MARK}",), (f"raise SystemExit({status}){MARK}",)]
@@ -102,7 +102,7 @@ def exits(draw: Random, *, threaded: bool = False) -> Trouble:
 
 
 def is_killed(draw: Random) -> Trouble:
-    """End by a signal."""
+    """Have the rank end by a signal."""
     name = draw.choice(("SIGSEGV", "SIGKILL", "SIGABRT", "SIGBUS", "SIGFPE", "SIGTERM"))
     number = int(getattr(__import__("signal"), name))
     words = [name, rf"[Ss]ignal {number}\b", rf"-{number}\b", rf"\b{128 + number}\b"]
@@ -114,7 +114,7 @@ def is_killed(draw: Random) -> Trouble:
 
 
 def is_stopped(_: Random) -> Trouble:
-    """Stop itself, and nobody lets it go on."""
+    """Have the rank stop itself, so that nobody lets it go on."""
     lines = (f"os.kill(os.getpid(), signal.SIGSTOP){MARK}",)
     return Trouble(lines, "[Ss]topped|SIGSTOP|stops", place=False)
 

@@ -42,12 +42,12 @@ _KINDS = {
 }
 
 
-class RefusedError(OSError):
+class RefusedPathError(OSError):
     """What stands at a path is not opened; ``strerror`` says what it is."""
 
 
 def kind_of(found: os.stat_result) -> str:
-    """Say what it is that is no plain file; empty for one.
+    """Say what kind of thing stands at a path; empty for a plain file.
 
     A file with several names may be somebody else's: who can't read it can still give it a name in
     a folder of theirs, on the same file system.
@@ -66,14 +66,14 @@ def open_file(root: Root, path: PurePath, *, most: int | None = MOST) -> BinaryI
         most: The most bytes that it may have; None for any number.
 
     Raises:
-        RefusedError: It is a link or no plain file, larger, or its path leads out of the folder.
+        RefusedPathError: It is a link, no plain file or too large, or its path leads elsewhere.
         OSError: It is not there, or can't be read.
 
     """
     file = os.fdopen(_opened(root, path, os.O_RDONLY), "rb", _BUFFER)
     if most is not None and (size := os.fstat(file.fileno()).st_size) > most:
         file.close()
-        raise RefusedError(
+        raise RefusedPathError(
             errno.EFBIG, f"of {size} bytes, of which at most {most} are read", str(path)
         )
     return file
@@ -168,7 +168,7 @@ def find(root: Path, pattern: str, within: PurePath | None = None) -> list[Path]
             nothing is found.
 
     Raises:
-        RefusedError: There is too much to search.
+        RefusedPathError: There is too much to search.
 
     """
     names = _Count()
@@ -198,7 +198,9 @@ def _found(folder: int, at: PurePath, parts: list[str], names: _Count) -> Iterat
             for entry in entries:
                 names.left -= 1
                 if names.left < 0:
-                    raise RefusedError(errno.E2BIG, f"more than {_NAMES} names to search", str(at))
+                    raise RefusedPathError(
+                        errno.E2BIG, f"more than {_NAMES} names to search", str(at)
+                    )
                 is_folder = entry.is_dir(follow_symlinks=False)
                 below = parts if part == "**" else rest
                 if part != "**" and not fnmatchcase(entry.name, part):
@@ -221,11 +223,11 @@ def _opened(root: Root, path: PurePath, flags: int) -> int:
         # What a link and a socket are refused with.
         if error.errno in {errno.ELOOP, errno.EMLINK, errno.ENXIO}:
             kind = "a symbolic link" if error.errno != errno.ENXIO else "no plain file"
-            raise RefusedError(error.errno, kind, str(path)) from None
+            raise RefusedPathError(error.errno, kind, str(path)) from None
         raise
     if kind := kind_of(os.fstat(opened)):
         os.close(opened)
-        raise RefusedError(errno.EINVAL, kind, str(path))
+        raise RefusedPathError(errno.EINVAL, kind, str(path))
     return opened
 
 
@@ -234,7 +236,7 @@ def parent_of(root: Root, path: PurePath) -> Iterator[tuple[int, str]]:
     """Open the folder that a path beneath another is in; give it, and the path's last name.
 
     Raises:
-        RefusedError: The path leads out of the folder.
+        RefusedPathError: The path leads out of the folder.
         OSError: There is no such folder, or a link on the way.
 
     """
@@ -255,7 +257,7 @@ def _parts(root: Root, path: PurePath) -> tuple[str, ...]:
     if isinstance(root, Path) and path.is_relative_to(root):
         path, inside = path.relative_to(root), True
     if not inside or not path.parts or ".." in path.parts or not _can_be(path):
-        raise RefusedError(errno.EXDEV, "not beneath its folder", str(path))
+        raise RefusedPathError(errno.EXDEV, "not beneath its folder", str(path))
     return path.parts
 
 

@@ -59,7 +59,7 @@ class Masker:
         return any(form in data for form in self._forms)
 
     def mask(self, data: bytes) -> bytes:
-        """Hide all values."""
+        """Hide all values in some data."""
         return _without(data, self._spans(data))
 
     def mask_text(self, text: str) -> str:
@@ -108,7 +108,7 @@ class Masker:
         return spans
 
 
-class Stream:
+class MaskedStream:
     """Hides values in what comes in pieces, also across their borders.
 
     Args:
@@ -126,7 +126,7 @@ class Stream:
         return written
 
     def finish(self) -> bytes:
-        """Give the rest."""
+        """Give what was held back, with its values hidden."""
         rest, self._held = self._held, b""
         return self._masker.mask(rest)
 

@@ -54,7 +54,7 @@ class UnmatchedError(SandboxError):
 
 @dataclass(frozen=True)
 class Match:
-    """A line that matches.
+    """A line that matches a pattern.
 
     Attributes:
         index: The line's, among all that were given.
@@ -182,7 +182,7 @@ class Matcher:
 
 
 class _Process:
-    """A process that matches.
+    """A process beside this one that matches patterns.
 
     Attributes:
         busy: Whether more answers are to come.
@@ -227,7 +227,7 @@ class _Process:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def end(self) -> None:
-        """End it when nobody waits for an answer any more."""
+        """End the process once nobody waits for an answer any more."""
         self.stop()
         self._socket.close()
 

@@ -21,7 +21,7 @@ _TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 
 @dataclass(frozen=True)
 class Tokens:
-    """The tokens of one file.
+    """The Observatory tokens of one file.
 
     Args:
         by_url: For each server's URL (without a closing slash) the token it gave out.

@@ -39,15 +39,15 @@ class HeldPort:
         return () if self._socket.fileno() < 0 else (self._socket.fileno(),)
 
     def release(self) -> None:
-        """Hold it no longer, here."""
+        """Let the port go in this process; who inherited it still holds it."""
         self._socket.close()
 
     def __del__(self) -> None:
-        """Hold it no longer."""
+        """Let the port go."""
         self._socket.close()
 
     def __enter__(self) -> Self:
-        """Hold it for as long as a block lasts."""
+        """Hold the port for as long as a block lasts."""
         return self
 
     def __exit__(
@@ -56,5 +56,5 @@ class HeldPort:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Hold it no longer."""
+        """Let the port go."""
         self.release()

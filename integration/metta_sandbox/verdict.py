@@ -17,6 +17,11 @@ class Verdict(str, Enum):
     SKIPPED = "skipped"
     ERROR = "error"
 
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing is wrong: passed, or skipped."""
+        return self in (Verdict.PASSED, Verdict.SKIPPED)
+
     def __str__(self) -> str:
         return self.value
 

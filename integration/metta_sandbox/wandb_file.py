@@ -34,7 +34,7 @@ class WandbFileError(Exception):
 
 
 @dataclass(frozen=True)
-class WandbRun:
+class OfflineRun:
     """What one offline run says.
 
     Attributes:
@@ -116,7 +116,7 @@ def _chunk(data: bytes, offset: int) -> tuple[int, bytes]:
     return kind, chunk
 
 
-def read_run(folder: Path, path: Path) -> WandbRun:
+def read_run(folder: Path, path: Path) -> OfflineRun:
     """Read one run file beneath a folder, as far as it is whole.
 
     Raises:
@@ -155,7 +155,7 @@ def read_run(folder: Path, path: Path) -> WandbRun:
     found["history"] = tuple(found["history"])
     config.pop("_wandb", None)
     summary.pop("_wandb", None)
-    return WandbRun(**found, config=config, summary=summary)
+    return OfflineRun(**found, config=config, summary=summary)
 
 
 def written_by_ranks(root: Path, folder: Path) -> dict[Path, int | None]:

@@ -8,7 +8,7 @@ LINES, PIECES = 100_000, 100
 
 
 def main() -> None:
-    """Do it."""
+    """Print lines as fast as asked for, and end."""
     began = time.monotonic()
     each = LINES // PIECES
     for number in range(int(sys.argv[1]) * PIECES):

@@ -14,7 +14,7 @@ STEPS = 50
 
 
 def main() -> None:
-    """Train."""
+    """Train 50 steps with DDP."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--lr", type=float, default=0.1)
     options = parser.parse_args()

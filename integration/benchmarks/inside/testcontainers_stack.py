@@ -14,7 +14,7 @@ _, folder, containers = sys.argv[1:]
 
 
 def work(_request: dict[str, Any]) -> dict[str, Any]:
-    """Do it once."""
+    """Bring the stack up, collect its logs and take it down once."""
     compose = DockerCompose(folder, compose_file_name="compose.json")
     times = [time.perf_counter()]
     with compose:

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contest import Contest, Kind, Sample
+from benchmarks.contest import Contest, Contestant, Kind, Sample
 from benchmarks.ours import play, sandbox
 from benchmarks.outcome import Goal
 from benchmarks.reading import GUARDS, MASKING, SAFE_READING, SAFE_TEXT
-from benchmarks.setting import Setting
+from benchmarks.setting import BenchmarkSetting
 from benchmarks.talking import call
 
 KEY = "boundary"
@@ -28,7 +28,7 @@ _EVENT_EVERY = 10
 _BASIC = Path(__file__).parents[3] / "scenarios" / "basic.yaml"
 
 
-def contests(setting: Setting) -> list[Contest]:
+def contests(setting: BenchmarkSetting) -> list[Contest]:
     """Say what is compared."""
     entries = _FEW if setting.quick else _ENTRIES
     seconds = _SHORT if setting.quick else _SECONDS
@@ -61,7 +61,7 @@ def contests(setting: Setting) -> list[Contest]:
     ]
 
 
-class Page:
+class Page(Contestant):
     """The report on a run that is kept.
 
     Args:
@@ -74,7 +74,9 @@ class Page:
 
     about = "processor time of masking, reading and rendering, without Python's start"
 
-    def __init__(self, setting: Setting, entries: int, name: str, guards: tuple[str, ...]) -> None:
+    def __init__(
+        self, setting: BenchmarkSetting, entries: int, name: str, guards: tuple[str, ...]
+    ) -> None:
         self.name = name
         self.kind: Kind = "ours" if guards else "floor"
         self._entries = entries
@@ -103,7 +105,7 @@ class Page:
         shutil.rmtree(self._artifacts, ignore_errors=True)
 
 
-class Chatter:
+class Chatter(Contestant):
     """A scenario whose nodes print without end.
 
     Args:
@@ -117,7 +119,7 @@ class Chatter:
     kind: Kind = "ours"
     about = "`metta-sandbox run`"
 
-    def __init__(self, setting: Setting, name: str, seconds: int, *, secret: bool) -> None:
+    def __init__(self, setting: BenchmarkSetting, name: str, seconds: int, *, secret: bool) -> None:
         self.name = name
         self._setting = setting
         self._seconds = seconds
@@ -133,11 +135,8 @@ class Chatter:
         self._file.write_text(text + more)
 
     def run(self) -> Sample:
-        """Play it."""
+        """Play the scenario."""
         return Sample(play(self._setting, self._file, seconds=self._seconds)[0])
-
-    def tear_down(self) -> None:
-        """Nothing is kept up."""
 
 
 def _entries(number: int) -> Iterator[dict[str, Any]]:

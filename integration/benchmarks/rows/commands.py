@@ -7,10 +7,10 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from benchmarks.contest import Contest, Kind, Sample
+from benchmarks.contest import Contest, Contestant, Kind, Sample
 from benchmarks.ours import sandbox
 from benchmarks.outcome import Goal
-from benchmarks.setting import Setting
+from benchmarks.setting import BenchmarkSetting
 from benchmarks.talking import call
 
 KEY = "commands"
@@ -22,7 +22,7 @@ NOTHING_STANDS = 1
 _SCENARIO = Path(__file__).parents[3] / "scenarios" / "basic.yaml"
 
 
-def contests(setting: Setting) -> list[Contest]:
+def contests(setting: BenchmarkSetting) -> list[Contest]:
     """Say what is compared."""
     folder = setting.folder / "scenarios"
     return [
@@ -33,17 +33,17 @@ def contests(setting: Setting) -> list[Contest]:
             "`scenarios/basic.yaml`. Nobody else does the same work.",
             contestants=(
                 Validate(folder),
-                Command("--help", sandbox("--help"), "ours"),
-                Command("status", sandbox("status"), "ours", well=(0, NOTHING_STANDS)),
-                Command("python", [sys.executable, "-c", "pass"], "floor"),
+                TimedCommand("--help", sandbox("--help"), "ours"),
+                TimedCommand("status", sandbox("status"), "ours", well=(0, NOTHING_STANDS)),
+                TimedCommand("python", [sys.executable, "-c", "pass"], "floor"),
             ),
             goals=(Goal(VALIDATE, "at_most", 1.0),),
         )
     ]
 
 
-class Command:
-    """A command.
+class TimedCommand(Contestant):
+    """A command that is run and timed.
 
     Args:
         name: Shown.
@@ -66,18 +66,12 @@ class Command:
         self._command = command
         self._well = well
 
-    def set_up(self) -> None:
-        """Nothing is kept up."""
-
     def run(self) -> Sample:
-        """Run it."""
+        """Run the command."""
         return Sample(call(self._command, well=self._well))
 
-    def tear_down(self) -> None:
-        """Nothing is kept up."""
 
-
-class Validate(Command):
+class Validate(TimedCommand):
     """The check of many files.
 
     Args:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.contest import Contest, Kind, Sample
+from benchmarks.contest import Contest, Contestant, Kind, Sample
 from benchmarks.ours import sandbox
-from benchmarks.setting import Setting
+from benchmarks.setting import BenchmarkSetting
 from benchmarks.talking import call
 
 KEY = "cookbook"
@@ -15,7 +15,7 @@ _FOLDER = Path(__file__).parents[3] / "scenarios" / "cookbook"
 _QUICK = ("hand-off.yaml", "reference.yaml")
 
 
-def contests(setting: Setting) -> list[Contest]:
+def contests(setting: BenchmarkSetting) -> list[Contest]:
     """Say what is compared."""
     return [
         Contest(
@@ -25,8 +25,8 @@ def contests(setting: Setting) -> list[Contest]:
             "the node image; recipes that need containers are skipped. All others must pass. "
             "Nobody else does the same work.",
             contestants=(
-                Played(setting, "--fresh --jobs 1", ("--fresh", "--jobs=1")),
-                Played(setting, "the default", ()),
+                PlayedCookbook(setting, "--fresh --jobs 1", ("--fresh", "--jobs=1")),
+                PlayedCookbook(setting, "the default", ()),
             ),
             rounds=1,
             warm_up=False,
@@ -34,8 +34,8 @@ def contests(setting: Setting) -> list[Contest]:
     ]
 
 
-class Played:
-    """The command.
+class PlayedCookbook(Contestant):
+    """The command that plays the cookbook.
 
     Args:
         setting: The benchmark's.
@@ -46,7 +46,7 @@ class Played:
 
     kind: Kind = "ours"
 
-    def __init__(self, setting: Setting, name: str, options: tuple[str, ...]) -> None:
+    def __init__(self, setting: BenchmarkSetting, name: str, options: tuple[str, ...]) -> None:
         self.name = name
         self.about = " ".join(("`metta-sandbox run scenarios/cookbook", *options)) + "`"
         self._setting = setting
@@ -57,12 +57,9 @@ class Played:
         self._play([_FOLDER / _QUICK[0]])
 
     def run(self) -> Sample:
-        """Play all."""
+        """Play all recipes."""
         chosen = [_FOLDER / name for name in _QUICK] if self._setting.quick else [_FOLDER]
         return Sample(self._play(chosen))
-
-    def tear_down(self) -> None:
-        """Nothing is kept up."""
 
     def _play(self, paths: list[Path]) -> float:
         folder = self._setting.folder

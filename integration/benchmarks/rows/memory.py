@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.contest import Contest, Kind, Sample, UnableError
+from benchmarks.contest import Contest, Contestant, Kind, Sample, UnableError
 from benchmarks.ours import hosts_of, sandbox
 from benchmarks.raw import RawStack, training_file
-from benchmarks.setting import Setting
+from benchmarks.setting import BenchmarkSetting
 from benchmarks.talking import beside
 from metta_sandbox.stack.lease import LABEL
 
@@ -23,12 +23,12 @@ _LOOK = 0.1
 _MEGABYTE = 10**6
 
 
-def contests(setting: Setting) -> list[Contest]:
+def contests(setting: BenchmarkSetting) -> list[Contest]:
     """Say what is compared."""
     return [_contest(setting, nodes) for nodes in (_QUICK if setting.quick else _SIZES)]
 
 
-def _contest(setting: Setting, nodes: int) -> Contest:
+def _contest(setting: BenchmarkSetting, nodes: int) -> Contest:
     return Contest(
         key=f"{KEY}/{nodes}",
         title=f"Memory per node: {nodes} nodes",
@@ -36,14 +36,14 @@ def _contest(setting: Setting, nodes: int) -> Contest:
         "containers that is their processes' own (anonymous pages, as their control groups count "
         "them; libraries lie in the page cache once for all), divided by the number of nodes. "
         "Plain containers run `torchrun` and nothing else.",
-        contestants=(Ours(setting, nodes), Plain(setting, nodes)),
+        contestants=(OurHeldSweep(setting, nodes), Plain(setting, nodes)),
         rounds=1,
         warm_up=False,
         unit="MB",
     )
 
 
-class Ours:
+class OurHeldSweep(Contestant):
     """A sweep of one trial that stays.
 
     Args:
@@ -59,13 +59,10 @@ class Ours:
         "node, W&B beside rank 0; and each node's share of hub and control plane"
     )
 
-    def __init__(self, setting: Setting, nodes: int) -> None:
+    def __init__(self, setting: BenchmarkSetting, nodes: int) -> None:
         self._setting = setting
         self._nodes = nodes
         self._artifacts = setting.folder / f"memory-{nodes}"
-
-    def set_up(self) -> None:
-        """Nothing is kept up."""
 
     def run(self) -> Sample:
         """Play the sweep, and measure it meanwhile."""
@@ -85,11 +82,11 @@ class Ours:
         return per_node(nodes, sum(sizes.values()) - sum(nodes), self._nodes)
 
     def tear_down(self) -> None:
-        """Remove its artifacts."""
+        """Remove the run's artifacts."""
         shutil.rmtree(self._artifacts, ignore_errors=True)
 
 
-class Plain:
+class Plain(Contestant):
     """Containers whose only program is ``torchrun``.
 
     Args:
@@ -102,7 +99,7 @@ class Plain:
     kind: Kind = "peer"
     about = "`docker compose up` of containers that run `torchrun`"
 
-    def __init__(self, setting: Setting, nodes: int) -> None:
+    def __init__(self, setting: BenchmarkSetting, nodes: int) -> None:
         self._nodes = nodes
         self._shared = setting.folder / f"held-{nodes}"
         file = training_file(
@@ -111,12 +108,12 @@ class Plain:
         self._stack = RawStack(setting.folder / f"plain-{nodes}", file)
 
     def set_up(self) -> None:
-        """Make the folder that all see."""
+        """Make the folder that all containers see."""
         self._shared.mkdir()
         self._shared.chmod(0o777)
 
     def run(self) -> Sample:
-        """Start them, and measure them once all have trained."""
+        """Start the containers, and measure them once all have trained."""
         self._stack.up()
         await_held(self._shared, self._nodes)
         sizes = measure(containers(*self._stack.compose, "ps"))
@@ -124,7 +121,7 @@ class Plain:
         return per_node(list(sizes.values()), 0.0, self._nodes)
 
     def tear_down(self) -> None:
-        """Remove them."""
+        """Remove the containers."""
         self._stack.down()
 
 

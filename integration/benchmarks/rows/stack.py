@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.contest import Contest, Kind, Sample
+from benchmarks.contest import Contest, Contestant, Kind, Sample
 from benchmarks.ours import OurStack
 from benchmarks.outcome import Goal
 from benchmarks.peers import PYTEST_DOCKER, TESTCONTAINERS, python_of
 from benchmarks.raw import RawStack, speaking_file
-from benchmarks.setting import Setting
+from benchmarks.setting import BenchmarkSetting
 from benchmarks.talking import Talker, together
 
 KEY = "stack"
@@ -20,12 +20,12 @@ OTHERS = 2
 _SIZES, _QUICK = (2, 8, 32, 64), (2, 8)
 
 
-def contests(setting: Setting) -> list[Contest]:
+def contests(setting: BenchmarkSetting) -> list[Contest]:
     """Say what is compared."""
     return [_contest(setting, nodes) for nodes in (_QUICK if setting.quick else _SIZES)]
 
 
-def _contest(setting: Setting, nodes: int) -> Contest:
+def _contest(setting: BenchmarkSetting, nodes: int) -> Contest:
     peers = (
         Driven(setting, nodes, "testcontainers DockerCompose", TESTCONTAINERS, "testcontainers"),
         Driven(setting, nodes, "pytest-docker", PYTEST_DOCKER, "pytest_docker"),
@@ -39,14 +39,14 @@ def _contest(setting: Setting, nodes: int) -> Contest:
         "one line. Ready is who has said so: to ours, every agent and the control plane over the "
         "one connection; to the others, each container with a line that is waited for in "
         "`docker compose logs --follow`. Ours also looks first for its image and a free network.",
-        contestants=(Ours(setting, nodes), Raw(setting, nodes), *peers),
+        contestants=(OurStackContestant(setting, nodes), Raw(setting, nodes), *peers),
         goals=(Goal(OURS, "at_most_times", 1.2, RAW),),
         warm_up=nodes == min(_SIZES),
         once=frozenset(one.name for one in peers if nodes > max(_QUICK)),
     )
 
 
-class Ours:
+class OurStackContestant(Contestant):
     """A stack of ours, without what it costs to start the command line.
 
     Args:
@@ -59,25 +59,22 @@ class Ours:
     kind: Kind = "ours"
     about = "what `run` calls: up, every node ready; containers ended, logs kept; down"
 
-    def __init__(self, setting: Setting, nodes: int) -> None:
+    def __init__(self, setting: BenchmarkSetting, nodes: int) -> None:
         self._stack = OurStack(setting, f"stack-{nodes}", nodes)
 
-    def set_up(self) -> None:
-        """Nothing is kept up."""
-
     def run(self) -> Sample:
-        """Do it once."""
+        """Bring a stack up, collect its logs and take it down."""
         return whole(
             {"up": self._stack.up(), "logs": self._stack.logs(), "down": self._stack.down()}
         )
 
     def tear_down(self) -> None:
-        """Remove what an unfinished one left."""
+        """Remove what an unfinished round left."""
         self._stack.remove()
 
 
-class Raw:
-    """Plain Compose.
+class Raw(Contestant):
+    """A stack by plain Compose.
 
     Args:
         setting: The benchmark's.
@@ -89,14 +86,11 @@ class Raw:
     kind: Kind = "peer"
     about = "`up --detach`, `logs --follow` until all are ready; `logs`; `down`"
 
-    def __init__(self, setting: Setting, nodes: int) -> None:
+    def __init__(self, setting: BenchmarkSetting, nodes: int) -> None:
         self._stack = _speaking(setting, f"raw-{nodes}", nodes)
 
-    def set_up(self) -> None:
-        """Nothing is kept up."""
-
     def run(self) -> Sample:
-        """Do it once."""
+        """Bring a stack up, collect its logs and take it down."""
         return whole(
             {
                 "up": self._stack.up_to_ready(),
@@ -106,11 +100,11 @@ class Raw:
         )
 
     def tear_down(self) -> None:
-        """Remove what an unfinished one left."""
+        """Remove what an unfinished round left."""
         self._stack.down()
 
 
-class Driven:
+class Driven(Contestant):
     """A peer that drives Compose, on the same Compose file, in an environment of its own.
 
     Args:
@@ -126,7 +120,12 @@ class Driven:
     about = "its Python API on the same Compose file; up with `--wait`, its default, then the same"
 
     def __init__(
-        self, setting: Setting, nodes: int, name: str, requirements: Sequence[str], script: str
+        self,
+        setting: BenchmarkSetting,
+        nodes: int,
+        name: str,
+        requirements: Sequence[str],
+        script: str,
     ) -> None:
         self.name = name
         self._setting = setting
@@ -144,13 +143,13 @@ class Driven:
         self._talker = Talker([python, self._setting.scripts / self._script, *words])
 
     def run(self) -> Sample:
-        """Do it once."""
+        """Bring a stack up, collect its logs and take it down."""
         assert self._talker is not None
         _, (parts,) = together([self._talker])
         return whole(parts)
 
     def tear_down(self) -> None:
-        """Remove what an unfinished one left."""
+        """Remove what an unfinished round left."""
         try:
             if self._talker is not None:
                 self._talker.close()
@@ -158,7 +157,7 @@ class Driven:
             self._stack.down()
 
 
-def _speaking(setting: Setting, name: str, nodes: int) -> RawStack:
+def _speaking(setting: BenchmarkSetting, name: str, nodes: int) -> RawStack:
     project = f"{setting.name}-{name}"
     return RawStack(setting.folder / name, speaking_file(project, setting.image, nodes + OTHERS))
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from benchmarks.contest import Contest, Kind, Sample
+from benchmarks.contest import Contest, Contestant, Kind, Sample
 from benchmarks.ours import play
 from benchmarks.outcome import Goal
 from benchmarks.raw import RawStack, compose_file
 from benchmarks.rows.trial import NODES, execute_trial, kubeflow
-from benchmarks.setting import Setting
+from benchmarks.setting import BenchmarkSetting
 from benchmarks.talking import Talker, together
 
 KEY = "sweep"
@@ -23,7 +23,7 @@ _TRIALS, _QUICK = 20, 3
 _PART = 5
 
 
-def contests(setting: Setting) -> list[Contest]:
+def contests(setting: BenchmarkSetting) -> list[Contest]:
     """Say what is compared."""
     trials = _QUICK if setting.quick else _TRIALS
     return [
@@ -37,8 +37,8 @@ def contests(setting: Setting) -> list[Contest]:
             "Where it says so, the time of some trials stands for that of all.",
             contestants=(
                 HandMade(setting, trials),
-                Ours(setting, WARM, "warm", trials, trials),
-                Ours(setting, "ours, torchrun", "torchrun", trials, min(trials, _PART)),
+                OurSweep(setting, WARM, "warm", trials, trials),
+                OurSweep(setting, "ours, torchrun", "torchrun", trials, min(trials, _PART)),
                 Jobs(setting, trials, min(trials, _PART)),
             ),
             # The goal is one for twenty trials.
@@ -49,7 +49,7 @@ def contests(setting: Setting) -> list[Contest]:
     ]
 
 
-class HandMade:
+class HandMade(Contestant):
     """The way people do it without the sandbox.
 
     Args:
@@ -62,16 +62,13 @@ class HandMade:
     kind: Kind = "peer"
     about = "Compose, a fixed wait, exec for each trial"
 
-    def __init__(self, setting: Setting, trials: int) -> None:
+    def __init__(self, setting: BenchmarkSetting, trials: int) -> None:
         file = compose_file(f"{setting.name}-hand", setting.image, NODES, setting.scripts)
         self._stack = RawStack(setting.folder / "hand", file)
         self._trials = trials
 
-    def set_up(self) -> None:
-        """Nothing is kept up."""
-
     def run(self) -> Sample:
-        """Do the whole of it."""
+        """Bring nodes up, run all trials by hand, and take the nodes down."""
         parts = {"up": self._stack.up()}
         # Not to synchronise with anything: this wait is what is compared with.
         began = time.perf_counter()
@@ -85,12 +82,12 @@ class HandMade:
         return Sample(sum(parts.values()), parts)
 
     def tear_down(self) -> None:
-        """Remove what an unfinished one left."""
+        """Remove what an unfinished round left."""
         self._stack.down()
 
 
-class Ours:
-    """A sweep of ours.
+class OurSweep(Contestant):
+    """A sweep by the sandbox's command line.
 
     Args:
         setting: The benchmark's.
@@ -103,16 +100,15 @@ class Ours:
 
     kind: Kind = "ours"
 
-    def __init__(self, setting: Setting, name: str, launcher: str, trials: int, done: int) -> None:
+    def __init__(
+        self, setting: BenchmarkSetting, name: str, launcher: str, trials: int, done: int
+    ) -> None:
         self.name = name
         self.about = f"`metta-sandbox run`, `launcher: {launcher}`{reckoned(trials, done)}"
         self._setting = setting
         self._launcher = launcher
         self._trials = trials
         self._done = done
-
-    def set_up(self) -> None:
-        """Nothing is kept up."""
 
     def run(self) -> Sample:
         """Play the sweep."""
@@ -122,11 +118,8 @@ class Ours:
         taken = {f"trial {number}": trial["seconds"] for number, trial in enumerate(trials, 1)}
         return reckon(taken, seconds - sum(taken.values()), self._trials)
 
-    def tear_down(self) -> None:
-        """Nothing is kept up."""
 
-
-class Jobs:
+class Jobs(Contestant):
     """A job of the Kubeflow SDK's for each trial.
 
     Args:
@@ -139,7 +132,7 @@ class Jobs:
     name = "Kubeflow SDK ContainerBackend"
     kind: Kind = "peer"
 
-    def __init__(self, setting: Setting, trials: int, done: int) -> None:
+    def __init__(self, setting: BenchmarkSetting, trials: int, done: int) -> None:
         self.about = f"a job for each trial, and its removal{reckoned(trials, done)}"
         self._setting = setting
         self._trials = trials
@@ -174,5 +167,5 @@ def reckon(taken: Mapping[str, float], around: float, trials: int) -> Sample:
 
 
 def reckoned(trials: int, done: int) -> str:
-    """Say so."""
+    """Say from how many trials the figure is reckoned, if not from all."""
     return "" if done == trials else f"; {done} trials done, taken {trials / done:g} times"

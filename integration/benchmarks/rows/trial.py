@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable, Sequence
 from itertools import count
 
-from benchmarks.contest import Contest, Kind, Sample, UnableError
+from benchmarks.contest import Contest, Contestant, Kind, Sample, UnableError
 from benchmarks.ours import OurStack, play
 from benchmarks.outcome import FASTEST_PEER, Goal
 from benchmarks.peers import KUBEFLOW, TORCHX, python_of
 from benchmarks.raw import RawStack, compose_file, torchrun
-from benchmarks.setting import Setting
+from benchmarks.setting import BenchmarkSetting
 from benchmarks.talking import Talker, call, calls, together
 from metta_sandbox.ports import HeldPort
 
@@ -28,7 +28,7 @@ _IN_A_ROW = 3
 _PORTS = count(29600)
 
 
-def contests(setting: Setting) -> list[Contest]:
+def contests(setting: BenchmarkSetting) -> list[Contest]:
     """Say what is compared."""
     return [
         Contest(
@@ -46,8 +46,8 @@ def contests(setting: Setting) -> list[Contest]:
                 Launched(setting, "ours, torchrun", "torchrun"),
                 BareTorchrun(setting),
                 ComposeExec(setting),
-                Job(setting, "TorchX local_docker", TORCHX, "torchx_job.py"),
-                Job(setting, "Kubeflow SDK ContainerBackend", KUBEFLOW, "kubeflow_job.py"),
+                PeerJob(setting, "TorchX local_docker", TORCHX, "torchx_job.py"),
+                PeerJob(setting, "Kubeflow SDK ContainerBackend", KUBEFLOW, "kubeflow_job.py"),
                 BareFork(setting),
             ),
             goals=(
@@ -59,7 +59,7 @@ def contests(setting: Setting) -> list[Contest]:
     ]
 
 
-class Launched:
+class Launched(Contestant):
     """A trial of ours through the launcher alone, on two nodes that are up.
 
     Args:
@@ -72,7 +72,7 @@ class Launched:
     kind: Kind = "ours"
     about = "the launcher on two of our nodes, without rollout and W&B"
 
-    def __init__(self, setting: Setting, name: str, launcher: str) -> None:
+    def __init__(self, setting: BenchmarkSetting, name: str, launcher: str) -> None:
         self.name = name
         self._setting = setting
         self._launcher = launcher
@@ -86,7 +86,7 @@ class Launched:
         self._talkers = self._stack.talkers("launching.py", self._launcher)
 
     def run(self) -> Sample:
-        """Run one trial; of short ones some."""
+        """Run one trial, or several in a row where they are short."""
         times = _IN_A_ROW if self._launcher == "warm" else 1
         return in_a_row(times, lambda: together(self._talkers, port=next(_PORTS))[0])
 
@@ -99,38 +99,32 @@ class Launched:
             self._stack.remove()
 
 
-class Tracked:
+class Tracked(Contestant):
     """A whole trial of a sweep: suggestion, run name, hand-off, training, W&B, score, report."""
 
     name = TRACKED
     kind: Kind = "ours"
     about = f"`seconds` of a trial of our rollout; median of trials 2 to {TRIALS} of a sweep"
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: BenchmarkSetting) -> None:
         self._setting = setting
 
-    def set_up(self) -> None:
-        """Nothing is kept up."""
-
     def run(self) -> Sample:
-        """Play a sweep."""
+        """Play a sweep, and take the median of its trials."""
         scenario = self._setting.scripts / "sweep.yaml"
         _, trials = play(self._setting, scenario, trials=TRIALS, launcher="warm")
         taken = {f"trial {number}": trial["seconds"] for number, trial in enumerate(trials, 1)}
         return Sample(statistics.median(list(taken.values())[1:]), taken)
 
-    def tear_down(self) -> None:
-        """Nothing is kept up."""
 
-
-class BareTorchrun:
+class BareTorchrun(Contestant):
     """``torchrun`` on this machine, one for both ranks, which is cheapest."""
 
     name = "bare torchrun"
     kind: Kind = "peer"
     about = "`torchrun --nproc-per-node=2` on this machine, without containers"
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: BenchmarkSetting) -> None:
         self._setting = setting
 
     def set_up(self) -> None:
@@ -145,18 +139,15 @@ class BareTorchrun:
             ranks = ("--nproc-per-node=2", *address)
             return Sample(call([sys.executable, "-m", "torch.distributed.run", *ranks, script]))
 
-    def tear_down(self) -> None:
-        """Nothing is kept up."""
 
-
-class ComposeExec:
+class ComposeExec(Contestant):
     """``docker compose exec … torchrun`` on two containers at once."""
 
     name = "docker compose exec torchrun"
     kind: Kind = "peer"
     about = "on both of two containers that are up"
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: BenchmarkSetting) -> None:
         file = compose_file(f"{setting.name}-exec", setting.image, NODES, setting.scripts)
         self._stack = RawStack(setting.folder / "exec", file)
 
@@ -187,7 +178,7 @@ def execute_trial(stack: RawStack, *arguments: str) -> float:
     )
 
 
-class Job:
+class PeerJob(Contestant):
     """A job of a peer's, through its Python API, in an environment of its own.
 
     Args:
@@ -202,7 +193,7 @@ class Job:
     about = "submitted until it is seen to be done; two nodes of one rank"
 
     def __init__(
-        self, setting: Setting, name: str, requirements: Sequence[str], script: str
+        self, setting: BenchmarkSetting, name: str, requirements: Sequence[str], script: str
     ) -> None:
         self.name = name
         self._setting = setting
@@ -229,31 +220,31 @@ class Job:
             self._talker.close()
 
 
-def kubeflow(setting: Setting) -> Talker:
+def kubeflow(setting: BenchmarkSetting) -> Talker:
     """Start the program that runs jobs of the Kubeflow SDK's."""
     return _job(setting, KUBEFLOW, "kubeflow_job.py")
 
 
-def _job(setting: Setting, requirements: Sequence[str], script: str) -> Talker:
+def _job(setting: BenchmarkSetting, requirements: Sequence[str], script: str) -> Talker:
     return Talker(
         [python_of(requirements), setting.scripts / script, setting.image_id, setting.scripts],
         env={"HOME": str(setting.folder)},
     )
 
 
-class BareFork:
+class BareFork(Contestant):
     """Two forks of a process that has imported torch, on this machine."""
 
     name = "bare fork"
     kind: Kind = "floor"
     about = "two forks of a process on this machine that has imported torch; the floor"
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: BenchmarkSetting) -> None:
         self._setting = setting
         self._talker: Talker | None = None
 
     def set_up(self) -> None:
-        """Import torch."""
+        """Start a process that imports torch."""
         _require_torch()
         self._talker = Talker([sys.executable, self._setting.scripts / "forking.py"])
 
@@ -269,7 +260,7 @@ class BareFork:
         return in_a_row(_IN_A_ROW, once)
 
     def tear_down(self) -> None:
-        """End the process."""
+        """End the process that has imported torch."""
         if self._talker is not None:
             self._talker.close()
 

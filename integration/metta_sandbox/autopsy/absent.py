@@ -116,8 +116,8 @@ def _held_in_a_circle(case: Case, member: Member, holder: Member, file: str) -> 
     """Say of two ranks that one waits for a file's lock, and the other, which has it, for it."""
     name = file.rpartition("/")[2]
     what = (
-        f"rank {member.rank} ({member.node}) waits at {member.place} for the lock of `{name}`, "
-        f"which rank {holder.rank} ({holder.node}) has open while it waits for others in "
+        f"{member} waits at {member.place} for the lock of `{name}`, "
+        f"which {holder} has open while it waits for others in "
         f"{holder.place}"
     )
     return cause_of(
@@ -138,7 +138,7 @@ def _unread(case: Case, alive: Sequence[Member]) -> Cause | None:
     if not unread:
         return None
     why = next((one.call.place for one in unread if one.call and one.call.place), "no reason told")
-    names = ", ".join(f"rank {one.rank} ({one.node})" for one in unread)
+    names = ", ".join(f"{one}" for one in unread)
     what = f"the stack of {names} can't be read ({why}), so who is to blame is not known"
     return cause_of(
         case, "straggler", what, node=unread[0].node, certainty="unknown", evidence=("processes",)
@@ -205,9 +205,7 @@ def _at_the_store(case: Case, alive: Sequence[Member]) -> Cause | None:
     kind, what = what_holds(call)
     if met and not _came_round(elsewhere[0]):
         # Of two, either may have the wrong key.
-        told = (
-            f"rank {waiter.rank} ({waiter.node}) {what}; which of the ranks is wrong is not known"
-        )
+        told = f"{waiter} {what}; which of the ranks is wrong is not known"
         return cause_of(
             case,
             kind,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from metta_sandbox.autopsy.seen import Frame, Process, Thread
-from metta_sandbox.autopsy.words import LIBRARY, WRAPPERS, Exc
+from metta_sandbox.autopsy.words import LIBRARY, WRAPPERS, Exc, bare
 
 
 class Doing(str, Enum):
@@ -32,7 +32,7 @@ AT_WORK = frozenset({Doing.BUSY, Doing.STARTING})
 
 
 @dataclass(frozen=True)
-class Call:
+class CurrentCall:
     """What a process is at.
 
     Attributes:
@@ -66,13 +66,19 @@ class Call:
 
     @property
     def waits_for_others(self) -> bool:
-        """Whether only other ranks can let it go on."""
+        """Whether only other ranks can let the process go on."""
         return self.doing in {Doing.COLLECTIVE, Doing.RENDEZVOUS}
 
     @property
     def polls(self) -> bool:
-        """Whether it looks again and again for something, and sleeps a moment in between."""
+        """Whether the process looks for something again and again, and sleeps in between."""
         return self.doing in {Doing.IDLE, Doing.BUSY} and bool(_POLLS.search(self.source))
+
+    @property
+    def line(self) -> int:
+        """The number of the line that ``place`` names; 0 if it is not known."""
+        number = self.place.rpartition(":")[2]
+        return int(number) if number.isdigit() else 0
 
     def __str__(self) -> str:
         name = f"`{self.name}`" if self.name else ""
@@ -118,14 +124,14 @@ _WORK = re.compile(r"\.(wait|synchronize|wait_for\w*)\(")
 _HAND_OFF = re.compile(r"metta_sandbox/node/handoff\.py$")
 
 
-def reading(process: Process) -> Call:
+def reading(process: Process) -> CurrentCall:
     """Tell what a process is at, by its main thread."""
     main = process.main
     if process.stopped:
         where = own_frame(main) if main else None
         return _call(Doing.STOPPED, "", where)
     if main is None or not main.frames:
-        return Call(Doing.UNKNOWN, place=process.threads_problem)
+        return CurrentCall(Doing.UNKNOWN, place=process.threads_problem)
     call = of_thread(process, main)
     if call.doing in {Doing.IDLE, Doing.LOCK}:
         holder = next((one for one in process.threads if one.owns_gil and one is not main), None)
@@ -140,7 +146,7 @@ def _imports(thread: Thread) -> bool:
     return bool(thread.frames) and _of_stack(thread).doing is Doing.STARTING
 
 
-def of_thread(process: Process, thread: Thread) -> Call:
+def of_thread(process: Process, thread: Thread) -> CurrentCall:
     """Tell what one thread is at, taken by itself."""
     call = _of_stack(thread)
     if call.doing in {Doing.IDLE, Doing.LOCK} and thread.frames[0] is own_frame(thread):
@@ -148,7 +154,7 @@ def of_thread(process: Process, thread: Thread) -> Call:
     return call
 
 
-def _in_c(process: Process, call: Call) -> Call:
+def _in_c(process: Process, call: CurrentCall) -> CurrentCall:
     """Tell what a call that has no frame below the program's own waits for."""
     if store := _STORE.search(call.source):
         name = f"store.{store['call']}"
@@ -161,16 +167,16 @@ def _in_c(process: Process, call: Call) -> Call:
     return call
 
 
-def call_of(frames: tuple[Frame, ...]) -> Call:
+def call_of(frames: tuple[Frame, ...]) -> CurrentCall:
     """Tell which collective a stack has entered, and from where."""
     return _of_stack(Thread(frames=frames))
 
 
-def _of_stack(thread: Thread) -> Call:
+def _of_stack(thread: Thread) -> CurrentCall:
     return replace(_classified(thread), inner=thread.frames[0].file)
 
 
-def _classified(thread: Thread) -> Call:
+def _classified(thread: Thread) -> CurrentCall:
     frames, own, inner = thread.frames, own_frame(thread), thread.frames[0]
     if (collective := _collective(frames)) is not None:
         name, rendezvous = collective
@@ -244,11 +250,6 @@ def _collective(frames: tuple[Frame, ...]) -> tuple[str, bool] | None:
     return None
 
 
-def bare(function: str) -> str:
-    """Take a function's own name; since Python 3.11 stacks have the qualified one."""
-    return function.rpartition(".")[2]
-
-
 def own_frame(thread: Thread | None) -> Frame | None:
     """Find the innermost call of the program's own code: neither a library's nor ours."""
     if thread is None:
@@ -259,7 +260,7 @@ def own_frame(thread: Thread | None) -> Frame | None:
     return thread.frames[0] if thread.frames else None
 
 
-def _call(doing: Doing, name: str, frame: Frame | None) -> Call:
+def _call(doing: Doing, name: str, frame: Frame | None) -> CurrentCall:
     if frame is None:
-        return Call(doing, name)
-    return Call(doing, name, frame.place, frame.source, function=bare(frame.function))
+        return CurrentCall(doing, name)
+    return CurrentCall(doing, name, frame.place, frame.source, function=bare(frame.function))

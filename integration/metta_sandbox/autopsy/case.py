@@ -10,10 +10,10 @@ from functools import cached_property
 from itertools import count
 from typing import Any
 
-from metta_sandbox.autopsy.calls import Call, reading
-from metta_sandbox.autopsy.losses import Lost
+from metta_sandbox.autopsy.calls import CurrentCall, reading
+from metta_sandbox.autopsy.losses import LostMetric
 from metta_sandbox.autopsy.members import Member, Tree, member_of
-from metta_sandbox.autopsy.seen import Life, NodeLook, Process, Recorded
+from metta_sandbox.autopsy.seen import NodeLook, Process, Recorded, RecordedLife
 from metta_sandbox.autopsy.words import Exc
 from metta_sandbox.stack.link import SWEEP
 from metta_sandbox.timeline.recording import Event
@@ -54,15 +54,15 @@ class Case:
     recorded: Mapping[int, Recorded] = field(default_factory=dict)
     rollout_errors: Mapping[str, Exc] = field(default_factory=dict)
     fallen: Mapping[str, str] = field(default_factory=dict)
-    lives: Mapping[str, Sequence[Life]] = field(default_factory=dict)
-    lost: Mapping[int, Lost] = field(default_factory=dict)
-    command_lost: Mapping[str, Lost] = field(default_factory=dict)
+    lives: Mapping[str, Sequence[RecordedLife]] = field(default_factory=dict)
+    lost: Mapping[int, LostMetric] = field(default_factory=dict)
+    command_lost: Mapping[str, LostMetric] = field(default_factory=dict)
     script: bool = False
     cut_short: bool = False
 
     @property
     def group(self) -> str:
-        """The process group of that trial."""
+        """The process group of the trial that went wrong."""
         return f"trial-{self.trial}"
 
     @cached_property
@@ -75,7 +75,7 @@ class Case:
         return tuple(sorted(self._first_failed(found), key=lambda one: one.rank))
 
     @cached_property
-    def losses(self) -> dict[int, Lost]:
+    def losses(self) -> dict[int, LostMetric]:
         """Where each rank's loss was lost, by its log, or by its command's if it is alone there."""
         crowd = Counter(one.node for one in self.members)
         of_commands = {
@@ -149,7 +149,7 @@ class Case:
         }
 
     @cached_property
-    def rollouts(self) -> dict[str, Call]:
+    def rollouts(self) -> dict[str, CurrentCall]:
         """What each node's rollout is at, of those that were seen."""
         return {host: reading(process) for host, process in self.rollout_processes.items()}
 

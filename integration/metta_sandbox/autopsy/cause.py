@@ -33,7 +33,7 @@ Kind = Literal[
 Certainty = Literal["certain", "likely", "unknown"]
 
 
-class Waiting(BaseModel):
+class WaitingRank(BaseModel):
     """A rank that waits for others, and at which call."""
 
     model_config = ConfigDict(frozen=True)
@@ -68,7 +68,7 @@ class Cause(BaseModel):
     trial: int | None = Field(default=None, description="The trial it happened in.")
     step: int | None = Field(default=None, description="The last training step it had done.")
     call: str = Field(default="", description="The call it was in.")
-    waiting: tuple[Waiting, ...] = Field(default=(), description="Who waits because of it.")
+    waiting: tuple[WaitingRank, ...] = Field(default=(), description="Who waits because of it.")
     certainty: Certainty = Field(
         default="certain",
         description="How sure it is: seen, inferred from less than would show it, or not known.",

@@ -109,7 +109,7 @@ def death_of(case: Case, member: Member) -> tuple[Kind, str, str]:
     if error is None or not error.kind:
         return _exited(member, status)
     what = f"raised {told(error)}{_as_its_worker(member)}{_in_thread(member, status)}"
-    return kind_of(error), what, placed(error)
+    return kind_of(error), what, error.site
 
 
 def _as_its_worker(member: Member) -> str:
@@ -133,7 +133,7 @@ def _in_thread(member: Member, status: int) -> str:
     if not lost or lost[0].error != member.error:
         return ""
     _, ended, at = _exited(replace(member, error=None), status)
-    place = f" in {placed(lost[0].error)}," if lost[0].error.place else ""
+    place = f"{lost[0].error.in_site}," if lost[0].error.place else ""
     return f"{place} in its thread `{lost[0].name}`, and then {ended}{f' in {at}' if at else ''}"
 
 
@@ -144,18 +144,13 @@ def told(error: Exc) -> str:
     return f"{error}{where}{ended}"
 
 
-def placed(error: Exc) -> str:
-    """Say where something was raised."""
-    return f"`{error.function}`, {error.place}" if error.place else ""
-
-
 def _exited(member: Member, status: int) -> tuple[Kind, str, str]:
     # Last words are no traceback, and may be about anything.
     said = str(member.error) if member.error else ""
     life = member.life
     at = ""
     if life is not None and life.exit_at is not None and not LIBRARY.search(life.exit_at.file):
-        at = f"`{life.exit_at.function}`, {life.exit_at.place}"
+        at = life.exit_at.site
     kind = kind_of(member.error) if member.error else "exception"
     return ("process died" if kind == "exception" else kind), describe_end(status, said), at
 
@@ -183,7 +178,7 @@ def fatal_place(member: Member) -> str:
     told = sorted(stacks, key=lambda frames: not any(_TORCH in one.file for one in frames))
     own = (one for frames in told for one in frames if not LIBRARY.search(one.file))
     first = next(own, None)
-    return f"`{first.function}`, {first.place}" if first else ""
+    return first.site if first else ""
 
 
 def _name(number: int) -> str:
@@ -203,7 +198,7 @@ def _child_of(member: Member) -> tuple[Kind, str, str] | None:
         if own is not None:
             program = " ".join(life.argv[:3])[:60]
             what = f"ended with {error.kind}, as its child `{program}` raised {told(own)}"
-            return kind_of(own), what, placed(own)
+            return kind_of(own), what, own.site
     return None
 
 

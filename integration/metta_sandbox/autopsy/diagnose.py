@@ -1,7 +1,7 @@
 """From what was seen to one sentence: what happened first, to whom, and who waits for whom.
 
 The cause is where all waiting ends (``graph``): at a node that is gone, a rank that ended by
-itself, one that does not come to where the others wait. What ranks have entered (``sequences``)
+itself, one that does not come to where the others wait. What ranks have entered (``mismatch``)
 and where they meet (``meeting``) tells what keeps them apart where all of them wait.
 """
 
@@ -23,11 +23,11 @@ from metta_sandbox.autopsy.meeting import (
     meeting_differs,
     met_a_closing_store,
 )
+from metta_sandbox.autopsy.mismatch import collectives_differ
 from metta_sandbox.autopsy.nodes import different_overrides, name_again, node_lost, node_silent
 from metta_sandbox.autopsy.numbers import gave_up, no_number
 from metta_sandbox.autopsy.rollouts import rollout_broke, rollout_died, rollout_hangs
 from metta_sandbox.autopsy.sentences import cause_of, of_rank
-from metta_sandbox.autopsy.sequences import collectives_differ
 from metta_sandbox.autopsy.together import (
     all_wait,
     left_out,

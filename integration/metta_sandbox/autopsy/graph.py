@@ -29,10 +29,6 @@ class Graph:
 
     edges: tuple[WaitFor, ...]
 
-    def awaited_of(self, rank: int) -> set[int]:
-        """List the ranks for which one waits."""
-        return {one.awaited for one in self.edges if one.rank == rank and one.awaited is not None}
-
     def count(self, rank: int) -> int:
         """Count who waits for a rank, directly or by way of others."""
         found: set[int] = set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause
-from metta_sandbox.autopsy.deaths import clashed, placed, told, waited_in_vain
+from metta_sandbox.autopsy.deaths import clashed, told, waited_in_vain
 from metta_sandbox.autopsy.kinds import kind_of
 from metta_sandbox.autopsy.members import Member
 from metta_sandbox.autopsy.seen import Collective, Frame, Raised
@@ -29,14 +29,12 @@ def waits_as_it_handles(case: Case) -> Cause | None:
         return None
     if not _strays(member) and any(map(_strays, others)):
         return None
-    place = placed(error)
-    what = f"raised {told(error)}{f' in {place}' if place else ''}"
     return of_rank(
         case,
         member,
         kind_of(error),
-        f"{what}, and waits in {member.call} as it handles that",
-        place,
+        f"raised {told(error)}{error.in_site}, and waits in {member.call} as it handles that",
+        error.site,
         certainty="likely",
         evidence=("stack", "collectives", "exception"),
     )
@@ -60,7 +58,7 @@ def _last(member: Member) -> Collective | None:
 
 
 def _site(member: Member, entry: Collective) -> tuple[str, tuple[Frame, ...]]:
-    """Say which call it is, and from where it was made."""
+    """Give the collective's name, and the stack from which it was entered."""
     stacks = member.recorded.stacks if member.recorded else ()
     return entry.name, stacks[entry.stack] if entry.stack < len(stacks) else ()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 
-from metta_sandbox.autopsy.calls import Call, Doing
+from metta_sandbox.autopsy.calls import CurrentCall, Doing
 from metta_sandbox.autopsy.cause import Kind
 from metta_sandbox.autopsy.words import Exc
 
@@ -93,7 +93,7 @@ def kind_of(error: Exc) -> Kind:
     return "exception"
 
 
-def what_holds(call: Call) -> tuple[Kind, str]:
+def what_holds(call: CurrentCall) -> tuple[Kind, str]:
     """Tell the kind of what keeps a process from coming to where others wait, in words too."""
     line = f": {call.source}" if call.source else ""
     named = bool(call.function) and not call.function.startswith("<")
@@ -135,7 +135,7 @@ def what_holds(call: Call) -> tuple[Kind, str]:
     return kind, f"{_subject(call)}{what}{main}"
 
 
-def _subject(call: Call) -> str:
+def _subject(call: CurrentCall) -> str:
     """Name the thread or the child that is meant, if it is not the rank's main thread."""
     if not call.thread:
         return ""

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from metta_sandbox import beneath
-from metta_sandbox.autopsy.seen import Frame, Life, Recorded
+from metta_sandbox.autopsy.seen import Frame, Recorded, RecordedLife
 from metta_sandbox.node.agent.recorder.last_calls import SLOT, SLOTS, SUFFIX
 from metta_sandbox.node.agent.told import FOLDER
 from metta_sandbox.stack.engines.base import RUN_FOLDER
@@ -35,7 +35,7 @@ _MOST_THREADS = 100
 _WHOLE = frozenset({"exception", "recorded", "changed"})
 
 
-def read_lives(run_folder: Path, host: str) -> tuple[Life, ...]:
+def read_lives(run_folder: Path, host: str) -> tuple[RecordedLife, ...]:
     """Read what the processes of a node told, those that began first come first.
 
     Args:
@@ -43,7 +43,7 @@ def read_lives(run_folder: Path, host: str) -> tuple[Life, ...]:
         host: The node.
 
     """
-    found: list[Life] = []
+    found: list[RecordedLife] = []
     left = _ALL_BYTES
     folder = run_folder / FOLDER / host
     files = beneath.find(run_folder, "*.jsonl", folder)
@@ -76,7 +76,7 @@ class _Sources:
         self._folder = run_folder
         self._files: dict[PurePosixPath, list[str]] = {}
 
-    def added_to(self, life: Life) -> Life:
+    def added_to(self, life: RecordedLife) -> RecordedLife:
         """Give a life whose stacks have their lines, where they can be read."""
         if not life.terminated:
             return life
@@ -117,7 +117,7 @@ def _read(run_folder: Path, file: Path, most: int) -> tuple[str, float]:
     return "", 0.0
 
 
-def _lives(text: str, changed: float) -> list[Life]:
+def _lives(text: str, changed: float) -> list[RecordedLife]:
     """Take a file apart: a number is given to another process once the first one has ended."""
     told: list[dict[str, Any]] = []
     for line in text.splitlines():
@@ -132,7 +132,7 @@ def _lives(text: str, changed: float) -> list[Life]:
     for each in told:
         _add_stacks(each, changed)
         with suppress(ValidationError):
-            found.append(Life.model_validate(each))
+            found.append(RecordedLife.model_validate(each))
     return found
 
 

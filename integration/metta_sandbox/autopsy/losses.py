@@ -21,7 +21,7 @@ _STEP = re.compile(
 
 
 @dataclass(frozen=True)
-class Lost:
+class LostMetric:
     """Where a rank first printed a metric without a value.
 
     Attributes:
@@ -36,13 +36,13 @@ class Lost:
     named: bool
 
 
-def first_lost(root: Path, path: Path) -> Lost | None:
+def first_lost(root: Path, path: Path) -> LostMetric | None:
     """Find the first line with a metric that is no number in a log beneath a folder, or None."""
     text = end_of(root, path)
     return None if text is None else lost_in(text.splitlines())
 
 
-def lost_in(printed: Sequence[str]) -> Lost | None:
+def lost_in(printed: Sequence[str]) -> LostMetric | None:
     """Find the first line with a metric that is no number; None if there is none."""
     lines = [line[:LONGEST] for line in printed]
     for number, line in enumerate(lines):
@@ -50,7 +50,7 @@ def lost_in(printed: Sequence[str]) -> Lost | None:
             continue
         step = _STEP.search(line)
         if step is not None:
-            return Lost(int(step["step"]), line.strip(), named=True)
+            return LostMetric(int(step["step"]), line.strip(), named=True)
         before = sum(found["name"] in each for each in lines[:number])
-        return Lost(before, line.strip(), named=False)
+        return LostMetric(before, line.strip(), named=False)
     return None

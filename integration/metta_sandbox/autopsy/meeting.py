@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from metta_sandbox.autopsy.calls import Doing
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause, Kind
-from metta_sandbox.autopsy.deaths import left_alone, placed
+from metta_sandbox.autopsy.deaths import left_alone
 from metta_sandbox.autopsy.kinds import (
     AT_RENDEZVOUS,
     LEFT_ALONE,
@@ -48,7 +48,7 @@ def cannot_reach(case: Case) -> Cause | None:
     for member in case.members:
         if not (member.alive or left_alone(case, member)) or not (said := _complaint(case, member)):
             continue
-        what = f"rank {member.rank} ({member.node}) can't reach another one: {said}"
+        what = f"{member} can't reach another one: {said}"
         call = str(member.call) if member.call else ""
         return cause_of(
             case, "peer unreachable", what, node=member.node, rank=member.rank, call=call
@@ -68,7 +68,7 @@ def met_a_closing_store(case: Case) -> Cause | None:
         evidence = ("stack", "sockets")
         return of_rank(case, first, kind, what, str(first.call), evidence=evidence)
     what = f"came to a store that was being closed, not to the next one, and raised {first.error}"
-    at = placed(first.error) if first.error else ""
+    at = first.error.site if first.error else ""
     return of_rank(case, first, kind, what, at, certainty="likely")
 
 
@@ -220,7 +220,7 @@ def _odd(case: Case, known: Sequence[Member], name: str) -> Cause | None:
     shown = alone or changed or outside
     odd = next(iter(shown or expected), None)
     if odd is None:
-        told = ", ".join(f"rank {one.rank} ({one.node}) {values[id(one)]}" for one in known)
+        told = ", ".join(f"{one} {values[id(one)]}" for one in known)
         what = f"ranks don't meet, as {name} differs: {told}"
         return cause_of(
             case,
@@ -231,13 +231,11 @@ def _odd(case: Case, known: Sequence[Member], name: str) -> Cause | None:
             evidence=("each rank's variables",),
         )
     other = next(values[id(one)] for one in known if values[id(one)] not in ("", values[id(odd)]))
-    what = (
-        f"rank {odd.rank} ({odd.node}) meets at {name} {values[id(odd)]}, "
-        f"where the other{'s have' if len(known) > 2 else ' has'} {other}; it never came"  # noqa: PLR2004
-        if name != "WORLD_SIZE"
-        else f"rank {odd.rank} ({odd.node}) takes WORLD_SIZE for {values[id(odd)]}, "
-        f"where the other{'s have' if len(known) > 2 else ' has'} {other}"  # noqa: PLR2004
-    )
+    others = "the other has" if len(known) == 2 else "the others have"  # noqa: PLR2004
+    if name == "WORLD_SIZE":
+        what = f"{odd} takes WORLD_SIZE for {values[id(odd)]}, where {others} {other}"
+    else:
+        what = f"{odd} meets at {name} {values[id(odd)]}, where {others} {other}; it never came"
     return cause_of(
         case,
         "rank missing at rendezvous",

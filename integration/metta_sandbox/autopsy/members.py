@@ -14,10 +14,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from metta_sandbox.autopsy.calls import Call, bare, own_frame
-from metta_sandbox.autopsy.seen import Life, NodeLook, Process, Recorded, Thread
+from metta_sandbox.autopsy.calls import CurrentCall, own_frame
+from metta_sandbox.autopsy.seen import NodeLook, Process, Recorded, RecordedLife, Thread
 from metta_sandbox.autopsy.waits import Family, lost_threads, resolve, told_of_lost
-from metta_sandbox.autopsy.words import ABOUT_OTHERS, LIBRARY, Exc, of_raised
+from metta_sandbox.autopsy.words import ABOUT_OTHERS, LIBRARY, Exc, bare, of_raised
 
 _LAUNCHER = re.compile(
     r"(^|/)(torchrun|accelerate|deepspeed|horovodrun|mpirun|mpiexec|srun|composer)$"
@@ -57,7 +57,7 @@ class Member:
     rank: int
     node: str
     process: Process | None = None
-    call: Call | None = None
+    call: CurrentCall | None = None
     status: int | None = None
     ended: float | None = None
     error: Exc | None = None
@@ -65,14 +65,17 @@ class Member:
     out_of_memory: bool = False
     started: bool = False
     recorded: Recorded | None = None
-    life: Life | None = None
+    life: RecordedLife | None = None
     generation: int = 0
     gone: bool = False
-    children_ended: tuple[Life, ...] = ()
+    children_ended: tuple[RecordedLife, ...] = ()
+
+    def __str__(self) -> str:
+        return f"rank {self.rank} ({self.node})"
 
     @property
     def alive(self) -> bool:
-        """Whether it had not ended."""
+        """Whether the rank had not ended."""
         return self.status is None and not self.gone
 
     @property
@@ -104,7 +107,7 @@ class Tree:
     """
 
     look: NodeLook
-    lives: Mapping[int, Life]
+    lives: Mapping[int, RecordedLife]
     known: frozenset[int] = frozenset()
 
     @cached_property
@@ -120,7 +123,7 @@ class Tree:
 
     @cached_property
     def children(self) -> Mapping[int, list[Process]]:
-        """Those that live, by their parent."""
+        """The live processes of the node, by their parent's pid."""
         found: dict[int, list[Process]] = {}
         for one in self.look.processes:
             found.setdefault(one.parent, []).append(one)
@@ -288,7 +291,7 @@ def member_of(tree: Tree, base: Member, pid: int, *, alone: bool) -> Member:
 _RAISES = re.compile(r"metta_sandbox/node/agent/recorder/(life|exceptions)\.py$")
 
 
-def _last_call(life: Life | None) -> Call | None:
+def _last_call(life: RecordedLife | None) -> CurrentCall | None:
     """Tell what a process was at when it was told to end, if nothing had ended it before."""
     if life is None or life.exception is not None:
         return None
@@ -307,7 +310,7 @@ def _last_call(life: Life | None) -> Call | None:
     return call if call.thread or call.ended or call.waits_for_others else _with_others(call, life)
 
 
-def _with_others(call: Call, life: Life) -> Call:
+def _with_others(call: CurrentCall, life: RecordedLife) -> CurrentCall:
     """Add where other threads were: without the line's text, a lock looks like any call."""
     own = (own_frame(Thread(frames=each)) for each in life.beside)
     told = [
@@ -322,7 +325,7 @@ def _with_others(call: Call, life: Life) -> Call:
     return replace(call, why=why) if why else call
 
 
-def _children_ended(tree: Tree, pid: int) -> tuple[Life, ...]:
+def _children_ended(tree: Tree, pid: int) -> tuple[RecordedLife, ...]:
     return tuple(
         life
         for child, life in sorted(tree.lives.items())
@@ -354,7 +357,7 @@ def _end(tree: Tree, base: Member, pid: int, *, alone: bool) -> tuple[int | None
     return own, life.ended
 
 
-def _own_end(life: Life) -> int | None:
+def _own_end(life: RecordedLife) -> int | None:
     """Tell with which status a process ended, by its own record; None if that holds no end."""
     if life.exception is not None:
         return 1
@@ -372,13 +375,13 @@ SHELL_SIGNALS = 128
 _SIGNALS = {"segmentation": -11, "aborted": -6, "floating": -8, "bus": -7, "illegal": -4}
 
 
-def _fatal(life: Life) -> int:
+def _fatal(life: RecordedLife) -> int:
     said = life.fatal_signal.lower()
     return next((number for word, number in _SIGNALS.items() if word in said), -6)
 
 
 def _error(
-    life: Life | None, base: Member, status: int | None, *, alone: bool, told_to_end: bool
+    life: RecordedLife | None, base: Member, status: int | None, *, alone: bool, told_to_end: bool
 ) -> Exc | None:
     if life is not None and life.exception is not None:
         return of_raised(life.exception)

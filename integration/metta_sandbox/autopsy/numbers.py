@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause
-from metta_sandbox.autopsy.losses import Lost
+from metta_sandbox.autopsy.losses import LostMetric
 from metta_sandbox.autopsy.members import Member
 from metta_sandbox.autopsy.sentences import cause_of, of_rank
 
@@ -21,7 +21,7 @@ def no_number(case: Case) -> Cause | None:
     member, lost = case.member(first[0]), losses[first[0]]
     # What was heard first may be what happened first.
     alone = len(first) == 1 or not lost.line
-    who = f"rank {member.rank} ({member.node})" if alone else "all ranks alike"
+    who = f"{member}" if alone else "all ranks alike"
     return cause_of(
         case,
         "NaN",
@@ -52,7 +52,7 @@ def gave_up(case: Case, member: Member, what: str, call: str) -> Cause | None:
     first = _first(losses)
     if len(first) == 1 and first[0] != member.rank:
         other = case.member(first[0])
-        said = f"{_at(losses[other.rank])}; rank {member.rank} ({member.node}) {what}"
+        said = f"{_at(losses[other.rank])}; {member} {what}"
         return of_rank(case, other, "NaN", said, certainty="likely", evidence=("log",))
     lost, error = losses[member.rank], member.error
     if error is None or not error.message or not lost.line.endswith(str(error)):
@@ -60,25 +60,25 @@ def gave_up(case: Case, member: Member, what: str, call: str) -> Cause | None:
     return of_rank(case, member, "NaN", what, call)
 
 
-def _told(case: Case) -> dict[int, Lost]:
+def _told(case: Case) -> dict[int, LostMetric]:
     """Give each rank's first ``train.step`` event without a number, whoever was heard first."""
-    losses: dict[int, Lost] = {}
+    losses: dict[int, LostMetric] = {}
     for event in case.events:
         if event.name != "train.step" or event.get("trial") != case.trial:
             continue
         if _is_no_number(event.get("loss", 0.0)):
-            lost = Lost(int(event.get("step") or 0), "", named=True)
+            lost = LostMetric(int(event.get("step") or 0), "", named=True)
             losses.setdefault(int(event.get("rank") or 0), lost)
     return losses
 
 
-def _first(losses: Mapping[int, Lost]) -> list[int]:
+def _first(losses: Mapping[int, LostMetric]) -> list[int]:
     """List the ranks whose loss was lost at the earliest step."""
     step = min(each.step for each in losses.values())
     return [rank for rank, each in losses.items() if each.step == step]
 
 
-def _at(lost: Lost) -> str:
+def _at(lost: LostMetric) -> str:
     at = f"step {lost.step}: {lost.line}" if lost.line else f"train.step {lost.step}"
     return f"had no number for a loss at {at}"
 

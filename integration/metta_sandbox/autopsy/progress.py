@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from metta_sandbox.autopsy.calls import AT_WORK, Call, Doing
+from metta_sandbox.autopsy.calls import AT_WORK, CurrentCall, Doing
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.words import LIBRARY
 
@@ -39,18 +39,14 @@ def gets_on(case: Case, processors: int, times: int) -> str:
     return f"{told}; the load is {load:.0f} on {processors} processors"
 
 
-def _starts(call: Call) -> bool:
+def _starts(call: CurrentCall) -> bool:
     """Tell whether a process is on its way into its program, or deep in a library's set-up."""
     return call.doing is Doing.STARTING or bool(
         call.name and call.inner and LIBRARY.search(call.inner)
     )
 
 
-def _calls(case: Case) -> Mapping[str, Call]:
+def _calls(case: Case) -> Mapping[str, CurrentCall]:
     if case.begun or case.script:
-        return {
-            f"rank {one.rank} ({one.node})": one.call
-            for one in case.members
-            if one.alive and one.call is not None
-        }
+        return {f"{one}": one.call for one in case.members if one.alive and one.call is not None}
     return {f"the rollout on {host}": call for host, call in case.rollouts.items()}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from metta_sandbox.autopsy.calls import AT_WORK, Doing, own_frame, reading
 from metta_sandbox.autopsy.case import Case
-from metta_sandbox.autopsy.cause import Cause, Certainty, Kind, Waiting
+from metta_sandbox.autopsy.cause import Cause, Certainty, Kind, WaitingRank
 from metta_sandbox.autopsy.kinds import (
     API,
     LEFT_ALONE,
@@ -67,21 +67,18 @@ def rollout_died(case: Case) -> Cause | None:
         kind = "API slow" if TIMED_OUT.search(str(error)) else "API refused"
     elif kind == "exception" and not error.kind:
         kind = "process died"
-    place = f" in `{error.function}`, {error.place}" if error.place else ""
     what = f"raised {error}" if error.kind else describe_end(status, str(error))
-    sentence = f"the command of rank {rank} ({host}) {what}{place}"
+    sentence = f"the command of rank {rank} ({host}) {what}{error.in_site}"
     return cause_of(case, kind, sentence, node=host, rank=rank, call=error.place)
 
 
 def _gave_up(case: Case, host: str, error: Exc) -> Cause:
     """Say of a command that it waited in vain, where nothing tells for whom."""
     rank = case.hosts.index(host)
-    what = f"the command of rank {rank} ({host}) gave up waiting for others: {error}"
-    sentence = f"{what} in `{error.function}`, {error.place}" if error.place else what
     return cause_of(
         case,
         kind_of(error),
-        sentence,
+        f"the command of rank {rank} ({host}) gave up waiting for others: {error}{error.in_site}",
         node=host,
         call=error.place,
         certainty="unknown",
@@ -135,11 +132,11 @@ def rollout_hangs(case: Case) -> Cause | None:
     kind, what = what_holds(call)
     rank = case.hosts.index(host)
     waiting = tuple(
-        Waiting(rank=case.hosts.index(other), call=str(at))
+        WaitingRank(rank=case.hosts.index(other), call=str(at))
         for other, at in case.rollouts.items()
         if at.waits_for_others
     ) + tuple(
-        Waiting(rank=case.hosts.index(other), call=f"`{error.function}`, {error.place}", left=True)
+        WaitingRank(rank=case.hosts.index(other), call=error.site, left=True)
         for other, (status, _) in case.commands.items()
         if (error := case.rollout_errors.get(other))
         and error.place
@@ -213,7 +210,9 @@ def _program_gone(case: Case, hosts: Sequence[str]) -> Cause | None:
         raised = error is not None and error.kind
         kind = kind_of(error) if error is not None and raised else "process died"
         how = f"raised {error} and " if raised else ""
-        told = tuple(Waiting(rank=case.hosts.index(one), call=str(at)) for one, _, at in waiting)
+        told = tuple(
+            WaitingRank(rank=case.hosts.index(one), call=str(at)) for one, _, at in waiting
+        )
         what = (
             f"{absent.program} of rank {rank} ({host}) {how}is not there any more, "
             f"while its command goes on, in {case.rollouts[host]}"
@@ -236,7 +235,7 @@ def _program_failed(case: Case, hosts: Sequence[str]) -> Cause | None:
         return None
     rank, goes_on = case.hosts.index(host), f"while its command goes on, in {case.rollouts[host]}"
     waiting = tuple(
-        Waiting(rank=case.hosts.index(one), call=said[one].place, left=True)
+        WaitingRank(rank=case.hosts.index(one), call=said[one].place, left=True)
         for one in left
         if said[one].place
     )
@@ -246,8 +245,7 @@ def _program_failed(case: Case, hosts: Sequence[str]) -> Cause | None:
         kind: Kind = "process died"
         call = ""
     else:
-        place = f" in `{error.function}`, {error.place}" if error.place else ""
-        what = f"a program of rank {rank} ({host}) raised {error}{place}, {goes_on}"
+        what = f"a program of rank {rank} ({host}) raised {error}{error.in_site}, {goes_on}"
         kind, call = kind_of(error), error.place
     return cause_of(case, kind, what, node=host, rank=rank, call=call, waiting=waiting)
 

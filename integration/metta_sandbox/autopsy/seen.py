@@ -35,8 +35,13 @@ class Frame(_Seen):
 
     @property
     def place(self) -> str:
-        """Where it is, short enough for a sentence."""
+        """The file's name and the line, short enough for a sentence."""
         return f"{self.file.rpartition('/')[2]}:{self.line}"
+
+    @property
+    def site(self) -> str:
+        """The function and where it is, in words."""
+        return f"`{self.function}`, {self.place}"
 
 
 class Wait(_Seen):
@@ -181,12 +186,12 @@ class Process(_Seen):
 
     @property
     def stopped(self) -> bool:
-        """Whether a signal has stopped it."""
+        """Whether a signal has stopped the process."""
         return self.state in {"T", "t"}
 
     @property
     def in_python(self) -> bool:
-        """Whether it is an interpreter, or has one in it."""
+        """Whether the process is an interpreter, or has one in it."""
         name = self.command[0].rpartition("/")[2] if self.command else self.name
         return name.startswith(("python", "pypy")) or any(one.frames for one in self.threads)
 
@@ -233,7 +238,7 @@ class Reaped(_Seen):
     time: float = 0.0
 
 
-class Group(_Seen):
+class RecordedGroup(_Seen):
     """A process group of ``torch.distributed`` as a process asked for it.
 
     ``rank`` and ``size`` are what was asked for at ``time``, or what came of it by ``done_time``,
@@ -250,7 +255,7 @@ class Group(_Seen):
     done_time: float | None = None
 
 
-class Life(_Seen):
+class RecordedLife(_Seen):
     """What a Python process told of itself; see ``node.agent.recorder``. Times: its node's clock.
 
     ``environ`` is what launchers tell ranks, and which trial this is, as at the start; ``changed``
@@ -280,17 +285,17 @@ class Life(_Seen):
     beside: tuple[tuple[Frame, ...], ...] = ()
     message: _Text = ""
     reaped: tuple[Reaped, ...] = ()
-    groups: tuple[Group, ...] = ()
+    groups: tuple[RecordedGroup, ...] = ()
     recorded: Recorded | None = None
 
     @property
     def run(self) -> str:
-        """The run that it belongs to, if its rollout said so."""
+        """The run that the process belongs to, if its rollout said so."""
         return self.environ.get("METTA_RUN_ID", "")
 
     @property
     def trial(self) -> int | None:
-        """The trial that it belongs to, if its rollout said so."""
+        """The trial that the process belongs to, if its rollout said so."""
         number = self.environ.get("METTA_TRIAL", "")
         return int(number) if number.isdigit() else None
 
@@ -312,7 +317,7 @@ class NodeLook(_Seen):
     problem: str = ""
     load: float | None = None
     time: float = 0.0
-    lives: tuple[Life, ...] = ()
+    lives: tuple[RecordedLife, ...] = ()
 
     @property
     def programs(self) -> tuple[Process, ...]:
@@ -325,5 +330,5 @@ class NodeLook(_Seen):
         )
 
     def process(self, pid: int | None) -> Process | None:
-        """Find one by its pid."""
+        """Find a process by its pid."""
         return next((one for one in self.processes if one.pid == pid), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from metta_sandbox.autopsy.case import Case
-from metta_sandbox.autopsy.cause import Cause, Certainty, Kind, Waiting
+from metta_sandbox.autopsy.cause import Cause, Certainty, Kind, WaitingRank
 from metta_sandbox.autopsy.deaths import waited_in_vain
 from metta_sandbox.autopsy.members import Member
 from metta_sandbox.autopsy.waits import lost_threads, told_of_lost
@@ -34,7 +34,7 @@ def of_rank(
     return cause_of(
         case,
         kind,
-        f"rank {member.rank} ({member.node}) {what}{at}",
+        f"{member} {what}{at}",
         node=member.node,
         rank=member.rank,
         step=member.step,
@@ -76,7 +76,7 @@ def cause_of(
     rank: int | None = None,
     step: int | None = None,
     call: str = "",
-    waiting: Sequence[Waiting] | None = None,
+    waiting: Sequence[WaitingRank] | None = None,
     certainty: Certainty = "certain",
     evidence: Sequence[str] = (),
 ) -> Cause:
@@ -98,17 +98,17 @@ def cause_of(
     )
 
 
-def _waiting(case: Case, guilty: int | None) -> tuple[Waiting, ...]:
+def _waiting(case: Case, guilty: int | None) -> tuple[WaitingRank, ...]:
     """Find who waits for the guilty one, or did until it was left alone."""
     found = []
     for one in case.members:
         if one.rank == guilty:
             continue
         if one.call is not None and one.call.waits_for_others:
-            found.append(Waiting(rank=one.rank, call=str(one.call)))
+            found.append(WaitingRank(rank=one.rank, call=str(one.call)))
         elif one.error is not None and waited_in_vain(one.error) and one.error.place:
             call = f"`{one.error.call}`, " if one.error.call else ""
-            found.append(Waiting(rank=one.rank, call=f"{call}{one.error.place}", left=True))
+            found.append(WaitingRank(rank=one.rank, call=f"{call}{one.error.place}", left=True))
     return tuple(found)
 
 
@@ -118,7 +118,7 @@ def in_trial(case: Case, step: int | None) -> str:
     return after if case.trial is None else f" in trial {case.trial}{after}"
 
 
-def told_of(waiting: Sequence[Waiting]) -> str:
+def told_of(waiting: Sequence[WaitingRank]) -> str:
     """Say who waits, and where."""
     if not waiting:
         return ""

@@ -13,8 +13,9 @@ from metta_sandbox.autopsy.cause import Cause, Kind
 from metta_sandbox.autopsy.deaths import clashed, death_of, left_alone
 from metta_sandbox.autopsy.graph import graph_of, waits
 from metta_sandbox.autopsy.members import Member
+from metta_sandbox.autopsy.mismatch import went_astray
 from metta_sandbox.autopsy.sentences import cause_of, likely_mismatch, of_rank, seen_of
-from metta_sandbox.autopsy.sequences import last_noted, strayed, uses_another, was_due, went_astray
+from metta_sandbox.autopsy.sequences import last_noted, strayed, uses_another, was_due
 
 
 def one_clashed(case: Case) -> Cause | None:
@@ -26,7 +27,7 @@ def one_clashed(case: Case) -> Cause | None:
     return cause_of(
         case,
         "collective mismatch",
-        f"rank {member.rank} ({member.node}) {what}, which is not what another rank was at; "
+        f"{member} {what}, which is not what another rank was at; "
         "which of them is wrong is not known",
         node=member.node,
         step=member.step,
@@ -112,19 +113,13 @@ def all_wait(case: Case) -> Cause | None:
                 places[where(one)],
                 where(one)[0] not in {"recv", "send"},
                 -(one.step or -1),
-                -_line(one),
+                -(one.call.line if one.call else 0),
             ),
         )
         others = "the others" if common > 1 else "the other"
         at = f"is at {odd.call} while {others} {'are' if common > 1 else 'is'} not"
         return likely_mismatch(case, odd, at, str(odd.call))
     return _together(case, alive)
-
-
-def _line(member: Member) -> int:
-    """Give the line of a rank's own code that it has come to; 0 if it isn't known."""
-    number = member.call.place.rpartition(":")[2] if member.call else ""
-    return int(number) if number.isdigit() else 0
 
 
 def _astray(case: Case, alive: Sequence[Member]) -> Cause | None:
@@ -161,8 +156,8 @@ def _other_arguments(case: Case, alive: Sequence[Member]) -> Cause | None:
     odd = (known or alive)[-1]
     other = next(one for one in alive if told[one.rank] != told[odd.rank])
     what = (
-        f"rank {odd.rank} ({odd.node}) is in {odd.call} with {_said(told[odd.rank])} "
-        f"where rank {other.rank} ({other.node}) has {_said(told[other.rank])}"
+        f"{odd} is in {odd.call} with {_said(told[odd.rank])} "
+        f"where {other} has {_said(told[other.rank])}"
     )
     return cause_of(
         case,

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from metta_sandbox.autopsy.calls import Call, Doing, bare, of_thread, own_frame, reading
-from metta_sandbox.autopsy.seen import Frame, Life, Process, Thread
-from metta_sandbox.autopsy.words import LIBRARY, Exc, of_raised
+from metta_sandbox.autopsy.calls import CurrentCall, Doing, of_thread, own_frame, reading
+from metta_sandbox.autopsy.seen import Frame, Process, RecordedLife, Thread
+from metta_sandbox.autopsy.words import LIBRARY, Exc, bare, of_raised
 
 _QUEUE = re.compile(r"/queue\.py$")
 _CHILD = re.compile(r"/(subprocess|multiprocessing/\w+|torch/multiprocessing/\w+)\.py$")
@@ -43,14 +43,14 @@ class Family:
 
     process: Process
     children: Mapping[int, Sequence[Process]] = field(default_factory=dict)
-    lives: Mapping[int, Life] = field(default_factory=dict)
+    lives: Mapping[int, RecordedLife] = field(default_factory=dict)
 
     def of(self, child: Process) -> Family:
         """Give the same for one of its children."""
         return Family(child, self.children, self.lives)
 
 
-def resolve(family: Family, deep: int = 0) -> Call:
+def resolve(family: Family, deep: int = 0) -> CurrentCall:
     """Tell what a rank is at, along whatever its main thread waits for."""
     process = family.process
     call, main = reading(process), process.main
@@ -64,7 +64,7 @@ def resolve(family: Family, deep: int = 0) -> Call:
     return _along(family, main, call, deep)
 
 
-def _in_a_collective(family: Family, main: Thread, call: Call) -> Call | None:
+def _in_a_collective(family: Family, main: Thread, call: CurrentCall) -> CurrentCall | None:
     for thread in family.process.threads:
         if thread is not main and _is_own(thread):
             found = of_thread(family.process, thread)
@@ -73,7 +73,7 @@ def _in_a_collective(family: Family, main: Thread, call: Call) -> Call | None:
     return None
 
 
-def _of_command(family: Family, call: Call, deep: int) -> Call:
+def _of_command(family: Family, call: CurrentCall, deep: int) -> CurrentCall:
     """Tell what a program is at that is not in Python: it waits for its child, or works."""
     process = family.process
     children = _children(family)
@@ -83,7 +83,7 @@ def _of_command(family: Family, call: Call, deep: int) -> Call:
         return call
     name = " ".join(process.command)[:80] or process.name
     busy = process.state == "R" or process.cpu_since > _WORKS
-    return Call(Doing.BUSY if busy else Doing.IDLE, name, f"`{name}`", why=_stdin(process))
+    return CurrentCall(Doing.BUSY if busy else Doing.IDLE, name, f"`{name}`", why=_stdin(process))
 
 
 #: Seconds of processor time within a look that show a process at work.
@@ -106,7 +106,7 @@ def _children(family: Family) -> list[Process]:
     ]
 
 
-def _along(family: Family, main: Thread, call: Call, deep: int) -> Call:
+def _along(family: Family, main: Thread, call: CurrentCall, deep: int) -> CurrentCall:
     if any(bare(one.function) == _ENDS_ITS_QUEUE for one in main.frames):
         # What lies further out on a fork's stack is its parent's.
         why = "for somebody to take what it has put into a queue"
@@ -127,7 +127,7 @@ def _called(thread: Thread) -> Sequence[Frame]:
     return thread.frames[: thread.frames.index(own)] if own in thread.frames else thread.frames
 
 
-def _into_child(family: Family, thread: Thread, call: Call, deep: int) -> Call | None:
+def _into_child(family: Family, thread: Thread, call: CurrentCall, deep: int) -> CurrentCall | None:
     """Go on to the child, or the data loader's worker, for which a thread waits."""
     called = _called(thread)
     if any(_LOADER.search(one.file) for one in called):
@@ -137,7 +137,9 @@ def _into_child(family: Family, thread: Thread, call: Call, deep: int) -> Call |
     return None
 
 
-def _other_thread(family: Family, main: Thread, call: Call, deep: int, *, joins: bool) -> Call:
+def _other_thread(
+    family: Family, main: Thread, call: CurrentCall, deep: int, *, joins: bool
+) -> CurrentCall:
     """Go on to the thread for which the main one waits."""
     ended = lost_threads(family.lives.get(family.process.pid))
     others = [one for one in family.process.threads if one is not main and _is_own(one)]
@@ -193,7 +195,7 @@ def _beginning(frames: Sequence[Frame]) -> tuple[str, str] | None:
     return (own[-1].file, bare(own[-1].function)) if own else None
 
 
-def _by_way_of(thread: Thread, found: Call, call: Call) -> Call:
+def _by_way_of(thread: Thread, found: CurrentCall, call: CurrentCall) -> CurrentCall:
     """Give what a main thread waits for by way of another thread, which may wait for a child.
 
     Args:
@@ -207,7 +209,11 @@ def _by_way_of(thread: Thread, found: Call, call: Call) -> Call:
     return replace(found, thread=found.thread or thread.name, at=at)
 
 
-def _beside(held: tuple[Thread, Call], others: Sequence[tuple[Thread, Call]], call: Call) -> Call:
+def _beside(
+    held: tuple[Thread, CurrentCall],
+    others: Sequence[tuple[Thread, CurrentCall]],
+    call: CurrentCall,
+) -> CurrentCall:
     """Tell of the thread that is joined and waits itself, beside some that only look now and then.
 
     Args:
@@ -221,7 +227,7 @@ def _beside(held: tuple[Thread, Call], others: Sequence[tuple[Thread, Call]], ca
     return replace(_by_way_of(thread, found, call), why=f"{found.why} beside {told}".strip())
 
 
-def _reading(family: Family, thread: Thread, deep: int) -> Call:
+def _reading(family: Family, thread: Thread, deep: int) -> CurrentCall:
     """Tell what a thread is at, or the child that it waits for."""
     call = of_thread(family.process, thread)
     if call.doing is Doing.LOCK and deep <= _DEEP:
@@ -229,11 +235,11 @@ def _reading(family: Family, thread: Thread, deep: int) -> Call:
     return call
 
 
-def _needs_others(call: Call) -> bool:
+def _needs_others(call: CurrentCall) -> bool:
     return call.waits_for_others or call.doing is Doing.STORE
 
 
-def _deadlock(call: Call, waiting: Sequence[tuple[Thread, Call]]) -> Call:
+def _deadlock(call: CurrentCall, waiting: Sequence[tuple[Thread, CurrentCall]]) -> CurrentCall:
     told = ", ".join(
         f"thread `{thread.name}` at {each.place}{_quoted(each.source)}"
         for thread, each in waiting[1:]
@@ -266,16 +272,10 @@ class LostThread:
     error: Exc
 
     def __str__(self) -> str:
-        return f"its thread `{self.name}` has ended with {_placed(self.error)}"
+        return f"its thread `{self.name}` has ended with {self.error}{self.error.in_site}"
 
 
-def _placed(error: Exc | None) -> str:
-    """Say what was raised, and where."""
-    place = f" in `{error.function}`, {error.place}" if error and error.place else ""
-    return f"{error}{place}"
-
-
-def lost_threads(life: Life | None) -> tuple[LostThread, ...]:
+def lost_threads(life: RecordedLife | None) -> tuple[LostThread, ...]:
     """List the threads of a process that exceptions have ended, the last one first."""
     ends = reversed(life.threads if life else ())
     told = ((one.name, of_raised(one.exception)) for one in ends)
@@ -287,11 +287,13 @@ def told_of_lost(lost: Sequence[LostThread]) -> str:
     return ", and ".join(map(str, lost[:_NAMED]))
 
 
-def _of_ended(call: Call, lost: Sequence[LostThread]) -> Call:
+def _of_ended(call: CurrentCall, lost: Sequence[LostThread]) -> CurrentCall:
     return replace(call, why=f"for nobody: {told_of_lost(lost)}", ended=lost[0].error)
 
 
-def _child(family: Family, call: Call, children: Sequence[Process], deep: int) -> Call:
+def _child(
+    family: Family, call: CurrentCall, children: Sequence[Process], deep: int
+) -> CurrentCall:
     found = [(child, resolve(family.of(child), deep + 1)) for child in children]
     child, inner = min(found, key=lambda one: one[1].doing in {Doing.LOCK, Doing.UNKNOWN})
     return replace(inner, thread=inner.thread or _title(child), at=call.place)
@@ -302,7 +304,7 @@ def _title(child: Process) -> str:
     return f"child {child.pid}, {words}" if words else f"child {child.pid}"
 
 
-def _worker(family: Family, call: Call, deep: int) -> Call:
+def _worker(family: Family, call: CurrentCall, deep: int) -> CurrentCall:
     """Go on to the data loader's worker that is at code of the program's own."""
     for child in _children(family):
         thread = child.main
@@ -322,11 +324,12 @@ def _is_own_worker(frames: Iterable[Frame]) -> bool:
     return False
 
 
-def _ended_child(family: Family, call: Call) -> Call | None:
+def _ended_child(family: Family, call: CurrentCall) -> CurrentCall | None:
     """Find a child that is gone although its parent still waits."""
     for life in family.lives.values():
         if life.parent == family.process.pid and life.exception is not None:
             error = of_raised(life.exception)
-            why = f"for its child {life.pid}, which has ended with {_placed(error)}"
+            how = f"{error}{error.in_site}" if error else "an exception"
+            why = f"for its child {life.pid}, which has ended with {how}"
             return replace(call, why=why, ended=error)
     return None

@@ -1,6 +1,6 @@
 """What a program said of its end: the exception that ended it, and where that came from.
 
-A program's own record (``Life``) is exact. A log is read where there is none.
+A program's own record (``RecordedLife``) is exact. A log is read where there is none.
 """
 
 from __future__ import annotations
@@ -103,6 +103,16 @@ class Exc:
     aborted: str = ""
     unreached: str = ""
 
+    @property
+    def site(self) -> str:
+        """The function and the line of the program's own code, in words; empty if not known."""
+        return f"`{self.function}`, {self.place}" if self.place else ""
+
+    @property
+    def in_site(self) -> str:
+        """The same, to be put behind what happened there."""
+        return f" in {self.site}" if self.place else ""
+
     def __str__(self) -> str:
         words = " / ".join(line.strip() for line in self.message.splitlines() if line.strip())
         message = f"{words[:_LONGEST]}…" if len(words) > _LONGEST else words
@@ -169,24 +179,24 @@ def last_said(lines: Sequence[str]) -> Exc | None:
 
     An exception that was printed and survived has other words of the program behind it.
     """
-    bare = [_PREFIX.sub("", line[:LONGEST]) for line in lines]
-    report = next((number for number, line in enumerate(bare) if _REPORT.search(line)), None)
-    bare = bare[:report]
-    unreached = next((line for line in reversed(bare) if _UNREACHED.search(line)), "")
-    told, aborted = _last_said(bare), _aborted(bare)
+    own = [_PREFIX.sub("", line[:LONGEST]) for line in lines]
+    report = next((number for number, line in enumerate(own) if _REPORT.search(line)), None)
+    own = own[:report]
+    unreached = next((line for line in reversed(own) if _UNREACHED.search(line)), "")
+    told, aborted = _last_said(own), _aborted(own)
     if told is None and not unreached:
         return None
     return replace(told or Exc(""), unreached=unreached, aborted=aborted)
 
 
-def _last_said(bare: Sequence[str]) -> Exc | None:
-    found, behind = _last_chain(bare)
-    said = last_words(line for line in bare if not _PARTING.search(line))
+def _last_said(lines: Sequence[str]) -> Exc | None:
+    found, behind = _last_chain(lines)
+    said = last_words(line for line in lines if not _PARTING.search(line))
     if found is not None and not any(map(_goes_on, behind)):
         return replace(found, said=said)
-    if aborted := _aborted(bare):
+    if aborted := _aborted(lines):
         return Exc("", aborted)
-    if (refused := _shell_error(bare)) is not None:
+    if (refused := _shell_error(lines)) is not None:
         return refused
     return Exc("", said, said=said) if said else found
 
@@ -281,7 +291,7 @@ def _unwrapped(found: Exc) -> Exc:
 
 def _told(kind: str, message: str, frames: Sequence[tuple[str, int, str]]) -> Exc:
     """Say of an exception where it came from; frames begin with the innermost one."""
-    functions = tuple(_bare(function) for _, _, function in frames)
+    functions = tuple(bare(function) for _, _, function in frames)
     files = tuple(file for file, _, _ in frames)
     for number, (file, line, function) in enumerate(frames):
         if not LIBRARY.search(file):
@@ -290,7 +300,7 @@ def _told(kind: str, message: str, frames: Sequence[tuple[str, int, str]]) -> Ex
                 kind,
                 message,
                 place=Frame(function=function, file=file, line=line).place,
-                function=_bare(function),
+                function=bare(function),
                 call=inner[-1] if inner else "",
                 calls=functions,
                 files=files,
@@ -298,6 +308,6 @@ def _told(kind: str, message: str, frames: Sequence[tuple[str, int, str]]) -> Ex
     return Exc(kind, message, calls=functions, files=files)
 
 
-def _bare(function: str) -> str:
+def bare(function: str) -> str:
     """Take a function's own name; since Python 3.11 there are qualified ones."""
     return function.rpartition(".")[2]

@@ -24,7 +24,7 @@ from metta_sandbox.limits import Allowance, LimitError
 from metta_sandbox.matching import UnmatchedError
 from metta_sandbox.report.results import CheckResult
 from metta_sandbox.scenario.expect.judgement import EvidenceError, Judgement, unclear
-from metta_sandbox.scenario.expect.kind import Kind
+from metta_sandbox.scenario.expect.kind import CheckKind
 from metta_sandbox.scenario.expect.kinds import CHECKS, api, checkpoint, digests, run_names
 from metta_sandbox.scenario.loading import find_place
 from metta_sandbox.scenario.model import Scenario
@@ -58,7 +58,7 @@ class Seconds:
 _HURRIED = 5.0
 
 #: What judges each kind of expectation, which it is given with the evidence.
-JUDGES: Mapping[type[Kind], Callable[[Any, Evidence], Judgement]] = {
+JUDGES: Mapping[type[CheckKind], Callable[[Any, Evidence], Judgement]] = {
     each.kind: each.judge for each in CHECKS
 }
 
@@ -186,7 +186,7 @@ def judged(
     asked_by: str = "",
     place: Callable[[], str] = str,
 ) -> CheckResult:
-    """Judge one thing; what breaks meanwhile makes it inconclusive."""
+    """Run one check; a check that breaks is inconclusive."""
     began = time.perf_counter()
     try:
         judgement = allowance.spend(check, most)

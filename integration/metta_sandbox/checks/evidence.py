@@ -23,7 +23,7 @@ from metta_sandbox.scenario.loading import load
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.needs import Ability
 from metta_sandbox.timeline.recording import Event
-from metta_sandbox.wandb_file import WandbFileError, WandbRun, read_run, written_by_ranks
+from metta_sandbox.wandb_file import OfflineRun, WandbFileError, read_run, written_by_ranks
 
 _TRIAL_GROUP = re.compile(r"trial-(\d+)")
 _RANK_FILE = re.compile(r"rank-(\d+)\.digest")
@@ -67,7 +67,7 @@ class ApiCall(BaseModel):
 
     @property
     def place(self) -> str:
-        """Where it is recorded."""
+        """The line of the artifact that records the call."""
         return f"api/requests.jsonl:{self.line}"
 
     def __str__(self) -> str:
@@ -75,7 +75,7 @@ class ApiCall(BaseModel):
 
 
 @dataclass(frozen=True)
-class Moment:
+class PlacedEvent:
     """An event at its place in the timeline."""
 
     event: Event
@@ -83,12 +83,12 @@ class Moment:
 
     @property
     def place(self) -> str:
-        """Where it stands."""
+        """The event's line in the timeline."""
         return f"timeline.jsonl:{self.line}"
 
     @property
     def trial_of_group(self) -> int | None:
-        """The trial of the process group that it names, if it is one."""
+        """The trial of the process group that the event names, if it is a trial's."""
         match = _TRIAL_GROUP.fullmatch(str(self.event.get("group")))
         return int(match[1]) if match else None
 
@@ -173,18 +173,18 @@ class Evidence:
         return frozenset(told | {trial.trial for trial in self.trials})
 
     @cached_property
-    def wandb_runs(self) -> tuple[WandbRun, ...]:
+    def wandb_runs(self) -> tuple[OfflineRun, ...]:
         """The offline W&B runs."""
         return tuple(self._wandb(file) for file in self.find("wandb/*/run-*.wandb"))
 
-    def trainers_runs(self, run: str) -> tuple[tuple[int | None, WandbRun], ...]:
+    def trainers_runs(self, run: str) -> tuple[tuple[int | None, OfflineRun], ...]:
         """Read the W&B runs that a trial's trainers tracked themselves, each with its rank."""
         files = written_by_ranks(self.folder, self.folder / "trials" / run)
         return tuple((rank, self._wandb(file)) for file, rank in files.items())
 
     @cached_property
     def api_calls(self) -> tuple[ApiCall, ...]:
-        """What the control plane was asked, in the order it was."""
+        """The calls of the control plane, in order."""
         path = self.folder / "api" / "requests.jsonl"
         calls = []
         for number, line in self.lines(path):
@@ -197,7 +197,7 @@ class Evidence:
         return tuple(calls)
 
     @cached_property
-    def moments(self) -> tuple[Moment, ...]:
+    def moments(self) -> tuple[PlacedEvent, ...]:
         """The timeline's events in its order, with their lines."""
         path = self.folder / "timeline.jsonl"
         found = []
@@ -206,7 +206,7 @@ class Evidence:
                 continue
             try:
                 fields = json.loads(line)
-                found.append(Moment(Event(float(fields.pop("received")), fields), number))
+                found.append(PlacedEvent(Event(float(fields.pop("received")), fields), number))
             except (ValueError, TypeError, KeyError) as error:
                 raise EvidenceError(self.where(path, number), f"not an event: {error}") from error
         return tuple(found)
@@ -334,7 +334,7 @@ class Evidence:
             raise EvidenceError(self.where(path), f"says it is of run {trial.run!r}")
         return trial
 
-    def _wandb(self, path: Path) -> WandbRun:
+    def _wandb(self, path: Path) -> OfflineRun:
         try:
             return read_run(self.folder, path)
         except (WandbFileError, OSError) as error:

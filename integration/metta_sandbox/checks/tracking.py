@@ -15,7 +15,7 @@ from metta_sandbox.scenario.expect.judgement import (
     same,
 )
 from metta_sandbox.scenario.expect.kinds.wandb import run_id
-from metta_sandbox.wandb_file import WandbRun
+from metta_sandbox.wandb_file import OfflineRun
 from metta_sandbox.words import many
 
 
@@ -43,7 +43,7 @@ def check(evidence: Evidence) -> Judgement:
     return judge(problems, f"{many(len(runs), 'run')}, written by rank 0 only", places)
 
 
-def _identity(evidence: Evidence, run: WandbRun) -> Iterator[str]:
+def _identity(evidence: Evidence, run: OfflineRun) -> Iterator[str]:
     sweep, master = evidence.scenario.sweep.name, evidence.scenario.hosts[0]
     if run.name != run.id:
         yield f"expected name {run.id!r}, saw {run.name!r}"
@@ -54,7 +54,7 @@ def _identity(evidence: Evidence, run: WandbRun) -> Iterator[str]:
         yield f"expected it from {master}, saw {run.host}"
 
 
-def _content(evidence: Evidence, trial: TrialRecord, run: WandbRun) -> Iterator[str]:
+def _content(evidence: Evidence, trial: TrialRecord, run: OfflineRun) -> Iterator[str]:
     for difference in differences(evidence.overrides(trial.run), run.config):
         yield f"config: {difference}"
     if trial.status != "completed":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from metta_sandbox.autopsy.seen import Life
+from metta_sandbox.autopsy.seen import RecordedLife
 from metta_sandbox.checks.evidence import Evidence, TrialRecord
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unlike
 from metta_sandbox.scenario.expect.selection import title
@@ -39,7 +39,7 @@ class Rank(BaseModel):
 _RANKS = TypeAdapter(tuple[Rank, ...])
 
 
-def ranks_of(lives: Mapping[str, Sequence[Life]]) -> tuple[Rank, ...]:
+def ranks_of(lives: Mapping[str, Sequence[RecordedLife]]) -> tuple[Rank, ...]:
     """Pick from what processes told, by node, those that were ranks of a trial or formed groups."""
     found = []
     for node, each in lives.items():
@@ -57,7 +57,7 @@ def ranks_of(lives: Mapping[str, Sequence[Life]]) -> tuple[Rank, ...]:
     return tuple(found)
 
 
-def to_json(lives: Mapping[str, Sequence[Life]]) -> str:
+def to_json(lives: Mapping[str, Sequence[RecordedLife]]) -> str:
     """Write what ranks told of their groups, a rank a line; empty if there is none."""
     ranks = [rank.model_dump_json() for rank in ranks_of(lives)]
     return "[\n" + ",\n".join(ranks) + "\n]\n" if ranks else ""

@@ -12,10 +12,9 @@ from typing_extensions import Unpack
 from metta_sandbox.api.fault_rules import ApiFaultRule, write_rules
 from metta_sandbox.errors import StackError
 from metta_sandbox.node.agent.messages import Args, ArmSaid, GroupState, RankState, Verb
-from metta_sandbox.scenario.faults.context import Power
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import API
-from metta_sandbox.stack.engines.base import RUN_FOLDER, StackPlan
+from metta_sandbox.stack.engines.base import RUN_FOLDER, NodePower, StackPlan
 from metta_sandbox.stack.engines.sidecars import Sidecars
 from metta_sandbox.stack.link import SWEEP, HubLink
 
@@ -42,7 +41,7 @@ class FaultContext:
     scenario: Scenario
     plan: StackPlan
     link: HubLink
-    power: Power
+    power: NodePower
     start_on: Callable[[str], None]
     network: Sidecars | None = None
     disks: Sidecars | None = None

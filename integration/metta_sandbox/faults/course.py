@@ -16,7 +16,7 @@ from metta_sandbox.scenario.faults.executor import Executor, Observed
 
 
 class Phase(str, Enum):
-    """How far it has come."""
+    """How far a fault's course has come."""
 
     AWAITED = "awaited"
     DELAYED = "delayed"
@@ -25,7 +25,7 @@ class Phase(str, Enum):
 
 
 @dataclass
-class Course:
+class FaultCourse:
     """What has become of one fault so far.
 
     Args:
@@ -59,12 +59,12 @@ class Course:
 
     @property
     def fired(self) -> bool:
-        """Whether it was set off."""
+        """Whether the fault was set off."""
         return self.phase in (Phase.STRUCK, Phase.HEALED)
 
     @property
     def proven(self) -> bool:
-        """Whether everything was seen that shows it."""
+        """Whether all was seen that shows the fault, and its end."""
         observations = [self.before, self.during, *([self.after] if self.after else [])]
         return (
             self.fired
@@ -74,7 +74,7 @@ class Course:
 
     @property
     def looks_again_until(self) -> float:
-        """Until when it is worth to look again whether it is there, or gone."""
+        """Until when the fault, or its end, is looked for again, by ``time.monotonic``."""
         if self.phase is Phase.STRUCK and not (self.during and self.during.holds):
             return self.struck_at + self.executor.patience
         if self.phase is Phase.HEALED and self.after is not None and not self.after.holds:
@@ -82,18 +82,18 @@ class Course:
         return -math.inf
 
     def prepare(self) -> None:
-        """Let one that strikes by itself get ready."""
+        """Let an executor that finds its moment by itself get ready."""
         self.attempt(lambda: self.executor.prepare(self.item.when, self.item.until))
 
     def strike(self) -> None:
-        """Look, and bring it about."""
+        """Look whether all is well, and bring the fault about."""
         self.phase, self.struck_at = Phase.STRUCK, time.monotonic()
         self.before = self._look(self.executor.before)
         self.attempt(self.executor.inject)
         self.look()
 
     def look(self) -> None:
-        """See whether it is there, or once it was healed, gone."""
+        """Look whether the fault is there, or, once it was healed, gone."""
         if self.phase is Phase.STRUCK and not (self.during and self.during.holds):
             self.during = self._look(self.executor.during)
         elif self.phase is Phase.HEALED and not (self.after and self.after.holds):
@@ -102,14 +102,14 @@ class Course:
             self.after = found[0] if found else None
 
     def heal(self) -> None:
-        """Undo it."""
+        """Undo the fault."""
         self.look()
         self.phase, self.healed_at = Phase.HEALED, time.monotonic()
         self.attempt(self.executor.heal)
         self.look()
 
     def attempt(self, step: Callable[[], object]) -> None:
-        """Do something that may break; the first thing that does is kept."""
+        """Take a step that may break; the first problem is kept."""
         try:
             step()
         except (SandboxError, OSError) as error:
@@ -123,7 +123,7 @@ class Course:
             return Observed(holds=False, seen=f"could not look: {error}")
 
     def result(self) -> FaultResult:
-        """Tell what became of it."""
+        """Tell what became of the fault."""
         return FaultResult(
             name=self.name,
             kind=self.item.key,

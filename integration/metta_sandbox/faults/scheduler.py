@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from metta_sandbox.faults.context import FaultContext
-from metta_sandbox.faults.course import Course, Phase
+from metta_sandbox.faults.course import FaultCourse, Phase
 from metta_sandbox.matching import Matcher, UnmatchedError
 from metta_sandbox.node.agent.load import slowed
 from metta_sandbox.node.agent.messages import ArmSaid
@@ -57,7 +57,7 @@ class FaultScheduler:
         self._tell = tell
         faults = context.scenario.faults
         self._courses = [
-            Course(name, item, EXECUTORS[type(item.said)](name, item.said, context))
+            FaultCourse(name, item, EXECUTORS[type(item.said)](name, item.said, context))
             for name, item in zip(names_of(faults), faults, strict=True)
         ]
         self._next_look = math.inf
@@ -95,7 +95,7 @@ class FaultScheduler:
 
     @property
     def due(self) -> float:
-        """When it wants to act, by ``time.monotonic``."""
+        """When the scheduler wants to act next, by ``time.monotonic``."""
         moments = [min(course.strike_at, course.heal_at) for course in self._courses]
         return min([*moments, self._next_look], default=math.inf)
 
@@ -163,7 +163,9 @@ class FaultScheduler:
                 self._come(course, trigger, begins, record, f"{trigger}, not held")
                 course.late = time.monotonic() - read if begins else course.late
 
-    def _find(self, course: Course, begins: bool, pattern: str, message: Message) -> str | None:
+    def _find(
+        self, course: FaultCourse, begins: bool, pattern: str, message: Message
+    ) -> str | None:
         """Find the first line that matches; a pattern that can't be matched is given up."""
         if _arm_of(course, begins) in self._given_up:
             return None
@@ -177,7 +179,7 @@ class FaultScheduler:
             return None
         return match.line if match else None
 
-    def _awaited(self) -> Iterator[tuple[Course, Trigger, bool]]:
+    def _awaited(self) -> Iterator[tuple[FaultCourse, Trigger, bool]]:
         """Give each moment that is waited for, and whether the fault begins with it, or ends."""
         for course in self._courses:
             when, until = course.item.when, course.item.until
@@ -187,7 +189,7 @@ class FaultScheduler:
                 yield course, until, False
 
     def _come(
-        self, course: Course, trigger: Trigger, begins: bool, record: Message, how: str
+        self, course: FaultCourse, trigger: Trigger, begins: bool, record: Message, how: str
     ) -> None:
         """Do what is to be done at a moment that has come, or so long after it."""
         at = None if trigger.after is None else time.monotonic() + trigger.after
@@ -202,22 +204,22 @@ class FaultScheduler:
             course.executor.moment, course.came = record, how
             self._delay(course, at)
 
-    def _delay(self, course: Course, at: float) -> None:
+    def _delay(self, course: FaultCourse, at: float) -> None:
         course.phase, course.strike_at = Phase.DELAYED, at
 
-    def _strike(self, course: Course, record: Message, how: str) -> None:
+    def _strike(self, course: FaultCourse, record: Message, how: str) -> None:
         course.executor.moment, course.came = record, how
         course.strike()
         self._struck(course)
 
-    def _note_strike(self, course: Course) -> None:
+    def _note_strike(self, course: FaultCourse) -> None:
         """Take in that one has struck by itself."""
         course.before = course.executor.before()
         course.phase, course.struck_at = Phase.STRUCK, time.monotonic()
         course.look()
         self._struck(course)
 
-    def _struck(self, course: Course) -> None:
+    def _struck(self, course: FaultCourse) -> None:
         until = course.item.until
         if until is not None and _is_after_alone(until):
             course.heal_at = course.struck_at + (until.after or 0.0)
@@ -227,14 +229,14 @@ class FaultScheduler:
         self._tell(f"fault {course.name}: {course.item.said}")
         self._follow(course, "started")
 
-    def _heal(self, course: Course) -> None:
+    def _heal(self, course: FaultCourse) -> None:
         course.heal_at = math.inf
         course.heal()
         self._record(course, "healed")
         self._tell(f"fault {course.name} is healed")
         self._follow(course, "healed")
 
-    def _follow(self, first: Course, what: str) -> None:
+    def _follow(self, first: FaultCourse, what: str) -> None:
         """Set off, or heal, what goes by another's start or end."""
         for course, trigger, begins in list(self._awaited()):
             if getattr(trigger, what) == first.name:
@@ -259,9 +261,16 @@ class FaultScheduler:
         ]
         self._context.arm(arms)
 
-    def _record(self, course: Course, action: str) -> None:
+    def _record(self, course: FaultCourse, action: str) -> None:
         detail = {"kind": course.item.key, "proven": course.proven, "proof": course.proof}
-        self._timeline.fault(course.name, action, **detail)
+        self._timeline.fault(course.name, action, node=self._node_of(course), **detail)
+
+    def _node_of(self, course: FaultCourse) -> str:
+        """Name the node, or the first of the hosts, that a fault strikes; empty if it is none."""
+        said = course.item.said
+        if said.target_rank is not None:
+            return self._context.host_of(said.target_rank)
+        return next((host for _, host in said.hosts), "")
 
     # -- once the sweep is over -----------------------------------------------------------
 
@@ -279,8 +288,8 @@ class FaultScheduler:
                 healed.append(course)
         self._look_until(math.inf, healed)
 
-    def _look_until(self, deadline: float, courses: Sequence[Course]) -> None:
-        """Look again as long as it is worth it for some."""
+    def _look_until(self, deadline: float, courses: Sequence[FaultCourse]) -> None:
+        """Look for faults again until each was seen, or a deadline has passed."""
         while time.monotonic() < deadline and any(
             course.looks_again_until > time.monotonic() and course.executor.patience < math.inf
             for course in courses
@@ -289,7 +298,7 @@ class FaultScheduler:
             time.sleep(_LOOK)
 
     def conclude(self) -> tuple[tuple[FaultResult, ...], tuple[CheckResult, ...]]:
-        """Tell what became of each fault, once everything was heard of it."""
+        """Tell what became of each fault, once nodes report no more."""
         for course in self._courses:
             if course.fired and not course.proven and course.executor.by_reports:
                 course.look()
@@ -302,7 +311,7 @@ class FaultScheduler:
         return results, tuple(_check(index, each) for index, each in enumerate(self._courses))
 
 
-def _check(index: int, course: Course) -> CheckResult:
+def _check(index: int, course: FaultCourse) -> CheckResult:
     verdict = Verdict.PASSED if course.proven else Verdict.INCONCLUSIVE
     return CheckResult(
         name=f"fault {course.name}: {course.item.said}",
@@ -314,7 +323,7 @@ def _check(index: int, course: Course) -> CheckResult:
     )
 
 
-def _arm_of(course: Course, begins: bool) -> str:
+def _arm_of(course: FaultCourse, begins: bool) -> str:
     return f"{course.name}/{'start' if begins else 'end'}"
 
 
@@ -323,7 +332,7 @@ def _is_after_alone(trigger: Trigger) -> bool:
     return all(moment is None for moment in moments)
 
 
-def _match(trigger: Trigger, course: Course) -> dict[str, Any] | None:
+def _match(trigger: Trigger, course: FaultCourse) -> dict[str, Any] | None:
     """Say what the fields of the event are that a trigger waits for, if it waits for one."""
     if trigger.event is not None:
         return trigger.match
@@ -335,7 +344,7 @@ def _match(trigger: Trigger, course: Course) -> dict[str, Any] | None:
     return {**match, "call": trigger.call}
 
 
-def _matches(trigger: Trigger, record: Message, course: Course) -> bool:
+def _matches(trigger: Trigger, record: Message, course: FaultCourse) -> bool:
     match = _match(trigger, course)
     return match is not None and all(record.get(key) == value for key, value in match.items())
 

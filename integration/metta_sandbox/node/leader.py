@@ -37,7 +37,7 @@ from metta_sandbox.ports import HeldPort
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.overrides import abridged
 from metta_sandbox.scenario.values import Value
-from metta_sandbox.scenario.workload import Score
+from metta_sandbox.scenario.workload import ScoreSource
 from metta_sandbox.sweep import ExhaustedError, Observation, Pruning, Strategy, create
 
 #: W&B's names for where runs go; nothing is ever sent there from a node.
@@ -330,7 +330,7 @@ class Leader:
         """
         source, metric = self._trainer.score, self._spec.metric
         if source is None and not self._trainer.bundled:
-            source = Score(source="event" if metric in trial.told else "evaluate")
+            source = ScoreSource(source="event" if metric in trial.told else "evaluate")
             if source.source == "evaluate" and not trial.checkpoint.exists():
                 raise NoScoreError(
                     f"no score: no train.step or train.finished event carries {metric}, and there "

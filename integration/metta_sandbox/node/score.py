@@ -12,7 +12,7 @@ from typing import Any
 from metta_sandbox import beneath
 from metta_sandbox.errors import SandboxError
 from metta_sandbox.matching import Matcher, UnmatchedError
-from metta_sandbox.scenario.workload import Score
+from metta_sandbox.scenario.workload import ScoreSource
 from metta_sandbox.wandb_file import WandbFileError, read_run, written_by_ranks
 
 
@@ -38,7 +38,7 @@ class TrialOutput:
     told: Mapping[str, Any]
 
 
-def find_score(score: Score, metric: str, left: TrialOutput) -> float:
+def find_score(score: ScoreSource, metric: str, left: TrialOutput) -> float:
     """Find a trial's score, wherever but in a checkpoint.
 
     Args:

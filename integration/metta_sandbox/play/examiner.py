@@ -21,7 +21,7 @@ from metta_sandbox.autopsy.case import Case, trial_under_way
 from metta_sandbox.autopsy.cause import Cause
 from metta_sandbox.autopsy.diagnose import diagnose
 from metta_sandbox.autopsy.lives import read_lives
-from metta_sandbox.autopsy.losses import Lost, first_lost, lost_in
+from metta_sandbox.autopsy.losses import LostMetric, first_lost, lost_in
 from metta_sandbox.autopsy.progress import gets_on
 from metta_sandbox.autopsy.seen import NodeLook, Recorded
 from metta_sandbox.autopsy.words import Exc, last_error, last_said
@@ -268,7 +268,7 @@ class Examiner:
                 found[int(rank)] = error
         return found
 
-    def _lost(self, trial: int | None) -> dict[int, Lost]:
+    def _lost(self, trial: int | None) -> dict[int, LostMetric]:
         """Read where each rank's log first has a loss that is no number."""
         return {
             int(rank): lost

@@ -13,9 +13,9 @@ from metta_sandbox.matching import Matcher, UnmatchedError
 from metta_sandbox.play.node_commands import Executed
 from metta_sandbox.probes import source
 from metta_sandbox.report.results import CheckResult
-from metta_sandbox.scenario.expect import Item
+from metta_sandbox.scenario.expect import ExpectationItem
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unclear, unlike
-from metta_sandbox.scenario.expect.kind import Kind
+from metta_sandbox.scenario.expect.kind import CheckKind
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import API
 from metta_sandbox.scenario.steady_state import (
@@ -52,7 +52,7 @@ class Observer:
     local: bool
     execute: Execute
 
-    def look(self, item: Item) -> Judgement:
+    def look(self, item: ExpectationItem) -> Judgement:
         """Judge one item of the steady state; what breaks meanwhile makes it inconclusive."""
         try:
             return self._judge(item.said)
@@ -61,7 +61,7 @@ class Observer:
         except Exception as error:  # noqa: BLE001 - a broken look says unknown, never passed
             return unclear(f"the look itself broke: {type(error).__name__}: {error}")
 
-    def _judge(self, said: Kind) -> Judgement:
+    def _judge(self, said: CheckKind) -> Judgement:
         if isinstance(said, NodesState):
             return self._nodes(said)
         if isinstance(said, ApiState):

@@ -61,7 +61,7 @@ class Curve:
 
 
 @dataclass
-class Mark:
+class LaneMark:
     """Something that happened once, or several times in a short while; times in seconds."""
 
     first: float
@@ -81,14 +81,14 @@ class Marks:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._width = _FINEST
-        self._bins: dict[int, Mark] = {}
+        self._bins: dict[int, LaneMark] = {}
 
     def add(self, time: float, text: Callable[[], str]) -> None:
         """Add a mark. ``text`` is asked only of the first of those counted together."""
         index = int(time / self._width)
         there = self._bins.get(index)
         if there is None:
-            self._bins[index] = Mark(time, time, 1, text())
+            self._bins[index] = LaneMark(time, time, 1, text())
             if len(self._bins) > self._limit:
                 self.shrink(self._limit)
         else:
@@ -107,12 +107,12 @@ class Marks:
                     there.count += mark.count
                     there.last = max(there.last, mark.last)
 
-    def __iter__(self) -> Iterator[Mark]:
+    def __iter__(self) -> Iterator[LaneMark]:
         return iter(sorted(self._bins.values(), key=lambda mark: mark.first))
 
 
 @dataclass(frozen=True)
-class LogLine:
+class OrderedLine:
     """A line of a log. ``order`` is its place among all entries of the timeline."""
 
     order: int
@@ -136,17 +136,17 @@ class LogEnds:
 
     def __init__(self, budget: int, longest: int = 2_000) -> None:
         self._longest = longest
-        self._head: list[LogLine] = []
+        self._head: list[OrderedLine] = []
         self._head_left = budget // 4
-        self._tail: deque[LogLine] = deque()
+        self._tail: deque[OrderedLine] = deque()
         self._tail_left = budget - self._head_left
         self.cut = 0
 
     def add(self, order: int, received: float, text: str) -> None:
-        """Add the next line."""
+        """Add the log's next line."""
         if len(text) > self._longest:
             text = f"{text[: self._longest]} … ({len(text)} characters)"
-        line, cost = LogLine(order, received, text), len(text) + self._OVERHEAD
+        line, cost = OrderedLine(order, received, text), len(text) + self._OVERHEAD
         if not self._tail and cost <= self._head_left:
             self._head.append(line)
             self._head_left -= cost
@@ -167,7 +167,7 @@ class LogEnds:
         smaller.cut += self.cut
         return smaller
 
-    def lines(self) -> tuple[list[LogLine], list[LogLine]]:
+    def lines(self) -> tuple[list[OrderedLine], list[OrderedLine]]:
         """Give what is kept: the beginning, and the end."""
         return self._head, list(self._tail)
 

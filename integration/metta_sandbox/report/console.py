@@ -94,7 +94,7 @@ class Reporter:
 
     def _show(self, result: ScenarioResult) -> None:
         warnings = [check.warning for check in result.checks if check.warning]
-        if self._quiet and result.verdict in (Verdict.PASSED, Verdict.SKIPPED) and not warnings:
+        if self._quiet and result.verdict.is_well and not warnings:
             return
         head = Text.assemble(_badge(result.verdict), " ", shown(result.name))
         head.append(f"  {many(result.nodes, 'node')} on {result.engine}, {result.seconds:.1f} s")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from metta_sandbox.masking import Masker, Stream
+from metta_sandbox.masking import MaskedStream, Masker
 from metta_sandbox.wandb_file import log_records
 
 #: Bytes that are read at once.
@@ -105,7 +105,7 @@ def _rewrite(file: int, name: str, at: int, about: os.stat_result, masker: Maske
     target = os.open(part, flags, 0o600, dir_fd=at)
     try:
         with os.fdopen(target, "wb") as out:
-            stream = Stream(masker)
+            stream = MaskedStream(masker)
             for piece in _pieces(file):
                 out.write(stream.feed(piece))
             out.write(stream.finish())

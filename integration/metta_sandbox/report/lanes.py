@@ -72,7 +72,7 @@ class Lanes:
     _duration: float = 0.0
 
     def event(self, event: Event, time: float) -> str:
-        """Take in an event; give the lane it belongs to."""
+        """Take in an event; give the lane that the event belongs to."""
         name, node, rank = event.name, str(event.get("node", "")), event.get("rank")
         if isinstance(node_rank := event.get("node_rank"), int):
             self._ranks.setdefault(node, node_rank)
@@ -97,12 +97,12 @@ class Lanes:
         return self._of_node(node, time)
 
     def fault(self, entry: Mapping[str, Any], time: float) -> str:
-        """Take in something done about a fault; give the lane of whom it hits."""
+        """Take in an action on a fault; give the lane of the node that the fault strikes."""
         detail = entry.get("detail")
         node = str(detail.get("node", "")) if isinstance(detail, Mapping) else ""
         lane = node if node in self._lanes else self.harness(time)
         name, action = str(entry["fault"]), str(entry.get("action", ""))
-        if action == "fired":
+        if action == "struck":
             self._begin(lane, "fault", name, time, name)
         elif action == "healed":
             for (there, kind, who), band in list(self._open.items()):

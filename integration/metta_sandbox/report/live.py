@@ -47,7 +47,7 @@ class LiveReporter(Reporter):
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Take the view away."""
+        """Take the live view away from the terminal."""
         self._live.stop()
 
     def begin(self, scenario: Scenario, number: int, count: int, of: str = "") -> None:

@@ -20,20 +20,18 @@ from ruamel.yaml.error import YAMLError
 from metta_sandbox.report import environment
 from metta_sandbox.report.artifacts import scenario_folders
 from metta_sandbox.report.results import RunResult, ScenarioResult
-from metta_sandbox.report.story import Limits, tell
+from metta_sandbox.report.story import PageLimits, tell
 from metta_sandbox.report.waits import picture
 from metta_sandbox.report.wording import amount, figure, headline, seconds, without
 from metta_sandbox.safe_text import for_html
-from metta_sandbox.verdict import Verdict
 from metta_sandbox.words import many
 
 FILE_NAME = "report.html"
 _TEMPLATES = Path(__file__).with_name("templates")
 _CHARTS = Path(__file__).with_name("vendor") / "echarts.min.js"
-_GOOD = (Verdict.PASSED, Verdict.SKIPPED)
 
 
-def render(run: RunResult, folder: Path, limits: Limits | None = None) -> str:
+def render(run: RunResult, folder: Path, limits: PageLimits | None = None) -> str:
     """Write the page of a run from its results and what lies in its folder.
 
     Args:
@@ -42,7 +40,7 @@ def render(run: RunResult, folder: Path, limits: Limits | None = None) -> str:
         limits: How much of the evidence goes into the page.
 
     """
-    share = (limits or Limits()).shared_by(len(run.scenarios))
+    share = (limits or PageLimits()).shared_by(len(run.scenarios))
     folders = scenario_folders(folder, [one.name for one in run.scenarios])
     pairs = list(zip(run.scenarios, folders, strict=True))
     scripts = [_charts(), _source("report.js")]
@@ -104,17 +102,17 @@ def _source(name: str) -> str:
 
 def _scenario(result: ScenarioResult, folder: Path) -> dict[str, Any]:
     completed = [trial for trial in result.trials if trial.status == "completed"]
-    bad = [check for check in result.checks if check.verdict not in _GOOD]
+    bad = [check for check in result.checks if not check.verdict.is_well]
     return {
         "result": result,
         "folder": folder.name,
         "completed": len(completed),
         "bad": bad,
-        "good": [check for check in result.checks if check.verdict in _GOOD],
+        "good": [check for check in result.checks if check.verdict.is_well],
     }
 
 
-def _data(result: ScenarioResult, folder: Path, limits: Limits) -> dict[str, Any]:
+def _data(result: ScenarioResult, folder: Path, limits: PageLimits) -> dict[str, Any]:
     story = tell(folder, limits)
     suggestions: Mapping[str, Any] = story.pop("suggestions")
     trials = [

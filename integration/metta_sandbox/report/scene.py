@@ -42,7 +42,7 @@ _DOING: Mapping[Name, str] = {
 
 
 @dataclass
-class _Trial:
+class _TrialRow:
     run: str
     began: float
     status: str = "running"
@@ -52,7 +52,7 @@ class _Trial:
 
 
 class Scene:
-    """The present of one scenario.
+    """What one scenario is doing now.
 
     Args:
         scenario: What is played.
@@ -76,7 +76,7 @@ class Scene:
         self._nodes = dict.fromkeys(scenario.hosts, "coming up")
         self._requests = 0
         self._api = "coming up"
-        self._trials: dict[int, _Trial] = {}
+        self._trials: dict[int, _TrialRow] = {}
         self._last: deque[Event] = deque(maxlen=_LAST_EVENTS)
 
     def take(self, event: Event) -> None:
@@ -93,7 +93,7 @@ class Scene:
             self._last.append(event)
 
     def render(self) -> RenderableType:
-        """Draw it."""
+        """Draw the scene for the terminal."""
         parts: list[RenderableType] = [Text(""), self._head(), self._node_table()]
         if self._trials:
             parts += [Text(""), self._trial_table()]
@@ -113,7 +113,7 @@ class Scene:
     def _take_trial(self, number: int, event: Event) -> None:
         trial = self._trials.get(number)
         if trial is None:
-            trial = self._trials[number] = _Trial(f"trial {number}", self._clock())
+            trial = self._trials[number] = _TrialRow(f"trial {number}", self._clock())
         if event.get("run"):
             trial.run = str(event.get("run"))
         if event.name == "train.step":
@@ -136,7 +136,7 @@ class Scene:
         text.append(f"  deadline in {seconds(max(limit, 0))}", "dim" if limit > 0 else "red")
         return text
 
-    def _left(self, done: list[_Trial]) -> float | None:
+    def _left(self, done: list[_TrialRow]) -> float | None:
         """Guess the seconds that are left from what trials took so far; None before the first."""
         taken = [trial.took for trial in done if trial.took is not None]
         if not taken:

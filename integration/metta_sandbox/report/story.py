@@ -50,7 +50,7 @@ class _Who(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Limits:
+class PageLimits:
     """How much of a scenario goes into the page.
 
     Attributes:
@@ -64,10 +64,10 @@ class Limits:
     points: int = 100_000
     characters: int = 2_000_000
 
-    def shared_by(self, scenarios: int) -> Limits:
+    def shared_by(self, scenarios: int) -> PageLimits:
         """Give the part of each of several scenarios."""
         count = max(scenarios, 1)
-        return Limits(
+        return PageLimits(
             max(self.marks // count, 500),
             max(self.points // count, 2_000),
             max(self.characters // count, 40_000),
@@ -82,7 +82,7 @@ class Story:
 
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: PageLimits) -> None:
         self._limits = limits
         self._lanes = Lanes()
         self._marks: dict[tuple[str, str], Marks] = {}
@@ -272,7 +272,7 @@ class Story:
         return {"lines": [line for _, line in lines], "left_out": left_out}
 
 
-def tell(folder: Path, limits: Limits) -> dict[str, Any]:
+def tell(folder: Path, limits: PageLimits) -> dict[str, Any]:
     """Read a scenario's artifacts for the page; what is missing is left out.
 
     Args:

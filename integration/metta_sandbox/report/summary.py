@@ -19,7 +19,6 @@ _SIGNS = {
     Verdict.SKIPPED: "⏭️",
     Verdict.ERROR: "💥",
 }
-_GOOD = (Verdict.PASSED, Verdict.SKIPPED)
 #: GitHub takes a mebibyte of summary from a step, and shows none of a longer one.
 _MOST_CHECKS = 20
 _MOST_TRIALS = 200
@@ -66,10 +65,10 @@ def _failures(run: RunResult) -> Iterator[str]:
         (scenario, check)
         for scenario in run.scenarios
         for check in scenario.checks
-        if check.verdict not in _GOOD
+        if not check.verdict.is_well
     ]
     for scenario in run.scenarios:
-        if scenario.verdict not in _GOOD:
+        if not scenario.verdict.is_well:
             for cause in scenario.causes:
                 told = for_markdown(f"{cause.kind}: {cause.told}")
                 yield f"> **{for_markdown(scenario.name)}**, {told}"
@@ -83,7 +82,7 @@ def _failures(run: RunResult) -> Iterator[str]:
         yield f"… and {many(len(bad) - _MOST_CHECKS, 'more check')} that did not hold."
         yield ""
     for scenario in run.scenarios:
-        if scenario.verdict not in _GOOD and scenario.reason and len(run.scenarios) > 1:
+        if not scenario.verdict.is_well and scenario.reason and len(run.scenarios) > 1:
             yield f"- **{for_markdown(scenario.name)}**: {for_markdown(scenario.reason)}"
             yield ""
 

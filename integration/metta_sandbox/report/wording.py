@@ -17,7 +17,7 @@ def headline(run: RunResult) -> str:
         return _sentence(f"{run.reason[:1].upper()}{run.reason[1:]}")
     if not run.scenarios:
         return "Nothing was played."
-    bad = [one for one in run.scenarios if one.verdict not in (Verdict.PASSED, Verdict.SKIPPED)]
+    bad = [one for one in run.scenarios if not one.verdict.is_well]
     if len(bad) == 1:
         (one,) = bad
         return _sentence(f"{one.name}: {one.reason}" if one.reason else f"{one.name} {one.verdict}")

@@ -14,9 +14,7 @@ from metta_sandbox.report.results import CheckResult, RunResult, ScenarioResult
 from metta_sandbox.report.wording import explain
 from metta_sandbox.safe_text import for_terminal
 from metta_sandbox.scenario.tree import Document, UnreadableError, read
-from metta_sandbox.verdict import Verdict
 
-_GOOD = (Verdict.PASSED, Verdict.SKIPPED)
 #: An item of one of the scenario's lists.
 _ITEM = re.compile(r"(\w+)\[(\d+)\]")
 #: GitHub shows that many errors of a step.
@@ -44,12 +42,12 @@ def unmet(scenario: ScenarioResult) -> list[tuple[int, CheckResult]]:
     """
     document = _read(Path(scenario.file))
     return [
-        (_line(document, check), check) for check in scenario.checks if check.verdict not in _GOOD
+        (_line(document, check), check) for check in scenario.checks if not check.verdict.is_well
     ]
 
 
 def _of_scenario(scenario: ScenarioResult, workspace: Path) -> Iterator[str]:
-    if scenario.verdict in _GOOD:
+    if scenario.verdict.is_well:
         return
     file = Path(scenario.file)
     place = _from(workspace, file) if file.is_file() else None

@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 from pydantic_core import PydanticCustomError
 
 #: One fault a validator found: the keys that lead to it from its own value, and what is wrong.
-Fault: TypeAlias = tuple[tuple[str | int, ...], str]
+Misfit: TypeAlias = tuple[tuple[str | int, ...], str]
+#: The hosts that something names, each with the keys that lead to it.
+NamedHosts: TypeAlias = tuple[tuple[tuple[str | int, ...], str], ...]
 
 
 class Part(BaseModel):
@@ -22,7 +24,7 @@ class Part(BaseModel):
         return {key: value for key, value in handler(self).items() if value is not None}
 
 
-def misfit(faults: Sequence[Fault]) -> PydanticCustomError:
+def misfit(faults: Sequence[Misfit]) -> PydanticCustomError:
     """Make the error of a validator that found several faults, or one deeper than its value."""
     text = "; ".join(message for _, message in faults)
     return PydanticCustomError("misfit", "{text}", {"text": text, "faults": list(faults)})

@@ -31,7 +31,7 @@ _MENDS = {
 
 
 @dataclass(frozen=True)
-class Mark:
+class SourceMark:
     """A place in a file; line and column count from 0."""
 
     name: str
@@ -135,8 +135,8 @@ class _Composer:
         if event.anchor is not None:
             self._anchors[event.anchor] = node
 
-    def _mark(self, mark: Any) -> Mark:
-        return Mark(self._file, mark.index, mark.line, mark.column)
+    def _mark(self, mark: Any) -> SourceMark:
+        return SourceMark(self._file, mark.index, mark.line, mark.column)
 
 
 def _wrong(event: Any, message: str) -> NotYamlError:

@@ -9,8 +9,8 @@ from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_
 from typing_extensions import Self
 
 from metta_sandbox.scenario.artifacts import Artifacts
-from metta_sandbox.scenario.base import Fault, Part, misfit
-from metta_sandbox.scenario.expect import Expectation, Item
+from metta_sandbox.scenario.base import Misfit, Part, misfit
+from metta_sandbox.scenario.expect import Expectation, ExpectationItem
 from metta_sandbox.scenario.faults import AnyFault
 from metta_sandbox.scenario.faults.possible import impossible_faults
 from metta_sandbox.scenario.names import API, node_host
@@ -233,7 +233,7 @@ class Scenario(Part):
     @field_validator("workload")
     @classmethod
     def _suits_the_secrets(cls, value: Workload, info: ValidationInfo) -> Workload:
-        faults: list[Fault] = [
+        faults: list[Misfit] = [
             (("env", name), "is one of the secrets, too")
             for name in value.env
             if name in info.data.get("secrets", {})
@@ -253,7 +253,7 @@ class Scenario(Part):
         workload = info.data.get("workload")
         if workload is None:
             return value
-        faults: list[Fault] = []
+        faults: list[Misfit] = []
         if workload.run is not None:
             faults = [
                 ((key,), "nobody suggests anything to workload.run")
@@ -283,12 +283,14 @@ class Scenario(Part):
 
     @field_validator("expect", "steady_state")
     @classmethod
-    def _can_be(cls, value: tuple[Item, ...], info: ValidationInfo) -> tuple[Item, ...]:
+    def _can_be(
+        cls, value: tuple[ExpectationItem, ...], info: ValidationInfo
+    ) -> tuple[ExpectationItem, ...]:
         nodes = info.data.get("nodes")
         if nodes is None:
             return value
         hosts = [*(node_host(rank) for rank in range(nodes)), API]
-        faults: list[Fault] = [
+        faults: list[Misfit] = [
             ((index, item.key, *path), f"there is no {host} among {many(nodes, 'node')}")
             for index, item in enumerate(value)
             for path, host in item.said.hosts
@@ -302,10 +304,10 @@ class Scenario(Part):
         return value
 
 
-def _clashes(keys: list[str], sweep: Sweep) -> list[Fault]:
+def _clashes(keys: list[str], sweep: Sweep) -> list[Misfit]:
     """Find searched keys whose variable is another key's too."""
     owners: dict[str, str] = {}
-    faults: list[Fault] = []
+    faults: list[Misfit] = []
     for key in keys:
         bare = split_key(key)[1]
         owner = owners.setdefault(variable_of(bare), bare)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.scenario.overrides import did_you_mean
 
 MASTER = "sweep-master"
 WORKER = "sweep-worker"
@@ -47,9 +47,8 @@ def suggest_host(name: str) -> str | None:
     """Say what is wrong with a host's name, or None if it is one."""
     if name in {MASTER, WORKER, API} or re.fullmatch(rf"{WORKER}-(?:[2-9]|[1-9]\d+)", name):
         return None
-    near = nearest(name, [MASTER, WORKER, API])
-    did_you_mean = f"; did you mean {near}?" if near else ""
-    return f"expected {MASTER}, {WORKER}, {WORKER}-K (K from 2) or {API}{did_you_mean}"
+    hint = did_you_mean(name, [MASTER, WORKER, API])
+    return f"expected {MASTER}, {WORKER}, {WORKER}-K (K from 2) or {API}{hint}"
 
 
 def suggest_key(key: str) -> str | None:
@@ -58,6 +57,5 @@ def suggest_key(key: str) -> str | None:
         return None
     leaf = key.rpartition(".")[2]
     same_leaf = [known for known in TRAINER_KEYS if known.rpartition(".")[2] == leaf]
-    near = nearest(key, TRAINER_KEYS) or next(iter(same_leaf), None)
-    did_you_mean = f"; did you mean {near}?" if near else ""
-    return f"the bundled trainer has no {key}{did_you_mean}"
+    otherwise = f"did you mean {same_leaf[0]}?" if same_leaf else ""
+    return f"the bundled trainer has no {key}{did_you_mean(key, TRAINER_KEYS, otherwise)}"

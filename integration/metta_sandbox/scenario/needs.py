@@ -34,18 +34,18 @@ class Able(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The engine's name."""
         ...
 
     @property
     def has(self) -> frozenset[Ability]:
-        """What it can do."""
+        """What the engine can do."""
         ...
 
 
 @dataclass(frozen=True)
 class Need:
-    """One need.
+    """Something that a scenario needs of its engine.
 
     Args:
         what: What is needed.

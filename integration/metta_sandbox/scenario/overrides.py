@@ -27,7 +27,7 @@ _OVERRIDE = re.compile(r"(?P<op>\+\+|\+|~|)(?P<key>[^=\s]*)(?P<value>=.*)?", re.
 
 @dataclass(frozen=True)
 class Override:
-    """One override.
+    """One override: a dotted key and its value.
 
     Args:
         op: What is done to the key: ``""`` sets a known one, ``"+"`` adds a new one, ``"++"`` does
@@ -159,6 +159,20 @@ def _leaves(nested: Mapping[str, Value] | Sequence[str]) -> Iterator[tuple[str, 
         for rest, leaf in _leaves(value):
             op, tail = split_key(rest)
             yield f"{op}{key}.{tail}", leaf
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
+    """End a message about an unknown word: ask for the nearest one, or say something else.
+
+    Args:
+        word: What was written.
+        known: What could have been.
+        otherwise: What is said where nothing is near; the message ends there if it is empty.
+
+    """
+    near = nearest(word, known)
+    hint = f"did you mean {near}?" if near else otherwise
+    return f"; {hint}" if hint else ""
 
 
 def nearest(key: str, known: Iterable[str]) -> str | None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from metta_sandbox.scenario.base import Fault
-from metta_sandbox.scenario.expect import Item
+from metta_sandbox.scenario.base import Misfit
+from metta_sandbox.scenario.expect import ExpectationItem
 from metta_sandbox.scenario.search import Sweep
 from metta_sandbox.scenario.workload import Workload
 from metta_sandbox.words import many
 
 
 def impossible(
-    expect: Sequence[Item], nodes: int, workload: Workload, sweep: Sweep
-) -> Iterator[Fault]:
+    expect: Sequence[ExpectationItem], nodes: int, workload: Workload, sweep: Sweep
+) -> Iterator[Misfit]:
     """Find what nodes, trials and ranks of a scenario can't give.
 
     Args:
@@ -44,7 +44,7 @@ def no_such_rank(nodes: int, workload: Workload) -> str:
     return f"there is no rank {trainer.score.rank} among {many(ranks, 'rank')}"
 
 
-def unlikely(expect: Sequence[Item]) -> Iterator[str]:
+def unlikely(expect: Sequence[ExpectationItem]) -> Iterator[str]:
     """Tell of what most likely won't be."""
     for index, item in enumerate(expect):
         for text in item.said.unlikely():

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from metta_sandbox.scenario.base import Fault, Part, misfit
+from metta_sandbox.scenario.base import Misfit, Part, misfit
 from metta_sandbox.scenario.units import Size
 
 #: What a container needs where it is. Nothing may be put over it, or over what it lies in.
@@ -58,7 +58,7 @@ def _requirements(given: Any) -> Any:
         return given
     if not isinstance(given, (list, tuple)) or not all(isinstance(item, str) for item in given):
         raise ValueError("expected the path of a requirements file, or a list of requirements")
-    faults: list[Fault] = [
+    faults: list[Misfit] = [
         ((index,), message)
         for index, text in enumerate(given)
         if (message := misfit_of_requirement(text))
@@ -74,7 +74,7 @@ Requirements = Annotated[
 ]
 
 
-class Build(Part):
+class ImageBuild(Part):
     """An image that is built when the scenario is played."""
 
     context: str = Field(
@@ -97,7 +97,9 @@ def _as_build(given: Any) -> Any:
     return {"context": given} if isinstance(given, str) else given
 
 
-BuildOrFolder = Annotated[Build, BeforeValidator(_as_build, json_schema_input_type=str | Build)]
+BuildOrFolder = Annotated[
+    ImageBuild, BeforeValidator(_as_build, json_schema_input_type=str | ImageBuild)
+]
 
 
 class Mount(Part):
@@ -117,7 +119,7 @@ class Mount(Part):
         return value
 
 
-class Limits(Part):
+class NodeLimits(Part):
     """What one node may take of the machine it runs on."""
 
     processes: int = Field(
@@ -148,10 +150,10 @@ def misfit_of_target(target: str) -> str | None:
     return None
 
 
-def doubled_targets(mounts: Iterable[Mount]) -> list[Fault]:
+def doubled_targets(mounts: Iterable[Mount]) -> list[Misfit]:
     """Find the mounts at a place that an earlier one has."""
     seen: set[str] = set()
-    faults: list[Fault] = []
+    faults: list[Misfit] = []
     for index, mount in enumerate(mounts):
         target = mount.target.rstrip("/")
         if target in seen:

@@ -6,6 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core.core_schema import CoreSchema
+
+from metta_sandbox.scenario.faults import FaultItem
 from metta_sandbox.scenario.matrix import EXCLUDE, FIXED, MOST_CELLS
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import TRAINER_KEYS
@@ -23,7 +27,7 @@ FILE_KEYS: Mapping[str, str] = {
 #: What a file that extends another may say a part of, and what one of its keys asks for.
 _PARTLY_SAID: Mapping[str, Mapping[str, list[str]]] = {
     "Range": {"distribution": ["min", "max"]},
-    "Score": {},
+    "ScoreSource": {},
 }
 _VARIABLE_KEYS = {
     "default": "The value, if neither the command line nor the environment gives one.",
@@ -33,12 +37,20 @@ _VARIABLE_KEYS = {
 }
 
 
+class _WithoutTitles(GenerateJsonSchema):
+    """Gives fields no title: what Pydantic makes of a key says no more than the key."""
+
+    def field_title_should_be_set(self, _schema: CoreSchema) -> bool:
+        return False
+
+
 def make_schema() -> dict[str, Any]:
     """Make the schema of what a file may say, from the model of what a scenario is."""
-    schema = Scenario.model_json_schema()
+    schema = Scenario.model_json_schema(schema_generator=_WithoutTitles)
     parts = schema["$defs"]
     for part in parts.values():
         _allow_references(part)
+    _share_keys_of_faults(parts)
     for name, needed in _PARTLY_SAID.items():
         del parts[name]["required"]
         parts[name]["dependentRequired"] = needed
@@ -102,8 +114,8 @@ def _file_keys(own: Mapping[str, Any]) -> dict[str, Any]:
 def _axes(own: Mapping[str, Any]) -> dict[str, Any]:
     """List what a matrix often goes over, so that an editor offers it."""
     lists: dict[str, Any] = {
-        key: {"type": "array", "minItems": 1, "items": value}
-        for key, value in own.items()
+        key: {"type": "array", "minItems": 1, "items": {"$ref": f"#/properties/{key}"}}
+        for key in own
         if key not in FIXED
     }
     for key, kind in TRAINER_KEYS.items():
@@ -116,6 +128,16 @@ def _axes(own: Mapping[str, Any]) -> dict[str, Any]:
         "items": {"type": "object", "minProperties": 1},
     }
     return lists
+
+
+def _share_keys_of_faults(parts: dict[str, Any]) -> None:
+    """Write the keys that all items of ``faults`` have once, and refer to them from each."""
+    items = [parts[name] for name in parts if name.endswith("FaultItem")]
+    shared = {key: items[0]["properties"][key] for key in FaultItem.model_fields}
+    parts["FaultItem"] = {"type": "object", "properties": shared}
+    for item in items:
+        for key in shared:
+            item["properties"][key] = {"$ref": f"#/$defs/FaultItem/properties/{key}"}
 
 
 def _allow_references(part: dict[str, Any]) -> None:

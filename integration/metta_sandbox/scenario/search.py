@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationInfo, field_validator
 from typing_extensions import TypeAliasType
 
-from metta_sandbox.scenario.base import Fault, Part, misfit
+from metta_sandbox.scenario.base import Misfit, Part, misfit
 from metta_sandbox.scenario.overrides import is_key, nearest
 from metta_sandbox.scenario.units import Amount
 from metta_sandbox.scenario.values import Value
@@ -133,7 +133,7 @@ def flatten_parameters(nested: Any) -> Any:
     if not isinstance(nested, Mapping):
         return nested
     flat: dict[str, Any] = {}
-    faults: list[Fault] = []
+    faults: list[Misfit] = []
 
     def visit(inner: Mapping[Any, Any], prefix: str, path: tuple[str, ...]) -> None:
         for key, value in inner.items():
@@ -198,7 +198,7 @@ StrategyName = Annotated[
 ]
 
 
-def _misfits_of(strategy: str, options: Mapping[str, Any]) -> Iterator[Fault]:
+def _misfits_of(strategy: str, options: Mapping[str, Any]) -> Iterator[Misfit]:
     """Name the options that a strategy does not take."""
     known = STRATEGIES.get(strategy, {})
     for key, value in options.items():
@@ -299,7 +299,7 @@ class Sweep(Part):
     ) -> dict[str, Range | Choice]:
         method = info.data.get("options", {}).get("method")
         if info.data.get("strategy") == "grid" or method == "grid":
-            faults: list[Fault] = [
+            faults: list[Misfit] = [
                 ((key,), f"expected values: [...], as a grid can't enumerate {key}'s range")
                 for key, parameter in value.items()
                 if isinstance(parameter, Range)
@@ -315,6 +315,6 @@ class Sweep(Part):
 
     @property
     def why_so_many(self) -> str:
-        """Why it is that many, in words."""
+        """Why there are so many runs at most, in words."""
         retries = f", and sweep.retries {self.retries}" if self.retries else ""
         return f"sweep.trials is {self.trials}{retries}"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
-from metta_sandbox.scenario.base import Fault, Part, misfit
+from metta_sandbox.scenario.base import Misfit, Part, misfit
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
@@ -51,7 +51,7 @@ def _as_secret(given: Any) -> Any:
 
 
 def _are_variables(value: dict[str, Secret]) -> dict[str, Secret]:
-    faults: list[Fault] = [
+    faults: list[Misfit] = [
         ((name,), "expected a variable's name: letters, digits and _")
         for name in value
         if not NAME.fullmatch(name)

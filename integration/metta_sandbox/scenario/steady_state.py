@@ -8,14 +8,15 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
-from metta_sandbox.scenario.expect import Item, kind_of
-from metta_sandbox.scenario.expect.kind import Kind
+from metta_sandbox.scenario.base import NamedHosts
+from metta_sandbox.scenario.expect import ExpectationItem, kind_of
+from metta_sandbox.scenario.expect.kind import CheckKind
 from metta_sandbox.scenario.hosts import NodeName
 from metta_sandbox.scenario.units import Duration, Pattern, Size
 from metta_sandbox.words import size, time
 
 
-class NodesState(Kind):
+class NodesState(CheckKind):
     """All nodes answer, and know the others by name."""
 
     names: bool = Field(
@@ -35,7 +36,7 @@ class NodesState(Kind):
 
     @property
     def wanted(self) -> str:
-        """What they do."""
+        """What the nodes must do."""
         words = ["ready"] + ["resolving each other's names"] * self.names
         if self.disk is not None:
             words.append(f"with {size(self.disk)} of disk free")
@@ -48,7 +49,7 @@ class NodesState(Kind):
         return f"all nodes are {self.wanted}"
 
 
-class ApiState(Kind):
+class ApiState(CheckKind):
     """A route of the control plane answers."""
 
     route: str = Field(default="GET /health", description="`GET` and a path.")
@@ -66,14 +67,14 @@ class ApiState(Kind):
 
     @property
     def wanted(self) -> str:
-        """Which answer."""
+        """Which answer the control plane must give."""
         return f"{self.status} within {time(self.within)}"
 
     def __str__(self) -> str:
         return f"{self.route} answers {self.wanted}"
 
 
-class CommandState(Kind):
+class CommandState(CheckKind):
     """Shell commands on nodes, and how they must end."""
 
     run: str = Field(min_length=1, description="Shell commands.")
@@ -85,13 +86,13 @@ class CommandState(Kind):
     within: Duration = Field(default=30.0, description="The longest it may take.")
 
     @property
-    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+    def hosts(self) -> NamedHosts:
         """The node, if one is named."""
         return () if self.on is None else ((("on",), self.on),)
 
     @property
     def wanted(self) -> str:
-        """How it ends."""
+        """How the command must end."""
         more = "" if self.prints is None else f" and prints '{self.prints}'"
         return f"exits with {self.status}{more} within {time(self.within)}"
 
@@ -100,26 +101,26 @@ class CommandState(Kind):
         return f"`{first}{' …' if rest else ''}` on {self.on or 'every node'} {self.wanted}"
 
 
-class NodesItem(Item):
+class NodesItem(ExpectationItem):
     """``nodes: …``."""
 
     nodes: NodesState = Field(description="The nodes are ready and know each other.")
 
 
-class ApiItem(Item):
+class ApiItem(ExpectationItem):
     """``api: …``."""
 
     api: ApiState = Field(description="The control plane answers.")
 
 
-class CommandItem(Item):
+class CommandItem(ExpectationItem):
     """``command: …``."""
 
     command: CommandState = Field(description="A shell command ends well on nodes.")
 
 
 #: Each kind under the one key that names it.
-STATES: Mapping[str, type[Item]] = {
+STATES: Mapping[str, type[ExpectationItem]] = {
     next(iter(kind.model_fields)): kind for kind in (NodesItem, ApiItem, CommandItem)
 }
 

@@ -19,7 +19,7 @@ from metta_sandbox.errors import InputError, Problem
 from metta_sandbox.scenario.artifacts import Artifacts
 from metta_sandbox.scenario.nodes import entry
 from metta_sandbox.scenario.problems import Location, dotted
-from metta_sandbox.scenario.provision import Limits, misfit_of_requirement
+from metta_sandbox.scenario.provision import NodeLimits, misfit_of_requirement
 from metta_sandbox.scenario.search import LEAF
 from metta_sandbox.scenario.tree import Document, Fault, Place, place_of
 from metta_sandbox.scenario.units import parse_duration, parse_size
@@ -180,8 +180,8 @@ _VALUES: Mapping[str, Callable[[Any], str]] = {
     "deadline": _at_most(_LONGEST_DEADLINE, parse_duration),
     "workload.mounts.read_only": _only(allowed=True),
     "workload.shared_memory": _at_most(Workload.model_fields["shared_memory"].default, parse_size),
-    "workload.limits.processes": _at_most(Limits().processes),
-    "workload.limits.files": _at_most(Limits().files),
+    "workload.limits.processes": _at_most(NodeLimits().processes),
+    "workload.limits.files": _at_most(NodeLimits().files),
     "workload.trainer.ranks_per_node": _at_most(_MOST_RANKS),
 }
 

@@ -21,7 +21,7 @@ from metta_sandbox.scenario.nodes import (
     scalars,
     with_entries,
 )
-from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.scenario.overrides import did_you_mean, nearest
 from metta_sandbox.scenario.secrets import looks_secret
 from metta_sandbox.scenario.tree import Fault, UnreadableError, place_of
 
@@ -44,7 +44,7 @@ _MISPLACED = (
 
 @dataclass(frozen=True)
 class Scope:
-    """A file's variables.
+    """The variables that a file declares, with their values.
 
     Args:
         values: What each of them is.
@@ -60,7 +60,7 @@ class Scope:
     secrets: Mapping[str, str] = field(default_factory=dict)
 
     def having(self, name: str, value: Node) -> Scope:
-        """Give one of them another value."""
+        """Give one of the variables another value."""
         secrets = {each: text for each, text in self.secrets.items() if each != name}
         return replace(self, values={**self.values, name: value}, secrets=secrets)
 
@@ -257,9 +257,8 @@ def _faults_of(name: str, said: Node) -> Iterator[Fault]:
         return
     for key, value in said.value:
         if key.value not in KEYS:
-            near = nearest(str(key.value), KEYS)
-            mend = f"did you mean {near}?" if near else f"expected {', '.join(KEYS)}"
-            yield _fault(key, f"{name}.{key.value}", f"unknown key; {mend}")
+            hint = did_you_mean(str(key.value), KEYS, f"expected {', '.join(KEYS)}")
+            yield _fault(key, f"{name}.{key.value}", f"unknown key{hint}")
         elif key.value == "secret":
             if not isinstance(value, ScalarNode) or not str(value.tag).endswith(":bool"):
                 yield _fault(value, f"{name}.{key.value}", "expected true or false")

@@ -10,14 +10,14 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from typing_extensions import Self
 
-from metta_sandbox.scenario.base import Fault, Part, misfit
+from metta_sandbox.scenario.base import Misfit, Part, misfit
 from metta_sandbox.scenario.names import TRAINER_KEYS, suggest_key
 from metta_sandbox.scenario.overrides import flatten, nearest, split_key
 from metta_sandbox.scenario.provision import (
     BuildOrFolder,
     Environment,
-    Limits,
     Mount,
+    NodeLimits,
     Requirements,
     doubled_targets,
 )
@@ -63,7 +63,7 @@ Command = Annotated[
 ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
 
 
-class Score(Part):
+class ScoreSource(Part):
     """Where a trial's score is found."""
 
     source: Literal["evaluate", "event", "wandb_summary", "json", "log", "none"] = Field(
@@ -151,7 +151,7 @@ class Trainer(Part):
         description="Settings all trials share, Hydra-style: nested, dotted, or a list of "
         "key=value. What the sweep suggests goes over them.",
     )
-    score: Score | None = Field(
+    score: ScoreSource | None = Field(
         default=None,
         description="Where a trial's score is found. Default: the bundled evaluation for the "
         "bundled trainer; for any other the last event that carries the metric, or else the "
@@ -202,7 +202,7 @@ class Trainer(Part):
     def _are_known(cls, value: dict[str, Value], info: ValidationInfo) -> dict[str, Value]:
         if info.data.get("command"):
             return value
-        faults: list[Fault] = []
+        faults: list[Misfit] = []
         for key, setting in value.items():
             op, bare = split_key(key)
             if message := suggest_key(bare):
@@ -269,8 +269,8 @@ class Workload(Part):
         ge=2**20,
         description="The size of a container's /dev/shm, through which data-loader workers talk.",
     )
-    limits: Limits = Field(
-        default_factory=Limits,
+    limits: NodeLimits = Field(
+        default_factory=NodeLimits,
         description="What one node may take of the machine, so that it alone ends of it.",
     )
     setup: str = Field(
@@ -298,7 +298,7 @@ class Workload(Part):
     @field_validator("env")
     @classmethod
     def _are_names(cls, value: dict[str, str]) -> dict[str, str]:
-        faults: list[Fault] = [
+        faults: list[Misfit] = [
             ((name,), "expected a variable's name: letters, digits and _")
             for name in value
             if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)

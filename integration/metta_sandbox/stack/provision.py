@@ -8,7 +8,7 @@ from pathlib import Path
 
 from metta_sandbox.image.build import ImageBuild
 from metta_sandbox.image.requirements import RequiredPackage
-from metta_sandbox.scenario.provision import Limits
+from metta_sandbox.scenario.provision import NodeLimits
 
 #: Of a machine's memory, what one node may take.
 _SHARE = 0.8
@@ -49,7 +49,7 @@ class Provision:
     bundled_rollout: bool = True
     mounts: tuple[MountSpec, ...] = ()
     shared_memory: int = 2 * 2**30
-    limits: Limits = field(default_factory=Limits)
+    limits: NodeLimits = field(default_factory=NodeLimits)
 
     @property
     def takes_time(self) -> bool:

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from metta_sandbox.sweep.space import Axis, Listed, Space
+from metta_sandbox.sweep.space import CubeAxis, Listed, Space
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -34,7 +34,7 @@ class Choices:
     """
 
     def __init__(self, space: Space, seed: int) -> None:
-        self._axes: tuple[Axis, ...] = tuple(space.axes.values())
+        self._axes: tuple[CubeAxis, ...] = tuple(space.axes.values())
         self._sizes = {
             number: len(axis.values)
             for number, axis in enumerate(self._axes)

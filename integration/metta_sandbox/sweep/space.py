@@ -38,7 +38,7 @@ from metta_sandbox.scenario.values import Value
 AUTO_SCALE = 0.5
 
 
-class Axis(Protocol):
+class CubeAxis(Protocol):
     """One parameter as an axis of the unit cube.
 
     Args:
@@ -79,15 +79,15 @@ class Continuous:
 
     @property
     def radius(self) -> float:
-        """Half the scale."""
+        """Half the parameter's scale."""
         return _radius(self.spec, abs(self._end - self._start) / math.log(2))
 
     def to_unit(self, value: Value) -> float:
-        """See ``Axis.to_unit``."""
+        """See ``CubeAxis.to_unit``."""
         return (self._along(_number(value)) - self._start) / (self._end - self._start)
 
     def from_unit(self, place: float) -> float:
-        """See ``Axis.from_unit``."""
+        """See ``CubeAxis.from_unit``."""
         if not 0 < place < 1:  # the ends exactly, whatever rounding would make of them
             return self.spec.min if place <= 0 else self.spec.max
         along = self._start + place * (self._end - self._start)
@@ -135,11 +135,11 @@ class Whole:
         return _radius(self.spec, self.count - 1)
 
     def to_unit(self, value: Value) -> float:
-        """See ``Axis.to_unit``."""
+        """See ``CubeAxis.to_unit``."""
         return (self._along(_number(value)) - self._along(self.spec.min) + 0.5) / self.count
 
     def from_unit(self, place: float) -> int:
-        """See ``Axis.from_unit``."""
+        """See ``CubeAxis.from_unit``."""
         index = min(max(math.floor(place * self.count), 0), self.count - 1)
         first = round(self._along(self.spec.min))
         return 2 ** (first + index) if self._is_pow2 else first + index
@@ -178,7 +178,7 @@ class Listed:
         )
 
     def to_unit(self, value: Value) -> float:
-        """See ``Axis.to_unit``."""
+        """See ``CubeAxis.to_unit``."""
         for index, known in enumerate(self.values):
             # True == 1 in Python, but not in anybody's configuration.
             if known == value and isinstance(known, bool) == isinstance(value, bool):
@@ -186,7 +186,7 @@ class Listed:
         raise ValueError(f"{value!r} is none of {', '.join(map(repr, self.values))}")
 
     def from_unit(self, place: float) -> Value:
-        """See ``Axis.from_unit``."""
+        """See ``CubeAxis.from_unit``."""
         return self.values[min(max(math.floor(place * len(self.values)), 0), len(self.values) - 1)]
 
 

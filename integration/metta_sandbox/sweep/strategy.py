@@ -21,7 +21,7 @@ class ExhaustedError(Exception):
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A point to try.
+    """A point of the search space to try.
 
     Args:
         overrides: A value for every searched key, by dotted key.

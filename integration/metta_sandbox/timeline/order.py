@@ -135,7 +135,7 @@ class Merge(Generic[_T]):
         self._held: dict[int, _T] = {}
 
     def run(self, items: Iterable[tuple[int | None, _T]]) -> Iterator[_T]:
-        """Yield every item once.
+        """Give every item once, in the one order.
 
         Args:
             items: In order of receipt; each with its event's index among the needs, or None if it

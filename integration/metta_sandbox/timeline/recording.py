@@ -43,7 +43,7 @@ class Event:
         return self.fields.get(key, default)
 
     def to_json(self) -> dict[str, Any]:
-        """Write it for ``timeline.jsonl``."""
+        """Give the entry as ``timeline.jsonl`` has it."""
         return {"event": self.name, **self.fields, "received": self.received}
 
 
@@ -57,7 +57,7 @@ class Line:
     text: str
 
     def to_json(self) -> dict[str, Any]:
-        """Write it for ``timeline.jsonl``."""
+        """Give the entry as ``timeline.jsonl`` has it."""
         return {
             "line": self.text,
             "node": self.node,
@@ -74,13 +74,13 @@ class Step:
     text: str
 
     def to_json(self) -> dict[str, Any]:
-        """Write it for ``timeline.jsonl``."""
+        """Give the entry as ``timeline.jsonl`` has it."""
         return {"step": self.text, "received": self.received}
 
 
 @dataclass(frozen=True)
-class Fault:
-    """Something the harness did about a fault: armed, fired or healed it."""
+class FaultAction:
+    """What the harness did, or saw, about a fault: ``struck``, ``seen``, ``healed``, …."""
 
     received: float
     name: str
@@ -88,7 +88,7 @@ class Fault:
     detail: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Write it for ``timeline.jsonl``."""
+        """Give the entry as ``timeline.jsonl`` has it."""
         return {
             "fault": self.name,
             "action": self.action,
@@ -97,7 +97,7 @@ class Fault:
         }
 
 
-Entry = Event | Line | Step | Fault
+Entry = Event | Line | Step | FaultAction
 
 
 class Timeline:
@@ -160,7 +160,7 @@ class Timeline:
     def fault(self, name: str, action: str, **detail: Any) -> None:
         """Record what was done about a fault."""
         with self._lock:
-            self._append(Fault(self._now(), name, action, detail))
+            self._append(FaultAction(self._now(), name, action, detail))
 
     def require_whole(self) -> None:
         """Make sure that everything so far was written: of a gap nothing can be judged.

@@ -73,7 +73,7 @@ def make_schema() -> Schema:
 
 
 def schema_text() -> str:
-    """Write it."""
+    """Write the schema as the file that is shipped with this package."""
     return json.dumps(make_schema(), indent=2) + "\n"
 
 

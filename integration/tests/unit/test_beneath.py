@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from metta_sandbox import beneath
-from metta_sandbox.beneath import RefusedError
+from metta_sandbox.beneath import RefusedPathError
 from metta_sandbox.matching_process import blocks
 
 SECRET = "only for the caller"
@@ -55,7 +55,7 @@ def test_only_plain_files_are_read(root: Path, kind: str) -> None:
     KINDS[kind](path)
 
     for read in (beneath.open_file, beneath.read_bytes):
-        with pytest.raises(RefusedError) as refused:
+        with pytest.raises(RefusedPathError) as refused:
             read(root, path)
         assert refused.value.strerror == kind
     assert beneath.size_of(root, path) is None
@@ -79,7 +79,7 @@ def test_no_folder_on_the_way_may_be_a_link(root: Path) -> None:
 @pytest.mark.parametrize("path", ["../secret", "/etc/hostname", "a/../../secret", "a\0b", "\ud800"])
 def test_no_path_leads_out(root: Path, path: str) -> None:
     for each in (PurePath(path), root / path):
-        with pytest.raises(RefusedError, match="not beneath its folder"):
+        with pytest.raises(RefusedPathError, match="not beneath its folder"):
             beneath.read_bytes(root, each)
         assert beneath.find(root, "*", each) == []
 
@@ -99,7 +99,7 @@ def test_plain_files_are_read_as_ever(root: Path) -> None:
 
 def test_files_are_replaced_and_added_to_without_following(root: Path) -> None:
     link(root / "a" / "struck")
-    with pytest.raises(RefusedError):
+    with pytest.raises(RefusedPathError):
         beneath.append(root, root / "a" / "struck", b"x")
     beneath.replace(root, root / "a" / "struck", b"one")
     beneath.append(root, root / "a" / "struck", b" two")
@@ -117,7 +117,7 @@ def test_a_file_without_an_end_is_not_read_whole(root: Path) -> None:
     path = root / "a" / "huge"
     with path.open("wb") as file:
         file.truncate(5 << 30)
-    with pytest.raises(RefusedError, match="of 5368709120 bytes"):
+    with pytest.raises(RefusedPathError, match="of 5368709120 bytes"):
         beneath.read_bytes(root, path)
     assert beneath.read_end(root, path, 10) == bytes(10)
     with beneath.open_file(root, path, most=None) as file, pytest.raises(OSError, match="a line"):
@@ -145,5 +145,5 @@ def test_a_search_of_too_much_is_refused(root: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(beneath, "_NAMES", 3)
     for number in range(4):
         (root / f"{number}").touch()
-    with pytest.raises(RefusedError, match="more than 3 names"):
+    with pytest.raises(RefusedPathError, match="more than 3 names"):
         beneath.find(root, "**/x")

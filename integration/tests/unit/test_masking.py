@@ -14,7 +14,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from metta_sandbox import masking
-from metta_sandbox.masking import Masker, Stream
+from metta_sandbox.masking import MaskedStream, Masker
 from metta_sandbox.report.hiding import hide_in
 from metta_sandbox.safe_text import for_json
 
@@ -77,7 +77,7 @@ def test_base64_is_hidden_that_is_written_in_lines(before: int, size: int) -> No
     assert b"said: x" in shown
     assert b"plain words" in shown
     for pause in (7, 20, 76, 99):
-        stream = Stream(known)
+        stream = MaskedStream(known)
         pieces = [data[at : at + pause] for at in range(0, len(data), pause)]
         assert b"".join([*map(stream.feed, pieces), stream.finish()]) == shown
 
@@ -95,14 +95,14 @@ def test_what_is_short_is_left_alone() -> None:
 
 def test_the_longest_of_values_that_begin_alike_is_hidden() -> None:
     known = Masker(["12345678", "12345678-abcdefgh"])
-    stream = Stream(known)
+    stream = MaskedStream(known)
     told = stream.feed(b"x 12345678") + stream.feed(b"-abcdefgh 12345678") + stream.finish()
     assert told == b"x *** ***"
 
 
 def test_values_that_overlap_are_hidden_as_one() -> None:
     known = Masker(["abcdefgh12", "12345678"])
-    stream = Stream(known)
+    stream = MaskedStream(known)
     assert known.mask(b"x abcdefgh12345678 y") == b"x *** y"
     told = stream.feed(b"x abcdefgh12") + stream.feed(b"345678 y") + stream.finish()
     assert told == b"x *** y"
@@ -113,7 +113,7 @@ def test_borders_of_pieces_change_nothing(seed: int) -> None:
     choose = random.Random(seed)
     words = [PLAIN, TOKEN, quote(TOKEN), PLAIN[:-1], "hunter2-", "\n", "plain", "12"]
     data = "".join(choose.choice(words) for _ in range(60)).encode()
-    stream, told, at = Stream(BOTH), b"", 0
+    stream, told, at = MaskedStream(BOTH), b"", 0
     while at < len(data):
         size = choose.randint(1, 12)
         told += stream.feed(data[at : at + size])
@@ -122,7 +122,7 @@ def test_borders_of_pieces_change_nothing(seed: int) -> None:
 
 
 def test_a_line_is_written_as_soon_as_it_is_whole() -> None:
-    stream = Stream(BOTH)
+    stream = MaskedStream(BOTH)
     assert stream.feed(b"a hunter2-\n") == b"a hunter2-\n"
     assert stream.feed(b"a hunter2-") == b"a "
     assert stream.feed(b"x") == b"hunter2-x"

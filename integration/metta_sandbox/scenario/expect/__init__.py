@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, Union
 from pydantic import Discriminator, Field, Tag, create_model
 
 from metta_sandbox.scenario.base import Part
-from metta_sandbox.scenario.expect.kind import Kind
+from metta_sandbox.scenario.expect.kind import CheckKind
 from metta_sandbox.scenario.expect.kinds import CHECKS
 
 
-class Item(Part):
+class ExpectationItem(Part):
     """An item of ``expect``: one key, which names the kind, and what it says."""
 
     @property
@@ -21,17 +21,17 @@ class Item(Part):
         return next(iter(type(self).model_fields))
 
     @property
-    def said(self) -> Kind:
-        """What it says."""
-        found: Kind = getattr(self, self.key)
+    def said(self) -> CheckKind:
+        """What the item asks for, by its kind's model."""
+        found: CheckKind = getattr(self, self.key)
         return found
 
 
 #: Each kind of expectation under the one key that names it.
-KINDS: Mapping[str, type[Item]] = {
+KINDS: Mapping[str, type[ExpectationItem]] = {
     key: create_model(
         f"{''.join(word.capitalize() for word in key.split('_'))}Expectation",
-        __base__=Item,
+        __base__=ExpectationItem,
         __doc__=f"``{key}: …``.",
         **{key: (kind.spelt(), Field(description=kind.about))},  # type: ignore[call-overload]
     )
@@ -41,7 +41,7 @@ KINDS: Mapping[str, type[Item]] = {
 
 def kind_of(value: Any) -> str | None:
     """Tell which kind of item a value is: by its one key."""
-    if isinstance(value, Item):
+    if isinstance(value, ExpectationItem):
         return value.key
     if isinstance(value, Mapping) and len(value) == 1:
         return str(next(iter(value)))
@@ -49,7 +49,7 @@ def kind_of(value: Any) -> str | None:
 
 
 if TYPE_CHECKING:
-    Expectation: TypeAlias = Item
+    Expectation: TypeAlias = ExpectationItem
     """What must hold."""
 else:
     Expectation = Annotated[

@@ -40,13 +40,13 @@ class Bounds(Part):
         return number >= low and (self.at_most is None or number <= self.at_most)
 
     def of(self, noun: str) -> str:
-        """Write them with what is counted: ``at most 1 call``."""
+        """Write the bounds with what is counted: ``at most 1 call``."""
         last = [each for each in (self.at_least, self.at_most, self.equals) if each is not None][-1]
         return f"{self} {noun}{'' if last == 1 else 's'}"
 
     @property
     def often(self) -> str:
-        """Write them as how often something happens: ``at least once``."""
+        """The bounds as how often something happens: ``at least once``."""
         return re.sub(r"\b1 time$", "once", self.of("time"))
 
     def __str__(self) -> str:

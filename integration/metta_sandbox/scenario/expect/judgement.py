@@ -28,7 +28,7 @@ class EvidenceError(Exception):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it must be.
+    """Something that a check expected otherwise.
 
     Attributes:
         text: What was expected and what was seen.
@@ -46,7 +46,7 @@ class Finding:
 
 
 def unlike(about: str, expected: str, seen: str, where: str = "") -> Finding:
-    """Tell that something is not as it must be."""
+    """Make the finding that something is other than expected."""
     return Finding(f"{about}: expected {expected}, saw {seen}", where, f"{about}: {seen}")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator
 
-from metta_sandbox.scenario.base import Fault, Part
+from metta_sandbox.scenario.base import Misfit, NamedHosts, Part
 from metta_sandbox.scenario.expect.judgement import Judgement
 from metta_sandbox.scenario.search import Sweep
 from metta_sandbox.scenario.workload import Workload
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from metta_sandbox.checks.evidence import Evidence
 
 
-class Kind(Part):
-    """What one kind of expectation says.
+class CheckKind(Part):
+    """What a scenario may say of one kind of check.
 
     Documentation, schema and validation are made from these. What judges a kind lies in its file,
     too.
@@ -47,23 +47,23 @@ class Kind(Part):
         return Annotated[cls, BeforeValidator(read, json_schema_input_type=str | cls)]
 
     @property
-    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
-        """The hosts it names, each with the keys that lead to it."""
+    def hosts(self) -> NamedHosts:
+        """The hosts that the check names, each with the keys that lead to it."""
         return ()
 
     @property
     def wanted(self) -> str:
-        """What must hold, in words, without what it is about."""
+        """What must hold, in words that follow what the check is about."""
         raise NotImplementedError
 
     @property
     def voids(self) -> frozenset[str]:
-        """The checks that need not be asked for, and that it goes over."""
+        """The standing checks that this check takes the place of."""
         return frozenset()
 
     @property
     def ending(self) -> str:
-        """How the sweep must end, if it says so."""
+        """How the sweep must end, if the check says so."""
         return ""
 
     @property
@@ -76,7 +76,7 @@ class Kind(Part):
         """The scenario that must have been played before, if any."""
         return ""
 
-    def impossible(self, _ranks: int, _workload: Workload, _sweep: Sweep) -> Iterator[Fault]:
+    def impossible(self, _ranks: int, _workload: Workload, _sweep: Sweep) -> Iterator[Misfit]:
         """Find what nodes, trials and ranks of a scenario can't give."""
         return iter(())
 
@@ -86,8 +86,8 @@ class Kind(Part):
 
 
 @dataclass(frozen=True)
-class Check:
-    """A kind of check.
+class CheckPair:
+    """A kind of check, and what judges it.
 
     Args:
         kind: What a scenario says of it, and its documentation.
@@ -95,5 +95,5 @@ class Check:
 
     """
 
-    kind: type[Kind]
+    kind: type[CheckKind]
     judge: Callable[[Any, Evidence], Judgement]

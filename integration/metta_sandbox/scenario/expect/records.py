@@ -11,7 +11,6 @@ from pydantic import AfterValidator, Field
 
 from metta_sandbox.node.agent.events import CATALOGUE
 from metta_sandbox.scenario.base import Part
-from metta_sandbox.scenario.overrides import nearest
 from metta_sandbox.scenario.values import Value
 
 #: The events that we tell. Trainers may add others.
@@ -35,7 +34,7 @@ WHERE = (
 )
 
 
-class Moment(Part):
+class EventPattern(Part):
     """An event by its name, and what its fields must be."""
 
     event: EventName = Field(description="Its name, such as handoff.sent.")
@@ -52,11 +51,5 @@ def conditions(where: Mapping[str, Value]) -> str:
 
 
 def moment(value: Any) -> Any:
-    """Let an event's name alone stand for it."""
+    """Read an event's name alone as an event without conditions."""
     return {"event": value} if isinstance(value, str) else value
-
-
-def nearest_event(name: str) -> str:
-    """Ask whether an event was meant that somebody of ours emits."""
-    near = nearest(name, EVENTS)
-    return f"; did you mean {near}?" if near else ""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from pydantic.fields import FieldInfo
 
-from metta_sandbox.scenario.expect.kind import Kind
+from metta_sandbox.scenario.expect.kind import CheckKind
 from metta_sandbox.scenario.expect.kinds import CHECKS
 
 #: What the documentation calls types, which stand in the models' code by these names.
@@ -47,7 +47,7 @@ def keys() -> str:
     return head + "".join(row for each in CHECKS for row in _rows(each.kind))
 
 
-def _rows(kind: type[Kind]) -> Iterator[str]:
+def _rows(kind: type[CheckKind]) -> Iterator[str]:
     first = f" `{kind.key}` "
     for key, field in kind.model_fields.items():
         said = f"{_type(kind, key)}{_range(field)}"
@@ -71,7 +71,7 @@ def _range(field: FieldInfo) -> str:
     return "".join(f" {word} {bound}" for word, bound in said if bound is not None)
 
 
-def _type(kind: type[Kind], key: str) -> str:
+def _type(kind: type[CheckKind], key: str) -> str:
     """Say of which type a key's value is, by what its model's code says."""
     own = map(inspect.get_annotations, kind.__mro__)
     said = next(annotations[key] for annotations in own if key in annotations)

@@ -42,7 +42,7 @@ class FaultItem(Part):
 
     @property
     def said(self) -> FaultKind:
-        """Target and parameters."""
+        """The fault's target and parameters, by its kind's model."""
         found: FaultKind = getattr(self, self.key)
         return found
 

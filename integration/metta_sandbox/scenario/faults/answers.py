@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
-from metta_sandbox.scenario.faults.base import Family, FaultKind, Triggered
+from metta_sandbox.scenario.faults.base import FaultKind
 from metta_sandbox.scenario.faults.executor import Executor, Message, Observed
 from metta_sandbox.scenario.faults.trigger import Trigger
 
@@ -16,10 +16,10 @@ NEXT_RUN = "POST /sweeps/{name}/runs/next"
 class ControlFault(FaultKind):
     """A fault of the control plane's answers."""
 
-    family: ClassVar[Family] = "control plane"
-    trigger: ClassVar[Triggered] = "may"
-    healing: ClassVar[str] = "it answers as before"
-    proof: ClassVar[str] = "the answer that went to the caller"
+    family = "control plane"
+    trigger = "may"
+    healing = "it answers as before"
+    proof = "the answer that went to the caller"
 
     @property
     def struck(self) -> str | None:
@@ -51,36 +51,36 @@ class MisguideApi(Executor[C]):
         self._again: Mapping[str, Any] | None = None
 
     def by_itself(self, when: Trigger | None) -> bool:
-        """Leave it to the control plane, where nothing but calls of the route is waited for."""
+        """Leave the moment to the control plane if the trigger counts calls of this route alone."""
         if when is None:
             return True
         own = when.route in (None, self.said.struck)
         return when.call is not None and when.after is None and own
 
     def prepare(self, when: Trigger | None, until: Trigger | None) -> None:
-        """Tell it the rule, and from which call on, or for which alone, it holds."""
+        """Tell the control plane the rule, and for which calls it holds."""
         first = 1 if when is None or when.call is None else when.call
         self._calls = (first, first if when is not None and until is None else None)
         self.inject()
 
     @property
     def struck(self) -> bool:
-        """Whether a call has been."""
+        """Whether a call was struck."""
         return bool(self._struck)
 
     def before(self) -> Observed:
-        """See that the last call of the route was answered as it should be, if there was one."""
+        """Tell how the last call of the route was answered, if there was one."""
         told = "no call yet" if self._well is None else f"the call before: {_told(self._well)}"
         return Observed(holds=True, seen=told)
 
     def inject(self) -> None:
-        """Tell it the rule."""
+        """Tell the control plane the rule."""
         first, last = self._calls
         rule = {"fault": self.name, "route": self.said.struck, "first": first, "last": last}
         self.context.set_rule(self.name, {**rule, **self.said.rule})
 
     def during(self) -> Observed:
-        """See that a call was answered so."""
+        """See that a call was answered by the rule."""
         if not self._struck:
             return Observed(holds=False, seen="no call was struck")
         more = f" and {len(self._struck) - 1} more" if len(self._struck) > 1 else ""
@@ -94,17 +94,17 @@ class MisguideApi(Executor[C]):
         return status and late and bool(record.get("dropped")) == bool(rule.get("drop"))
 
     def heal(self) -> None:
-        """Take the rule back."""
+        """Have the control plane forget the rule."""
         self.context.set_rule(self.name, None)
         self._healed = True
 
     def after(self) -> Observed:
-        """No later call was struck."""
+        """Tell how the next call of the route was answered, if there was one."""
         told = "no call since" if self._again is None else f"the next call: {_told(self._again)}"
         return Observed(holds=True, seen=told)
 
     def take(self, message: Message) -> None:
-        """See how the control plane answered."""
+        """Keep how the control plane answered calls of the route."""
         record = message.get("record", {})
         if message["type"] != "event" or record.get("event") != "api.request":
             return

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from metta_sandbox.scenario.base import Fault, Part
+from metta_sandbox.scenario.base import Misfit, NamedHosts, Part
 from metta_sandbox.scenario.faults.trigger import Trigger
 from metta_sandbox.scenario.hosts import NodeName
 from metta_sandbox.scenario.values import Value
@@ -53,28 +53,28 @@ class FaultKind(Part):
     voids: ClassVar[frozenset[str]] = frozenset()
 
     @property
-    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
-        """The hosts it names, each with the keys that lead to it."""
+    def hosts(self) -> NamedHosts:
+        """The hosts that the fault names, each with the keys that lead to it."""
         return ()
 
     @property
     def beside(self) -> tuple[str, ...]:
-        """The hosts beside which somebody must be."""
+        """The hosts beside which the fault needs a sidecar."""
         return tuple(host for _, host in self.hosts) if self.sidecar else ()
 
     @property
     def target_rank(self) -> int | None:
-        """The rank that it strikes, if it strikes one."""
+        """The rank that the fault strikes, if it strikes one."""
         return None
 
     @property
     def injected_rank(self) -> int | None:
-        """The rank into whose interpreter something is put for it."""
+        """The rank into whose interpreter code is put for the fault."""
         return None
 
     @property
     def struck(self) -> str | None:
-        """The route of the control plane whose calls it strikes, if it is one."""
+        """The route of the control plane whose calls the fault strikes, if it is one."""
         return None
 
     @property
@@ -84,20 +84,20 @@ class FaultKind(Part):
 
     @property
     def comes_after(self) -> float | None:
-        """How many seconds after the sweep's start it comes, where it says so itself."""
+        """How many seconds after the sweep's start the fault comes, if it says so itself."""
         return None
 
     @property
     def lasts(self) -> float | None:
-        """After how many seconds it ends, where it says so itself."""
+        """After how many seconds the fault ends, if it says so itself."""
         return None
 
     @property
     def heals(self) -> bool:
-        """Whether it can be undone."""
+        """Whether the fault can be undone."""
         return bool(self.healing)
 
-    def misplaced(self, _when: Trigger | None, _workload: Workload) -> Iterator[Fault]:
+    def misplaced(self, _when: Trigger | None, _workload: Workload) -> Iterator[Misfit]:
         """Find what its trigger, or what runs on the nodes, does not let in."""
         return iter(())
 
@@ -110,11 +110,11 @@ class FaultKind(Part):
 
 
 class OneNode(FaultKind):
-    """One that strikes a node."""
+    """A kind of fault that strikes one node."""
 
     node: NodeName = Field(description="The node.")
 
     @property
-    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
-        """The node."""
+    def hosts(self) -> NamedHosts:
+        """The node that is struck."""
         return ((("node",), self.node),)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from metta_sandbox.scenario.faults.base import FaultKind
-from metta_sandbox.scenario.faults.context import Context
 from metta_sandbox.scenario.faults.trigger import Trigger
+
+if TYPE_CHECKING:
+    from metta_sandbox.faults.context import FaultContext
 
 K = TypeVar("K", bound=FaultKind)
 Message = Mapping[str, Any]
@@ -40,7 +42,7 @@ class Executor(Generic[K]):
     #: Whether reports alone show it, also those that came when all was over.
     by_reports = False
 
-    def __init__(self, name: str, said: K, context: Context) -> None:
+    def __init__(self, name: str, said: K, context: FaultContext) -> None:
         self.name = name
         self.said = said
         self.context = context
@@ -48,66 +50,84 @@ class Executor(Generic[K]):
         self.moment: Mapping[str, Any] = {}
 
     def waits_for(self, _moment: Mapping[str, Any]) -> bool:
-        """Tell whether whoever emitted the trigger must go on for it to be carried out."""
+        """Tell whether whoever emitted the trigger must go on for the fault to be carried out."""
         return False
 
     def by_itself(self, _when: Trigger | None) -> bool:
-        """Tell whether it finds its moment by itself, and ``struck`` says when it has come."""
+        """Tell whether the fault finds its moment by itself, which ``struck`` then tells of."""
         return False
 
     @property
     def struck(self) -> bool:
-        """Whether one that strikes by itself has."""
+        """Whether a fault that finds its moment by itself has struck."""
         return False
 
     def prepare(self, when: Trigger | None, until: Trigger | None) -> None:
         """Let one that strikes by itself get ready, before the sweep starts."""
 
     def missed(self) -> bool:
-        """Tell whether it strikes although the sweep was over before it was due."""
+        """Tell whether a fault that was not yet due at the sweep's end is struck all the same."""
         return False
 
     def before(self) -> Observed:
-        """Look whether all is well. It must be, or nothing can be shown."""
+        """Look whether the target is well. If it is not, the fault can't be proven."""
         raise NotImplementedError
 
     def inject(self) -> None:
-        """Bring it about."""
+        """Bring the fault about."""
         raise NotImplementedError
 
     def during(self) -> Observed:
-        """Look whether it is there."""
+        """Look whether the fault is there."""
         raise NotImplementedError
 
     def heal(self) -> None:
-        """Undo it. Doing it twice, or too late, is no error."""
+        """Undo the fault. Doing so twice, or too late, is no error."""
 
     def after(self) -> Observed | None:
-        """Look whether it is gone; None where nothing can be undone."""
+        """Look whether the fault is gone; None where it can't be undone."""
         return None
 
     def take(self, message: Message) -> None:
-        """Take in what nodes report; see ``hears_all``."""
+        """Take in a message of a node; see ``hears_all`` for which."""
 
 
-class Telling(Executor[K]):
-    """One that what was struck tells of, in events."""
+class StateExecutor(Executor[K]):
+    """Carries out a fault that is a state: the same look shows that it is there, or not."""
+
+    def before(self) -> Observed:
+        """Look whether all is well."""
+        return self.look(struck=False)
+
+    def during(self) -> Observed:
+        """Look whether the fault is there."""
+        return self.look(struck=True)
+
+    def after(self) -> Observed:
+        """Look whether all is well again."""
+        return self.look(struck=False)
+
+    def look(self, *, struck: bool) -> Observed:
+        """Look at the target, and say whether it is as it must be while it is struck, or is not."""
+        raise NotImplementedError
+
+
+class EventExecutor(Executor[K]):
+    """Carries out a fault that its target reports in an event."""
 
     #: It is told when it happens, and that may take its time.
     patience = math.inf
     by_reports = True
-
-    def __init__(self, name: str, said: K, context: Context) -> None:
-        super().__init__(name, said, context)
-        self.happened: Mapping[str, Any] | None = None
+    #: The event, once it has come.
+    happened: Mapping[str, Any] | None = None
 
     @property
     def struck(self) -> bool:
-        """Whether it was told that it has."""
+        """Whether the event that tells of the fault has come."""
         return self.happened is not None
 
     def take(self, message: Message) -> None:
-        """Keep what was told of this fault, first of all."""
+        """Keep the first event that tells that this fault has happened."""
         record = message.get("record", {})
         told = message["type"] == "event" and record.get("event") == "fault.happened"
         if told and record.get("fault") == self.name and self.happened is None:
@@ -115,8 +135,8 @@ class Telling(Executor[K]):
 
 
 @dataclass(frozen=True)
-class Registered:
-    """A kind of fault.
+class FaultPair:
+    """A kind of fault and its executor.
 
     Args:
         kind: What a scenario says of it, and its documentation.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 from pydantic import Field, field_validator
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.base import Fault
-from metta_sandbox.scenario.faults.base import Family, FaultKind
-from metta_sandbox.scenario.faults.executor import Executor
+from metta_sandbox.scenario.base import Misfit
+from metta_sandbox.scenario.faults.base import FaultKind
+from metta_sandbox.scenario.faults.executor import StateExecutor
 from metta_sandbox.scenario.faults.trigger import Trigger
 from metta_sandbox.scenario.workload import Workload
 
@@ -19,7 +19,7 @@ from metta_sandbox.scenario.workload import Workload
 class TrialFileFault(FaultKind):
     """A fault of one file of the trial that sets it off."""
 
-    family: ClassVar[Family] = "files"
+    family = "files"
 
     file: str = Field(min_length=1, description="Its name in the folder of the trigger's trial.")
 
@@ -31,7 +31,7 @@ class TrialFileFault(FaultKind):
             raise ValueError("expected a file's name, or a path from the trial's folder")
         return value
 
-    def misplaced(self, when: Trigger | None, workload: Workload) -> Iterator[Fault]:
+    def misplaced(self, when: Trigger | None, workload: Workload) -> Iterator[Misfit]:
         """Refuse what names no trial."""
         if workload.run is not None:
             yield (self.key,), "workload.run has no trials that are known"
@@ -42,12 +42,12 @@ class TrialFileFault(FaultKind):
 F = TypeVar("F", bound=TrialFileFault)
 
 
-class TrialFileExecutor(Executor[F]):
-    """Strikes that file where it lies in the folder that nodes share."""
+class TrialFileExecutor(StateExecutor[F]):
+    """Strikes a trial's file where it lies in the folder that nodes share."""
 
     @property
     def path(self) -> Path:
-        """The file.
+        """The file, in the folder of the trial that set the fault off.
 
         Raises:
             StackError: What set the fault off names no trial.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import Field
 
 from metta_sandbox.scenario.faults.base import Family, FaultKind
-from metta_sandbox.scenario.faults.executor import Message, Observed, Telling
+from metta_sandbox.scenario.faults.executor import EventExecutor, Message, Observed
 from metta_sandbox.words import ended
 
 #: Seconds that a rank gets to answer, if it runs; and if it may yet have to start.
@@ -26,12 +26,12 @@ class CodeFault(FaultKind):
 
     @property
     def target_rank(self) -> int | None:
-        """The rank."""
+        """The rank that is struck."""
         return self.rank
 
     @property
     def injected_rank(self) -> int | None:
-        """The rank."""
+        """The rank into whose interpreter code is put."""
         return self.rank
 
     def __str__(self) -> str:
@@ -46,13 +46,13 @@ def is_yet_to_start(rank: int, moment: Mapping[str, Any]) -> bool:
 F = TypeVar("F", bound=CodeFault)
 
 
-class InCode(Telling[F]):
-    """Orders a fault of a rank, which tells when it happens."""
+class InCode(EventExecutor[F]):
+    """Orders a rank to fail in some way; the rank tells when it does."""
 
     patience = 60.0
 
     def waits_for(self, moment: Mapping[str, Any]) -> bool:
-        """One that another rank, or no rank, set off may strike a rank that is yet to start."""
+        """Tell whether the rank may be yet to start: it did not set the fault off itself."""
         return is_yet_to_start(self.said.rank, moment)
 
     def before(self) -> Observed:
@@ -62,44 +62,42 @@ class InCode(Telling[F]):
         return Observed(holds=True, seen=f"rank {self.said.rank} answers, in {place}")
 
     def inject(self) -> None:
-        """Order it."""
+        """Give the rank the order."""
         parameters = self.said.model_dump(exclude={"rank"})
         order = {"do": self.said.key, "fault": self.name, **parameters}
         self.context.order(self.said.rank, order, ANSWER)
 
     def during(self) -> Observed:
-        """See that it has happened."""
+        """See that the rank has told of the fault."""
         if self.happened is None:
             return Observed(holds=False, seen="nothing has happened in it")
         return self.judge(self.happened)
 
     def judge(self, happened: Mapping[str, Any]) -> Observed:
-        """Say whether what happened is what was asked for."""
+        """Judge whether what the rank told of is what was asked for."""
         raise NotImplementedError
 
 
 class EndRank(InCode[F]):
-    """Ends the process."""
+    """Orders a rank's process to end."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        #: How it has ended, if it has.
-        self.status: int | None = None
+    #: How the process has ended, if it has.
+    status: int | None = None
 
     @property
     def wanted(self) -> int:
-        """The status, negative for a signal."""
+        """The status with which the process must end, negative for a signal."""
         raise NotImplementedError
 
     def take(self, message: Message) -> None:
-        """Keep the rank's end, too."""
+        """Keep how the rank's process has ended, too."""
         super().take(message)
         ended = message["type"] == "rank-exited" and message["rank"] == self.said.rank
         if ended and self.status is None:
             self.status = message["status"]
 
     def during(self) -> Observed:
-        """See that it has ended so."""
+        """See that the rank's process has ended with that status."""
         if self.status is None:
             return Observed(holds=False, seen=f"rank {self.said.rank} has not ended")
         seen = f"rank {self.said.rank} {ended(self.status)}"

@@ -5,16 +5,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import Field, field_validator
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.faults.base import Family, FaultKind, Sidecar
-from metta_sandbox.scenario.faults.context import NetworkSidecarLike
-from metta_sandbox.scenario.faults.executor import Executor, Observed
+from metta_sandbox.scenario.base import NamedHosts
+from metta_sandbox.scenario.faults.base import FaultKind
+from metta_sandbox.scenario.faults.executor import Observed, StateExecutor
 from metta_sandbox.scenario.hosts import HostName
 from metta_sandbox.words import many
+
+if TYPE_CHECKING:
+    from metta_sandbox.stack.engines.sidecars import Sidecar
 
 #: Datagrams that a look sends each way; as many at once as a socket holds.
 _FEW, AT_ONCE = 10, 50
@@ -31,14 +34,14 @@ _numbers = itertools.count(1)
 class NetworkFault(FaultKind):
     """A fault that is carried out from beside its hosts, in their network."""
 
-    family: ClassVar[Family] = "network"
-    sidecar: ClassVar[Sidecar | None] = "network"
+    family = "network"
+    sidecar = "network"
 
 
 class LinkFault(NetworkFault):
     """A fault of what two hosts send each other."""
 
-    healing: ClassVar[str] = "all that they send arrives as before"
+    healing = "all that they send arrives as before"
 
     between: Annotated[tuple[HostName, HostName], Field(strict=False)] = Field(
         description="Two nodes, or a node and `dummy-api`."
@@ -52,8 +55,8 @@ class LinkFault(NetworkFault):
         return value
 
     @property
-    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
-        """Both."""
+    def hosts(self) -> NamedHosts:
+        """Both hosts of the link."""
         return tuple((("between", index), host) for index, host in enumerate(self.between))
 
     @property
@@ -105,16 +108,14 @@ class Crossing:
 
     @property
     def whole(self) -> bool:
-        """Whether all have arrived."""
+        """Whether all datagrams have arrived."""
         return self.arrived == self.sent
 
     def __str__(self) -> str:
         return f"{self.arrived} of {self.sent} arrive{f', {self.lost} dropped' * bool(self.lost)}"
 
 
-def cross(
-    sender: NetworkSidecarLike, receiver: NetworkSidecarLike, count: int, size: int = _SMALL
-) -> Crossing:
+def cross(sender: Sidecar, receiver: Sidecar, count: int, size: int = _SMALL) -> Crossing:
     """Send datagrams from one host to another, and wait until each has arrived or was dropped."""
     arrived = lost = 0
     delays: list[float] = []
@@ -135,14 +136,14 @@ N = TypeVar("N", bound=NetworkFault)
 L = TypeVar("L", bound=LinkFault)
 
 
-class NetworkExecutor(Executor[N]):
-    """A fault that is carried out beside hosts."""
+class NetworkExecutor(StateExecutor[N]):
+    """Carries out a fault from beside its hosts, in their network."""
 
-    def sidecar(self, host: str) -> NetworkSidecarLike:
-        """Give what is beside a host.
+    def sidecar(self, host: str) -> Sidecar:
+        """Give the sidecar in a host's network.
 
         Raises:
-            StackError: Nobody can be there.
+            StackError: The host is no container, or its sidecar does not start.
 
         """
         if self.context.network is None:
@@ -151,18 +152,16 @@ class NetworkExecutor(Executor[N]):
 
 
 class LinkExecutor(NetworkExecutor[L]):
-    """A fault of what hosts send each other."""
+    """Strikes what two hosts send each other, by a rule for packets where they arrive."""
 
     #: How many datagrams a look sends while nothing is wrong, and how large they are.
     count, size = _FEW, _SMALL
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._struck = 0
+    #: How many packets the rule has struck, once it is out of force.
+    _struck_packets = 0
 
     @property
     def rule(self) -> Mapping[str, Any]:
-        """What happens to their packets."""
+        """What happens to packets, as sidecars take it."""
         raise NotImplementedError
 
     def inject(self) -> None:
@@ -172,54 +171,42 @@ class LinkExecutor(NetworkExecutor[L]):
             self.sidecar(receiver).ask("strike", name=self.name, peers=peers, **self.rule)
 
     def heal(self) -> None:
-        """Put it out of force."""
+        """Put the rule out of force."""
         for _, receiver in self.said.directions:
-            self._struck += self.sidecar(receiver).ask("heal", name=self.name)
-
-    def before(self) -> Observed:
-        """See that all is well."""
-        return self.look_well()
+            self._struck_packets += self.sidecar(receiver).ask("heal", name=self.name)
 
     def after(self) -> Observed:
-        """See that all is well again."""
-        observed = self.look_well()
-        return Observed(
-            observed.holds, f"{observed.seen}; {many(self._struck, 'packet')} struck in all"
-        )
-
-    def during(self) -> Observed:
-        """See that it is not, in the directions that are struck, and is in the others."""
-        return self.look(self.is_struck, self.struck_count)
-
-    def look_well(self) -> Observed:
-        """Look whether nothing is wrong."""
-        return self.look(self.is_well, self.count)
+        """Look whether all is well again, and tell how many packets were struck."""
+        observed = super().after()
+        struck = many(self._struck_packets, "packet")
+        return Observed(observed.holds, f"{observed.seen}; {struck} struck in all")
 
     @property
     def struck_count(self) -> int:
-        """How many datagrams show it."""
+        """How many datagrams it takes to show that packets are struck."""
         return self.count
 
     def is_well(self, crossing: Crossing) -> bool:
-        """Tell whether nothing is wrong with what was sent."""
+        """Tell whether datagrams crossed as they do when nothing is wrong."""
         return crossing.whole
 
     def is_struck(self, crossing: Crossing) -> bool:
-        """Tell whether what was sent is struck as it must be."""
+        """Tell whether datagrams were struck as the scenario asks for."""
         raise NotImplementedError
 
     def told(self, crossing: Crossing) -> str:
-        """Say what was seen."""
+        """Say in words how datagrams crossed."""
         return str(crossing)
 
-    def look(self, holds: Any, count: int) -> Observed:
-        """Send datagrams each way; those that are not struck must arrive."""
+    def look(self, *, struck: bool) -> Observed:
+        """Send datagrams each way; those of a direction that the fault spares must all arrive."""
+        holds, count = (self.is_struck, self.struck_count) if struck else (self.is_well, self.count)
         first, second = self.said.between
         good, seen = [], []
         for way in ((first, second), (second, first)):
-            struck = way in self.said.directions
+            meant = way in self.said.directions
             sender, receiver = map(self.sidecar, way)
-            crossing = cross(sender, receiver, count if struck else _FEW, self.size)
-            good.append(holds(crossing) if struck else crossing.whole)
+            crossing = cross(sender, receiver, count if meant else _FEW, self.size)
+            good.append(holds(crossing) if meant else crossing.whole)
             seen.append(f"{' to '.join(way)}: {self.told(crossing)}")
         return Observed(all(good), ", ".join(seen))

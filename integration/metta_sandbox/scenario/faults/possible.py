@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from metta_sandbox.scenario.base import Fault
-from metta_sandbox.scenario.expect.records import EVENTS, nearest_event
+from metta_sandbox.scenario.base import Misfit
+from metta_sandbox.scenario.expect.records import EVENTS
 from metta_sandbox.scenario.faults import FaultItem, names_of
 from metta_sandbox.scenario.faults.trigger import Trigger
 from metta_sandbox.scenario.names import API
-from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.scenario.overrides import did_you_mean
 from metta_sandbox.scenario.search import Sweep
 from metta_sandbox.scenario.workload import Workload
 from metta_sandbox.words import many
@@ -20,7 +20,7 @@ STEP_OF_OPTIMIZER = "optimizer.step"
 
 def impossible_faults(
     faults: Sequence[FaultItem], hosts: Sequence[str], workload: Workload, sweep: Sweep
-) -> Iterator[Fault]:
+) -> Iterator[Misfit]:
     """Find what can't be; each with the keys that lead to it from the list of faults.
 
     Args:
@@ -70,7 +70,7 @@ def _wrong(
         yield ("when", "call"), "expected route beside call"
 
 
-def _misplaced(fault: FaultItem, workload: Workload) -> Iterator[Fault]:
+def _misplaced(fault: FaultItem, workload: Workload) -> Iterator[Misfit]:
     """Find faults that what runs on the nodes does not let in."""
     own = workload.run is not None
     if fault.said.target_rank is not None and (own or workload.trainer.launcher == "own"):
@@ -96,12 +96,11 @@ def _never(
         yield ("rank",), f"there is no rank {trigger.rank} among {many(ranks, 'rank')}"
     if trigger.other is not None and trigger.other not in before:
         key = "started" if trigger.started else "healed"
-        near = nearest(trigger.other, before)
-        hint = f"; did you mean {near}?" if near else ""
+        hint = did_you_mean(trigger.other, before)
         yield (key,), f"no fault before this one is called {trigger.other}{hint}"
     own = workload.run is not None
     if trigger.event and not own and workload.trainer.bundled and trigger.event not in EVENTS:
-        yield ("event",), f"nobody emits it{nearest_event(trigger.event)}"
+        yield ("event",), f"nobody emits it{did_you_mean(trigger.event, EVENTS)}"
     if trigger.event == STEP_OF_OPTIMIZER and (own or workload.trainer.launcher == "own"):
         yield ("event",), "nothing can be put into ranks that were not started by us"
     if trigger.trial and not own and sweep.resume is None and trigger.trial > sweep.runs:

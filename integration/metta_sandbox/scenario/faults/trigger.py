@@ -86,7 +86,7 @@ class Trigger(Part):
 
     @property
     def other(self) -> str | None:
-        """The other fault it goes by."""
+        """The other fault whose start or end sets this one off."""
         return self.started or self.healed
 
     def __str__(self) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from metta_sandbox import removing
 from metta_sandbox.autopsy.lives import read_lives
-from metta_sandbox.autopsy.seen import Life, Raised
+from metta_sandbox.autopsy.seen import Raised, RecordedLife
 from metta_sandbox.node.agent.injection.hook import exported, with_hook
 from metta_sandbox.node.agent.told import FOLDER
 from metta_sandbox.stack.agent_app import install
@@ -64,10 +64,10 @@ class Job:
         return subprocess.CompletedProcess([], process.returncode, out, err)
 
     @property
-    def lives(self) -> tuple[Life, ...]:
+    def lives(self) -> tuple[RecordedLife, ...]:
         return read_lives(self.run_folder, "n")
 
-    def life(self, python: str, script: str, **more: str) -> Life:
+    def life(self, python: str, script: str, **more: str) -> RecordedLife:
         """Run a script, and give the life of its own process."""
         self.run(python, script, **more)
         return self.lives[0]

@@ -11,7 +11,7 @@ import pytest
 
 from metta_sandbox.autopsy.calls import call_of
 from metta_sandbox.autopsy.lives import read_lives
-from metta_sandbox.autopsy.seen import Life
+from metta_sandbox.autopsy.seen import RecordedLife
 from metta_sandbox.node.agent.injection.hook import exported
 from metta_sandbox.stack.agent_app import install
 
@@ -90,7 +90,7 @@ for batch in data.DataLoader(Broken(), num_workers=1):
 """
 
 
-def lives_of(folder: Path, command: str, script: str) -> tuple[Life, ...]:
+def lives_of(folder: Path, command: str, script: str) -> tuple[RecordedLife, ...]:
     """Run a script as a task's own bash does, and give what its processes told."""
     app, run_folder = install(folder / "app"), folder / "run"
     run_folder.mkdir()
@@ -109,7 +109,7 @@ def lives_of(folder: Path, command: str, script: str) -> tuple[Life, ...]:
     return read_lives(run_folder, "n")
 
 
-def kinds(life: Life) -> list[str]:
+def kinds(life: RecordedLife) -> list[str]:
     return [one.kind for one in life.exception.chain] if life.exception else []
 
 

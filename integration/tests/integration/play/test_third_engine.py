@@ -26,7 +26,7 @@ from metta_sandbox.ports import HeldPort
 from metta_sandbox.progress import Progress
 from metta_sandbox.report import results
 from metta_sandbox.report.console import Reporter
-from metta_sandbox.scenario.faults.context import RUNS
+from metta_sandbox.scenario.faults.nodes import RUNS
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.agent_app import install, place
 from metta_sandbox.stack.ends import describe_end

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from metta_sandbox.autopsy.calls import Call, Doing, reading
+from metta_sandbox.autopsy.calls import CurrentCall, Doing, reading
 from metta_sandbox.autopsy.seen import Frame, Process, Thread, Wait
 
 SITE = "/usr/lib/python3.11/site-packages"
@@ -30,7 +30,7 @@ def process(*frames: Frame, active: bool = False, state: str = "S", **others: Th
     [
         (
             [frame("all_reduce", C10D), frame("wrapper", LOGGED), MINE, MAIN],
-            Call(Doing.COLLECTIVE, "all_reduce", "train.py:40", MINE.source),
+            CurrentCall(Doing.COLLECTIVE, "all_reduce", "train.py:40", MINE.source),
         ),
         (
             [
@@ -40,7 +40,7 @@ def process(*frames: Frame, active: bool = False, state: str = "S", **others: Th
                 frame("wrapper", LOGGED),
                 MINE,
             ],
-            Call(Doing.COLLECTIVE, "broadcast_object_list", "train.py:40", MINE.source),
+            CurrentCall(Doing.COLLECTIVE, "broadcast_object_list", "train.py:40", MINE.source),
         ),
         (
             [
@@ -49,7 +49,7 @@ def process(*frames: Frame, active: bool = False, state: str = "S", **others: Th
                 frame("init_process_group", C10D),
                 MINE,
             ],
-            Call(Doing.RENDEZVOUS, "init_process_group", "train.py:40", MINE.source),
+            CurrentCall(Doing.RENDEZVOUS, "init_process_group", "train.py:40", MINE.source),
         ),
         (
             [
@@ -57,7 +57,7 @@ def process(*frames: Frame, active: bool = False, state: str = "S", **others: Th
                 frame("backward", f"{SITE}/torch/autograd/__init__.py"),
                 MINE,
             ],
-            Call(Doing.COLLECTIVE, "backward", "train.py:40", MINE.source),
+            CurrentCall(Doing.COLLECTIVE, "backward", "train.py:40", MINE.source),
         ),
         (
             [
@@ -68,19 +68,21 @@ def process(*frames: Frame, active: bool = False, state: str = "S", **others: Th
                 frame("__init__", f"{SITE}/torch/nn/parallel/distributed.py"),
                 MINE,
             ],
-            Call(Doing.COLLECTIVE, "DistributedDataParallel.__init__", "train.py:40", MINE.source),
+            CurrentCall(
+                Doing.COLLECTIVE, "DistributedDataParallel.__init__", "train.py:40", MINE.source
+            ),
         ),
         (
             [frame("wait", "/usr/lib/python3.11/threading.py"), MINE],
-            Call(Doing.LOCK, "wait", "train.py:40", MINE.source),
+            CurrentCall(Doing.LOCK, "wait", "train.py:40", MINE.source),
         ),
         (
             [frame("work", "/work/train.py", 12, "with lock:"), MAIN],
-            Call(Doing.LOCK, "", "train.py:12", "with lock:"),
+            CurrentCall(Doing.LOCK, "", "train.py:12", "with lock:"),
         ),
         (
             [frame("work", "/work/train.py", 12, "time.sleep(3600)"), MAIN],
-            Call(Doing.IDLE, "", "train.py:12", "time.sleep(3600)"),
+            CurrentCall(Doing.IDLE, "", "train.py:12", "time.sleep(3600)"),
         ),
         (
             [
@@ -89,7 +91,7 @@ def process(*frames: Frame, active: bool = False, state: str = "S", **others: Th
                 frame("urlopen", f"{SITE}/urllib3/connectionpool.py"),
                 MINE,
             ],
-            Call(Doing.API, "readinto", "train.py:40", MINE.source),
+            CurrentCall(Doing.API, "readinto", "train.py:40", MINE.source),
         ),
         (
             [
@@ -98,12 +100,12 @@ def process(*frames: Frame, active: bool = False, state: str = "S", **others: Th
                 frame("finish", f"{SITE}/wandb/sdk/wandb_run.py"),
                 MINE,
             ],
-            Call(Doing.TRACKER, "wandb finish", "train.py:40", MINE.source),
+            CurrentCall(Doing.TRACKER, "wandb finish", "train.py:40", MINE.source),
         ),
     ],
-    ids=lambda one: one.name if isinstance(one, Call) else "",
+    ids=lambda one: one.name if isinstance(one, CurrentCall) else "",
 )
-def test_a_stack_says_what_its_process_is_at(frames: list[Frame], expected: Call) -> None:
+def test_a_stack_says_what_its_process_is_at(frames: list[Frame], expected: CurrentCall) -> None:
     assert replace(reading(process(*frames)), function="", inner="") == expected
 
 
@@ -124,11 +126,11 @@ def test_one_whose_other_thread_holds_the_interpreters_lock_waits_for_that() -> 
 
 def test_without_a_stack_nothing_is_made_up() -> None:
     call = reading(Process(pid=1, threads_problem="Permission denied"))
-    assert call == Call(Doing.UNKNOWN, place="Permission denied")
+    assert call == CurrentCall(Doing.UNKNOWN, place="Permission denied")
 
 
 def test_only_collectives_and_the_rendezvous_wait_for_others() -> None:
-    waits = {doing for doing in Doing if Call(doing).waits_for_others}
+    waits = {doing for doing in Doing if CurrentCall(doing).waits_for_others}
     assert waits == {Doing.COLLECTIVE, Doing.RENDEZVOUS}
 
 

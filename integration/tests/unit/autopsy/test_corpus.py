@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from autopsies.corpus import Sweep, chosen, corpus, once_each, sweeps
+from autopsies.corpus import FaultySweep, chosen, corpus, once_each, sweeps
 from autopsies.score import Scored, between, each, score
 from metta_sandbox.autopsy.cause import Cause
 from metta_sandbox.report.results import FaultResult, ScenarioResult
@@ -24,7 +24,7 @@ def test_every_fault_of_the_catalogue_is_in_it_and_there_are_forty() -> None:
 
 
 @pytest.mark.parametrize("sweep", sweeps(corpus()), ids=lambda one: one.name)
-def test_each_sweep_is_a_scenario(sweep: Sweep) -> None:
+def test_each_sweep_is_a_scenario(sweep: FaultySweep) -> None:
     scenario = Scenario.model_validate(sweep.scenario)
     assert [item.key for item in scenario.faults] == [one.key for one in sweep.faults]
     assert list(names_of(scenario.faults)) == [one.name for one in sweep.faults]

@@ -12,20 +12,20 @@ from typing import Any, get_args
 import pytest
 
 from metta_sandbox.autopsy.case import Case
-from metta_sandbox.autopsy.cause import Cause, Kind, Waiting
+from metta_sandbox.autopsy.cause import Cause, Kind, WaitingRank
 from metta_sandbox.autopsy.diagnose import diagnose
-from metta_sandbox.autopsy.losses import Lost
+from metta_sandbox.autopsy.losses import LostMetric
 from metta_sandbox.autopsy.seen import (
     Collective,
     Fd,
     Frame,
-    Life,
     NodeLook,
     Process,
     Raised,
     RaisedOne,
     Reaped,
     Recorded,
+    RecordedLife,
     Socket,
     Thread,
     ThreadEnd,
@@ -130,7 +130,7 @@ def test_a_rank_that_stands_still_is_named_and_who_waits_for_it() -> None:
     seen = looks(process(100, waits()), process(101, at(9, "time.sleep(9)")))
     cause = named(case([*started(), stepped(1, 18)], seen))
     assert (cause.kind, cause.rank, cause.node, cause.step) == ("straggler", 1, HOSTS[1], 18)
-    assert cause.waiting == (Waiting(rank=0, call="`all_reduce`, train.py:23"),)
+    assert cause.waiting == (WaitingRank(rank=0, call="`all_reduce`, train.py:23"),)
     assert cause.sentence == (
         "rank 1 (sweep-worker) stands still at train.py:9 in `main`: time.sleep(9) in trial 2 "
         "after train.step 18; rank 0 waits in `all_reduce`, train.py:23"
@@ -140,7 +140,7 @@ def test_a_rank_that_stands_still_is_named_and_who_waits_for_it() -> None:
 def test_a_command_that_a_kill_ended_is_what_died_and_not_what_was_left_over() -> None:
     ended = event("command.exited", 29.7, node=HOSTS[1], group="sweep", status=137)
     start = {"RANK": "1", "WORLD_SIZE": "2"}
-    life = Life(pid=101, parent=91, argv=("python", "train.py"), environ=start, started=1.0)
+    life = RecordedLife(pid=101, parent=91, argv=("python", "train.py"), environ=start, started=1.0)
     one = Case(
         HOSTS,
         1,
@@ -239,7 +239,7 @@ def test_one_whose_stack_is_missing_is_not_accused() -> None:
     cause = named(case(started(), looks(process(100, waits()), unread)))
     assert (cause.kind, cause.rank, cause.certainty) == ("straggler", None, "unknown")
     assert "the stack of rank 1 (sweep-worker) can't be read (Permission denied)" in cause.sentence
-    assert cause.waiting == (Waiting(rank=0, call="`all_reduce`, train.py:23"),)
+    assert cause.waiting == (WaitingRank(rank=0, call="`all_reduce`, train.py:23"),)
 
 
 def test_ranks_in_different_collectives_are_a_mismatch() -> None:
@@ -247,7 +247,7 @@ def test_ranks_in_different_collectives_are_a_mismatch() -> None:
     cause = named(case(started(), seen))
     assert (cause.kind, cause.rank) == ("collective mismatch", 1)
     assert "`barrier`, train.py:29" in cause.sentence
-    assert cause.waiting == (Waiting(rank=0, call="`all_reduce`, train.py:23"),)
+    assert cause.waiting == (WaitingRank(rank=0, call="`all_reduce`, train.py:23"),)
 
 
 def test_the_same_collective_at_another_line_is_one_too_and_the_one_ahead_is_odd() -> None:
@@ -353,7 +353,10 @@ def test_whose_loss_was_lost_a_step_sooner_is_named_though_it_is_heard_later() -
 def test_whose_loss_was_lost_first_is_named_though_another_gives_up_first(first: int) -> None:
     said = Exc("", "the loss is no number")
     ends = [exited(first, 1, 8.0), exited(1 - first, 1, 9.0)]
-    lost = {0: Lost(5, "step 5 loss=nan", named=True), 1: Lost(4, "step 4 loss=nan", named=True)}
+    lost = {
+        0: LostMetric(5, "step 5 loss=nan", named=True),
+        1: LostMetric(4, "step 4 loss=nan", named=True),
+    }
     cause = named(case([*started(), *ends], errors={0: said, 1: said}, lost=lost))
     assert (cause.kind, cause.rank) == ("NaN", 1)
     assert "no number for a loss at step 4: step 4 loss=nan" in cause.sentence
@@ -367,7 +370,7 @@ def test_whose_loss_was_lost_first_is_named_though_another_gives_up_first(first:
 
 def test_what_a_rank_raised_over_its_loss_is_told_once() -> None:
     said = Exc("AssertionError", "loss is nan at step 9", exact=True)
-    lost = {1: Lost(9, "[rank1]: AssertionError: loss is nan at step 9", named=True)}
+    lost = {1: LostMetric(9, "[rank1]: AssertionError: loss is nan at step 9", named=True)}
     cause = named(case([*started(), exited(1, 1, 8.0)], errors={1: said}, lost=lost))
     assert cause.rank == 1
     assert cause.sentence.count("loss is nan at step 9") == 1
@@ -375,7 +378,7 @@ def test_what_a_rank_raised_over_its_loss_is_told_once() -> None:
 
 def test_a_command_s_log_tells_of_the_loss_of_the_one_rank_on_its_node() -> None:
     ends = [exited(0, 1, 8.0), exited(1, 1, 9.0)]
-    lost = Lost(4, "step 4 loss=nan", named=True)
+    lost = LostMetric(4, "step 4 loss=nan", named=True)
     said = {rank: Exc("", "the loss is no number") for rank in (0, 1)}
     told = case([*started(), *ends], errors=said, command_lost={HOSTS[0]: lost})
     assert (named(told).kind, named(told).rank) == ("NaN", 0)
@@ -400,7 +403,7 @@ def test_a_node_that_shows_nothing_while_others_do_stands_still() -> None:
     seen = {HOSTS[0]: NodeLook(processes=(process(100, waits()),)), HOSTS[1]: silent}
     cause = named(case([*started(), stepped(1, 3)], seen))
     assert (cause.kind, cause.rank, cause.step) == ("stopped", 1, 3)
-    assert cause.waiting == (Waiting(rank=0, call="`all_reduce`, train.py:23"),)
+    assert cause.waiting == (WaitingRank(rank=0, call="`all_reduce`, train.py:23"),)
 
 
 def test_a_command_that_is_not_there_while_another_waits_is_missing() -> None:
@@ -476,7 +479,7 @@ def test_what_was_seen_before_a_rank_was_stopped_says_who_waited_where() -> None
     seen = {HOSTS[0]: NodeLook(processes=(process(100, waits()),))}
     cause = named(case(ended, seen))
     assert (cause.kind, cause.rank) == ("process died", 1)
-    assert cause.waiting == (Waiting(rank=0, call="`all_reduce`, train.py:23"),)
+    assert cause.waiting == (WaitingRank(rank=0, call="`all_reduce`, train.py:23"),)
     assert cause.sentence.endswith("; rank 0 waits in `all_reduce`, train.py:23")
 
 
@@ -518,7 +521,7 @@ def test_a_rank_that_aborts_over_sizes_of_what_it_got_is_in_another_collective()
     assert (
         "rank 1 (sweep-worker) was killed by signal 6 (SIGABRT), saying: what():" in cause.sentence
     )
-    assert cause.waiting == (Waiting(rank=0, call="`all_reduce`, train.py:23", left=True),)
+    assert cause.waiting == (WaitingRank(rank=0, call="`all_reduce`, train.py:23", left=True),)
     killed = named(case([*started(), exited(1, -11)], errors={1: said}))
     assert killed.kind == "process died"
 
@@ -596,7 +599,7 @@ def test_a_rollout_that_gave_up_on_a_slow_one_is_not_to_blame() -> None:
     events = [event("rollout.started", 0.5, node=HOSTS[0], pid=90), ended]
     cause = named(case(events, looks(process(90, stack)), rollout_errors={HOSTS[1]: gave_up}))
     assert (cause.kind, cause.rank, cause.certainty) == ("straggler", 0, "likely")
-    assert cause.waiting == (Waiting(rank=1, call="`_broadcast`, handoff.py:128", left=True),)
+    assert cause.waiting == (WaitingRank(rank=1, call="`_broadcast`, handoff.py:128", left=True),)
 
     held = frames(
         ("WandbInit.init", "/v/lib/site-packages/wandb/sdk/wandb_init.py", 9, "result.wait()"),
@@ -608,7 +611,7 @@ def test_a_rollout_that_gave_up_on_a_slow_one_is_not_to_blame() -> None:
 
 def test_a_rank_that_began_after_its_node_was_looked_at_is_not_missing() -> None:
     environ = {"METTA_TRIAL": "2", "RANK": "1"}
-    life = Life(pid=101, argv=("python", "train.py"), environ=environ, started=50.0)
+    life = RecordedLife(pid=101, argv=("python", "train.py"), environ=environ, started=50.0)
     seen = looks(process(100, waits()))
     seen[HOSTS[1]] = NodeLook(time=49.0)
     late = case([*started()], seen, lives={HOSTS[1]: (life,)})
@@ -689,7 +692,7 @@ def test_of_two_the_one_that_waits_for_a_message_is_odd() -> None:
 
 def test_what_a_rank_was_at_when_its_launcher_ended_it_is_known_by_its_own_record() -> None:
     told = Exc("RuntimeError", "Timed out waiting 5000ms for recv", "t.py:9", call="all_reduce")
-    life = Life(
+    life = RecordedLife(
         pid=100, environ={"METTA_TRIAL": "2", "RANK": "0"}, terminated=at(44, ""), ended=9.0
     )
     ends = [*started(), exited(0, -15, 9.1), exited(1, 1, 9.0)]
@@ -716,7 +719,7 @@ def test_a_thread_that_a_main_thread_joins_and_that_waits_for_an_ended_one_is_fo
     )
     one = Process(pid=101, threads=(joins, gets))
     ended = raised("TypeError", "no", Frame(function="read", file="/w/r.py", line=6))
-    life = Life(pid=101, threads=(ThreadEnd(name="reader", exception=ended),))
+    life = RecordedLife(pid=101, threads=(ThreadEnd(name="reader", exception=ended),))
     seen = looks(process(100, waits()), one)
     cause = named(case(started(), seen, lives={HOSTS[1]: (life,)}))
     assert (cause.kind, cause.rank) == ("exception", 1)
@@ -729,7 +732,7 @@ def test_a_thread_that_a_main_thread_joins_and_that_waits_for_an_ended_one_is_fo
 
 def test_one_told_to_end_at_a_line_without_its_text_is_shown_with_its_other_threads() -> None:
     told = Exc("RuntimeError", "Timed out waiting 5000ms for recv", "t.py:9", call="all_reduce")
-    life = Life(
+    life = RecordedLife(
         pid=100,
         environ={"METTA_TRIAL": "2", "RANK": "0"},
         terminated=at(44, ""),
@@ -773,14 +776,14 @@ def test_one_that_was_raising_when_it_was_told_to_end_was_at_nothing_that_is_kno
         ("join", "/usr/lib/python3.11/threading.py", 9, ""), ("train", "/w/t.py", 104, "")
     )
     hosts = (*HOSTS, "sweep-worker-2")
-    lives: dict[str, tuple[Life, ...]] = {}
+    lives: dict[str, tuple[RecordedLife, ...]] = {}
     events = [*started(), _started_third(hosts[2])]
     for rank, status in ((0, -15), (1, 1), (2, -15)):
         environ = {"METTA_TRIAL": "2", "RANK": str(rank)}
         stacks: dict[str, Any] = {"terminated": joins, "beside": (told,)} if status < 0 else {}
         done = () if status < 0 else (entered,)
         record = Recorded(entries=(entered.model_copy(update={"number": 3}), *done))
-        life = Life(pid=100 + rank, environ=environ, recorded=record, **stacks)
+        life = RecordedLife(pid=100 + rank, environ=environ, recorded=record, **stacks)
         lives[hosts[rank]] = (life,)
         end: dict[str, Any] = {
             "group": "trial-2",
@@ -797,12 +800,12 @@ def test_one_that_was_raising_when_it_was_told_to_end_was_at_nothing_that_is_kno
 def test_one_whose_call_of_the_store_broke_is_what_another_one_waited_for() -> None:
     ddp = Exc("RuntimeError", "Timed out waiting 5000ms for send", "s.py:34", call="forward")
     lost = Exc("torch.distributed.DistNetworkError", "Connection was likely closed", "t.py:63")
-    lives: dict[str, tuple[Life, ...]] = {}
+    lives: dict[str, tuple[RecordedLife, ...]] = {}
     for rank, number in ((0, 5), (1, 4)):
         entered = Collective(group="1", number=number, name="broadcast", group_ranks=(0, 1))
         environ = {"METTA_TRIAL": "2", "RANK": str(rank)}
         record = Recorded(entries=(entered,))
-        lives[HOSTS[rank]] = (Life(pid=100 + rank, environ=environ, recorded=record),)
+        lives[HOSTS[rank]] = (RecordedLife(pid=100 + rank, environ=environ, recorded=record),)
     ends = [*started(), exited(0, 1, 9.0), exited(1, 1, 9.1)]
     cause = named(case(ends, errors={0: ddp, 1: lost}, lives=lives))
     assert (cause.rank, cause.certainty) == (1, "likely")
@@ -830,7 +833,9 @@ def test_a_lock_taken_by_with_is_held_by_a_live_thread_and_not_by_one_that_ended
         Thread(name="MainThread", id=101, frames=main),
         Thread(name="io-1", id=102, frames=holds),
     )
-    life = Life(pid=101, threads=(ThreadEnd(name="beat", exception=raised("ValueError", "no")),))
+    life = RecordedLife(
+        pid=101, threads=(ThreadEnd(name="beat", exception=raised("ValueError", "no")),)
+    )
     seen = looks(process(100, waits()), Process(pid=101, threads=threads))
     cause = named(case(started(), seen, lives={HOSTS[1]: (life,)}))
     assert (cause.kind, cause.rank) == ("straggler", 1)
@@ -845,7 +850,9 @@ def test_one_that_ended_first_by_sigterm_was_not_told_to_end_by_its_launcher() -
 
 
 def test_whom_the_backend_aborts_in_a_collective_is_not_accused_whatever_its_log_says() -> None:
-    life = Life(pid=101, environ={"METTA_TRIAL": "2", "RANK": "1"}, fatal=waits(), ended=8.0)
+    life = RecordedLife(
+        pid=101, environ={"METTA_TRIAL": "2", "RANK": "1"}, fatal=waits(), ended=8.0
+    )
     ends = [*started(), exited(1, -6, 8.0), exited(0, 1, 9.0)]
     survived = Exc("EOFError", "", "t.py:3", "read", files=("/work/t.py",))
     cause = named(case(ends, errors={0: LEFT, 1: survived}, lives={HOSTS[1]: (life,)}))
@@ -867,7 +874,7 @@ def test_all_threads_that_were_lost_are_told_to_who_waits_for_one_of_them() -> N
     )
     gets = frames(GETS, ("main", "/work/train.py", 71, "row = ready.get()"))
     seen = looks(process(100, waits()), process(101, gets))
-    life = Life(pid=101, threads=ends)
+    life = RecordedLife(pid=101, threads=ends)
     cause = named(case(started(), seen, lives={HOSTS[1]: (life,)}))
     assert cause.rank == 1
     assert "its thread `reader` has ended with KeyError: 'row'" in cause.sentence
@@ -889,7 +896,7 @@ def test_the_signal_that_ended_a_data_loaders_worker_is_told_where_what_was_rais
     said = Raised(chain=(RaisedOne(kind=kind, message=message, frames=stack),))
     # The other worker is told to end at its parent's end.
     reaped = tuple(Reaped(pid=pid, status=status) for pid, status in ((21, -15), (22, -9)))
-    life = Life(pid=101, exception=said, reaped=reaped, ended=9.0)
+    life = RecordedLife(pid=101, exception=said, reaped=reaped, ended=9.0)
     cause = named(case([*started(), exited(1, 1)], errors={0: LEFT}, lives={HOSTS[1]: (life,)}))
     assert cause.rank == 1
     assert (
@@ -899,7 +906,7 @@ def test_the_signal_that_ended_a_data_loaders_worker_is_told_where_what_was_rais
 
 def test_an_exit_after_a_thread_was_lost_is_told_with_it() -> None:
     ended = ThreadEnd(name="beat", exception=raised("OSError", "no telemetry"))
-    life = Life(pid=101, threads=(ended,), exits=2, ended=9.0)
+    life = RecordedLife(pid=101, threads=(ended,), exits=2, ended=9.0)
     events = [*started(), exited(1, 2, 9.0), exited(0, 1, 9.5)]
     cause = named(case(events, errors={0: LEFT}, lives={HOSTS[1]: (life,)}))
     assert cause.rank == 1
@@ -1051,7 +1058,7 @@ def test_the_thread_that_waits_for_a_child_is_told_beside_the_main_one() -> None
 
 def test_a_thread_that_was_lost_is_not_why_a_rank_was_told_to_end() -> None:
     ended = ThreadEnd(name="beat", exception=raised("OSError", "no telemetry"))
-    life = Life(pid=100, threads=(ended,), terminated=at(54, ""), ended=9.5)
+    life = RecordedLife(pid=100, threads=(ended,), terminated=at(54, ""), ended=9.5)
     events = [*started(), exited(1, 1, 9.0), exited(0, -15, 9.5)]
     cause = named(case(events, errors={1: LEFT}, lives={HOSTS[0]: (life,)}))
     assert (cause.kind, cause.rank, cause.certainty) == ("straggler", 0, "likely")
@@ -1090,7 +1097,7 @@ def test_a_live_thread_that_sleeps_counts_before_one_that_was_lost() -> None:
         Thread(name="reader", id=102, frames=at(48, "time.sleep(3600)"), moved=False),
     )
     ended = ThreadEnd(name="beat", exception=raised("OSError", "no telemetry"))
-    life = Life(pid=101, threads=(ended,))
+    life = RecordedLife(pid=101, threads=(ended,))
     seen = looks(process(100, waits()), Process(pid=101, threads=threads))
     cause = named(case(started(), seen, lives={HOSTS[1]: (life,)}))
     assert (cause.kind, cause.rank) == ("straggler", 1)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from metta_sandbox.autopsy.losses import Lost, lost_in
+from metta_sandbox.autopsy.losses import LostMetric, lost_in
 
 
 @pytest.mark.parametrize(
@@ -16,11 +16,11 @@ from metta_sandbox.autopsy.losses import Lost, lost_in
 )
 def test_the_step_of_the_first_loss_that_is_no_number_is_read(line: str, step: int) -> None:
     found = lost_in(["step 1 loss=0.5", line, "step 90 loss=nan"])
-    assert found == Lost(step, line, named=True)
+    assert found == LostMetric(step, line, named=True)
 
 
 def test_without_a_step_the_losses_before_it_are_counted() -> None:
-    assert lost_in(["loss=1", "loss=0.5", "loss=nan"]) == Lost(2, "loss=nan", named=False)
+    assert lost_in(["loss=1", "loss=0.5", "loss=nan"]) == LostMetric(2, "loss=nan", named=False)
 
 
 @pytest.mark.parametrize(
@@ -35,4 +35,4 @@ def test_a_long_line_holds_nobody_up(part: str) -> None:
     # In the square of its length: hours.
     line = part * (1_000_000 // len(part))
 
-    assert lost_in([line, "step 3 loss=nan"]) == Lost(3, "step 3 loss=nan", named=True)
+    assert lost_in([line, "step 3 loss=nan"]) == LostMetric(3, "step 3 loss=nan", named=True)

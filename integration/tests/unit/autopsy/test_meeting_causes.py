@@ -8,7 +8,7 @@ import pytest
 
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.diagnose import diagnose
-from metta_sandbox.autopsy.seen import Frame, Life, NodeLook, Process, Socket, Thread
+from metta_sandbox.autopsy.seen import Frame, NodeLook, Process, RecordedLife, Socket, Thread
 from metta_sandbox.autopsy.words import Exc
 from metta_sandbox.timeline.recording import Event
 
@@ -177,7 +177,7 @@ def test_who_still_waits_at_a_store_that_was_closed_is_named() -> None:
         NodeLook(processes=(process(101, joins, own, sockets=(closed,)),)),
     ]
     port = {"MASTER_PORT": "45621", "MASTER_ADDR": "127.14.146.2"}
-    lives = {host: (Life(pid=100 + n, environ=port),) for n, host in enumerate(HOSTS)}
+    lives = {host: (RecordedLife(pid=100 + n, environ=port),) for n, host in enumerate(HOSTS)}
     found = diagnose(case(started(0, 1), *looks, lives=lives))
     assert found is not None
     assert (found.kind, found.rank, found.certainty) == ("rank missing at rendezvous", 1, "certain")
@@ -198,7 +198,9 @@ def test_of_two_addresses_the_one_that_nobody_answers_at_is_wrong(pauses: bool) 
         for rank, those in enumerate([sockets[:1], () if pauses else sockets[1:]])
     ]
     lives = {
-        host: (Life(pid=100 + rank, environ={"MASTER_ADDR": at[:-6], "MASTER_PORT": "56403"}),)
+        host: (
+            RecordedLife(pid=100 + rank, environ={"MASTER_ADDR": at[:-6], "MASTER_PORT": "56403"}),
+        )
         for rank, (host, at) in enumerate(zip(HOSTS, (reached, other), strict=True))
     }
     found = diagnose(case(started(0, 1), *looks, lives=lives))

@@ -11,13 +11,13 @@ from metta_sandbox.autopsy.diagnose import diagnose
 from metta_sandbox.autopsy.members import Tree
 from metta_sandbox.autopsy.seen import (
     Frame,
-    Group,
-    Life,
     NodeLook,
     Process,
     Raised,
     RaisedOne,
     Reaped,
+    RecordedGroup,
+    RecordedLife,
     Thread,
     ThreadEnd,
 )
@@ -35,7 +35,7 @@ def process(pid: int, parent: int, *command: str, **environ: str) -> Process:
     )
 
 
-def run(*processes: Process, lives: tuple[Life, ...] = ()) -> Case:
+def run(*processes: Process, lives: tuple[RecordedLife, ...] = ()) -> Case:
     looks = {HOSTS[0]: NodeLook(processes=processes)}
     return Case(HOSTS, 1, (), looks=looks, lives={HOSTS[0]: lives}, script=True)
 
@@ -65,8 +65,13 @@ def test_a_shell_hides_its_python() -> None:
 
 def test_a_parent_that_only_spawns_is_no_rank_also_when_its_children_are_gone() -> None:
     lives = (
-        Life(pid=2, argv=("train.py",), reaped=(Reaped(pid=3, status=-6), Reaped(pid=4, status=1))),
-        *(Life(pid=pid, parent=2, groups=(Group(rank=pid - 3, size=2),)) for pid in (3, 4)),
+        RecordedLife(
+            pid=2, argv=("train.py",), reaped=(Reaped(pid=3, status=-6), Reaped(pid=4, status=1))
+        ),
+        *(
+            RecordedLife(pid=pid, parent=2, groups=(RecordedGroup(rank=pid - 3, size=2),))
+            for pid in (3, 4)
+        ),
     )
     parent = process(2, 1, "python", "train.py", LOCAL_RANK="0", RANK="0")
     case = run(process(1, 0, "bash", LOCAL_RANK="0", RANK="0"), parent, lives=lives)
@@ -79,9 +84,13 @@ def test_of_a_parent_that_tells_how_its_child_ended_the_child_is_the_rank() -> N
         return Raised(chain=(RaisedOne(kind=kind, message="", frames=()),))
 
     exited = raised("torch.multiprocessing.spawn.ProcessExitedException")
-    parent = Life(pid=2, argv=("spawned.py",), exception=exited, reaped=(Reaped(pid=3, status=1),))
+    parent = RecordedLife(
+        pid=2, argv=("spawned.py",), exception=exited, reaped=(Reaped(pid=3, status=1),)
+    )
     lost = ThreadEnd(name="fit", exception=raised("SyntaxError"))
-    child = Life(pid=3, parent=2, argv=("-c", "spawn_main()"), threads=(lost,), exits=1, ended=6.0)
+    child = RecordedLife(
+        pid=3, parent=2, argv=("-c", "spawn_main()"), threads=(lost,), exits=1, ended=6.0
+    )
     case = run(process(1, 0, "bash", "train.sh"), lives=(parent, child))
     (rank,) = [one for one in case.members if one.node == HOSTS[0]]
     assert (rank.status, rank.error and rank.error.kind) == (1, "SyntaxError")
@@ -92,8 +101,11 @@ def test_of_ranks_that_share_a_log_one_that_a_signal_ended_did_not_raise_what_is
     launcher = ("/usr/bin/torchrun",)
     reaped = (Reaped(pid=4, status=-14, time=5.0), Reaped(pid=3, status=1, time=5.2))
     lives = (
-        Life(pid=2, argv=launcher, reaped=reaped, ended=5.3),
-        *(Life(pid=pid, parent=2, environ={**elastic, "RANK": str(pid - 3)}) for pid in (3, 4)),
+        RecordedLife(pid=2, argv=launcher, reaped=reaped, ended=5.3),
+        *(
+            RecordedLife(pid=pid, parent=2, environ={**elastic, "RANK": str(pid - 3)})
+            for pid in (3, 4)
+        ),
     )
     left = Exc("RuntimeError", "Connection closed by peer", "train.py:21", "main", "all_reduce")
     case = run(process(1, 0, "bash", "train.sh"), lives=lives)
@@ -116,8 +128,10 @@ def test_what_a_launcher_started_again_counts_for_itself() -> None:
     first = {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "TORCHELASTIC_RESTART_COUNT": "0"}
     again = {**first, "TORCHELASTIC_RESTART_COUNT": "1"}
     lives = (
-        Life(pid=2, argv=("/usr/bin/torchrun",), reaped=(Reaped(pid=3, status=1, time=5.0),)),
-        Life(pid=3, parent=2, environ=first),
+        RecordedLife(
+            pid=2, argv=("/usr/bin/torchrun",), reaped=(Reaped(pid=3, status=1, time=5.0),)
+        ),
+        RecordedLife(pid=3, parent=2, environ=first),
     )
     case = run(
         process(2, 1, "python", "/usr/bin/torchrun", "train.py"),
@@ -133,8 +147,10 @@ def test_one_that_had_told_of_its_end_before_it_was_looked_at_has_ended() -> Non
     launcher = process(2, 1, "python", "/usr/bin/torchrun", "train.py")
     # Its interpreter was at its end, and had no stack any more.
     ending = process(3, 2, "python", "train.py", **elastic).model_copy(update={"threads": ()})
-    reaps = Life(pid=2, argv=("/usr/bin/torchrun",), reaped=(Reaped(pid=3, status=5, time=7.0),))
-    told = Life(pid=3, parent=2, environ=elastic, exits=5, ended=6.0)
+    reaps = RecordedLife(
+        pid=2, argv=("/usr/bin/torchrun",), reaped=(Reaped(pid=3, status=5, time=7.0),)
+    )
+    told = RecordedLife(pid=3, parent=2, environ=elastic, exits=5, ended=6.0)
 
     def status(looked_at: float) -> int | None:
         look = NodeLook(processes=(launcher, ending), time=looked_at)
@@ -154,13 +170,18 @@ def test_the_last_words_of_a_log_are_nobodys_where_several_ranks_share_it(ranks:
     words = "RuntimeError: Connection closed by peer"
     said = Exc("RuntimeError", "Connection closed by peer", said=words)
     lives = tuple(
-        Life(
-            pid=3 + n, parent=2, environ={"RANK": str(n)}, groups=(Group(rank=n),), exits=5, ended=6
+        RecordedLife(
+            pid=3 + n,
+            parent=2,
+            environ={"RANK": str(n)},
+            groups=(RecordedGroup(rank=n),),
+            exits=5,
+            ended=6,
         )
         for n in range(ranks)
     )
     reaps = tuple(Reaped(pid=3 + n, status=5, time=7.0) for n in range(ranks))
-    launcher = Life(pid=2, argv=("/usr/bin/torchrun",), reaped=reaps)
+    launcher = RecordedLife(pid=2, argv=("/usr/bin/torchrun",), reaped=reaps)
     case = Case(
         HOSTS[:1],
         1,
@@ -175,7 +196,9 @@ def test_the_last_words_of_a_log_are_nobodys_where_several_ranks_share_it(ranks:
 
 def test_a_pipe_that_ends_well_hides_no_exception() -> None:
     raised = Raised(chain=(RaisedOne(kind="IndexError", message="out of bounds"),))
-    life = Life(pid=3, argv=("raises.py",), groups=(Group(rank=0),), exception=raised, ended=6.0)
+    life = RecordedLife(
+        pid=3, argv=("raises.py",), groups=(RecordedGroup(rank=0),), exception=raised, ended=6.0
+    )
     ended = Event(7.0, {"event": "command.exited", "node": HOSTS[0], "status": 0})
     case = Case(HOSTS[:1], 1, (ended,), lives={HOSTS[0]: (life,)}, script=True)
     (rank,) = case.members
@@ -185,7 +208,7 @@ def test_a_pipe_that_ends_well_hides_no_exception() -> None:
 def test_a_process_that_began_after_the_look_is_not_gone() -> None:
     seen = Process(pid=1, command=("python", "train.py"))
     look = NodeLook(processes=(seen,), time=10.0)
-    lives = {2: Life(pid=2, started=11.0), 3: Life(pid=3, started=9.0)}
+    lives = {2: RecordedLife(pid=2, started=11.0), 3: RecordedLife(pid=3, started=9.0)}
     tree = Tree(look, lives)
     assert not tree.is_gone(2)
     assert tree.is_gone(3)

@@ -12,12 +12,12 @@ from metta_sandbox.autopsy.diagnose import diagnose
 from metta_sandbox.autopsy.seen import (
     Collective,
     Frame,
-    Life,
     NodeLook,
     Process,
     Raised,
     RaisedOne,
     Recorded,
+    RecordedLife,
     Thread,
     ThreadEnd,
 )
@@ -130,7 +130,7 @@ def test_without_a_turn_the_one_that_is_further_down_has_left_it_out(odd: int) -
 def test_a_thread_that_ended_of_an_exception_is_told_of_who_went_on_without_it() -> None:
     frame = Frame(function="augment", file="/work/train.py", line=17)
     raised = Raised(chain=(RaisedOne(kind="ValueError", message="3 rows", frames=(frame,)),))
-    life = Life(pid=2, threads=(ThreadEnd(name="training", exception=raised),))
+    life = RecordedLife(pid=2, threads=(ThreadEnd(name="training", exception=raised),))
     ways = [recorded(*TURN, *TURN, "backward"), recorded(*TURN, *TURN, "mean")]
     cause = named(seen(ways, lives={"node-1": (life,)}))
     assert (cause.kind, cause.rank) == ("collective mismatch", 1)

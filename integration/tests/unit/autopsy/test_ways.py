@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from autopsies import playing
-from autopsies.cells import ENGINES, LAUNCHERS, Cell, all_cells, plainest, possible, sampled
-from autopsies.judged import Judged, judge, misses, read, table
+from autopsies.cells import ENGINES, LAUNCHERS, AutopsyCell, all_cells, plainest, possible, sampled
+from autopsies.judged import JudgedCell, judge, misses, read, table
 from autopsies.ways import TRAINERS, WAYS, Way
 from metta_sandbox.autopsy.cause import Cause
 from metta_sandbox.report.results import ScenarioResult
@@ -81,7 +81,7 @@ def test_a_seed_draws_the_same_cells_and_no_way_twice() -> None:
         assert len(set(ways)) == len(ways) == 20
 
 
-def _said(cell: Cell, folder: Path, **fields: object) -> Judged:
+def _said(cell: AutopsyCell, folder: Path, **fields: object) -> JudgedCell:
     causes = (Cause.model_validate(fields),) if fields else ()
     result = ScenarioResult(
         name=cell.name,
@@ -139,7 +139,7 @@ def test_words_rank_and_innocents_are_judged_apart(
 
 
 def test_of_three_ranks_a_majority_shows_the_odd_one(tmp_path: Path) -> None:
-    cell = Cell(_way("other_shape_first"), "run", nodes=3)
+    cell = AutopsyCell(_way("other_shape_first"), "run", nodes=3)
     said = "other_shape_first.py:13: 6, 9"
     assert not _said(cell, tmp_path, kind="exception", sentence=said).rank_right
 
@@ -169,7 +169,7 @@ def test_it_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.Mon
     cells = plainest(WAYS, ["run"], ["process"])[:30]
     asked: list[str] = []
 
-    def play(some: Sequence[Cell], *_: object) -> Iterator[Judged]:
+    def play(some: Sequence[AutopsyCell], *_: object) -> Iterator[JudgedCell]:
         for cell in some:
             if len(asked) == 17:
                 raise KeyboardInterrupt

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.contest import Contest, Kind, Sample, UnableError, hold, order
+from benchmarks.contest import Contest, Contestant, Kind, Sample, UnableError, hold, order
 from benchmarks.outcome import Goal
 
 
-class Fake:
+class Fake(Contestant):
     kind: Kind = "peer"
     about = ""
 

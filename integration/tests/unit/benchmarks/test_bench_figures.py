@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import kept
-from benchmarks.outcome import FASTEST_PEER, Entry, Goal, Outcome, fastest_peer, judge, ratio
+from benchmarks.outcome import FASTEST_PEER, ContestOutcome, Entry, Goal, fastest_peer, judge, ratio
 
 ENTRIES = (
     Entry("ours", "ours", "", (0.4, 0.5, 9.0), ({}, {}, {})),
@@ -69,7 +69,7 @@ def test_goal_of_somebody_unknown_is_a_mistake() -> None:
 
 def kept_run(taken: str, *keys: str, quick: bool = False) -> kept.Kept:
     judged = (judge(Goal("ours", "at_most", 0.5), ENTRIES),)
-    outcomes = tuple(Outcome(key, "title", "note", "s", ENTRIES, judged) for key in keys)
+    outcomes = tuple(ContestOutcome(key, "title", "note", "s", ENTRIES, judged) for key in keys)
     return kept.Kept(taken, quick, {"cores": "2"}, {"torch": "2"}, outcomes)
 
 

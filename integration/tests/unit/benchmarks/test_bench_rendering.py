@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.kept import Kept
-from benchmarks.outcome import Entry, Goal, Outcome, judge
+from benchmarks.outcome import ContestOutcome, Entry, Goal, judge
 from benchmarks.render import BEGIN, END, insert, markdown, table
 
 ENTRIES = (
@@ -18,9 +18,9 @@ ENTRIES = (
 GOALS = (Goal("ours", "at_most", 0.5), Goal("ours", "times_faster", 20, "peer"))
 
 
-def outcome(key: str = "trial") -> Outcome:
+def outcome(key: str = "trial") -> ContestOutcome:
     judged = tuple(judge(goal, ENTRIES) for goal in GOALS)
-    return Outcome(key, f"Title of {key}", "A note.", "s", ENTRIES, judged)
+    return ContestOutcome(key, f"Title of {key}", "A note.", "s", ENTRIES, judged)
 
 
 def kept(taken: str, *keys: str) -> Kept:
@@ -111,7 +111,7 @@ def test_few_parts_that_all_share_are_told_in_a_line() -> None:
         Entry("raw", "peer", "", (2.0,), ({"up": 1.0, "down": 1.0},)),
         Entry("absent", "peer", "", reason="not to be had"),
     )
-    stack = Outcome("stack/2", "Stacks", "", "s", entries, ())
+    stack = ContestOutcome("stack/2", "Stacks", "", "s", entries, ())
     text = markdown([Kept("2026-11-22T10:00:00+00:00", False, {}, {}, (stack,))])
     assert "Medians of the parts: ours up 1.50, down 2.50; raw up 1.00, down 1.00." in text
     assert "Medians" not in markdown([kept("2026-11-22T10:00:00+00:00", "trial")])

@@ -15,17 +15,19 @@ from benchmarks.raw import compose_file, speaking_file, torchrun, training_file
 from benchmarks.rows.memory import anonymous, await_held, per_node
 from benchmarks.rows.sweep import reckon, reckoned
 from benchmarks.rows.trial import in_a_row
-from benchmarks.setting import Setting
+from benchmarks.setting import BenchmarkSetting
 from benchmarks.talking import INSIDE, Talker, beside, call, calls, together
 from metta_sandbox.scenario.loading import load, load_all
 
 
 @pytest.fixture
-def setting(tmp_path: Path) -> Setting:
-    return Setting(tmp_path, "bench-1", "image:1", "sha256:1", INSIDE, quick=False, tell=print)
+def setting(tmp_path: Path) -> BenchmarkSetting:
+    return BenchmarkSetting(
+        tmp_path, "bench-1", "image:1", "sha256:1", INSIDE, quick=False, tell=print
+    )
 
 
-def test_rows_and_what_ours_are_measured_against(setting: Setting) -> None:
+def test_rows_and_what_ours_are_measured_against(setting: BenchmarkSetting) -> None:
     contests = [contest for row in ROWS.values() for contest in row(setting)]
     assert [contest.key for contest in contests] == [
         *("trial", "sweep", "stack/2", "stack/8", "stack/32", "stack/64", "commands"),

@@ -13,8 +13,8 @@ import pytest
 from metta_sandbox.checks import evaluation
 from metta_sandbox.checks.evaluation import STANDING, Seconds, evaluate
 from metta_sandbox.matching import Matcher
-from metta_sandbox.scenario.expect.kind import Kind
-from metta_sandbox.scenario.expect.kinds.log import Log
+from metta_sandbox.scenario.expect.kind import CheckKind
+from metta_sandbox.scenario.expect.kinds.log import LogCheck
 
 if TYPE_CHECKING:
     from metta_sandbox.scenario.expect.judgement import Judgement
@@ -200,7 +200,10 @@ def test_a_check_that_takes_for_ever_is_inconclusive_and_the_others_are_judged(
         while True:
             time.sleep(0.01)
 
-    expected: dict[type[Kind], Callable[..., Judgement]] = {**evaluation.JUDGES, Log: hang}
+    expected: dict[type[CheckKind], Callable[..., Judgement]] = {
+        **evaluation.JUDGES,
+        LogCheck: hang,
+    }
     monkeypatch.setattr(evaluation, "JUDGES", expected)
     evidence = played.evidence({"log": {"contains": "hello"}}, {"trials": {"completed": 2}})
 

@@ -11,7 +11,7 @@ import pytest
 
 from metta_sandbox.checks.evaluation import evaluate
 from metta_sandbox.node.score import NoScoreError, TrialOutput, find_score
-from metta_sandbox.scenario.workload import Score
+from metta_sandbox.scenario.workload import ScoreSource
 
 Track = Callable[..., None]
 
@@ -33,7 +33,7 @@ def track(
 
 def score(folder: Path, rank: int | None = None) -> float:
     left = TrialOutput(folder, folder, 0.0, {})
-    return find_score(Score(source="wandb_summary", rank=rank), "loss", left)
+    return find_score(ScoreSource(source="wandb_summary", rank=rank), "loss", left)
 
 
 def test_the_one_rank_that_tracks_counts(track: Track, tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ from metta_sandbox.report import junit, page, results, summary
 from metta_sandbox.report.console import Reporter
 from metta_sandbox.report.results import LeftOut, RunResult, ScenarioResult
 from metta_sandbox.scenario.artifacts import Artifacts
-from metta_sandbox.scenario.faults.kinds.corrupt import Corrupt, CorruptFile
-from metta_sandbox.scenario.faults.kinds.wandb_folder import BlockWandbFolder, WandbFolder
+from metta_sandbox.scenario.faults.kinds.corrupt import CorruptFault, CorruptFile
+from metta_sandbox.scenario.faults.kinds.wandb_folder import BlockWandbFolder, WandbFolderFault
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.engines.base import StackPlan
 from metta_sandbox.timeline.recording import Timeline
@@ -249,9 +249,9 @@ def test_what_stands_in_files_of_the_nodes_is_seen(
 
 def faults(folder: Path) -> Sequence[Any]:
     ground: Any = type("Ground", (), {"plan": type("Plan", (), {"run_folder": folder})})
-    corrupt = CorruptFile("c", Corrupt(file="checkpoint.pt", how="empty"), ground)
+    corrupt = CorruptFile("c", CorruptFault(file="checkpoint.pt", how="empty"), ground)
     corrupt.moment = {"run": "r"}
-    return corrupt, BlockWandbFolder("w", WandbFolder(), ground)
+    return corrupt, BlockWandbFolder("w", WandbFolderFault(), ground)
 
 
 @pytest.mark.parametrize("kind", ["link", "hard link"])

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 from rich.console import Console
 
-from metta_sandbox.autopsy.seen import Group, Life
+from metta_sandbox.autopsy.seen import RecordedGroup, RecordedLife
 from metta_sandbox.checks.evaluation import evaluate
 from metta_sandbox.checks.world_size import ranks_of
 from metta_sandbox.report import summary
@@ -137,18 +137,22 @@ def test_who_starts_its_ranks_itself_has_as_many_as_it_likes(played: Played) -> 
 
 
 def test_what_processes_told_is_picked_apart() -> None:
-    def life(pid: int, environ: dict[str, str], *groups: Group, **more: Any) -> Life:
-        return Life(pid=pid, environ=environ, groups=groups, **more)
+    def life(
+        pid: int, environ: dict[str, str], *groups: RecordedGroup, **more: Any
+    ) -> RecordedLife:
+        return RecordedLife(pid=pid, environ=environ, groups=groups, **more)
 
     trial = {"METTA_TRIAL": "3", "METTA_RUN_ID": "a.r.3"}
-    whole = Group(name="0", size=2, rank=1, done_time=2.0)
+    whole = RecordedGroup(name="0", size=2, rank=1, done_time=2.0)
     found = ranks_of(
         {
             "sweep-master": (
                 life(1, {"RANK": "0"}, whole),  # no trial's, as the rollout's own
                 life(2, trial),  # a launcher
-                life(3, {**trial, "RANK": "0"}, Group(name="0", size=2, rank=0)),  # still waits
-                life(4, trial, whole, Group(name="1", size=1, rank=-1, done_time=3.0)),
+                life(
+                    3, {**trial, "RANK": "0"}, RecordedGroup(name="0", size=2, rank=0)
+                ),  # still waits
+                life(4, trial, whole, RecordedGroup(name="1", size=1, rank=-1, done_time=3.0)),
                 life(5, trial, whole, changed={"RANK": "1"}),
             )
         }

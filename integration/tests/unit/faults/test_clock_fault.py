@@ -10,7 +10,7 @@ import pytest
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.scenario.faults.kinds import clock as module
-from metta_sandbox.scenario.faults.kinds.clock import Clock, ShiftClock
+from metta_sandbox.scenario.faults.kinds.clock import ClockFault, ShiftClock
 
 SECOND = 10**9
 HOUR = 3600 * SECOND
@@ -56,7 +56,7 @@ class Rank:
             power=self,
             host_of=lambda _: "sweep-worker",
         )
-        return ShiftClock("f", Clock(rank=1, by=by), context)
+        return ShiftClock("f", ClockFault(rank=1, by=by), context)
 
 
 @pytest.mark.parametrize(("by", "words"), [(3600.0, "3600.000 s ahead"), (-0.5, "0.500 s behind")])

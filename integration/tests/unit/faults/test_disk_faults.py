@@ -9,7 +9,7 @@ import pytest
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.faults.sidecars import disks_of
-from metta_sandbox.scenario.faults.kinds.disk_full import DiskFull, FillDisk
+from metta_sandbox.scenario.faults.kinds.disk_full import DiskFullFault, FillDisk
 
 
 class Node:
@@ -30,7 +30,7 @@ class Node:
 
 def made(node: Node) -> FillDisk:
     context: Any = SimpleNamespace(ask=node.ask, disks=node, shared_folder="/mnt/s3/train_dir")
-    return FillDisk("f", DiskFull(node="sweep-worker"), context)
+    return FillDisk("f", DiskFullFault(node="sweep-worker"), context)
 
 
 def test_who_is_beside_the_node_fills_the_shared_folder_and_empties_it() -> None:
@@ -73,4 +73,4 @@ def test_nobody_is_beside_local_processes() -> None:
     assert disks_of(stack, ()) is None
     context: Any = SimpleNamespace(disks=None, shared_folder="/mnt")
     with pytest.raises(StackError, match="no container"):
-        FillDisk("f", DiskFull(node="sweep-worker"), context).inject()
+        FillDisk("f", DiskFullFault(node="sweep-worker"), context).inject()

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from metta_sandbox.faults.context import FaultContext
-from metta_sandbox.scenario.faults.kinds.pause import Pause, PauseNode
+from metta_sandbox.scenario.faults.kinds.pause import PauseFault, PauseNode
 
 HOSTS = ("sweep-master", "sweep-worker")
 
@@ -48,7 +48,7 @@ def test_nobody_waits_for_a_node_that_stands_still_to_be_armed() -> None:
     plan: Any = SimpleNamespace(hosts=HOSTS)
     nothing: Any = None
     context = FaultContext(nothing, plan, link, power=Power(), start_on=print)  # type: ignore[arg-type]
-    pause = PauseNode("f", Pause(node="sweep-worker"), context)
+    pause = PauseNode("f", PauseFault(node="sweep-worker"), context)
 
     pause.inject()
     context.arm([])

@@ -12,19 +12,22 @@ from metta_sandbox.errors import StackError
 from metta_sandbox.scenario.faults.answers import MisguideApi
 from metta_sandbox.scenario.faults.executor import Executor
 from metta_sandbox.scenario.faults.kinds.api import ApiFault
-from metta_sandbox.scenario.faults.kinds.corrupt import Corrupt, CorruptFile, damage
-from metta_sandbox.scenario.faults.kinds.exit import Exit, ExitRank
-from metta_sandbox.scenario.faults.kinds.kill import Kill, KillNode
-from metta_sandbox.scenario.faults.kinds.nan_gradients import NanGradients, Poison
-from metta_sandbox.scenario.faults.kinds.overrides import OtherOverrides, StartOtherwise
-from metta_sandbox.scenario.faults.kinds.pause import Pause, PauseNode
-from metta_sandbox.scenario.faults.kinds.raise_exception import Raise, RaiseInRank
-from metta_sandbox.scenario.faults.kinds.restart import Restart, RestartNode
-from metta_sandbox.scenario.faults.kinds.run_name import NameWrongly, RunName
+from metta_sandbox.scenario.faults.kinds.corrupt import CorruptFault, CorruptFile, damage
+from metta_sandbox.scenario.faults.kinds.exit import ExitFault, ExitRank
+from metta_sandbox.scenario.faults.kinds.kill import KillFault, KillNode
+from metta_sandbox.scenario.faults.kinds.nan_gradients import NanGradientsFault, PoisonGradients
+from metta_sandbox.scenario.faults.kinds.overrides import OtherOverridesFault, StartOtherwise
+from metta_sandbox.scenario.faults.kinds.pause import PauseFault, PauseNode
+from metta_sandbox.scenario.faults.kinds.raise_exception import RaiseFault, RaiseInRank
+from metta_sandbox.scenario.faults.kinds.restart import RestartFault, RestartNode
+from metta_sandbox.scenario.faults.kinds.run_name import NameWrongly, RunNameFault
 from metta_sandbox.scenario.faults.kinds.signal_process import SignalFault, SignalProcess
-from metta_sandbox.scenario.faults.kinds.skip_collective import Skip, SkipCollective
-from metta_sandbox.scenario.faults.kinds.terminate import Terminate, TerminateNode
-from metta_sandbox.scenario.faults.kinds.wandb_folder import BlockWandbFolder, WandbFolder
+from metta_sandbox.scenario.faults.kinds.skip_collective import (
+    SkipCollectiveFault,
+    SkipCollectiveInRank,
+)
+from metta_sandbox.scenario.faults.kinds.terminate import TerminateFault, TerminateNode
+from metta_sandbox.scenario.faults.kinds.wandb_folder import BlockWandbFolder, WandbFolderFault
 
 
 def make(kind: Any, said: Any, **context: Any) -> Any:
@@ -42,12 +45,17 @@ def exited(rank: int, status: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("kind", "said", "good", "bad"),
     [
-        (RaiseInRank, Raise(rank=1), {"raised": "RuntimeError"}, {"raised": "KeyError"}),
-        (Poison, NanGradients(rank=1), {"nan_before": 0, "nan": 3}, {"nan_before": 3, "nan": 3}),
-        (Skip, SkipCollective(rank=1), {"skipped": "allreduce"}, {}),
+        (RaiseInRank, RaiseFault(rank=1), {"raised": "RuntimeError"}, {"raised": "KeyError"}),
+        (
+            PoisonGradients,
+            NanGradientsFault(rank=1),
+            {"nan_before": 0, "nan": 3},
+            {"nan_before": 3, "nan": 3},
+        ),
+        (SkipCollectiveInRank, SkipCollectiveFault(rank=1), {"skipped": "allreduce"}, {}),
         (
             StartOtherwise,
-            OtherOverrides(rank=1, trial=1, values={"a": 1}),
+            OtherOverridesFault(rank=1, trial=1, values={"a": 1}),
             {"handed_off": {"a": 2}, "started_with": {"a": 1}},
             {"handed_off": {"a": 1}, "started_with": {"a": 1}},
         ),
@@ -71,7 +79,7 @@ def test_only_what_was_asked_for_is_proof(
     ("rank", "status", "holds"), [(1, 3, True), (1, 1, False), (1, 0, False), (0, 3, False)]
 )
 def test_an_exit_is_the_ranks_own_with_the_status(rank: int, status: int, holds: bool) -> None:
-    executor = make(ExitRank, Exit(rank=1, status=3))
+    executor = make(ExitRank, ExitFault(rank=1, status=3))
     executor.take(happened())
     executor.take(exited(rank, status))
 
@@ -100,7 +108,7 @@ class Power:
 def test_a_node_is_dead_only_by_the_signal() -> None:
     for end, holds in (("was killed by signal 9", True), ("exited with status 0", False)):
         power = Power()
-        kill = make(KillNode, Kill(node="sweep-worker"), power=power)
+        kill = make(KillNode, KillFault(node="sweep-worker"), power=power)
         assert kill.before().holds
         kill.inject()
         power.now = end
@@ -110,7 +118,7 @@ def test_a_node_is_dead_only_by_the_signal() -> None:
 
 def test_a_node_that_was_paused_is_thawed_once() -> None:
     power = Power()
-    pause = make(PauseNode, Pause(node="sweep-worker"), still=set(), power=power)
+    pause = make(PauseNode, PauseFault(node="sweep-worker"), still=set(), power=power)
     pause.inject()
     assert pause.during().holds
     pause.heal()
@@ -178,7 +186,7 @@ def test_a_node_that_got_notice_has_ended_once_it_says_so(killed: list[str]) -> 
     power, asked = Power(), []
     terminate = make(
         TerminateNode,
-        Terminate(node="sweep-worker", grace=30.0),
+        TerminateFault(node="sweep-worker", grace=30.0),
         power=power,
         ask=lambda *args, **more: asked.append((*args, more)),
     )
@@ -216,7 +224,7 @@ def test_a_file_is_damaged_and_healed_unless_it_was_written_anew(tmp_path: Path)
     file = folder / "checkpoint.pt"
     file.write_bytes(b"whole" * 100)
     plan = SimpleNamespace(run_folder=tmp_path)
-    corrupt = make(CorruptFile, Corrupt(file="checkpoint.pt"), plan=plan)
+    corrupt = make(CorruptFile, CorruptFault(file="checkpoint.pt"), plan=plan)
     corrupt.moment = {"run": "x.r.1"}
 
     assert corrupt.before().holds
@@ -234,7 +242,7 @@ def test_a_file_is_damaged_and_healed_unless_it_was_written_anew(tmp_path: Path)
 def test_an_empty_file_proves_nothing(tmp_path: Path) -> None:
     (tmp_path / "trials" / "r").mkdir(parents=True)
     (tmp_path / "trials" / "r" / "f").touch()
-    corrupt = make(CorruptFile, Corrupt(file="f"), plan=SimpleNamespace(run_folder=tmp_path))
+    corrupt = make(CorruptFile, CorruptFault(file="f"), plan=SimpleNamespace(run_folder=tmp_path))
     corrupt.moment = {"run": "r"}
     assert not corrupt.before().holds
     corrupt.inject()
@@ -250,7 +258,7 @@ def test_wandbs_folder_is_blocked_also_for_root_and_comes_back(
     if there:
         folder.mkdir()
         (folder / "run").touch()
-    block = make(BlockWandbFolder, WandbFolder(), plan=SimpleNamespace(run_folder=tmp_path))
+    block = make(BlockWandbFolder, WandbFolderFault(), plan=SimpleNamespace(run_folder=tmp_path))
     assert block.before().holds
     assert not block.during().holds
     block.inject()
@@ -303,7 +311,7 @@ def test_names_prove_whether_one_is_missing_or_doubled(
     names: list[str],
     holds: bool,
 ) -> None:
-    executor = make(NameWrongly, RunName(give=give))
+    executor = make(NameWrongly, RunNameFault(give=give))
     executor.take(call(route="/sweeps/{name}/runs/next"))
     for name in names:
         executor.take({"type": "event", "record": {"event": "run.named", "run": name}})
@@ -337,7 +345,9 @@ class Machine:
 @pytest.mark.parametrize("answers", [True, False])
 def test_a_node_has_restarted_when_its_agent_answers(answers: bool) -> None:
     machine = Machine(answers=answers)
-    restart = make(RestartNode, Restart(node="sweep-worker"), power=machine, groups=machine.groups)
+    restart = make(
+        RestartNode, RestartFault(node="sweep-worker"), power=machine, groups=machine.groups
+    )
     assert restart.before().holds
     restart.inject()
     assert restart.during().holds

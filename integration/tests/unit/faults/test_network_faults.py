@@ -9,13 +9,13 @@ import pytest
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.faults.sidecars import sidecars_of
-from metta_sandbox.scenario.faults.kinds.bandwidth import Bandwidth, NarrowLink
-from metta_sandbox.scenario.faults.kinds.delay import Delay, DelayPackets
-from metta_sandbox.scenario.faults.kinds.no_name import ForgetName, NoName
-from metta_sandbox.scenario.faults.kinds.packet_loss import LosePackets, PacketLoss
-from metta_sandbox.scenario.faults.kinds.partition import CutLink, Partition
-from metta_sandbox.scenario.faults.kinds.port_taken import PortTaken, TakePort
-from metta_sandbox.scenario.faults.kinds.reset import Reset, ResetConnections
+from metta_sandbox.scenario.faults.kinds.bandwidth import BandwidthFault, NarrowLink
+from metta_sandbox.scenario.faults.kinds.delay import DelayFault, DelayPackets
+from metta_sandbox.scenario.faults.kinds.no_name import ForgetName, NoNameFault
+from metta_sandbox.scenario.faults.kinds.packet_loss import LosePackets, PacketLossFault
+from metta_sandbox.scenario.faults.kinds.partition import CutLink, PartitionFault
+from metta_sandbox.scenario.faults.kinds.port_taken import PortTakenFault, TakePort
+from metta_sandbox.scenario.faults.kinds.reset import ResetConnections, ResetFault
 from metta_sandbox.scenario.faults.networks import Crossing, cross
 
 PAIR = ("sweep-master", "sweep-worker")
@@ -60,7 +60,7 @@ def receiving(of: int, arrive: int) -> Any:
 
 def test_datagrams_go_in_batches_that_a_socket_holds_and_are_added_up() -> None:
     sender, receiver = FakeSide("a"), FakeSide("b", seen=receiving(10, 9))
-    crossing = cross(sender, receiver, 120)  # type: ignore[arg-type]
+    crossing = cross(sender, receiver, 120)
 
     assert [args["count"] for args in sender.told("send")] == [50, 50, 20]
     assert len({args["tag"] for args in sender.told("send")}) == 3
@@ -70,7 +70,7 @@ def test_datagrams_go_in_batches_that_a_socket_holds_and_are_added_up() -> None:
 @pytest.mark.parametrize("one_way", [True, False])
 def test_a_partition_is_where_what_is_cut_arrives(one_way: bool) -> None:
     master, worker = FakeSide(PAIR[0], heal=3), FakeSide(PAIR[1], heal=4)
-    cut = made(CutLink, Partition(between=PAIR, one_way=one_way), master, worker)
+    cut = made(CutLink, PartitionFault(between=PAIR, one_way=one_way), master, worker)
     cut.inject()
     cut.heal()
 
@@ -97,14 +97,14 @@ def test_a_partition_is_proven_by_what_is_dropped_and_by_what_is_not(
 ) -> None:
     master = FakeSide(PAIR[0], seen=receiving(10, to_master))
     worker = FakeSide(PAIR[1], seen=receiving(10, to_worker))
-    cut = made(CutLink, Partition(between=PAIR, one_way=one_way), master, worker)
+    cut = made(CutLink, PartitionFault(between=PAIR, one_way=one_way), master, worker)
 
     assert cut.during().holds is holds
     assert cut.before().holds is (to_master == to_worker == 10)
 
 
 def test_what_never_arrived_and_was_not_dropped_proves_nothing() -> None:
-    cut = made(CutLink, Partition(between=PAIR))
+    cut = made(CutLink, PartitionFault(between=PAIR))
     assert not cut.is_struck(Crossing(10, 0, 0))
     assert cut.is_struck(Crossing(10, 0, 10))
 
@@ -114,13 +114,13 @@ def test_what_never_arrived_and_was_not_dropped_proves_nothing() -> None:
     [(380, 20, True), (390, 10, True), (400, 0, False), (300, 100, False), (370, 20, False)],
 )
 def test_a_share_is_lost_within_what_chance_allows(arrived: int, lost: int, holds: bool) -> None:
-    loss = made(LosePackets, PacketLoss(between=PAIR, percent=5))
+    loss = made(LosePackets, PacketLossFault(between=PAIR, percent=5))
     assert loss.struck_count == 400
     assert loss.is_struck(Crossing(400, arrived, lost)) is holds
 
 
 def test_a_delay_is_one_that_no_slow_machine_makes_up() -> None:
-    said = Delay.model_validate({"between": PAIR, "by": "50ms", "jitter": "10ms"})
+    said = DelayFault.model_validate({"between": PAIR, "by": "50ms", "jitter": "10ms"})
     slow = made(DelayPackets, said)
     assert slow.rule == {"kind": "delay", "by": 0.05, "jitter": 0.01}
     assert slow.is_struck(Crossing(2, 2, 0, (0.05, 0.055)))
@@ -131,10 +131,10 @@ def test_a_delay_is_one_that_no_slow_machine_makes_up() -> None:
 
 
 def test_a_narrow_link_lets_no_more_pass() -> None:
-    narrow = made(NarrowLink, Bandwidth(between=PAIR, mbit=10))
+    narrow = made(NarrowLink, BandwidthFault(between=PAIR, mbit=10))
     assert narrow.rule == {"kind": "rate", "bits": 10e6}
     assert narrow.count == 50
-    assert made(NarrowLink, Bandwidth(between=PAIR, mbit=0.1)).count == 4
+    assert made(NarrowLink, BandwidthFault(between=PAIR, mbit=0.1)).count == 4
     assert narrow.is_struck(Crossing(10, 10, 0, rate=9.9e6))
     assert not narrow.is_struck(Crossing(10, 10, 0, rate=10.1e6))
     assert not narrow.is_struck(Crossing(10, 0, 10))
@@ -146,7 +146,7 @@ def test_one_fast_burst_is_enough_to_see_that_a_link_is_wide() -> None:
     sidecars = [
         FakeSide(host, seen=lambda args: seen(args["count"], span=next(spans))) for host in PAIR
     ]
-    assert made(NarrowLink, Bandwidth(between=PAIR, mbit=10), *sidecars).before().holds
+    assert made(NarrowLink, BandwidthFault(between=PAIR, mbit=10), *sidecars).before().holds
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_reset_is_seen_at_both_ends(first: str, second: list[str], holds: bool
     ends: list[str] = ["ConnectionResetError"]
     master = FakeSide(PAIR[0], connect="answers", say=first)
     worker = FakeSide(PAIR[1], ends=lambda _args: ends)
-    reset = made(ResetConnections, Reset(between=PAIR), master, worker)
+    reset = made(ResetConnections, ResetFault(between=PAIR), master, worker)
 
     assert reset.before().holds
     ends = [*ends, *second]
@@ -174,7 +174,7 @@ def test_a_reset_is_seen_at_both_ends(first: str, second: list[str], holds: bool
 
 def test_a_name_is_forgotten_on_one_node_alone() -> None:
     worker = FakeSide(PAIR[1], lookup="answers")
-    forget = made(ForgetName, NoName(name=PAIR[0], on=PAIR[1]), worker)
+    forget = made(ForgetName, NoNameFault(name=PAIR[0], on=PAIR[1]), worker)
     assert forget.before().holds
     forget.inject()
     assert not forget.during().holds
@@ -187,7 +187,7 @@ def test_a_name_is_forgotten_on_one_node_alone() -> None:
 
 def test_the_port_is_said_or_that_of_the_trigger() -> None:
     master = FakeSide(PAIR[0], free=True)
-    taken = made(TakePort, PortTaken(node=PAIR[0]), master)
+    taken = made(TakePort, PortTakenFault(node=PAIR[0]), master)
     with pytest.raises(StackError, match="names no port"):
         taken.before()
     taken.moment = {"event": "handoff.sent", "port": 4711}
@@ -196,12 +196,13 @@ def test_the_port_is_said_or_that_of_the_trigger() -> None:
     assert not taken.during().holds
     taken.heal()
     assert master.told("take") == master.told("release") == [{"port": 4711}]
-    assert made(TakePort, PortTaken(node=PAIR[0], port=80), master).port == 80
+    assert made(TakePort, PortTakenFault(node=PAIR[0], port=80), master).port == 80
 
 
 def test_nobody_is_beside_local_processes() -> None:
     stack: Any = SimpleNamespace(network=lambda: None)
     assert sidecars_of(stack, ()) is None
-    alone = CutLink("f", Partition(between=PAIR), SimpleNamespace(network=None))
+    context: Any = SimpleNamespace(network=None)
+    alone = CutLink("f", PartitionFault(between=PAIR), context)
     with pytest.raises(StackError, match="no container"):
         alone.inject()

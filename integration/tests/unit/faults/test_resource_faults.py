@@ -9,8 +9,8 @@ import pytest
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.node.agent.oom_kills import oom_kills
-from metta_sandbox.scenario.faults.kinds.cpu import Cpu, ThrottleNode
-from metta_sandbox.scenario.faults.kinds.out_of_memory import ExhaustMemory, OutOfMemory
+from metta_sandbox.scenario.faults.kinds.cpu import CpuFault, ThrottleNode
+from metta_sandbox.scenario.faults.kinds.out_of_memory import ExhaustMemory, OutOfMemoryFault
 
 GIB = 1 << 30
 
@@ -70,7 +70,7 @@ def killed(executor: Any, status: int = -9) -> None:
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_node_is_limited_to_what_it_uses_and_the_kernel_counts_its_kill(version: int) -> None:
     container = Container(version)
-    fault = make(ExhaustMemory, OutOfMemory(rank=1), container)
+    fault = make(ExhaustMemory, OutOfMemoryFault(rank=1), container)
     assert fault.before().holds
 
     fault.inject()
@@ -98,7 +98,7 @@ def test_a_node_is_limited_to_what_it_uses_and_the_kernel_counts_its_kill(versio
 @pytest.mark.parametrize(("status", "kills"), [(-9, 0), (0, 1), (-15, 1)])
 def test_one_that_anybody_else_ended_proves_nothing(status: int, kills: int) -> None:
     container = Container(1)
-    fault = make(ExhaustMemory, OutOfMemory(rank=1), container)
+    fault = make(ExhaustMemory, OutOfMemoryFault(rank=1), container)
     fault.before()
     fault.inject()
 
@@ -111,7 +111,7 @@ def test_one_that_anybody_else_ended_proves_nothing(status: int, kills: int) -> 
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_node_is_throttled_when_it_was_made_to_wait(version: int) -> None:
     container = Container(version)
-    fault = make(ThrottleNode, Cpu(node="sweep-worker", share=0.25), container)
+    fault = make(ThrottleNode, CpuFault(node="sweep-worker", share=0.25), container)
     assert fault.before().holds
 
     fault.inject()
@@ -132,7 +132,7 @@ def test_a_kernel_that_says_nothing_of_it_proves_nothing() -> None:
     container.read = lambda *_: "\n"  # type: ignore[method-assign]
 
     with pytest.raises(StackError, match="says nothing of oom_kill"):
-        make(ExhaustMemory, OutOfMemory(rank=1), container).before()
+        make(ExhaustMemory, OutOfMemoryFault(rank=1), container).before()
 
 
 @pytest.mark.parametrize("name", ["memory.events", "memory/memory.oom_control"])

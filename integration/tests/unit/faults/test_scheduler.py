@@ -78,9 +78,11 @@ class Timeline:
 
     def __init__(self) -> None:
         self.entries: list[tuple[str, str]] = []
+        self.nodes: set[str] = set()
 
-    def fault(self, name: str, action: str, **_: Any) -> None:
+    def fault(self, name: str, action: str, *, node: str, **_: Any) -> None:
         self.entries.append((name, action))
+        self.nodes.add(node)
 
 
 class Play:
@@ -147,6 +149,7 @@ def test_an_armed_event_is_held_until_the_fault_has_struck() -> None:
     assert play.scheduler.conclude()[0][0].late == 0.0
     assert play.context.node.did == ["pause strikes", "pause heals"]
     assert play.timeline.entries == [("pause", "struck"), ("pause", "healed")]
+    assert play.timeline.nodes == {"sweep-worker"}
 
 
 def test_one_that_came_by_way_of_a_log_says_how_late_it_was() -> None:

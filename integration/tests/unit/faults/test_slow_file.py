@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.faults.kinds.slow_file import SlowDownFile, SlowFile
+from metta_sandbox.scenario.faults.kinds.slow_file import SlowDownFile, SlowFileFault
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def slow(tmp_path: Path) -> SlowDownFile:
     folder.mkdir(parents=True)
     (folder / "checkpoint.pt").write_bytes(b"whole")
     context: Any = SimpleNamespace(plan=SimpleNamespace(run_folder=tmp_path))
-    said = SlowFile.model_validate({"file": "checkpoint.pt", "by": "300ms"})
+    said = SlowFileFault.model_validate({"file": "checkpoint.pt", "by": "300ms"})
     executor = SlowDownFile("f", said, context)
     executor.moment = {"run": "x.r.1"}
     return executor

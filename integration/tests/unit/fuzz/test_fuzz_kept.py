@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from fuzz.generate import generate
-from fuzz.kept import Played, keep, kept
-from fuzz.score import Score
+from fuzz.kept import PlayedProgram, keep, kept
+from fuzz.score import ProgramScore
 
-PLAYED = Played(
+PLAYED = PlayedProgram(
     seed=3,
     engine="process",
     load=0,
@@ -16,7 +16,7 @@ PLAYED = Played(
     reason="",
     causes=[{"rank": 1, "sentence": "rank 1 sleeps"}],
     seconds=4.5,
-    score=Score(rank=True, place=False, said=True, accused=(1,)),
+    score=ProgramScore(rank=True, place=False, said=True, accused=(1,)),
 )
 
 

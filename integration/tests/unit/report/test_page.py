@@ -8,7 +8,7 @@ from pathlib import Path
 
 from metta_sandbox.report.page import render
 from metta_sandbox.report.results import RunResult
-from metta_sandbox.report.story import Limits
+from metta_sandbox.report.story import PageLimits
 
 VENDOR = Path(__file__).parents[3] / "metta_sandbox" / "report" / "vendor"
 
@@ -130,7 +130,7 @@ def test_logs_of_many_scenarios_share_the_pages_room(mixed: RunResult, tmp_path:
         line = json.dumps({"line": "x" * 100, "node": "n", "source": "sweep", "received": 1})
         (folder / "timeline.jsonl").write_text(f"{line}\n" * 5_000)
     empty = len(render(mixed, tmp_path / "nothing"))
-    assert len(render(mixed, tmp_path, Limits(characters=200_000))) - empty < 400_000
+    assert len(render(mixed, tmp_path, PageLimits(characters=200_000))) - empty < 400_000
 
 
 def test_the_chart_library_is_the_one_its_makers_released() -> None:

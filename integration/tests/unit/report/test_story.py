@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from metta_sandbox.report.story import Limits, Story, _parsed, tell
+from metta_sandbox.report.story import PageLimits, Story, _parsed, tell
 
 
 def event(name: str, at: float, node: str = "sweep-master", **fields: Any) -> dict[str, Any]:
@@ -41,8 +41,8 @@ def trial(number: int, at: float, *, failed: bool = False) -> list[dict[str, Any
     ]
 
 
-def told(*entries: Mapping[str, Any], limits: Limits | None = None) -> dict[str, Any]:
-    story = Story(limits or Limits())
+def told(*entries: Mapping[str, Any], limits: PageLimits | None = None) -> dict[str, Any]:
+    story = Story(limits or PageLimits())
     for entry in entries:
         story.add(entry)
     return story.to_json()
@@ -110,12 +110,12 @@ def test_a_control_plane_that_broke_is_a_failure_and_an_unknown_sweep_is_none() 
     ]
 
 
-def test_a_fault_lasts_from_its_firing_to_its_healing_on_the_node_it_hits() -> None:
-    fault = {"fault": "pause", "detail": {"node": "sweep-worker", "pid": 7}}
+def test_a_fault_lasts_from_its_strike_to_its_healing_on_the_node_it_hits() -> None:
+    fault = {"fault": "pause", "detail": {"node": "sweep-worker", "kind": "pause"}}
     found = told(
         *trial(1, 0),
-        {**fault, "action": "armed", "received": 1},
-        {**fault, "action": "fired", "received": 2},
+        {**fault, "action": "struck", "received": 2},
+        {**fault, "action": "seen", "received": 3},
         {"fault": "pause", "action": "healed", "detail": {}, "received": 5},
     )
     (band,) = (band for band in found["bands"] if band["kind"] == "fault")
@@ -177,20 +177,20 @@ def test_logs_are_in_the_timelines_order_and_leave_out_training_steps() -> None:
 def test_a_torn_timeline_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:
     text = "\n".join(map(json.dumps, trial(1, 0)))
     (tmp_path / "timeline.jsonl").write_text(f'{text}\n[1]\n{{"event": "tra')
-    found = tell(tmp_path, Limits())
+    found = tell(tmp_path, PageLimits())
     assert found["unreadable"] == 2
     assert found["bands"]
 
 
 def test_text_that_is_no_unicode_is_shown_all_the_same() -> None:
-    story = Story(Limits())
+    story = Story(PageLimits())
     assert _parsed(b'{"line": "\\udc80", "received": 1}') == {"line": "\udc80", "received": 1}
     story.add({"line": "\udc80", "node": "n", "source": "sweep", "received": 1})
     assert json.dumps(story.to_json()["logs"]["lines"]) == '[[1.0, "n", "sweep", "\\udc80"]]'
 
 
 def test_a_scenario_that_never_began_leaves_an_empty_story(tmp_path: Path) -> None:
-    found = tell(tmp_path / "nothing", Limits())
+    found = tell(tmp_path / "nothing", PageLimits())
     assert found["lanes"] == found["bands"] == found["marks"] == []
 
 
@@ -200,19 +200,19 @@ def test_a_million_events_become_a_few_megabytes(tmp_path: Path) -> None:
         for number in range(1_000_000):
             entry = trained(number // 250_000 + 1, number % 2, number / 1000, step=number, loss=1.0)
             file.write(json.dumps(entry) + "\n")
-    text = json.dumps(tell(tmp_path, Limits()))
+    text = json.dumps(tell(tmp_path, PageLimits()))
     assert len(text) < 4_000_000
 
 
 def test_the_room_for_each_of_many_scenarios_is_smaller_and_never_nothing() -> None:
-    limits = Limits()
+    limits = PageLimits()
     assert limits.shared_by(1) == limits == limits.shared_by(0)
     assert limits.shared_by(4).characters == limits.characters // 4
     assert min(vars(limits.shared_by(100_000)).values()) > 0
 
 
 def test_however_much_there_is_the_picture_stays_within_its_limits() -> None:
-    limits = Limits(marks=100, points=200, characters=5_000)
+    limits = PageLimits(marks=100, points=200, characters=5_000)
     steps = [
         trained(1, number % 2, number, step=number, loss=number % 17) for number in range(5_000)
     ]

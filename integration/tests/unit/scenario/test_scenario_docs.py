@@ -9,15 +9,15 @@ from metta_sandbox.node.agent.events import CATALOGUE
 from metta_sandbox.scenario.artifacts import Artifacts
 from metta_sandbox.scenario.expect import KINDS, records
 from metta_sandbox.scenario.expect.bounds import Bounds, Level
-from metta_sandbox.scenario.expect.records import Moment
+from metta_sandbox.scenario.expect.records import EventPattern
 from metta_sandbox.scenario.loading import parse, parse_file
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import TRAINER_KEYS
-from metta_sandbox.scenario.provision import Build, Mount
+from metta_sandbox.scenario.provision import ImageBuild, Mount
 from metta_sandbox.scenario.search import Choice, Distribution, Range, Sweep
 from metta_sandbox.scenario.services import ScriptedAnswer, Services
 from metta_sandbox.scenario.steady_state import STATES
-from metta_sandbox.scenario.workload import Score, Trainer, Workload
+from metta_sandbox.scenario.workload import ScoreSource, Trainer, Workload
 
 DOCS_FILE = Path(__file__).parents[4] / "docs" / "scenarios.md"
 DOCS = DOCS_FILE.read_text()
@@ -39,9 +39,9 @@ def test_every_example_is_a_scenario(block: str) -> None:
 @pytest.mark.parametrize(
     "part",
     [
-        *(Scenario, Sweep, Range, Choice, Bounds, Level, Moment),
+        *(Scenario, Sweep, Range, Choice, Bounds, Level, EventPattern),
         *SAID,
-        *(Workload, Build, Mount, Trainer, Score, Services, ScriptedAnswer),
+        *(Workload, ImageBuild, Mount, Trainer, ScoreSource, Services, ScriptedAnswer),
         Artifacts,
     ],
 )

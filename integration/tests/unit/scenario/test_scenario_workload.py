@@ -11,7 +11,7 @@ from metta_sandbox.scenario.faults import CATALOGUE
 from metta_sandbox.scenario.loading import parse
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.needs import lacking, needs
-from metta_sandbox.scenario.provision import Build, Mount
+from metta_sandbox.scenario.provision import ImageBuild, Mount
 from metta_sandbox.scenario.units import format_size, parse_size
 from metta_sandbox.scenario.workload import variable_of
 from metta_sandbox.stack.engines.compose.engine import ComposeEngine
@@ -123,7 +123,7 @@ def test_what_is_brought_along_is_read_as_people_write_it() -> None:
         Path("x.yaml"),
     )
 
-    assert scenario.workload.build == Build(context="mine", dockerfile="Dockerfile")
+    assert scenario.workload.build == ImageBuild(context="mine", dockerfile="Dockerfile")
     assert scenario.workload.mounts == (Mount(source="data", target="/data", read_only=True),)
     assert scenario.workload.shared_memory == 64_000_000
     assert (scenario.sweep.budget, scenario.sweep.max_cost) == (1_500_000, 20)

@@ -1,7 +1,9 @@
 """``--untrusted``: what a stranger's file may say, and that nothing else is let through."""
 
 import json
+import operator
 from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +38,10 @@ def keys(schema: dict[str, Any]) -> set[str]:
     found: set[str] = set()
 
     def walk(part: Any, path: str, inside: tuple[str, ...]) -> None:
-        name = part.get("$ref", "").rpartition("/")[2]
+        name = part.get("$ref", "").removeprefix("#/")
         if name and name not in inside:
-            walk(schema["$defs"][name], path, (*inside, name))
+            target: Any = reduce(operator.getitem, name.split("/"), schema)
+            walk(target, path, (*inside, name))
         for kind in ("anyOf", "oneOf", "allOf", "prefixItems"):
             for each in part.get(kind, ()):
                 walk(each, path, inside)

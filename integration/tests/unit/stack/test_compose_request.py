@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from metta_sandbox.resources import compose_folder
 from metta_sandbox.scenario.names import node_host
-from metta_sandbox.scenario.provision import Limits
+from metta_sandbox.scenario.provision import NodeLimits
 from metta_sandbox.stack.credentials import Credential
 from metta_sandbox.stack.engines.base import RUN_FOLDER, StackPlan
 from metta_sandbox.stack.engines.compose.request import (
@@ -204,9 +204,9 @@ def test_what_a_scenario_mounts_is_seen_by_nodes_alone() -> None:
 
 def test_what_a_node_may_take_is_bounded() -> None:
     place = Placement("p", "image:tag", "7:8", Path("/agent.pyz"), memory=2**33)
-    given = Limits(processes=100, memory=2**30, files=1000)
+    given = NodeLimits(processes=100, memory=2**30, files=1000)
     for limits, processes, memory, files in (
-        (Limits(), 4096, 2**33, 65536),
+        (NodeLimits(), 4096, 2**33, 65536),
         (given, 100, 2**30, 1000),
     ):
         services = request(place=place, provision=Provision(limits=limits))["services"]

@@ -22,7 +22,7 @@ from metta_sandbox.node.agent.events import (
     Told,
     TrainStep,
 )
-from metta_sandbox.timeline.recording import Event, Fault, Line, Step, Timeline
+from metta_sandbox.timeline.recording import Event, FaultAction, Line, Step, Timeline
 from metta_sandbox.timeline.schema import SCHEMA_FILE, make_schema, schema_text
 from metta_sandbox.timeline.table import BEGIN, END, table
 
@@ -91,7 +91,7 @@ def test_what_is_recorded_fits_the_schema(tmp_path: Path) -> None:
         Event(1.0, {"event": "run.named", "run": "r"}).to_json(),
         {**Line(1.0, "n", "sweep", "x").to_json(), "more": 1},
         {**Step(1.0, "x").to_json(), "node": "n"},
-        {**Fault(1.0, "x", "struck").to_json(), "detail": None},
+        {**FaultAction(1.0, "x", "struck").to_json(), "detail": None},
         {"event": "my.own"},
         {"received": 1.0},
     ],

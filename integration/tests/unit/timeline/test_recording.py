@@ -27,7 +27,7 @@ def test_each_kind_of_entry_has_its_key_and_seconds_since_the_run_began(timeline
     timeline.step("bring the stack up")
     timeline.event({"event": "train.step", "node": "sweep-worker", "pid": 1, "seq": 1, "step": 3})
     timeline.line("sweep-master", "rank-0", "loss 0.5")
-    timeline.fault("kill", "fired", on="sweep-worker")
+    timeline.fault("kill", "struck", node="sweep-worker")
     timeline.finish()
 
     step, event, line, fault = entries(timeline)
@@ -37,8 +37,8 @@ def test_each_kind_of_entry_has_its_key_and_seconds_since_the_run_began(timeline
     assert line == {"line": "loss 0.5", "node": "sweep-master", "source": "rank-0", "received": 1.5}
     assert (fault["fault"], fault["action"], fault["detail"]) == (
         "kill",
-        "fired",
-        {"on": "sweep-worker"},
+        "struck",
+        {"node": "sweep-worker"},
     )
 
 

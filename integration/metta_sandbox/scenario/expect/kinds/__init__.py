@@ -9,10 +9,10 @@ from __future__ import annotations
 from importlib import import_module
 from pkgutil import iter_modules
 
-from metta_sandbox.scenario.expect.kind import Check
+from metta_sandbox.scenario.expect.kind import CheckPair
 
 #: All of them, by the key that names them.
-CHECKS: tuple[Check, ...] = tuple(
+CHECKS: tuple[CheckPair, ...] = tuple(
     sorted(
         (import_module(f"{__name__}.{each.name}").CHECK for each in iter_modules(__path__)),
         key=lambda one: one.kind.key,

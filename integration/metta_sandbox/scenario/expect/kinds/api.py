@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from http import HTTPStatus
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from metta_sandbox.scenario.expect.bounds import Count
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unclear
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 from metta_sandbox.scenario.services import Route
 from metta_sandbox.words import many
 
@@ -20,14 +20,12 @@ if TYPE_CHECKING:
 RECORD = "api/requests.jsonl"
 
 
-class Api(Kind):
+class ApiCheck(CheckKind):
     """A route of the control plane, and how many calls it has."""
 
-    key: ClassVar[str] = "api"
-    about: ClassVar[str] = "How often a route is called."
-    example: ClassVar[str] = (
-        'api: {route: "POST /sweeps/{name}/runs/next", calls: {at_least: 2}, status: 503}'
-    )
+    key = "api"
+    about = "How often a route is called."
+    example = 'api: {route: "POST /sweeps/{name}/runs/next", calls: {at_least: 2}, status: 503}'
 
     route: Route = Field(
         description="Method and template, as under `services.api`: `POST /sweeps/{name}/runs/next`."
@@ -39,7 +37,7 @@ class Api(Kind):
 
     @property
     def wanted(self) -> str:
-        """How many."""
+        """How many calls there must be."""
         return self.calls.of("call")
 
     def __str__(self) -> str:
@@ -58,7 +56,7 @@ def check(evidence: Evidence) -> Judgement:
     return judge(problems, f"{many(len(evidence.api_calls), 'call')}, none broke", [RECORD])
 
 
-def expect(expected: Api, evidence: Evidence) -> Judgement:
+def expect(expected: ApiCheck, evidence: Evidence) -> Judgement:
     """Check how often a route was called, and answered with a status if one is given."""
     if not evidence.api_calls:
         return unclear("the control plane recorded no call at all", RECORD)
@@ -133,4 +131,4 @@ def _said(call: ApiCall, field: str) -> object:
     return call.response.get(field) if isinstance(call.response, dict) else None
 
 
-CHECK = Check(Api, expect)
+CHECK = CheckPair(ApiCheck, expect)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
 from metta_sandbox.scenario.expect.bounds import OF, Which, whose
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unclear, unlike
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 from metta_sandbox.scenario.expect.selection import across, none_completed, title
 from metta_sandbox.verdict import Verdict
 from metta_sandbox.words import many
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 LOAD_PROOF = "checkpoints.json"
 
 
-class Checkpoint(Kind):
+class CheckpointCheck(CheckKind):
     """The checkpoints that completed trials leave. A plain word is ``state``."""
 
-    key: ClassVar[str] = "checkpoint"
-    about: ClassVar[str] = "Completed trials left a checkpoint that is `present` or `loadable`."
-    example: ClassVar[str] = "checkpoint: loadable"
-    word: ClassVar[str] = "state"
+    key = "checkpoint"
+    about = "Completed trials left a checkpoint that is `present` or `loadable`."
+    example = "checkpoint: loadable"
+    word = "state"
 
     state: Literal["present", "loadable"] = Field(
         default="loadable",
@@ -53,12 +53,12 @@ class Checkpoint(Kind):
 
     @property
     def wanted(self) -> str:
-        """What it must be."""
+        """What the checkpoint must be."""
         return self.state
 
     @property
     def loads(self) -> str:
-        """The file, if torch must load it."""
+        """The checkpoint's file, if torch must load it."""
         return self.file if self.state == "loadable" else ""
 
     def __str__(self) -> str:
@@ -81,7 +81,7 @@ def check(evidence: Evidence) -> Judgement:
     return judge(problems, many(len(evidence.completed), "whole checkpoint"), places)
 
 
-def expect(expected: Checkpoint, evidence: Evidence) -> Judgement:
+def expect(expected: CheckpointCheck, evidence: Evidence) -> Judgement:
     """Check that trials left the file, and if so asked, that torch can load it.
 
     The host may have no torch. So the first node is asked at the end of the sweep, while it is
@@ -132,4 +132,4 @@ def archive_problem(evidence: Evidence, path: Path) -> str:
     return ""
 
 
-CHECK = Check(Checkpoint, expect)
+CHECK = CheckPair(CheckpointCheck, expect)

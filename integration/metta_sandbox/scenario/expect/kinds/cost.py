@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from metta_sandbox.scenario.expect.bounds import whose
 from metta_sandbox.scenario.expect.judgement import Judgement
-from metta_sandbox.scenario.expect.kind import Check
-from metta_sandbox.scenario.expect.kinds.score import ScoreLevel, check_levels
+from metta_sandbox.scenario.expect.kind import CheckPair
+from metta_sandbox.scenario.expect.kinds.score import ScoreCheck, check_levels
 
 if TYPE_CHECKING:
     from metta_sandbox.checks.evidence import Evidence
 
 
-class CostLevel(ScoreLevel):
+class CostCheck(ScoreCheck):
     """The costs of trials that are over, failed ones too."""
 
-    key: ClassVar[str] = "cost"
-    about: ClassVar[str] = "The cost of trials that are over, failed ones too."
-    example: ClassVar[str] = "cost: {at_most: 2048}"
+    key = "cost"
+    about = "The cost of trials that are over, failed ones too."
+    example = "cost: {at_most: 2048}"
 
     def __str__(self) -> str:
         return f"cost of {whose(self.of)} is {self.wanted}"
 
 
-def check(expected: CostLevel, evidence: Evidence) -> Judgement:
+def check(expected: CostCheck, evidence: Evidence) -> Judgement:
     """Check the costs of the trials that are over."""
     return check_levels(expected, evidence, evidence.trials, "cost")
 
 
-CHECK = Check(CostLevel, check)
+CHECK = CheckPair(CostCheck, check)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from metta_sandbox.scenario.expect.bounds import OF, Which, whose
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unclear, unlike
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 from metta_sandbox.scenario.expect.selection import across, chosen, none_completed, title
 from metta_sandbox.verdict import Verdict
 from metta_sandbox.words import many
@@ -25,13 +25,13 @@ _SEVERAL = 2
 _SHA_256 = re.compile(r"[0-9a-f]{64}")
 
 
-class Digests(Kind):
+class DigestsCheck(CheckKind):
     """The digests of ranks' parameters at the end of a trial. A plain word is ``are``."""
 
-    key: ClassVar[str] = "digests"
-    about: ClassVar[str] = "Parameters are `equal` on all ranks when a trial ends, or `different`."
-    example: ClassVar[str] = "digests: equal"
-    word: ClassVar[str] = "are"
+    key = "digests"
+    about = "Parameters are `equal` on all ranks when a trial ends, or `different`."
+    example = "digests: equal"
+    word = "are"
 
     are: Literal["equal", "different"] = Field(
         default="equal",
@@ -42,12 +42,12 @@ class Digests(Kind):
 
     @property
     def voids(self) -> frozenset[str]:
-        """Equal digests are not asked for where different ones are."""
+        """The standing check of digests, where different ones are asked for."""
         return frozenset({"digests"} if self.are == "different" else ())
 
     @property
     def wanted(self) -> str:
-        """How they compare."""
+        """How the ranks' digests must compare."""
         return "equal on all ranks" if self.are == "equal" else "different on some ranks"
 
     def __str__(self) -> str:
@@ -71,7 +71,7 @@ def check(evidence: Evidence) -> Judgement:
     return judge(problems, f"equal on {ranks} in {many(len(trials), 'trial')}", places)
 
 
-def expect(expected: Digests, evidence: Evidence) -> Judgement:
+def expect(expected: DigestsCheck, evidence: Evidence) -> Judgement:
     """Check how ranks' digests compare; a trainer that tells none leaves nothing to compare."""
     picked = chosen(evidence, expected.of, evidence.completed)
     if silent := [title(trial) for trial in picked if not _expects(evidence, trial.run)]:
@@ -151,4 +151,4 @@ def _of_run(evidence: Evidence, run: str) -> Iterator[str]:
             yield f"{run}: {source} of rank {rank} is {digest[:12]}…, another {common[:12]}…"
 
 
-CHECK = Check(Digests, expect)
+CHECK = CheckPair(DigestsCheck, expect)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unclear, unlike
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 from metta_sandbox.scenario.expect.selection import across, record, title
 from metta_sandbox.scenario.units import Duration
 from metta_sandbox.words import time
@@ -27,12 +27,12 @@ def _phase(value: Any) -> Any:
     return value
 
 
-class Took(Kind):
+class DurationCheck(CheckKind):
     """What takes time, and how much of it may."""
 
-    key: ClassVar[str] = "duration"
-    about: ClassVar[str] = "How long the scenario or a part of it takes."
-    example: ClassVar[str] = "duration: {of: up, at_most: 30s}"
+    key = "duration"
+    about = "How long the scenario or a part of it takes."
+    example = "duration: {of: up, at_most: 30s}"
 
     of: Annotated[
         str | int,
@@ -64,7 +64,7 @@ class Took(Kind):
 
     @property
     def subject(self) -> str:
-        """What takes so long."""
+        """What takes the time, in words."""
         if isinstance(self.of, int):
             return f"trial {self.of}"
         return {"up": "bringing the stack up", "trial": "every trial"}.get(
@@ -73,7 +73,7 @@ class Took(Kind):
 
     @property
     def wanted(self) -> str:
-        """How long."""
+        """How long it may take."""
         parts = (("at least", self.at_least), ("at most", self.at_most))
         return " and ".join(f"{word} {time(value)}" for word, value in parts if value is not None)
 
@@ -81,7 +81,7 @@ class Took(Kind):
         return f"{self.subject} takes {self.wanted}"
 
 
-def check(expected: Took, evidence: Evidence) -> Judgement:
+def check(expected: DurationCheck, evidence: Evidence) -> Judgement:
     """Check a duration as the harness measured it; that of a trial, as rank 0 did."""
     if isinstance(expected.of, int) or expected.of == "trial":
         return _trials(expected, evidence)
@@ -94,7 +94,7 @@ def check(expected: Took, evidence: Evidence) -> Judgement:
     return judge([unlike(expected.subject, expected.wanted, seen)], "")
 
 
-def _trials(expected: Took, evidence: Evidence) -> Judgement:
+def _trials(expected: DurationCheck, evidence: Evidence) -> Judgement:
     def place(trial: TrialRecord) -> str:
         return evidence.line_of(record(evidence, trial), '"seconds"')
 
@@ -110,4 +110,4 @@ def _trials(expected: Took, evidence: Evidence) -> Judgement:
     return across(evidence, of, evidence.trials, look, tell)
 
 
-CHECK = Check(Took, check)
+CHECK = CheckPair(DurationCheck, check)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from metta_sandbox.scenario.expect.judgement import Judgement, judge, unlike
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 
 if TYPE_CHECKING:
     from metta_sandbox.checks.evidence import Evidence
@@ -17,13 +17,13 @@ _UNFINISHED = frozenset(
 )
 
 
-class Ends(Kind):
+class EndsCheck(CheckKind):
     """How the sweep comes to its end. A plain word is ``how``."""
 
-    key: ClassVar[str] = "ends"
-    about: ClassVar[str] = "How the sweep ends."
-    example: ClassVar[str] = "ends: node_lost"
-    word: ClassVar[str] = "how"
+    key = "ends"
+    about = "How the sweep ends."
+    example = "ends: node_lost"
+    word = "how"
 
     how: Literal["finished", "node_failed", "node_lost", "silent", "overdue"] = Field(
         description="By itself on all nodes; its command failed on one, or it gave up; a node was "
@@ -33,24 +33,24 @@ class Ends(Kind):
 
     @property
     def voids(self) -> frozenset[str]:
-        """A sweep that does not end by itself leaves what it has come to."""
+        """The standing checks of what a sweep leaves that does not end by itself."""
         return _UNFINISHED if self.how != "finished" else frozenset()
 
     @property
     def wanted(self) -> str:
-        """Which end."""
+        """Which end the sweep must come to."""
         return self.how.replace("_", " ")
 
     @property
     def ending(self) -> str:
-        """That end."""
+        """The end that the sweep must come to."""
         return self.how
 
     def __str__(self) -> str:
         return f"the sweep ends {self.wanted}"
 
 
-def check(expected: Ends, evidence: Evidence) -> Judgement:
+def check(expected: EndsCheck, evidence: Evidence) -> Judgement:
     """Check the end that the harness saw."""
     seen = evidence.ending.replace("_", " ")
     if evidence.ending == expected.how:
@@ -58,4 +58,4 @@ def check(expected: Ends, evidence: Evidence) -> Judgement:
     return judge([unlike("the sweep", f"ends {expected.wanted}", seen)], "")
 
 
-CHECK = Check(Ends, check)
+CHECK = CheckPair(EndsCheck, check)

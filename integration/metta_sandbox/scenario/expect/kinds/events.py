@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
-from metta_sandbox.scenario.base import Fault
+from metta_sandbox.scenario.base import Misfit, NamedHosts
 from metta_sandbox.scenario.expect.bounds import Count
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, flat, judge, same, unclear
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 from metta_sandbox.scenario.expect.records import (
     EVENTS,
     WHERE,
     EventName,
-    Moment,
+    EventPattern,
     Where,
     conditions,
     moment,
-    nearest_event,
 )
+from metta_sandbox.scenario.overrides import did_you_mean
 from metta_sandbox.scenario.search import Sweep
 from metta_sandbox.scenario.units import Duration
 from metta_sandbox.scenario.values import Value
@@ -29,8 +29,7 @@ from metta_sandbox.scenario.workload import Workload
 from metta_sandbox.words import many, time
 
 if TYPE_CHECKING:
-    from metta_sandbox.checks.evidence import Evidence
-    from metta_sandbox.checks.evidence import Moment as Told
+    from metta_sandbox.checks.evidence import Evidence, PlacedEvent
 
 #: Fields that say who emits; what must never come from somebody needs that somebody.
 _WHO = ("node", "node_rank", "rank", "local_rank", "trial", "run", "group")
@@ -44,12 +43,12 @@ _MOST_SHOWN = 10
 _FEWEST = 2
 
 
-class Events(Kind):
+class EventsCheck(CheckKind):
     """Events that happen, never happen, or happen in an order and within a time."""
 
-    key: ClassVar[str] = "events"
-    about: ClassVar[str] = "What happens, never happens, in which order and within which time."
-    example: ClassVar[str] = "events: {in_order: [handoff.sent, handoff.received], within: 5s}"
+    key = "events"
+    about = "What happens, never happens, in which order and within which time."
+    example = "events: {in_order: [handoff.sent, handoff.received], within: 5s}"
 
     happens: EventName | None = Field(default=None, description="It happens.")
     never: EventName | None = Field(
@@ -59,7 +58,10 @@ class Events(Kind):
     in_order: (
         Annotated[
             tuple[
-                Annotated[Moment, BeforeValidator(moment, json_schema_input_type=str | Moment)], ...
+                Annotated[
+                    EventPattern, BeforeValidator(moment, json_schema_input_type=str | EventPattern)
+                ],
+                ...,
             ],
             Field(strict=False),
         ]
@@ -94,7 +96,7 @@ class Events(Kind):
         return self
 
     @property
-    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+    def hosts(self) -> NamedHosts:
         """The nodes that conditions name."""
         moments = enumerate(self.in_order or ())
         found: list[tuple[tuple[str | int, ...], Where]] = [
@@ -106,7 +108,7 @@ class Events(Kind):
 
     @property
     def wanted(self) -> str:
-        """What happens."""
+        """What must happen, or must not."""
         rest = conditions(self.where) + ("" if self.each is None else " for each trial")
         if self.in_order is not None:
             limit = "" if self.within is None else f" within {time(self.within)}"
@@ -116,16 +118,16 @@ class Events(Kind):
         times = "" if self.times is None else f" {self.times.often}"
         return f"{self.happens}{rest} happens{times}"
 
-    def impossible(self, _ranks: int, workload: Workload, _sweep: Sweep) -> Iterator[Fault]:
+    def impossible(self, _ranks: int, workload: Workload, _sweep: Sweep) -> Iterator[Misfit]:
         """Find events that nobody emits."""
         if workload.run is None and workload.trainer.bundled:
             for path, name in self._strange():
-                yield path, f"nobody emits {name}{nearest_event(name)}"
+                yield path, f"nobody emits {name}{did_you_mean(name, EVENTS)}"
 
     def unlikely(self) -> Iterator[str]:
         """Name events that nobody of ours emits, so that only a trainer of the user's can."""
         for _, name in self._strange():
-            yield f"only what you bring can emit {name}{nearest_event(name)}"
+            yield f"only what you bring can emit {name}{did_you_mean(name, EVENTS)}"
 
     def _strange(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
         named: list[tuple[tuple[str | int, ...], str | None]] = [
@@ -139,7 +141,7 @@ class Events(Kind):
         return f"events: {self.wanted}"
 
 
-def check(expected: Events, evidence: Evidence) -> Judgement:
+def check(expected: EventsCheck, evidence: Evidence) -> Judgement:
     """Judge events by the timeline's order.
 
     A time between two is that of their emitter's own clock, if one process emitted both; else the
@@ -169,7 +171,9 @@ def _together(judgements: Sequence[Judgement]) -> Judgement:
     return Judgement(judgements[0].verdict, detail, seen, where)
 
 
-def _of(expected: Events, moments: Sequence[Told], where: Mapping[str, Value]) -> Judgement:
+def _of(
+    expected: EventsCheck, moments: Sequence[PlacedEvent], where: Mapping[str, Value]
+) -> Judgement:
     if expected.in_order is not None:
         return _in_order(expected, moments, where)
     name = expected.never or expected.happens or ""
@@ -199,7 +203,7 @@ def _of(expected: Events, moments: Sequence[Told], where: Mapping[str, Value]) -
     return judge([Finding(text, place, f"{title}: {seen}{near}")], "")
 
 
-def _none(title: str, moments: Sequence[Told], where: Mapping[str, Value]) -> Judgement:
+def _none(title: str, moments: Sequence[PlacedEvent], where: Mapping[str, Value]) -> Judgement:
     """Pass what did not happen, if whoever it might have happened to told anything at all."""
     who = {key: value for key, value in where.items() if key in _WHO}
     if not any(_has(each, who) for each in moments):
@@ -207,14 +211,16 @@ def _none(title: str, moments: Sequence[Told], where: Mapping[str, Value]) -> Ju
     return judge([], f"none among {many(len(moments), 'event')}", ["timeline.jsonl"])
 
 
-def _last(moments: Sequence[Told], name: str) -> str:
+def _last(moments: Sequence[PlacedEvent], name: str) -> str:
     others = [each for each in moments if each.event.name == name]
     return f"; {name} as such {many(len(others), 'time')}" if others else ""
 
 
-def _in_order(expected: Events, moments: Sequence[Told], where: Mapping[str, Value]) -> Judgement:
+def _in_order(
+    expected: EventsCheck, moments: Sequence[PlacedEvent], where: Mapping[str, Value]
+) -> Judgement:
     """Look for the first of the first, then the first of the next after it, and so on."""
-    path: list[Told] = []
+    path: list[PlacedEvent] = []
     at = 0
     for wanted in expected.in_order or ():
         asked = {**where, **wanted.where}
@@ -239,7 +245,7 @@ def _in_order(expected: Events, moments: Sequence[Told], where: Mapping[str, Val
     return judge([], f"{names}: {took}", places)
 
 
-def between(first: Told, last: Told) -> tuple[float, str]:
+def between(first: PlacedEvent, last: PlacedEvent) -> tuple[float, str]:
     """Give the seconds between two events, and by which clock."""
     one, other = first.event, last.event
     emitter = (one.get("node"), one.get("pid"))
@@ -250,11 +256,13 @@ def between(first: Told, last: Told) -> tuple[float, str]:
     return other.received - one.received, "by receipt at the harness"
 
 
-def _matching(moments: Sequence[Told], name: str, where: Mapping[str, Value]) -> Iterator[Told]:
+def _matching(
+    moments: Sequence[PlacedEvent], name: str, where: Mapping[str, Value]
+) -> Iterator[PlacedEvent]:
     return (each for each in moments if each.event.name == name and _has(each, where))
 
 
-def _has(moment: Told, where: Mapping[str, Value]) -> bool:
+def _has(moment: PlacedEvent, where: Mapping[str, Value]) -> bool:
     if not where:
         return True
     fields = moment.event.fields
@@ -264,8 +272,8 @@ def _has(moment: Told, where: Mapping[str, Value]) -> bool:
     return all(key in inner and same(value, inner[key]) for key, value in where.items())
 
 
-def _at(moment: Told) -> str:
+def _at(moment: PlacedEvent) -> str:
     return f"at +{moment.event.received:.3f}s ({moment.place})"
 
 
-CHECK = Check(Events, check)
+CHECK = CheckPair(EventsCheck, check)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
 from metta_sandbox.node.agent.events import Name
-from metta_sandbox.scenario.base import Fault
+from metta_sandbox.scenario.base import Misfit, NamedHosts
 from metta_sandbox.scenario.expect.bounds import Which, whose
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unclear, unlike
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 from metta_sandbox.scenario.expect.selection import best
 from metta_sandbox.scenario.search import Sweep
 from metta_sandbox.scenario.workload import Workload
 from metta_sandbox.words import many
 
 if TYPE_CHECKING:
-    from metta_sandbox.checks.evidence import Evidence, Moment
+    from metta_sandbox.checks.evidence import Evidence, PlacedEvent
 
 
 def _statuses(value: Any) -> Any:
@@ -36,12 +36,12 @@ Statuses = Annotated[
 ]
 
 
-class Exits(Kind):
+class ExitsCheck(CheckKind):
     """How ranks' processes end; with ``workload.run``, how its commands do."""
 
-    key: ClassVar[str] = "exits"
-    about: ClassVar[str] = "How ranks exit."
-    example: ClassVar[str] = "exits: {status: 0}"
+    key = "exits"
+    about = "How ranks exit."
+    example = "exits: {status: 0}"
 
     status: Statuses = Field(
         description="The exit status, some of them, or `nonzero`. Negative is the signal that "
@@ -56,7 +56,7 @@ class Exits(Kind):
     node: str | None = Field(default=None, description="Of this node's ranks. Default: all nodes'.")
 
     @property
-    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+    def hosts(self) -> NamedHosts:
         """The node, if one is named."""
         return () if self.node is None else ((("node",), self.node),)
 
@@ -66,17 +66,17 @@ class Exits(Kind):
 
     @property
     def voids(self) -> frozenset[str]:
-        """It says how trials end."""
+        """The standing check of trials, which need not complete where ranks fail."""
         return frozenset({"trials"})
 
     @property
     def wanted(self) -> str:
-        """Which status."""
+        """Which status processes must end with."""
         if isinstance(self.status, str):
             return "a status other than 0"
         return f"status {' or '.join(map(str, self.status))}"
 
-    def impossible(self, ranks: int, _workload: Workload, _sweep: Sweep) -> Iterator[Fault]:
+    def impossible(self, ranks: int, _workload: Workload, _sweep: Sweep) -> Iterator[Misfit]:
         """Find a rank that is not there."""
         if self.rank is not None and self.rank >= ranks:
             yield ("rank",), f"there is no rank {self.rank} among {many(ranks, 'rank')}"
@@ -87,7 +87,7 @@ class Exits(Kind):
         return f"{who}{place} of {whose(self.of)} exits with {self.wanted}"
 
 
-def check(expected: Exits, evidence: Evidence) -> Judgement:
+def check(expected: ExitsCheck, evidence: Evidence) -> Judgement:
     """Check the exit status of each rank that is meant, in each trial that is meant."""
     if evidence.scenario.workload.run is not None:
         ends = {_node_of(evidence, each): each for each in _named(evidence, "command.exited")}
@@ -98,7 +98,7 @@ def check(expected: Exits, evidence: Evidence) -> Judgement:
         return judge(
             [f"expected {which}, saw none: {many(len(evidence.begun), 'trial')} began"], ""
         )
-    by_trial: dict[int, dict[int, Moment]] = {trial: {} for trial in trials}
+    by_trial: dict[int, dict[int, PlacedEvent]] = {trial: {} for trial in trials}
     for each in _named(evidence, "rank.exited"):
         trial, rank = each.trial_of_group, each.event.get("rank")
         if trial in by_trial and isinstance(rank, int):
@@ -110,7 +110,9 @@ def check(expected: Exits, evidence: Evidence) -> Judgement:
     return _judge(expected, [(f"trial {trial}", ends, ranks) for trial, ends in by_trial.items()])
 
 
-def _judge(expected: Exits, cases: Iterable[tuple[str, dict[int, Moment], list[int]]]) -> Judgement:
+def _judge(
+    expected: ExitsCheck, cases: Iterable[tuple[str, dict[int, PlacedEvent], list[int]]]
+) -> Judgement:
     problems: list[list[Finding]] = []
     places: list[str] = []
     statuses: set[object] = set()
@@ -140,7 +142,7 @@ def _judge(expected: Exits, cases: Iterable[tuple[str, dict[int, Moment], list[i
     return judge(found, f"{many(count, 'end')} with status {shown}", places)
 
 
-def _named(evidence: Evidence, name: Name) -> list[Moment]:
+def _named(evidence: Evidence, name: Name) -> list[PlacedEvent]:
     return [each for each in evidence.moments if each.event.name == name]
 
 
@@ -153,7 +155,7 @@ def _trials(of: str | int, evidence: Evidence) -> list[int]:
     return {"first": begun[:1], "last": begun[-1:]}.get(of, begun)
 
 
-def _ranks(expected: Exits, evidence: Evidence) -> list[int]:
+def _ranks(expected: ExitsCheck, evidence: Evidence) -> list[int]:
     places = evidence.scenario.workload.trainer.ranks_per_node
     return [
         rank
@@ -163,7 +165,7 @@ def _ranks(expected: Exits, evidence: Evidence) -> list[int]:
     ]
 
 
-def _nodes(expected: Exits, evidence: Evidence) -> list[int]:
+def _nodes(expected: ExitsCheck, evidence: Evidence) -> list[int]:
     return [
         number
         for number, host in enumerate(evidence.scenario.hosts)
@@ -171,10 +173,10 @@ def _nodes(expected: Exits, evidence: Evidence) -> list[int]:
     ]
 
 
-def _node_of(evidence: Evidence, moment: Moment) -> int:
+def _node_of(evidence: Evidence, moment: PlacedEvent) -> int:
     hosts = evidence.scenario.hosts
     node = moment.event.get("node")
     return hosts.index(node) if node in hosts else -1
 
 
-CHECK = Check(Exits, check)
+CHECK = CheckPair(ExitsCheck, check)

@@ -6,14 +6,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
+from metta_sandbox.scenario.base import NamedHosts
 from metta_sandbox.scenario.expect.bounds import Bounds, Count
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unclear
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 from metta_sandbox.scenario.hosts import HostName
 from metta_sandbox.scenario.units import Pattern
 from metta_sandbox.verdict import Verdict
@@ -42,12 +43,12 @@ _WORD = re.compile(r"[A-Za-z]{3,}")
 _FEWEST = 2
 
 
-class Log(Kind):
+class LogCheck(CheckKind):
     """Patterns that the lines of a host's log must, or must not, match."""
 
-    key: ClassVar[str] = "log"
-    about: ClassVar[str] = "What a host's log contains or lacks."
-    example: ClassVar[str] = "log: {lacks: 'Traceback', on: sweep-worker}"
+    key = "log"
+    about = "What a host's log contains or lacks."
+    example = "log: {lacks: 'Traceback', on: sweep-worker}"
 
     contains: Pattern | None = Field(
         default=None, description="Some line matches this regular expression (Python's re.search)."
@@ -80,13 +81,13 @@ class Log(Kind):
         return self
 
     @property
-    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+    def hosts(self) -> NamedHosts:
         """The host, if one is named."""
         return () if self.on is None else ((("on",), self.on),)
 
     @property
     def wanted(self) -> str:
-        """Which lines."""
+        """Which lines the log must have, or must not."""
         if self.in_order is not None:
             quoted = (f"'{each}'" for each in self.in_order)
             return f"contains in order {', '.join(quoted)}"
@@ -118,12 +119,12 @@ class _Place:
 
 
 @dataclass(frozen=True)
-class _Search:
+class _SearchResult:
     found: _Place | None
     lines: int
 
 
-def check(expected: Log, evidence: Evidence) -> Judgement:
+def check(expected: LogCheck, evidence: Evidence) -> Judgement:
     """Search the logs for patterns that must, or must not, be in them.
 
     A host's log is what its container printed, and the files of its ranks, since what a container
@@ -139,8 +140,8 @@ def check(expected: Log, evidence: Evidence) -> Judgement:
     return _once(expected, evidence, logs, files)
 
 
-def _once(expected: Log, evidence: Evidence, logs: list[Path], files: list[Path]) -> Judgement:
-    """Look for one line."""
+def _once(expected: LogCheck, evidence: Evidence, logs: list[Path], files: list[Path]) -> Judgement:
+    """Look for one line that matches."""
     pattern = expected.contains or expected.lacks or ""
     result = _search(evidence, pattern, files)
     if result.found is not None:
@@ -170,7 +171,7 @@ def _unsure(evidence: Evidence, what: str, logs: list[Path]) -> Judgement | None
     return unclear(f"{what} not found, but {', '.join(gaps)}", evidence.where(logs[0].parent))
 
 
-def _count(expected: Log, times: Bounds, evidence: Evidence, logs: list[Path]) -> Judgement:
+def _count(expected: LogCheck, times: Bounds, evidence: Evidence, logs: list[Path]) -> Judgement:
     files = [log for log in logs if evidence.size(log) is not None]
     found: list[str] = []
     count = 0
@@ -240,15 +241,15 @@ def _rank_logs(evidence: Evidence, hosts: tuple[str, ...]) -> Iterator[Path]:
                 yield from evidence.find(f"trials/*/rank-{rank}.log")
 
 
-def _search(evidence: Evidence, pattern: str, files: list[Path]) -> _Search:
+def _search(evidence: Evidence, pattern: str, files: list[Path]) -> _SearchResult:
     """Find the first line that matches."""
     lines = 0
     for path in files:
         for batch in evidence.matches([pattern], path, 1):
             lines += batch.count
             for match in batch.matches:
-                return _Search(_Place(path, match.index + 1, match.line), lines)
-    return _Search(None, lines)
+                return _SearchResult(_Place(path, match.index + 1, match.line), lines)
+    return _SearchResult(None, lines)
 
 
 def _nearest(evidence: Evidence, pattern: str, files: list[Path]) -> _Place | None:
@@ -282,4 +283,4 @@ def _cut(evidence: Evidence, files: list[Path]) -> str:
     return cut
 
 
-CHECK = Check(Log, check)
+CHECK = CheckPair(LogCheck, check)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from metta_sandbox.scenario.expect.bounds import OF, Tolerance, Which, near, whose
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, unclear, unlike
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 from metta_sandbox.scenario.expect.selection import across, chosen, title
 from metta_sandbox.words import many
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 _WHERE = "timeline.jsonl"
 
 
-class Losses(Kind):
+class LossesCheck(CheckKind):
     """The losses that ranks tell in ``train.step``, which must be equal step by step."""
 
-    key: ClassVar[str] = "losses"
-    about: ClassVar[str] = "All ranks tell the same loss at each step."
-    example: ClassVar[str] = "losses: {of: all, within: 1%}"
+    key = "losses"
+    about = "All ranks tell the same loss at each step."
+    example = "losses: {of: all, within: 1%}"
 
     of: Which = Field(default="all", description=OF)
     field: str = Field(
@@ -36,7 +36,7 @@ class Losses(Kind):
 
     @property
     def wanted(self) -> str:
-        """What must be equal."""
+        """What of the losses must hold."""
         close = f" within {self.within}" if self.within else ""
         return f"{self.field} equal on all ranks at each step{close}"
 
@@ -44,7 +44,7 @@ class Losses(Kind):
         return f"losses of {whose(self.of)}: {self.wanted}"
 
 
-def check(expected: Losses, evidence: Evidence) -> Judgement:
+def check(expected: LossesCheck, evidence: Evidence) -> Judgement:
     """Compare the ranks' losses at each step of the trials that completed."""
     picked = chosen(evidence, expected.of, evidence.completed)
     told = {trial.run: _told(expected, evidence, trial.run) for trial in picked}
@@ -70,7 +70,7 @@ def check(expected: Losses, evidence: Evidence) -> Judgement:
     return across(evidence, expected.of, evidence.completed, look, tell)
 
 
-def _told(expected: Losses, evidence: Evidence, run: str) -> dict[int, dict[int, float]]:
+def _told(expected: LossesCheck, evidence: Evidence, run: str) -> dict[int, dict[int, float]]:
     """Give by step, and by rank, what was told."""
     found: dict[int, dict[int, float]] = {}
     for event in evidence.of("train.step", run):
@@ -80,4 +80,4 @@ def _told(expected: Losses, evidence: Evidence, run: str) -> dict[int, dict[int,
     return found
 
 
-CHECK = Check(Losses, check)
+CHECK = CheckPair(LossesCheck, check)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
@@ -20,7 +20,7 @@ from metta_sandbox.scenario.expect.judgement import (
     judge,
     unclear,
 )
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 from metta_sandbox.verdict import Verdict
 from metta_sandbox.words import many
 
@@ -35,14 +35,14 @@ _OUTSIDER = re.compile(r"[A-Za-z0-9*_.:-]+")
 OUTSIDE = "outside"
 
 
-class NothingOutside(Kind):
+class NothingOutsideCheck(CheckKind):
     """That no node looks up a name, or tries to reach an address, outside the stack."""
 
-    key: ClassVar[str] = "nothing_outside"
-    about: ClassVar[str] = "No node asks for a name or an address outside the stack."
-    example: ClassVar[str] = "nothing_outside: true"
+    key = "nothing_outside"
+    about = "No node asks for a name or an address outside the stack."
+    example = "nothing_outside: true"
 
-    watched: ClassVar[bool] = True
+    watched = True
 
     allow: Annotated[tuple[str, ...], Field(strict=False)] = Field(
         default=(),
@@ -69,7 +69,7 @@ class NothingOutside(Kind):
 
     @property
     def wanted(self) -> str:
-        """What must not be."""
+        """What nodes must not ask for."""
         but = f" but {', '.join(self.allow)}" if self.allow else ""
         return f"no lookup of a name and no attempt at an address outside the stack{but}"
 
@@ -110,7 +110,7 @@ class _Record(BaseModel):
 
     @property
     def thing(self) -> str:
-        """What it is counted under."""
+        """The name under which what was asked for is counted."""
         if self.kind == "attempt":
             port = "" if self.port is None else f":{self.port}"
             return f"{self.address}{port}/{self.protocol}"
@@ -118,7 +118,7 @@ class _Record(BaseModel):
 
 
 @dataclass(frozen=True)
-class _Watch:
+class _NodeWatch:
     """What the watcher of one node wrote."""
 
     host: str
@@ -128,7 +128,7 @@ class _Watch:
     def one(self, kind: str) -> _Record | None:
         return next((record for _, record in self.records if record.kind == kind), None)
 
-    def findings(self, expected: NothingOutside) -> Iterator[Finding]:
+    def findings(self, expected: NothingOutsideCheck) -> Iterator[Finding]:
         """Tell of each thing outside that was asked for, once, and how often it was."""
         first: dict[str, tuple[str, _Record]] = {}
         times: dict[str, int] = {}
@@ -146,7 +146,7 @@ class _Watch:
             yield Finding(f"{self.host} {_told(record, thing)} {many(count, 'time')}", place)
 
     def gap(self, evidence: Evidence) -> str:
-        """Say why it may have missed something; nothing if it can't have."""
+        """Say why the watcher may have missed something; empty if it can't have."""
         began, end, blind = (self.one(kind) for kind in ("watching", "end", "blind"))
         if blind is not None:
             return f"it does not see: {blind.reason}"
@@ -158,7 +158,7 @@ class _Watch:
         return f"it lost {many(end.lost, 'packet')}" if end.lost else self._short(evidence)
 
     def _short(self, evidence: Evidence) -> str:
-        """Say that it began too late or ended too early; nothing if it didn't."""
+        """Say that the watcher began too late or ended too early; empty if it didn't."""
         began, end = self.one("watching"), self.one("end")
         assert began is not None
         assert end is not None
@@ -170,7 +170,7 @@ class _Watch:
         return ""
 
 
-def check(expected: NothingOutside, evidence: Evidence) -> Judgement:
+def check(expected: NothingOutsideCheck, evidence: Evidence) -> Judgement:
     """Check that each node's watcher saw the whole scenario, and nothing that is not allowed."""
     if not evidence.watchable:
         reason = f"the engine {evidence.engine} has no side containers, so nobody watched"
@@ -205,7 +205,7 @@ def _told(record: _Record, thing: str) -> str:
     return "tried to reach an address without a route (the kernel does not tell which)"
 
 
-def _read(evidence: Evidence, host: str) -> _Watch:
+def _read(evidence: Evidence, host: str) -> _NodeWatch:
     path: Path = evidence.folder / OUTSIDE / f"{host}.jsonl"
     records = []
     for number, line in evidence.lines(path):
@@ -215,7 +215,7 @@ def _read(evidence: Evidence, host: str) -> _Watch:
         except (ValidationError, ValueError):
             told = line.strip()[:200]
             raise EvidenceError(place, f"not what a watcher writes: {told}") from None
-    return _Watch(host, evidence.where(path), tuple(records))
+    return _NodeWatch(host, evidence.where(path), tuple(records))
 
 
-CHECK = Check(NothingOutside, check)
+CHECK = CheckPair(NothingOutsideCheck, check)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from metta_sandbox.scenario.expect.bounds import OF, Wanted, Which, tell, whose
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, differences, flat, unlike
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 from metta_sandbox.scenario.expect.selection import across, title
 from metta_sandbox.scenario.expect.values import NOTHING, fits, short, unlike_value
 from metta_sandbox.scenario.overrides import abridged
@@ -21,14 +21,12 @@ if TYPE_CHECKING:
     from metta_sandbox.timeline.recording import Event
 
 
-class Overrides(Kind):
+class OverridesCheck(CheckKind):
     """What settings trials train with, and on which nodes."""
 
-    key: ClassVar[str] = "overrides"
-    about: ClassVar[str] = (
-        "Overrides are equal on all ranks and as suggested; given keys have given values."
-    )
-    example: ClassVar[str] = "overrides: {values: {trainer.batch_size: 512}}"
+    key = "overrides"
+    about = "Overrides are equal on all ranks and as suggested; given keys have given values."
+    example = "overrides: {values: {trainer.batch_size: 512}}"
 
     of: Which = Field(default="all", description=OF)
     equal: bool = Field(
@@ -49,7 +47,7 @@ class Overrides(Kind):
 
     @property
     def wanted(self) -> str:
-        """Which of it must hold."""
+        """What of the overrides must hold."""
         words = ["equal on all ranks"] * self.equal + ["as suggested"] * self.as_suggested
         words += [f"{key} {tell(value)}" for key, value in self.values.items()]
         return ", ".join(words)
@@ -58,7 +56,7 @@ class Overrides(Kind):
         return f"overrides of {whose(self.of)}: {self.wanted}"
 
 
-def check(expected: Overrides, evidence: Evidence) -> Judgement:
+def check(expected: OverridesCheck, evidence: Evidence) -> Judgement:
     """Check that all ranks trained with what rank 0 sent and was suggested, and given values."""
     sent = {event.get("trial"): event for event in evidence.of("handoff.sent")}
 
@@ -151,4 +149,4 @@ def _overrides(event: Event) -> dict[str, object]:
     return flat(event.get("overrides") or {})
 
 
-CHECK = Check(Overrides, check)
+CHECK = CheckPair(OverridesCheck, check)

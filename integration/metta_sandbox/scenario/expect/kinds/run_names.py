@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from metta_sandbox.scenario.base import Fault
+from metta_sandbox.scenario.base import Misfit
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unlike
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 from metta_sandbox.scenario.expect.kinds.api import given_names
 from metta_sandbox.scenario.search import Sweep
 from metta_sandbox.scenario.units import Pattern
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 _TAIL = re.compile(r"(?<!\d)(\d+)$")
 
 
-class RunNames(Kind):
+class RunNamesCheck(CheckKind):
     """The run names that trials get."""
 
-    key: ClassVar[str] = "run_names"
-    about: ClassVar[str] = "Run names are unique, in order, of a pattern, or these."
-    example: ClassVar[str] = "run_names: {values: [basic.r.1, basic.r.2]}"
+    key = "run_names"
+    about = "Run names are unique, in order, of a pattern, or these."
+    example = "run_names: {values: [basic.r.1, basic.r.2]}"
 
     unique: bool = Field(default=True, description="No two trials have the same.")
     in_order: bool = Field(
@@ -52,12 +52,12 @@ class RunNames(Kind):
 
     @property
     def voids(self) -> frozenset[str]:
-        """It asks for what it wants of names."""
+        """The standing check of run names, whose place this one takes."""
         return frozenset({"run names"})
 
     @property
     def wanted(self) -> str:
-        """Which of it must hold."""
+        """What of the run names must hold."""
         words = ["unique"] * self.unique + ["in order"] * self.in_order
         if self.pattern is not None:
             words.append(f"like '{self.pattern}'")
@@ -65,7 +65,7 @@ class RunNames(Kind):
             words.append(f"exactly {', '.join(self.values)}")
         return " and ".join(words)
 
-    def impossible(self, _ranks: int, workload: Workload, sweep: Sweep) -> Iterator[Fault]:
+    def impossible(self, _ranks: int, workload: Workload, sweep: Sweep) -> Iterator[Misfit]:
         """Find more names than there are runs."""
         if workload.run is None and len(self.values or ()) > sweep.runs:
             yield ("values",), f"there are {many(sweep.runs, 'run')} at most: {sweep.why_so_many}"
@@ -101,7 +101,7 @@ def check(evidence: Evidence) -> Judgement:
     return judge(found, ", ".join(evidence.named), places)
 
 
-def expect(expected: RunNames, evidence: Evidence) -> Judgement:
+def expect(expected: RunNamesCheck, evidence: Evidence) -> Judgement:
     """Check what is asked of the names; of a command of the user's, those it was given."""
     own = evidence.scenario.workload.run is not None
     names = given_names(evidence) if own else evidence.named
@@ -138,4 +138,4 @@ def _twice(evidence: Evidence) -> list[str]:
     ]
 
 
-CHECK = Check(RunNames, expect)
+CHECK = CheckPair(RunNamesCheck, expect)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -19,7 +19,7 @@ from metta_sandbox.scenario.expect.judgement import (
     unclear,
     unlike,
 )
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 from metta_sandbox.scenario.expect.kinds.wandb import run_id
 from metta_sandbox.scenario.expect.selection import record, title
 from metta_sandbox.words import many
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from metta_sandbox.checks.evidence import Evidence, TrialRecord
 
 
-class SameAs(Kind):
+class SameAsCheck(CheckKind):
     """Another scenario of the run, played before, whose trials are the same."""
 
-    key: ClassVar[str] = "same_as"
-    about: ClassVar[str] = "Another scenario with the same seed did the same."
-    example: ClassVar[str] = "same_as: basic"
-    word: ClassVar[str] = "scenario"
+    key = "same_as"
+    about = "Another scenario with the same seed did the same."
+    example = "same_as: basic"
+    word = "scenario"
 
     scenario: str = Field(
         pattern=r"^[a-z0-9][a-z0-9-]*$",
@@ -54,21 +54,21 @@ class SameAs(Kind):
 
     @property
     def wanted(self) -> str:
-        """What is the same."""
+        """What must be the same as in the other scenario."""
         more = ", digests" if self.digests else ""
         close = "" if not self.within else f", losses within {self.within}"
         return f"suggestions, overrides, losses, scores{more} as {self.scenario}{close}"
 
     @property
     def compared_with(self) -> str:
-        """That scenario."""
+        """The other scenario's name."""
         return self.scenario
 
     def __str__(self) -> str:
         return f"the same {self.wanted}"
 
 
-def check(expected: SameAs, evidence: Evidence) -> Judgement:
+def check(expected: SameAsCheck, evidence: Evidence) -> Judgement:
     """Compare trial by trial with a scenario that was played before in the same run."""
     if expected.scenario == evidence.folder.name:
         return unclear(f"{expected.scenario} is this scenario itself")
@@ -96,12 +96,12 @@ def check(expected: SameAs, evidence: Evidence) -> Judgement:
     return judge(problems, held, (evidence.where(record(evidence, one)) for one in ours))
 
 
-def _of(expected: SameAs, evidence: Evidence) -> Sequence[TrialRecord]:
+def _of(expected: SameAsCheck, evidence: Evidence) -> Sequence[TrialRecord]:
     return evidence.completed if expected.of == "completed" else evidence.trials
 
 
 def _compare(
-    expected: SameAs, mine: tuple[Evidence, TrialRecord], theirs: tuple[Evidence, TrialRecord]
+    expected: SameAsCheck, mine: tuple[Evidence, TrialRecord], theirs: tuple[Evidence, TrialRecord]
 ) -> tuple[list[Finding], int]:
     """Compare two trials; give what differs, and how many losses were compared."""
     (here, one), (there, other) = mine, theirs
@@ -131,7 +131,7 @@ def _compare(
 
 
 def _rows(
-    expected: SameAs, about: str, was: Sequence[float], now: Sequence[float], place: str
+    expected: SameAsCheck, about: str, was: Sequence[float], now: Sequence[float], place: str
 ) -> Iterator[Finding]:
     """Tell the first difference of two curves."""
     for row, (old, new) in enumerate(zip_longest(was, now), 1):
@@ -167,4 +167,4 @@ def _shown(number: float | None) -> str:
     return "none" if number is None else repr(number)
 
 
-CHECK = Check(SameAs, check)
+CHECK = CheckPair(SameAsCheck, check)

@@ -3,44 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from metta_sandbox.scenario.expect.bounds import OF, Level, Which, whose
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, unlike
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 from metta_sandbox.scenario.expect.selection import across, record, title
 
 if TYPE_CHECKING:
     from metta_sandbox.checks.evidence import Evidence, TrialRecord
 
 
-class ScoreLevel(Level, Kind):
+class ScoreCheck(Level, CheckKind):
     """Where the scores of completed trials must be."""
 
-    key: ClassVar[str] = "score"
-    about: ClassVar[str] = "The score of completed trials."
-    example: ClassVar[str] = "score: {of: best, value: 0.5, within: 10%}"
+    key = "score"
+    about = "The score of completed trials."
+    example = "score: {of: best, value: 0.5, within: 10%}"
 
     of: Which = Field(default="all", description=OF)
 
     @property
     def wanted(self) -> str:
-        """Where it must be."""
+        """Which scores are allowed."""
         return self.range
 
     def __str__(self) -> str:
         return f"score of {whose(self.of)} is {self.wanted}"
 
 
-def check(expected: ScoreLevel, evidence: Evidence) -> Judgement:
+def check(expected: ScoreCheck, evidence: Evidence) -> Judgement:
     """Check the scores of completed trials."""
     return check_levels(expected, evidence, evidence.completed, "score")
 
 
 def check_levels(
-    expected: ScoreLevel, evidence: Evidence, among: tuple[TrialRecord, ...], field: str
+    expected: ScoreCheck, evidence: Evidence, among: tuple[TrialRecord, ...], field: str
 ) -> Judgement:
     """Check a number of each trial that is meant."""
 
@@ -59,4 +59,4 @@ def check_levels(
     return across(evidence, expected.of, among, look, tell)
 
 
-CHECK = Check(ScoreLevel, check)
+CHECK = CheckPair(ScoreCheck, check)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from metta_sandbox.scenario.base import Fault
+from metta_sandbox.scenario.base import Misfit
 from metta_sandbox.scenario.expect.bounds import Bounds, Count
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 from metta_sandbox.scenario.expect.selection import record
 from metta_sandbox.scenario.search import Sweep
 from metta_sandbox.scenario.workload import Workload
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from metta_sandbox.checks.evidence import Evidence, TrialRecord
 
 
-class Trials(Kind):
+class TrialsCheck(CheckKind):
     """How many trials end in which way."""
 
-    key: ClassVar[str] = "trials"
-    about: ClassVar[str] = "How many trials `completed`, `failed` and are `pending`."
-    example: ClassVar[str] = "trials: {completed: {at_least: 2}, failed: 0}"
+    key = "trials"
+    about = "How many trials `completed`, `failed` and are `pending`."
+    example = "trials: {completed: {at_least: 2}, failed: 0}"
 
     completed: Count | None = Field(default=None, description="Trials that trained and scored.")
     failed: Count | None = Field(
@@ -43,17 +43,17 @@ class Trials(Kind):
 
     @property
     def voids(self) -> frozenset[str]:
-        """It says how trials end; where none is to complete, none leaves anything."""
+        """The standing checks of what trials leave, as far as trials need not complete."""
         none = self.completed is not None and self.completed.equals == 0
         return frozenset({"trials"} | ({"digests", "checkpoints", "world size"} if none else set()))
 
     @property
     def wanted(self) -> str:
-        """How many of which."""
+        """How many trials must end in which way."""
         parts = (("completed", self.completed), ("failed", self.failed), ("pending", self.pending))
         return ", ".join(f"{bounds} {what}" for what, bounds in parts if bounds is not None)
 
-    def impossible(self, _ranks: int, workload: Workload, sweep: Sweep) -> Iterator[Fault]:
+    def impossible(self, _ranks: int, workload: Workload, sweep: Sweep) -> Iterator[Misfit]:
         """Find more trials than there are."""
         if workload.run is not None:
             return
@@ -77,7 +77,7 @@ def _least(bounds: Bounds | None) -> int:
     return (bounds.at_least or 0) if bounds.equals is None else bounds.equals
 
 
-def count(expected: Trials, evidence: Evidence) -> Judgement:
+def count(expected: TrialsCheck, evidence: Evidence) -> Judgement:
     """Check the numbers of trials against those allowed.
 
     Every trial that began and did not complete has failed, whether or not anybody could write so.
@@ -116,4 +116,4 @@ def unfinished(evidence: Evidence) -> list[str]:
     ]
 
 
-CHECK = Check(Trials, count)
+CHECK = CheckPair(TrialsCheck, count)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from metta_sandbox.scenario.base import Fault
+from metta_sandbox.scenario.base import Misfit
 from metta_sandbox.scenario.expect.bounds import Count, Wanted, Which, tell, whose
 from metta_sandbox.scenario.expect.judgement import Finding, Judgement, flat, judge, unlike
-from metta_sandbox.scenario.expect.kind import Check, Kind
+from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 from metta_sandbox.scenario.expect.selection import across, title
 from metta_sandbox.scenario.expect.values import NOTHING, fits, short, unlike_value
 from metta_sandbox.scenario.search import Sweep
@@ -20,15 +20,15 @@ from metta_sandbox.words import many
 
 if TYPE_CHECKING:
     from metta_sandbox.checks.evidence import Evidence, TrialRecord
-    from metta_sandbox.wandb_file import WandbRun
+    from metta_sandbox.wandb_file import OfflineRun
 
 
-class Wandb(Kind):
+class WandbCheck(CheckKind):
     """What stands in a trial's offline W&B run: the sandbox's, or else the trainer's own."""
 
-    key: ClassVar[str] = "wandb"
-    about: ClassVar[str] = "Content of the trials' offline W&B runs."
-    example: ClassVar[str] = "wandb: {history: {at_least: 10}, summary: {status: completed}}"
+    key = "wandb"
+    about = "Content of the trials' offline W&B runs."
+    example = "wandb: {history: {at_least: 10}, summary: {status: completed}}"
 
     of: Which = Field(
         default="all",
@@ -61,13 +61,13 @@ class Wandb(Kind):
 
     @property
     def wanted(self) -> str:
-        """Which content."""
+        """What the W&B runs must hold."""
         words = [] if self.history is None else [f"{self.history.of('row')} of history"]
         words += [f"summary {key} {tell(value)}" for key, value in self.summary.items()]
         words += [f"config {key} {tell(value)}" for key, value in self.config.items()]
         return ", ".join(words)
 
-    def impossible(self, ranks: int, _workload: Workload, _sweep: Sweep) -> Iterator[Fault]:
+    def impossible(self, ranks: int, _workload: Workload, _sweep: Sweep) -> Iterator[Misfit]:
         """Find a rank that is not there."""
         if self.rank is not None and self.rank >= ranks:
             yield ("rank",), f"there is no rank {self.rank} among {many(ranks, 'rank')}"
@@ -77,15 +77,15 @@ class Wandb(Kind):
         return f"W&B run of {rank}{whose(self.of)} has {self.wanted}"
 
 
-def check(expected: Wandb, evidence: Evidence) -> Judgement:
+def check(expected: WandbCheck, evidence: Evidence) -> Judgement:
     """Check the content of the offline W&B runs of trials."""
-    runs: dict[str, list[WandbRun]] = {}
+    runs: dict[str, list[OfflineRun]] = {}
     for run in evidence.wandb_runs:
         runs.setdefault(run_id(run), []).append(run)
     if evidence.scenario.workload.run is not None:
         return _untried(expected, evidence)
 
-    holding: dict[str, WandbRun] = {}
+    holding: dict[str, OfflineRun] = {}
 
     def look(trial: TrialRecord) -> Iterator[Finding]:
         """Find what is wrong with the first of these that there is: ours, and the trainer's own."""
@@ -112,7 +112,7 @@ def check(expected: Wandb, evidence: Evidence) -> Judgement:
     return across(evidence, expected.of, evidence.trials, look, tell)
 
 
-def _untried(expected: Wandb, evidence: Evidence) -> Judgement:
+def _untried(expected: WandbCheck, evidence: Evidence) -> Judgement:
     """Look at the runs of a command of the user's, which has no trials that we know."""
     runs = evidence.wandb_runs
     if not runs:
@@ -126,7 +126,7 @@ def _untried(expected: Wandb, evidence: Evidence) -> Judgement:
     return judge(wrong, held, (evidence.where(run.path) for run in runs))
 
 
-def _asked(expected: Wandb, run: WandbRun) -> str:
+def _asked(expected: WandbCheck, run: OfflineRun) -> str:
     """Tell what a run has of what is asked for."""
     told = [] if expected.history is None else [f"{many(len(run.history), 'row')} of history"]
     told += [f"{key} {short(_find(run.summary, key))}" for key in expected.summary]
@@ -134,7 +134,9 @@ def _asked(expected: Wandb, run: WandbRun) -> str:
     return ", ".join(told)
 
 
-def _content(expected: Wandb, evidence: Evidence, run: WandbRun, who: str) -> Iterator[Finding]:
+def _content(
+    expected: WandbCheck, evidence: Evidence, run: OfflineRun, who: str
+) -> Iterator[Finding]:
     place = evidence.where(run.path)
     if expected.history is not None and not expected.history.hold(len(run.history)):
         yield unlike(f"{who}: history", expected.history.of("row"), str(len(run.history)), place)
@@ -152,10 +154,10 @@ def _find(content: Mapping[str, Any], key: str) -> Any:
     return content[key] if key in content else flat(content).get(key, NOTHING)
 
 
-def run_id(run: WandbRun) -> str:
+def run_id(run: OfflineRun) -> str:
     """Give the id of a run, which is its trial's name."""
     # A run that ends before it was opened says its id only by its file's name.
     return run.id or run.path.stem.removeprefix("run-")
 
 
-CHECK = Check(Wandb, check)
+CHECK = CheckPair(WandbCheck, check)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from metta_sandbox.scenario.faults.answers import ControlFault, MisguideApi
-from metta_sandbox.scenario.faults.executor import Registered
+from metta_sandbox.scenario.faults.executor import FaultPair
 from metta_sandbox.scenario.services import Route
 from metta_sandbox.scenario.units import Duration
 from metta_sandbox.words import time
@@ -17,8 +17,8 @@ from metta_sandbox.words import time
 class ApiFault(ControlFault):
     """A route of the control plane answers wrongly, late or not at all."""
 
-    key: ClassVar[str] = "api"
-    example: ClassVar[str] = (
+    key = "api"
+    example = (
         "{api: {route: 'POST /sweeps/{name}/runs/next', status: 503}, when: {call: 2}, "
         "until: {after: 1s}}"
     )
@@ -46,12 +46,12 @@ class ApiFault(ControlFault):
 
     @property
     def struck(self) -> str | None:
-        """The route."""
+        """The route whose calls are struck."""
         return self.route
 
     @property
     def rule(self) -> dict[str, Any]:
-        """What to do."""
+        """What the control plane does with a call of the route."""
         told = {"status": self.status, "delay": self.delay}
         said = {key: value for key, value in told.items() if value is not None}
         return {**said, "drop": self.drop, "broken_json": self.broken_json}
@@ -66,4 +66,4 @@ class ApiFault(ControlFault):
         return f"{self.route} {', '.join(part for part in parts if part)}"
 
 
-FAULT = Registered(ApiFault, MisguideApi)
+FAULT = FaultPair(ApiFault, MisguideApi)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field, field_validator
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.faults.context import RUNS, STANDS_STILL
-from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
+from metta_sandbox.scenario.faults.executor import Executor, FaultPair, Observed
 from metta_sandbox.scenario.faults.in_ranks import CodeFault, is_yet_to_start
+from metta_sandbox.scenario.faults.nodes import RUNS, STANDS_STILL
 from metta_sandbox.scenario.units import Shift, format_shift
 
 #: Seconds by which a clock must be off, so that it can be told from one that is right.
@@ -27,17 +27,17 @@ _SAME = _SECOND // 1000
 _APART = _SECOND // 20
 
 
-class Clock(CodeFault):
+class ClockFault(CodeFault):
     """The wall clock of the trainer's process is off; its monotonic clocks are right."""
 
-    key: ClassVar[str] = "clock"
-    harmless: ClassVar[bool] = True
-    healing: ClassVar[str] = "it is right again; that of a process that ends is gone with it"
-    proof: ClassVar[str] = (
+    key = "clock"
+    harmless = True
+    healing = "it is right again; that of a process that ends is gone with it"
+    proof = (
         "the rank's wall clock was the kernel's, is off by this much, and is the kernel's again; "
         "its monotonic clock is the kernel's all the time"
     )
-    example: ClassVar[str] = (
+    example = (
         "{clock: {rank: 1, by: 1h}, when: {event: train.step, rank: 1, trial: 1, step: 1}, "
         "until: {after: 2s}}"
     )
@@ -56,46 +56,44 @@ class Clock(CodeFault):
         return f"the clock of rank {self.rank} is {format_shift(abs(self.by))} {way}"
 
 
-class ShiftClock(Executor[Clock]):
+class ShiftClock(Executor[ClockFault]):
     """Lets the wall clock of a rank's process go ahead or behind."""
 
     patience = _PATIENCE
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._pid = 0
+    #: The process that is struck.
+    _pid = 0
 
     @property
     def _host(self) -> str:
         return self.context.host_of(self.said.rank)
 
     def waits_for(self, moment: Mapping[str, Any]) -> bool:
-        """One that another rank, or no rank, set off may strike a rank that is yet to start."""
+        """Tell whether the rank may be yet to start: it did not set the fault off itself."""
         return is_yet_to_start(self.said.rank, moment)
 
     def before(self) -> Observed:
-        """See that its clocks are right."""
+        """See that the rank's clocks are right."""
         told = self.context.order(self.said.rank, {"do": "clocks"}, _PATIENCE)
         found = self.context.trainer(self.said.rank)
         self._pid = int(found["pid"]) if found is not None else 0
         return self._judge(told, 0)
 
     def inject(self) -> None:
-        """Set its wall clock off."""
+        """Set the rank's wall clock ahead or behind."""
         order = {"do": self.said.key, "fault": self.name, "ahead": self._ahead}
         self.context.order(self.said.rank, order, _PATIENCE)
 
     def during(self) -> Observed:
-        """See that its wall clock is off."""
+        """See that the rank's wall clock is off by as much."""
         told = self.context.order(self.said.rank, {"do": "clocks"}, _PATIENCE)
         return self._judge(told, self._ahead)
 
     def heal(self) -> None:
-        """Let it be right again."""
+        """Set the wall clock right again."""
         self._ask({"do": self.said.key, "fault": self.name, "ahead": 0})
 
     def after(self) -> Observed:
-        """See that it is right again, or gone."""
+        """See that the wall clock is right again, or that its process has ended."""
         told = self._ask({"do": "clocks"})
         if told is None:
             who = f"the process of rank {self.said.rank}"
@@ -117,7 +115,7 @@ class ShiftClock(Executor[Clock]):
         )
 
     def _ask(self, order: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Order something of the process that was struck; None if it has ended."""
+        """Give the struck process an order; None if the process has ended."""
         deadline = time.monotonic() + _PATIENCE
         while self._lives():
             try:
@@ -140,9 +138,9 @@ def _is(bounds: tuple[int, int], ahead: int) -> bool:
 
 
 def _in_words(bounds: tuple[int, int]) -> str:
-    """Write how far one is from the kernel's."""
+    """Say how far a clock is from the kernel's."""
     off = sum(bounds) / 2 / _SECOND
     return "right" if _is(bounds, 0) else f"{abs(off):.3f} s {'behind' if off < 0 else 'ahead'}"
 
 
-FAULT = Registered(Clock, ShiftClock)
+FAULT = FaultPair(ClockFault, ShiftClock)

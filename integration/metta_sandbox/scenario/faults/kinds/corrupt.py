@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from metta_sandbox import beneath
-from metta_sandbox.scenario.faults.executor import Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.files import TrialFileExecutor, TrialFileFault
 
 #: Bytes in a file's middle that garbage goes over.
@@ -17,15 +17,15 @@ _GARBAGE = 256
 _MOST = 1 << 30
 
 
-class Corrupt(TrialFileFault):
+class CorruptFault(TrialFileFault):
     """A file of a trial, such as its checkpoint or its overrides, is damaged."""
 
-    key: ClassVar[str] = "corrupt"
-    healing: ClassVar[str] = "the file is as it was, unless somebody has written it anew"
-    must_heal: ClassVar[bool] = False
-    proof: ClassVar[str] = "the file's size and digest, before and after"
-    voids: ClassVar[frozenset[str]] = frozenset({"checkpoints"})
-    example: ClassVar[str] = (
+    key = "corrupt"
+    healing = "the file is as it was, unless somebody has written it anew"
+    must_heal = False
+    proof = "the file's size and digest, before and after"
+    voids = frozenset({"checkpoints"})
+    example = (
         "{corrupt: {file: checkpoint.pt, how: half}, when: {event: checkpoint.saved, trial: 1}}"
     )
 
@@ -39,37 +39,35 @@ class Corrupt(TrialFileFault):
         return f"{self.file} is {words[self.how]}"
 
 
-class CorruptFile(TrialFileExecutor[Corrupt]):
+class CorruptFile(TrialFileExecutor[CorruptFault]):
     """Damages a file of a trial in place."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._whole = b""
-        self._damaged = b""
+    _whole = b""
+    _damaged = b""
 
     def before(self) -> Observed:
-        """See that it is there, and not empty."""
+        """See that the file is there, and not empty."""
         self._whole = self._read()
         return Observed(bool(self._whole), f"{self.said.file} has {_digest(self._whole)}")
 
     def inject(self) -> None:
-        """Write what is left of it over it."""
+        """Overwrite the file with what damage leaves of it."""
         self._damaged = damage(self._whole, self.said.how)
         self._write(self._damaged)
 
     def during(self) -> Observed:
-        """See that it is another."""
+        """See that the file is the damaged one."""
         now = self._read()
         holds = now == self._damaged != self._whole
         return Observed(holds, f"{self.said.file} has {_digest(now)}")
 
     def heal(self) -> None:
-        """Write it as it was, unless somebody else has written it."""
+        """Write the file as it was, unless somebody else has written it since."""
         if self._damaged != self._whole and self._read() == self._damaged:
             self._write(self._whole)
 
     def after(self) -> Observed:
-        """See that it is not the damaged one any more."""
+        """See that the file is not the damaged one any more."""
         now = self._read()
         return Observed(now != self._damaged, f"{self.said.file} has {_digest(now)}")
 
@@ -95,4 +93,4 @@ def _digest(content: bytes) -> str:
     return f"{len(content)} bytes, SHA-256 {hashlib.sha256(content).hexdigest()[:12]}"
 
 
-FAULT = Registered(Corrupt, CorruptFile)
+FAULT = FaultPair(CorruptFault, CorruptFile)

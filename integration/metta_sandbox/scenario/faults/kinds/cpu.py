@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 from pydantic import Field
 
-from metta_sandbox.scenario.faults.base import Family, OneNode, Triggered
+from metta_sandbox.scenario.faults.base import OneNode
 from metta_sandbox.scenario.faults.cgroups import GROUPS, field
-from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
+from metta_sandbox.scenario.faults.executor import Executor, FaultPair, Observed
 
 _QUOTA = (f"{GROUPS}/cpu.max", f"{GROUPS}/cpu/cpu.cfs_quota_us")
 _WAITED = (f"{GROUPS}/cpu.stat", f"{GROUPS}/cpu/cpu.stat")
@@ -16,20 +14,20 @@ _WAITED = (f"{GROUPS}/cpu.stat", f"{GROUPS}/cpu/cpu.stat")
 _PERIOD = 100_000
 
 
-class Cpu(OneNode):
+class CpuFault(OneNode):
     """The node gets a share of one processor and no more."""
 
-    key: ClassVar[str] = "cpu"
-    harmless: ClassVar[bool] = True
-    family: ClassVar[Family] = "resources"
-    in_containers: ClassVar[bool] = True
-    trigger: ClassVar[Triggered] = "may"
-    healing: ClassVar[str] = "it gets what it got before"
-    proof: ClassVar[str] = (
+    key = "cpu"
+    harmless = True
+    family = "resources"
+    in_containers = True
+    trigger = "may"
+    healing = "it gets what it got before"
+    proof = (
         "the kernel's quota of the node, and that it has been made to wait for it; and the quota "
         "of before again"
     )
-    example: ClassVar[str] = (
+    example = (
         "{cpu: {node: sweep-worker, share: 0.1}, "
         "when: {event: train.step, rank: 1, trial: 1, step: 1}, until: {after: 2s}}"
     )
@@ -42,24 +40,22 @@ class Cpu(OneNode):
         return f"{self.node} gets {self.share:g} of a processor"
 
 
-class ThrottleNode(Executor[Cpu]):
+class ThrottleNode(Executor[CpuFault]):
     """Gives a node a share of a processor."""
 
     #: It must have had something to do, and to wait for.
     patience = 60.0
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._quota = ""
-        self._waited = 0
+    #: What the kernel said before: the quota, and how often the node was made to wait.
+    _quota = ""
+    _waited = 0
 
     def before(self) -> Observed:
-        """See what it gets, and how often it was made to wait."""
+        """Keep the node's quota, and how often it was made to wait."""
         self._quota, self._waited = self._look()
         return Observed(holds=True, seen=self._words(self._quota, self._waited))
 
     def inject(self) -> None:
-        """Set a quota."""
+        """Set the node's quota."""
         self.context.power.limit(
             self.said.node,
             f"--cpu-period={_PERIOD}",
@@ -67,12 +63,12 @@ class ThrottleNode(Executor[Cpu]):
         )
 
     def during(self) -> Observed:
-        """See that it is another, and that the node was made to wait."""
+        """See that the quota is another, and that the node was made to wait."""
         quota, waited = self._look()
         return Observed(quota != self._quota and waited > self._waited, self._words(quota, waited))
 
     def heal(self) -> None:
-        """Let it have all processors, as all nodes have that nothing limits."""
+        """Let the node have all processors, as nodes without a limit have."""
         self.context.power.limit(self.said.node, "--cpu-quota=-1")
 
     def after(self) -> Observed:
@@ -90,4 +86,4 @@ class ThrottleNode(Executor[Cpu]):
         return f"{self.said.node} gets {gets}, and was made to wait {waited} times"
 
 
-FAULT = Registered(Cpu, ThrottleNode)
+FAULT = FaultPair(CpuFault, ThrottleNode)

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from statistics import fmean
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from metta_sandbox.scenario.faults.executor import Registered
+from metta_sandbox.scenario.faults.executor import FaultPair
 from metta_sandbox.scenario.faults.networks import Crossing, LinkExecutor, OneWayFault
 from metta_sandbox.scenario.units import Duration
 from metta_sandbox.words import time
 
 
-class Delay(OneWayFault):
+class DelayFault(OneWayFault):
     """What two hosts send each other arrives later, in its order."""
 
-    key: ClassVar[str] = "delay"
-    harmless: ClassVar[bool] = True
-    proof: ClassVar[str] = "how long datagrams between them took, take, and take again"
-    example: ClassVar[str] = (
+    key = "delay"
+    harmless = True
+    proof = "how long datagrams between them took, take, and take again"
+    example = (
         "{delay: {between: [sweep-master, sweep-worker], by: 50ms, jitter: 10ms}, "
         "when: {event: train.started, rank: 0, trial: 1}}"
     )
@@ -38,33 +38,33 @@ class Delay(OneWayFault):
         return self
 
 
-class DelayPackets(LinkExecutor[Delay]):
-    """Delivers later."""
+class DelayPackets(LinkExecutor[DelayFault]):
+    """Delivers packets later."""
 
     @property
     def rule(self) -> Mapping[str, Any]:
-        """What happens to packets."""
+        """How much later packets are delivered."""
         return {"kind": "delay", "by": self.said.by, "jitter": self.said.jitter or 0.0}
 
     @property
     def floor(self) -> float:
-        """What a mean of some delays is above, unless chance plays a trick."""
+        """The mean delay in seconds above which datagrams count as delayed."""
         return self.said.by - (self.said.jitter or 0.0) / 2
 
     def is_well(self, crossing: Crossing) -> bool:
-        """One at least is faster; a machine that has much to do may be as slow with others."""
+        """Tell whether at least one datagram was faster; a busy machine may be slow with others."""
         return crossing.whole and min(crossing.delays) < self.floor
 
     def is_struck(self, crossing: Crossing) -> bool:
-        """They are as late as was asked for."""
+        """Tell whether datagrams arrive as late as was asked for."""
         return crossing.whole and fmean(crossing.delays) >= self.floor
 
     def told(self, crossing: Crossing) -> str:
-        """Say how long they took."""
+        """Say how long datagrams took."""
         if not crossing.delays:
             return str(crossing)
         shortest, mean = min(crossing.delays), fmean(crossing.delays)
         return f"{time(round(mean, 6))} (least {time(round(shortest, 6))})"
 
 
-FAULT = Registered(Delay, DelayPackets)
+FAULT = FaultPair(DelayFault, DelayPackets)

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from pydantic import Field
 
-from metta_sandbox.scenario.faults.executor import Registered
+from metta_sandbox.scenario.faults.executor import FaultPair
 from metta_sandbox.scenario.faults.in_ranks import CodeFault, EndRank
 
 
-class Exit(CodeFault):
+class ExitFault(CodeFault):
     """The trainer's process ends with a status, without any cleaning up."""
 
-    key: ClassVar[str] = "exit"
-    proof: ClassVar[str] = "the rank's process ran, and has ended with the status"
-    example: ClassVar[str] = (
-        "{exit: {rank: 1, status: 3}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
-    )
+    key = "exit"
+    proof = "the rank's process ran, and has ended with the status"
+    example = "{exit: {rank: 1, status: 3}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
 
     status: int = Field(default=1, ge=0, le=255, description="The exit status.")
 
 
-class ExitRank(EndRank[Exit]):
-    """Ends the process."""
+class ExitRank(EndRank[ExitFault]):
+    """Ends the rank's process with a status."""
 
     @property
     def wanted(self) -> int:
-        """The status."""
+        """The status that the scenario asks for."""
         return self.said.status
 
 
-FAULT = Registered(Exit, ExitRank)
+FAULT = FaultPair(ExitFault, ExitRank)

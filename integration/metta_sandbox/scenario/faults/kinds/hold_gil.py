@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.faults.executor import Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.in_ranks import SILENT, CodeFault, InCode
 
 
-class HoldGil(CodeFault):
+class HoldGilFault(CodeFault):
     """The trainer's main thread waits in C code without giving the interpreter's lock away."""
 
-    key: ClassVar[str] = "hold_gil"
-    proof: ClassVar[str] = "the process lives, and none of its other threads answers any more"
-    example: ClassVar[str] = (
-        "{hold_gil: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
-    )
+    key = "hold_gil"
+    proof = "the process lives, and none of its other threads answers any more"
+    example = "{hold_gil: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
 
 
-class HoldLockInRank(InCode[HoldGil]):
+class HoldLockInRank(InCode[HoldGilFault]):
     """Keeps the interpreter's lock."""
 
     def judge(self, _happened: Mapping[str, Any]) -> Observed:
-        """See that the process lives and does not answer."""
+        """Look whether the process lives and does not answer."""
         rank = self.said.rank
         try:
             place = self.context.order(rank, {"do": "look"}, SILENT)["main"]
@@ -38,4 +36,4 @@ class HoldLockInRank(InCode[HoldGil]):
         return Observed(holds=False, seen=f"rank {rank} still answers, in {place}")
 
 
-FAULT = Registered(HoldGil, HoldLockInRank)
+FAULT = FaultPair(HoldGilFault, HoldLockInRank)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from metta_sandbox.scenario.faults.executor import Registered
+from metta_sandbox.scenario.faults.executor import FaultPair
 from metta_sandbox.scenario.faults.nodes import EndNode, NodeFault
 
 
-class Kill(NodeFault):
+class KillFault(NodeFault):
     """Everything on the node ends at once, as if its power was cut."""
 
-    key: ClassVar[str] = "kill"
-    proof: ClassVar[str] = "the node's first process ran, and has ended by SIGKILL"
-    example: ClassVar[str] = (
-        "{kill: {node: sweep-worker}, when: {event: train.step, rank: 1, trial: 2, step: 1}}"
-    )
+    key = "kill"
+    proof = "the node's first process ran, and has ended by SIGKILL"
+    example = "{kill: {node: sweep-worker}, when: {event: train.step, rank: 1, trial: 2, step: 1}}"
 
 
-class KillNode(EndNode[Kill]):
+class KillNode(EndNode[KillFault]):
     """Cuts a node's power."""
 
 
-FAULT = Registered(Kill, KillNode)
+FAULT = FaultPair(KillFault, KillNode)

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from pydantic import Field
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.faults.base import Triggered
-from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
+from metta_sandbox.scenario.faults.executor import Executor, FaultPair, Observed
 from metta_sandbox.scenario.faults.nodes import NodeFault
 from metta_sandbox.scenario.units import Duration
 from metta_sandbox.words import time
 
 
-class LateStart(NodeFault):
+class LateStartFault(NodeFault):
     """The sweep's command starts later on the node than on the others."""
 
-    key: ClassVar[str] = "late_start"
-    trigger: ClassVar[Triggered] = "none"
-    proof: ClassVar[str] = "the command ran on the other nodes, and not yet on this one"
-    example: ClassVar[str] = "{late_start: {node: sweep-worker, by: 2s}}"
+    key = "late_start"
+    trigger = "none"
+    proof = "the command ran on the other nodes, and not yet on this one"
+    example = "{late_start: {node: sweep-worker, by: 2s}}"
 
     by: Duration = Field(description="How much later.")
 
     @property
     def late_node(self) -> str:
-        """The node."""
+        """The node that starts late."""
         return self.node
 
     @property
@@ -38,7 +35,7 @@ class LateStart(NodeFault):
         return f"{self.node} starts {time(self.by)} late"
 
 
-class StartLate(Executor[LateStart]):
+class StartLate(Executor[LateStartFault]):
     """Starts the sweep's command on a node once it has run elsewhere for a while."""
 
     #: Set when the sweep is over before the command was to start.
@@ -50,7 +47,7 @@ class StartLate(Executor[LateStart]):
         return True
 
     def before(self) -> Observed:
-        """See that it runs on the other nodes, and not on this one."""
+        """See that the command runs on the other nodes, and not on this one."""
         others = [host for host in self.context.plan.hosts if host != self.said.node]
         running = [host for host in others if self._runs_on(host)]
         here = self._runs_on(self.said.node)
@@ -61,12 +58,12 @@ class StartLate(Executor[LateStart]):
         return Observed(running == others and not here, seen)
 
     def inject(self) -> None:
-        """Start it, if there is still something to take part in."""
+        """Start the command, unless the sweep is over."""
         if not self.too_late:
             self.context.start_on(self.said.node)
 
     def during(self) -> Observed:
-        """See that it runs on this one, too, or never did."""
+        """See that the command runs on this node, too, or never did."""
         here = self._runs_on(self.said.node)
         seen = f"{'runs' if here else 'does not run'} on {self.said.node}"
         return Observed(here is not self.too_late, seen)
@@ -78,4 +75,4 @@ class StartLate(Executor[LateStart]):
             return False
 
 
-FAULT = Registered(LateStart, StartLate)
+FAULT = FaultPair(LateStartFault, StartLate)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import signal
-from typing import Any, ClassVar
 
-from metta_sandbox.scenario.faults.base import Family
 from metta_sandbox.scenario.faults.cgroups import GROUPS, field
-from metta_sandbox.scenario.faults.executor import Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.in_ranks import ANSWER, CodeFault, EndRank
 from metta_sandbox.words import many
 
@@ -20,28 +18,25 @@ _ROOM = 128 << 20
 _ENDLESS = 1 << 50
 
 
-class OutOfMemory(CodeFault):
+class OutOfMemoryFault(CodeFault):
     """The node's memory is limited, and the trainer takes more than is left."""
 
-    key: ClassVar[str] = "out_of_memory"
-    family: ClassVar[Family] = "resources"
-    in_containers: ClassVar[bool] = True
-    healing: ClassVar[str] = "the node's memory is no longer limited"
-    proof: ClassVar[str] = (
+    key = "out_of_memory"
+    family = "resources"
+    in_containers = True
+    healing = "the node's memory is no longer limited"
+    proof = (
         "the rank's process ran, and has ended by SIGKILL, and the kernel has counted one kill more"
     )
-    example: ClassVar[str] = (
-        "{out_of_memory: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
-    )
+    example = "{out_of_memory: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
 
 
-class ExhaustMemory(EndRank[OutOfMemory]):
+class ExhaustMemory(EndRank[OutOfMemoryFault]):
     """Limits a node's memory, and has a rank take more than is left."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._kills = 0
-        self._limit = 0
+    #: How many kills the kernel had counted before, and the limit that was set, in bytes.
+    _kills = 0
+    _limit = 0
 
     @property
     def _host(self) -> str:
@@ -49,11 +44,11 @@ class ExhaustMemory(EndRank[OutOfMemory]):
 
     @property
     def wanted(self) -> int:
-        """The kernel's."""
+        """The status of a process that the kernel kills."""
         return -int(signal.SIGKILL)
 
     def before(self) -> Observed:
-        """See that the rank answers, and what was killed on its node before."""
+        """See that the rank answers, and count what the kernel has killed on its node so far."""
         observed = super().before()
         self._kills = self._count()
         return Observed(
@@ -61,7 +56,7 @@ class ExhaustMemory(EndRank[OutOfMemory]):
         )
 
     def inject(self) -> None:
-        """Limit the memory, and order the rank to take it."""
+        """Limit the node's memory, and order the rank to take more."""
         self._limit = int(self.context.power.read(self._host, *_USED)) + _ROOM
         self._set(self._limit)
         # However it goes, the rank takes no more than what must be too much.
@@ -69,7 +64,7 @@ class ExhaustMemory(EndRank[OutOfMemory]):
         self.context.order(self.said.rank, order, ANSWER)
 
     def during(self) -> Observed:
-        """See that the kernel has killed it."""
+        """See that the kernel has killed the rank."""
         observed = super().during()
         if self.status is None:
             # Whatever is started on the node now, to look at it, needs memory, too.
@@ -79,12 +74,12 @@ class ExhaustMemory(EndRank[OutOfMemory]):
         return Observed(observed.holds and kills > self._kills, f"{observed.seen}; {told}")
 
     def heal(self) -> None:
-        """Set a limit that no machine reaches: an engine can't take one back."""
+        """Set a limit that no machine reaches: an engine can't remove a limit."""
         if self._limit:
             self._set(_ENDLESS)
 
     def after(self) -> Observed:
-        """See that the limit is gone."""
+        """See that the node's memory is no longer limited."""
         limit = self.context.power.read(self._host, *_LIMIT).strip()
         seen = f"{self._host} is limited to {limit} bytes"
         return Observed(limit == "max" or int(limit) >= _ENDLESS, seen)
@@ -96,4 +91,4 @@ class ExhaustMemory(EndRank[OutOfMemory]):
         return field(self.context.power.read(self._host, *_KILLS), "oom_kill")
 
 
-FAULT = Registered(OutOfMemory, ExhaustMemory)
+FAULT = FaultPair(OutOfMemoryFault, ExhaustMemory)

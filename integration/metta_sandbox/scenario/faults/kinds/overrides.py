@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
 
 from pydantic import Field
 
-from metta_sandbox.scenario.base import Fault
-from metta_sandbox.scenario.faults.base import Triggered
-from metta_sandbox.scenario.faults.executor import Observed, Registered, Telling
+from metta_sandbox.scenario.base import Misfit
+from metta_sandbox.scenario.faults.executor import EventExecutor, FaultPair, Observed
 from metta_sandbox.scenario.faults.in_ranks import CodeFault
 from metta_sandbox.scenario.faults.trigger import Trigger
 from metta_sandbox.scenario.values import Value
 from metta_sandbox.scenario.workload import Workload
 
 
-class OtherOverrides(CodeFault):
+class OtherOverridesFault(CodeFault):
     """The rank is started with other overrides than were handed off."""
 
-    key: ClassVar[str] = "overrides"
-    trigger: ClassVar[Triggered] = "none"
-    proof: ClassVar[str] = "what the rank was started with is not what was handed off"
-    voids: ClassVar[frozenset[str]] = frozenset({"digests"})
-    example: ClassVar[str] = (
-        "{overrides: {rank: 1, trial: 2, values: {trainer.optimizer.learning_rate: 0.5}}}"
-    )
+    key = "overrides"
+    trigger = "none"
+    proof = "what the rank was started with is not what was handed off"
+    voids = frozenset({"digests"})
+    example = "{overrides: {rank: 1, trial: 2, values: {trainer.optimizer.learning_rate: 0.5}}}"
 
     trial: int = Field(ge=1, description="In this trial.")
     values: dict[str, Value] = Field(min_length=1, description="The others, by dotted key.")
@@ -36,10 +32,10 @@ class OtherOverrides(CodeFault):
         return None
 
     def overrides_of(self, rank: int, trial: int) -> Mapping[str, Value]:
-        """Give them for this rank and this trial."""
+        """Give the values to this rank in this trial, and none to others."""
         return self.values if (rank, trial) == (self.rank, self.trial) else {}
 
-    def misplaced(self, _when: Trigger | None, workload: Workload) -> Iterator[Fault]:
+    def misplaced(self, _when: Trigger | None, workload: Workload) -> Iterator[Misfit]:
         """Refuse ranks that have no command, or no file, of their own."""
         if workload.trainer.ranks_per_node > 1:
             yield (self.key, "rank"), "all ranks of a node are started with the same command"
@@ -47,21 +43,21 @@ class OtherOverrides(CodeFault):
             yield (self.key,), "all ranks read their overrides from one file"
 
 
-class StartOtherwise(Telling[OtherOverrides]):
+class StartOtherwise(EventExecutor[OtherOverridesFault]):
     """Has a rank started with other overrides; its node's rollout does so by itself."""
 
     hears_all = True
 
     def by_itself(self, _when: Trigger | None) -> bool:
-        """Leave it to the rollout."""
+        """Leave the moment to the rollout."""
         return True
 
     def before(self) -> Observed:
-        """Nothing is started yet."""
+        """Take as given that the rank is not started yet."""
         return Observed(holds=True, seen="the rollout is to start it otherwise")
 
     def inject(self) -> None:
-        """Leave it to the rollout, which has the scenario."""
+        """Do nothing: the rollout has the scenario, and starts the rank so."""
 
     def during(self) -> Observed:
         """See that what was handed off, and what was started, differ as they should."""
@@ -71,4 +67,4 @@ class StartOtherwise(Telling[OtherOverrides]):
         return Observed(sent != own == self.said.values, f"handed off {sent}, started with {own}")
 
 
-FAULT = Registered(OtherOverrides, StartOtherwise)
+FAULT = FaultPair(OtherOverridesFault, StartOtherwise)

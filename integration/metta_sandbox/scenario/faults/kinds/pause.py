@@ -2,53 +2,41 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from metta_sandbox.scenario.faults.context import RUNS, STANDS_STILL
-from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
-from metta_sandbox.scenario.faults.nodes import NodeFault
+from metta_sandbox.scenario.faults.executor import FaultPair, Observed, StateExecutor
+from metta_sandbox.scenario.faults.nodes import RUNS, STANDS_STILL, NodeFault
 
 
-class Pause(NodeFault):
+class PauseFault(NodeFault):
     """Everything on the node stands still; its connections stay open."""
 
-    key: ClassVar[str] = "pause"
-    healing: ClassVar[str] = "it goes on"
-    proof: ClassVar[str] = "the node's first process ran, stood still, and runs again"
-    example: ClassVar[str] = (
+    key = "pause"
+    healing = "it goes on"
+    proof = "the node's first process ran, stood still, and runs again"
+    example = (
         "{pause: {node: sweep-worker}, when: {event: train.step, rank: 1, trial: 1}, "
         "until: {after: 1s}}"
     )
 
 
-class PauseNode(Executor[Pause]):
+class PauseNode(StateExecutor[PauseFault]):
     """Lets a node stand still."""
 
-    def before(self) -> Observed:
-        """See that it runs."""
-        state = self.context.power.state(self.said.node)
-        return Observed(state == RUNS, f"{self.said.node} {state}")
-
     def inject(self) -> None:
-        """Freeze it."""
+        """Freeze the node."""
         self.context.power.freeze(self.said.node)
         self.context.still.add(self.said.node)
 
-    def during(self) -> Observed:
-        """See that it stands still."""
-        state = self.context.power.state(self.said.node)
-        return Observed(state == STANDS_STILL, f"{self.said.node} {state}")
-
     def heal(self) -> None:
-        """Thaw it, if it is still there."""
+        """Thaw the node, if it stands still."""
         if self.context.power.state(self.said.node) == STANDS_STILL:
             self.context.power.thaw(self.said.node)
         self.context.still.discard(self.said.node)
 
-    def after(self) -> Observed:
-        """See that it runs again."""
+    def look(self, *, struck: bool) -> Observed:
+        """Look whether the node stands still, or runs."""
         state = self.context.power.state(self.said.node)
-        return Observed(state == RUNS, f"{self.said.node} {state}")
+        wanted = STANDS_STILL if struck else RUNS
+        return Observed(state == wanted, f"{self.said.node} {state}")
 
 
-FAULT = Registered(Pause, PauseNode)
+FAULT = FaultPair(PauseFault, PauseNode)

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.base import Fault
+from metta_sandbox.scenario.base import Misfit
 from metta_sandbox.scenario.faults.base import OneNode
-from metta_sandbox.scenario.faults.context import NetworkSidecarLike
-from metta_sandbox.scenario.faults.executor import Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.networks import NetworkExecutor, NetworkFault
 from metta_sandbox.scenario.faults.trigger import Trigger
 from metta_sandbox.scenario.workload import Workload
 
+if TYPE_CHECKING:
+    from metta_sandbox.stack.engines.sidecars import Sidecar
 
-class PortTaken(OneNode, NetworkFault):
+
+class PortTakenFault(OneNode, NetworkFault):
     """Somebody listens on the port at which a trial's ranks want to meet, or on another one."""
 
-    key: ClassVar[str] = "port_taken"
-    healing: ClassVar[str] = "nobody does"
-    proof: ClassVar[str] = "the port could be had on the node, can't, and can again"
-    example: ClassVar[str] = (
-        "{port_taken: {node: sweep-master}, when: {event: handoff.sent, trial: 1}}"
-    )
+    key = "port_taken"
+    healing = "nobody does"
+    proof = "the port could be had on the node, can't, and can again"
+    example = "{port_taken: {node: sweep-master}, when: {event: handoff.sent, trial: 1}}"
 
     port: int | None = Field(
         default=None,
@@ -34,8 +34,8 @@ class PortTaken(OneNode, NetworkFault):
         description="The port. Default: the one in the trigger's event, as handoff.sent has it.",
     )
 
-    def misplaced(self, when: Trigger | None, _workload: Workload) -> Iterator[Fault]:
-        """Refuse it where nothing names the port."""
+    def misplaced(self, when: Trigger | None, _workload: Workload) -> Iterator[Misfit]:
+        """Refuse a trigger that names no port, where the fault names none either."""
         if self.port is None and when and not when.event:
             yield ("when",), "expected an event that has a port, as handoff.sent has; or port"
 
@@ -43,12 +43,12 @@ class PortTaken(OneNode, NetworkFault):
         return f"port {self.port or 'of the rendezvous'} taken on {self.node}"
 
 
-class TakePort(NetworkExecutor[PortTaken]):
+class TakePort(NetworkExecutor[PortTakenFault]):
     """Listens on a port of a node before others do."""
 
     @property
     def port(self) -> int:
-        """The port.
+        """The port that is taken.
 
         Raises:
             StackError: Nothing says which.
@@ -59,34 +59,23 @@ class TakePort(NetworkExecutor[PortTaken]):
             raise StackError("what set it off names no port, as handoff.sent does")
         return port
 
-    def before(self) -> Observed:
-        """See that it can be had."""
-        return self._look(free=True)
-
     def inject(self) -> None:
-        """Listen on it."""
+        """Listen on the port."""
         self._node.ask("take", port=self.port)
 
-    def during(self) -> Observed:
-        """See that nobody else can have it."""
-        return self._look(free=False)
-
     def heal(self) -> None:
-        """Give it back."""
+        """Close the port again."""
         self._node.ask("release", port=self.port)
 
-    def after(self) -> Observed:
-        """See that it can be had again."""
-        return self._look(free=True)
-
     @property
-    def _node(self) -> NetworkSidecarLike:
+    def _node(self) -> Sidecar:
         return self.sidecar(self.said.node)
 
-    def _look(self, *, free: bool) -> Observed:
+    def look(self, *, struck: bool) -> Observed:
+        """Try to bind the port on the node."""
         found = self._node.ask("free", port=self.port)
         seen = f"port {self.port} of {self.said.node} {'can' if found else 'can not'} be had"
-        return Observed(found is free, seen)
+        return Observed(found is not struck, seen)
 
 
-FAULT = Registered(PortTaken, TakePort)
+FAULT = FaultPair(PortTakenFault, TakePort)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field, field_validator
 
-from metta_sandbox.scenario.faults.executor import Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.in_ranks import CodeFault, InCode
-from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.scenario.overrides import did_you_mean
 
 _EXCEPTIONS = [
     name
@@ -19,12 +19,12 @@ _EXCEPTIONS = [
 ]
 
 
-class Raise(CodeFault):
+class RaiseFault(CodeFault):
     """An exception is raised in the trainer's main thread, wherever it is."""
 
-    key: ClassVar[str] = "raise"
-    proof: ClassVar[str] = "the exception was made by the main thread, at this file and line"
-    example: ClassVar[str] = (
+    key = "raise"
+    proof = "the exception was made by the main thread, at this file and line"
+    example = (
         "{raise: {rank: 1, exception: RuntimeError}, "
         "when: {event: train.step, rank: 1, trial: 2, step: 1}}"
     )
@@ -36,8 +36,7 @@ class Raise(CodeFault):
     @classmethod
     def _is_known(cls, value: str) -> str:
         if value not in _EXCEPTIONS:
-            near = nearest(value, _EXCEPTIONS)
-            hint = f"; did you mean {near}?" if near else ""
+            hint = did_you_mean(value, _EXCEPTIONS)
             raise ValueError(f"expected one of Python's exceptions, such as RuntimeError{hint}")
         return value
 
@@ -45,13 +44,13 @@ class Raise(CodeFault):
         return f"{self.exception} on rank {self.rank}"
 
 
-class RaiseInRank(InCode[Raise]):
+class RaiseInRank(InCode[RaiseFault]):
     """Raises in the main thread."""
 
     def judge(self, happened: Mapping[str, Any]) -> Observed:
-        """See that the exception was made."""
+        """Tell whether the exception was made."""
         seen = f"{happened.get('raised')} raised at {happened.get('at')}"
         return Observed(happened.get("raised") == self.said.exception, seen)
 
 
-FAULT = Registered(Raise, RaiseInRank)
+FAULT = FaultPair(RaiseFault, RaiseInRank)

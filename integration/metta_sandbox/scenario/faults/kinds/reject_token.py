@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from metta_sandbox.scenario.faults.answers import ControlFault, MisguideApi
-from metta_sandbox.scenario.faults.executor import Registered
+from metta_sandbox.scenario.faults.executor import FaultPair
 
 
-class RejectToken(ControlFault):
+class RejectTokenFault(ControlFault):
     """No token is known any more: every route answers 401."""
 
-    key: ClassVar[str] = "reject_token"
-    example: ClassVar[str] = "{reject_token: {}, when: {event: handoff.sent, trial: 2}}"
+    key = "reject_token"
+    example = "{reject_token: {}, when: {event: handoff.sent, trial: 2}}"
 
     @property
     def rule(self) -> dict[str, Any]:
-        """What to do."""
+        """The answer to every call."""
         return {"status": 401, "detail": "X-Auth-Token is not known"}
 
     def __str__(self) -> str:
         return "tokens are rejected"
 
 
-FAULT = Registered(RejectToken, MisguideApi)
+FAULT = FaultPair(RejectTokenFault, MisguideApi)

@@ -3,46 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from metta_sandbox.scenario.faults.context import NetworkSidecarLike
-from metta_sandbox.scenario.faults.executor import Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.networks import ANSWERS, RESET, LinkExecutor, LinkFault
 from metta_sandbox.words import many
 
+if TYPE_CHECKING:
+    from metta_sandbox.stack.engines.sidecars import Sidecar
 
-class Reset(LinkFault):
+
+class ResetFault(LinkFault):
     """Connections between two hosts are reset, each at its next segment, and none can be opened."""
 
-    key: ClassVar[str] = "reset"
-    healing: ClassVar[str] = "new connections can be opened"
-    proof: ClassVar[str] = (
-        "a connection between them answered, is reset at both ends, and a new one"
-    )
-    example: ClassVar[str] = (
+    key = "reset"
+    healing = "new connections can be opened"
+    proof = "a connection between them answered, is reset at both ends, and a new one"
+    example = (
         "{reset: {between: [sweep-master, sweep-worker]}, "
         "when: {event: train.step, rank: 1, trial: 1, step: 1}, until: {after: 500ms}}"
     )
 
 
-class ResetConnections(LinkExecutor[Reset]):
-    """Answers every segment with resets, to both."""
+class ResetConnections(LinkExecutor[ResetFault]):
+    """Answers every segment with a reset to both hosts."""
 
     rule: Mapping[str, Any] = {"kind": "reset"}
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._ended = 0
-        self._answer = ""
+    #: How many connections had ended at the second host before, and what the first host sees.
+    _ended = 0
+    _answer = ""
 
     def before(self) -> Observed:
-        """See that one can be opened, which is the one to be reset."""
+        """Open the connection that is to be reset."""
         _, second = self._ends()
         self._ended = len(second.ask("ends"))
         return self._open()
 
     def during(self) -> Observed:
-        """See that it is reset, at both ends."""
+        """See that the connection is reset at both ends."""
         first, second = self._ends()
         if not self._answer:
             self._answer = first.ask("say", name=self.name)
@@ -51,10 +49,10 @@ class ResetConnections(LinkExecutor[Reset]):
         return Observed(self._answer == RESET and RESET in ended, seen)
 
     def after(self) -> Observed:
-        """See that one can be opened again."""
+        """See that a new connection can be opened."""
         opened = self._open()
         return Observed(
-            opened.holds, f"{opened.seen}; {many(self._struck, 'segment')} reset in all"
+            opened.holds, f"{opened.seen}; {many(self._struck_packets, 'segment')} reset in all"
         )
 
     def _open(self) -> Observed:
@@ -63,8 +61,8 @@ class ResetConnections(LinkExecutor[Reset]):
         seen = f"a connection from {first.host} to {second.host}: {answer}"
         return Observed(answer == ANSWERS, seen)
 
-    def _ends(self) -> Sequence[NetworkSidecarLike]:
+    def _ends(self) -> Sequence[Sidecar]:
         return [self.sidecar(host) for host in self.said.between]
 
 
-FAULT = Registered(Reset, ResetConnections)
+FAULT = FaultPair(ResetFault, ResetConnections)

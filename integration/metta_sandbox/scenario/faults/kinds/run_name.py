@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from metta_sandbox.scenario.faults.answers import NEXT_RUN, ControlFault, MisguideApi
-from metta_sandbox.scenario.faults.executor import Message, Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Message, Observed
 
 
-class RunName(ControlFault):
+class RunNameFault(ControlFault):
     """The control plane gives out a run name twice, or leaves one out."""
 
-    key: ClassVar[str] = "run_name"
-    voids: ClassVar[frozenset[str]] = frozenset({"run names", "W&B runs", "API calls"})
-    example: ClassVar[str] = "{run_name: {give: skipped}, when: {call: 2}}"
+    key = "run_name"
+    voids = frozenset({"run names", "W&B runs", "API calls"})
+    example = "{run_name: {give: skipped}, when: {call: 2}}"
 
     give: Literal["duplicate", "skipped"] = Field(
         description="The name of the call before again, or the one after the next."
@@ -28,14 +28,14 @@ class RunName(ControlFault):
 
     @property
     def rule(self) -> dict[str, Any]:
-        """What to do."""
+        """Which name to give."""
         return {"run_name": self.give}
 
     def __str__(self) -> str:
         return "a run name is " + ("given twice" if self.give == "duplicate" else "left out")
 
 
-class NameWrongly(MisguideApi[RunName]):
+class NameWrongly(MisguideApi[RunNameFault]):
     """Has run names given twice, or left out, and sees which ones the sweep took."""
 
     def __init__(self, *args: Any) -> None:
@@ -43,7 +43,7 @@ class NameWrongly(MisguideApi[RunName]):
         self._names: list[str] = []
 
     def take(self, message: Message) -> None:
-        """See the names."""
+        """Keep the names that the sweep's runs got."""
         super().take(message)
         record = message.get("record", {})
         if record.get("event") == "run.named":
@@ -61,4 +61,4 @@ class NameWrongly(MisguideApi[RunName]):
         return Observed(wrong, f"{seen.seen}; the sweep's runs are {', '.join(self._names)}")
 
 
-FAULT = Registered(RunName, NameWrongly)
+FAULT = FaultPair(RunNameFault, NameWrongly)

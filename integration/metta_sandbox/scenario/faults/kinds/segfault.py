@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import signal
-from typing import ClassVar
 
-from metta_sandbox.scenario.faults.executor import Registered
+from metta_sandbox.scenario.faults.executor import FaultPair
 from metta_sandbox.scenario.faults.in_ranks import CodeFault, EndRank
 
 
-class Segfault(CodeFault):
+class SegfaultFault(CodeFault):
     """The trainer reads memory that it has not."""
 
-    key: ClassVar[str] = "segfault"
-    proof: ClassVar[str] = "the rank's process ran, and has ended by SIGSEGV"
-    example: ClassVar[str] = (
-        "{segfault: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
-    )
+    key = "segfault"
+    proof = "the rank's process ran, and has ended by SIGSEGV"
+    example = "{segfault: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
 
 
-class SegfaultInRank(EndRank[Segfault]):
-    """Reads memory that is not there."""
+class SegfaultInRank(EndRank[SegfaultFault]):
+    """Has the rank read memory that is not there."""
 
     @property
     def wanted(self) -> int:
-        """The signal."""
+        """The status of a process that SIGSEGV ends."""
         return -int(signal.SIGSEGV)
 
 
-FAULT = Registered(Segfault, SegfaultInRank)
+FAULT = FaultPair(SegfaultFault, SegfaultInRank)

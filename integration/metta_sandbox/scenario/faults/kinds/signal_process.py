@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.faults.base import Family, FaultKind
-from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
+from metta_sandbox.scenario.base import NamedHosts
+from metta_sandbox.scenario.faults.base import FaultKind
+from metta_sandbox.scenario.faults.executor import Executor, FaultPair, Observed
 from metta_sandbox.scenario.hosts import NodeName
-from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.scenario.overrides import did_you_mean
 from metta_sandbox.words import ended
 
 _NAMES = [each.name.removeprefix("SIG") for each in signal.Signals]
@@ -23,8 +24,7 @@ def _signal(value: Any) -> Any:
     if isinstance(value, str):
         name = value.upper().removeprefix("SIG")
         if name not in _NAMES:
-            near = nearest(name, _NAMES)
-            hint = f"; did you mean {near}?" if near else ""
+            hint = did_you_mean(name, _NAMES)
             raise ValueError(f"expected a signal such as KILL, SEGV or STOP{hint}")
         return int(signal.Signals[f"SIG{name}"])
     return value
@@ -37,14 +37,14 @@ _NEVER_CAUGHT = (signal.SIGKILL, signal.SIGSTOP)
 class SignalFault(FaultKind):
     """A process gets a signal: the trainer of one rank, or the rollout of one node."""
 
-    key: ClassVar[str] = "signal"
-    family: ClassVar[Family] = "processes"
-    healing: ClassVar[str] = "a process that was stopped by STOP goes on; no other can be healed"
-    proof: ClassVar[str] = (
+    key = "signal"
+    family = "processes"
+    healing = "a process that was stopped by STOP goes on; no other can be healed"
+    proof = (
         "the process was there, and has ended by the signal, stands still, or has taken it with a "
         "handler of its own"
     )
-    example: ClassVar[str] = (
+    example = (
         "{signal: {rank: 1, number: KILL}, when: {event: train.step, rank: 1, trial: 2, step: 1}}"
     )
 
@@ -63,18 +63,18 @@ class SignalFault(FaultKind):
         return self
 
     @property
-    def hosts(self) -> tuple[tuple[tuple[str | int, ...], str], ...]:
+    def hosts(self) -> NamedHosts:
         """The node, if one is named."""
         return () if self.rollout is None else ((("rollout",), self.rollout),)
 
     @property
     def target_rank(self) -> int | None:
-        """The rank."""
+        """The rank whose trainer gets the signal."""
         return self.rank
 
     @property
     def heals(self) -> bool:
-        """Whether it stops the process."""
+        """Whether the signal stops the process, so that it can go on again."""
         return self.number == signal.SIGSTOP
 
     @property
@@ -97,7 +97,7 @@ class SignalProcess(Executor[SignalFault]):
 
     @property
     def host(self) -> str:
-        """The node it is on."""
+        """The node that the process is on."""
         if self.said.rollout is not None:
             return self.said.rollout
         assert self.said.rank is not None
@@ -109,7 +109,7 @@ class SignalProcess(Executor[SignalFault]):
         return "the rollout" if self.said.rank is None else f"rank {self.said.rank}"
 
     def before(self) -> Observed:
-        """See that it is there."""
+        """See that the process is there, and whether it handles the signal itself."""
         found = self._target()
         if found is None or found["status"] is not None:
             return Observed(holds=False, seen=f"{self.who} has no live process")
@@ -123,13 +123,13 @@ class SignalProcess(Executor[SignalFault]):
         return Observed(well, seen)
 
     def inject(self) -> None:
-        """Send it."""
+        """Send the signal."""
         if not self.pid:
             raise StackError(f"{self.who} has no live process")
         self.context.ask(self.host, "signal-process", pid=self.pid, signal=self.said.number)
 
     def during(self) -> Observed:
-        """See that it has ended by it, or stands still."""
+        """See that the process has ended by the signal, stands still, or has handled it."""
         found = self._target(self.pid)
         status = None if found is None else found["status"]
         if status is not None:
@@ -146,12 +146,12 @@ class SignalProcess(Executor[SignalFault]):
         )
 
     def heal(self) -> None:
-        """Let it go on, if it stands still."""
+        """Let the process go on, if the signal stopped it."""
         if self.said.number == signal.SIGSTOP and self.pid:
             self.context.ask(self.host, "signal-process", pid=self.pid, signal=signal.SIGCONT)
 
     def after(self) -> Observed | None:
-        """See that it goes on, or has ended since."""
+        """See that the process goes on, or has ended since."""
         if self.said.number != signal.SIGSTOP:
             return None
         state = self.context.state_of(self.host, self.pid)
@@ -173,4 +173,4 @@ class SignalProcess(Executor[SignalFault]):
         return next((state for state in states if state["pid"] == pid), None)
 
 
-FAULT = Registered(SignalFault, SignalProcess)
+FAULT = FaultPair(SignalFault, SignalProcess)

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
-from metta_sandbox.scenario.faults.executor import Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.in_ranks import CodeFault, InCode
 
 
-class SkipCollective(CodeFault):
+class SkipCollectiveFault(CodeFault):
     """The rank leaves out its next collective, or the next reduction of its gradients by DDP."""
 
-    key: ClassVar[str] = "skip_collective"
-    proof: ClassVar[str] = "the collective was called and returned at once, without communicating"
-    voids: ClassVar[frozenset[str]] = frozenset({"digests"})
-    example: ClassVar[str] = (
-        "{skip_collective: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
-    )
+    key = "skip_collective"
+    proof = "the collective was called and returned at once, without communicating"
+    voids = frozenset({"digests"})
+    example = "{skip_collective: {rank: 1}, when: {event: train.step, rank: 1, trial: 1, step: 1}}"
 
 
-class Skip(InCode[SkipCollective]):
+class SkipCollectiveInRank(InCode[SkipCollectiveFault]):
     """Leaves a collective out."""
 
     def judge(self, happened: Mapping[str, Any]) -> Observed:
-        """One was called."""
+        """Tell whether a collective was called and left out."""
         return Observed(bool(happened.get("skipped")), f"left out {happened.get('skipped')}")
 
 
-FAULT = Registered(SkipCollective, Skip)
+FAULT = FaultPair(SkipCollectiveFault, SkipCollectiveInRank)

@@ -14,13 +14,13 @@ import sys
 import time
 from contextlib import suppress
 from threading import Event, Thread
-from typing import Any, BinaryIO, ClassVar
+from typing import BinaryIO
 
 from pydantic import Field
 
 from metta_sandbox import beneath
 from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.faults.executor import Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.files import TrialFileExecutor, TrialFileFault
 from metta_sandbox.scenario.units import Duration
 from metta_sandbox.words import time as words_for
@@ -33,14 +33,14 @@ _OPENING, _LOOK = 0.25, 0.005
 _CLOSING, _PATIENCE = 5.0, 10.0
 
 
-class SlowFile(TrialFileFault):
+class SlowFileFault(TrialFileFault):
     """A file of a trial, such as its checkpoint, is slow to read: whoever opens it waits."""
 
-    key: ClassVar[str] = "slow_file"
-    harmless: ClassVar[bool] = True
-    healing: ClassVar[str] = "it opens at once"
-    proof: ClassVar[str] = "how long it took to read the file, takes, and takes again"
-    example: ClassVar[str] = (
+    key = "slow_file"
+    harmless = True
+    healing = "it opens at once"
+    proof = "how long it took to read the file, takes, and takes again"
+    example = (
         "{slow_file: {file: checkpoint.pt, by: 500ms}, when: {event: checkpoint.saved, trial: 1}}"
     )
 
@@ -50,43 +50,33 @@ class SlowFile(TrialFileFault):
         return f"{self.file} opens {words_for(self.by)} late"
 
 
-class SlowDownFile(TrialFileExecutor[SlowFile]):
+class SlowDownFile(TrialFileExecutor[SlowFileFault]):
     """Holds a lease on the file, and gives it up late each time that somebody opens it."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._lease: _Lease | None = None
-
-    def before(self) -> Observed:
-        """See that it is read at once."""
-        return self._look(slow=False)
+    _lease: _Lease | None = None
 
     def inject(self) -> None:
-        """Hold it."""
+        """Take a lease on the file."""
         opened = beneath.open_file(self.context.plan.run_folder, self.path, most=None)
         lease = _Lease(opened, self.said.by)
         lease.start()
         self._lease = lease
 
     def during(self) -> Observed:
-        """See that it is not."""
-        observed = self._look(slow=True)
+        """See that whoever reads the file waits."""
+        observed = super().during()
         if self._lease:
             # So that the next one waits, too.
             self._lease.held.wait(_CLOSING)
         return observed
 
     def heal(self) -> None:
-        """Let it go."""
+        """Give the lease up."""
         if self._lease:
             self._lease.stop()
 
-    def after(self) -> Observed:
-        """See that it is read at once again."""
-        return self._look(slow=False)
-
-    def _look(self, *, slow: bool) -> Observed:
-        """Read it; what is not to wait is answered that it would have to, until it need not."""
+    def look(self, *, struck: bool) -> Observed:
+        """Time how long it takes to read the file, which is tried again until it would not wait."""
         began = time.monotonic()
         while True:
             try:
@@ -99,7 +89,7 @@ class SlowDownFile(TrialFileExecutor[SlowFile]):
                 time.sleep(_LOOK)
         took = time.monotonic() - began
         seen = f"{self.said.file} was read after {words_for(round(took, 3))}"
-        return Observed((took >= self.said.by) is slow, seen)
+        return Observed((took >= self.said.by) is struck, seen)
 
 
 class _Lease:
@@ -120,10 +110,10 @@ class _Lease:
         self.held = Event()
 
     def start(self) -> None:
-        """Take it.
+        """Take the lease, and keep it in a thread.
 
         Raises:
-            StackError: It can't be had.
+            StackError: The kernel gives no lease on the file.
 
         """
         deadline = time.monotonic() + _CLOSING
@@ -135,7 +125,7 @@ class _Lease:
         self._thread.start()
 
     def stop(self) -> None:
-        """Give it up for good. Doing it twice is no error."""
+        """Give the lease up for good. Doing so twice is no error."""
         self._over.set()
         self._thread.join()
 
@@ -152,7 +142,7 @@ class _Lease:
                     self._over.wait(_OPENING)
 
     def _taken(self) -> bool:
-        """Take it, if nobody has the file open."""
+        """Take the lease if nobody has the file open, and tell whether that worked."""
         if sys.platform != "linux":
             raise StackError("only Linux has leases on files")
         # What tells that somebody waits must not end this process, as SIGIO would.
@@ -167,4 +157,4 @@ class _Lease:
         return True
 
 
-FAULT = Registered(SlowFile, SlowDownFile)
+FAULT = FaultPair(SlowFileFault, SlowDownFile)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import signal
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field
 
 from metta_sandbox.node.agent.events import Told
-from metta_sandbox.scenario.faults.executor import Message, Observed, Registered
+from metta_sandbox.scenario.faults.executor import FaultPair, Message, Observed
 from metta_sandbox.scenario.faults.nodes import EndNode, NodeFault
 from metta_sandbox.scenario.notices import used_notice
 from metta_sandbox.scenario.units import Duration
@@ -18,15 +18,15 @@ from metta_sandbox.words import time
 _AFTERWARDS = 15.0
 
 
-class Terminate(NodeFault):
+class TerminateFault(NodeFault):
     """The node is told to end, as by a scheduler that takes it away, and then loses its power."""
 
-    key: ClassVar[str] = "terminate"
-    proof: ClassVar[str] = (
+    key = "terminate"
+    proof = (
         "the node's first process ran, and has ended; with `grace`, what ran on it got SIGTERM, "
         "and had ended, or was killed, when that was over"
     )
-    example: ClassVar[str] = (
+    example = (
         "{terminate: {node: sweep-worker}, when: {event: handoff.received, node: sweep-worker}}"
     )
 
@@ -41,32 +41,33 @@ class Terminate(NodeFault):
         return f"{super().__str__()}{notice}"
 
 
-class TerminateNode(EndNode[Terminate]):
+class TerminateNode(EndNode[TerminateFault]):
     """Tells a node to end, with or without notice."""
 
     number = signal.SIGTERM
 
+    _ended: Told | None = None
+
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._ended: Told | None = None
         if self.said.grace is not None:
             self.patience = self.said.grace + _AFTERWARDS
 
     def inject(self) -> None:
-        """Send the signal, or give notice."""
+        """Send the signal, or have the agent give notice."""
         if self.said.grace is None:
             super().inject()
         else:
             self.context.ask(self.said.node, "notice", grace=self.said.grace)
 
     def take(self, message: Message) -> None:
-        """Keep how the notice was used."""
+        """Keep what the node's agent tells of how the notice was used."""
         record = message.get("record", {})
         if record.get("event") == "node.ended" and message.get("node") == self.said.node:
             self._ended = record
 
     def during(self) -> Observed:
-        """See that it has ended."""
+        """See that the node has ended, and tell how its notice was used."""
         if self.said.grace is None:
             return super().during()
         if self._ended is None:
@@ -75,4 +76,4 @@ class TerminateNode(EndNode[Terminate]):
         return Observed(observed.holds, f"{observed.seen}; {used_notice(self._ended)}")
 
 
-FAULT = Registered(Terminate, TerminateNode)
+FAULT = FaultPair(TerminateFault, TerminateNode)

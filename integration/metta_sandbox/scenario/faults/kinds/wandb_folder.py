@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import ClassVar
 
 from metta_sandbox import beneath
-from metta_sandbox.scenario.faults.base import Family, FaultKind, Triggered
-from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
+from metta_sandbox.scenario.faults.base import FaultKind
+from metta_sandbox.scenario.faults.executor import FaultPair, Observed, StateExecutor
 
 
-class WandbFolder(FaultKind):
+class WandbFolderFault(FaultKind):
     """The folder of W&B's runs can't be written to."""
 
-    key: ClassVar[str] = "wandb_folder"
-    family: ClassVar[Family] = "files"
-    trigger: ClassVar[Triggered] = "may"
-    healing: ClassVar[str] = "the folder is as it was"
-    proof: ClassVar[str] = "a file could be made in it, can't, and can again"
-    voids: ClassVar[frozenset[str]] = frozenset({"W&B runs"})
-    example: ClassVar[str] = "{wandb_folder: {}, when: {event: suggestion.made, trial: 2}}"
+    key = "wandb_folder"
+    family = "files"
+    trigger = "may"
+    healing = "the folder is as it was"
+    proof = "a file could be made in it, can't, and can again"
+    voids = frozenset({"W&B runs"})
+    example = "{wandb_folder: {}, when: {event: suggestion.made, trial: 2}}"
 
     def __str__(self) -> str:
         return "W&B's folder can't be written to"
 
 
-class BlockWandbFolder(Executor[WandbFolder]):
+class BlockWandbFolder(StateExecutor[WandbFolderFault]):
     """Puts a file where W&B's folder is. Permissions would not keep root out."""
 
     @property
@@ -38,32 +37,21 @@ class BlockWandbFolder(Executor[WandbFolder]):
     def _aside(self) -> Path:
         return self.folder.with_name(".wandb-aside")
 
-    def before(self) -> Observed:
-        """See that a file can be made in it."""
-        return self._look(writable=True)
-
     def inject(self) -> None:
-        """Move it aside."""
+        """Move the folder aside, and put a file in its place."""
         if self.folder.is_dir():
             self.folder.rename(self._aside)
         beneath.create(self.context.plan.run_folder, self.folder)
 
-    def during(self) -> Observed:
-        """None can."""
-        return self._look(writable=False)
-
     def heal(self) -> None:
-        """Move it back."""
+        """Remove the file, and move the folder back."""
         if beneath.size_of(self.context.plan.run_folder, self.folder) is not None:
             self.folder.unlink()
         if self._aside.is_dir() and not self.folder.exists():
             self._aside.rename(self.folder)
 
-    def after(self) -> Observed:
-        """See that a file can be made in it."""
-        return self._look(writable=True)
-
-    def _look(self, *, writable: bool) -> Observed:
+    def look(self, *, struck: bool) -> Observed:
+        """Try to make a file in the folder."""
         root, probe = self.context.plan.run_folder, self.folder / f".probe-{secrets.token_hex(8)}"
         made = self.folder.exists()
         try:
@@ -73,8 +61,8 @@ class BlockWandbFolder(Executor[WandbFolder]):
             if not made:
                 self.folder.rmdir()
         except OSError as error:
-            return Observed(not writable, f"no file can be made in wandb/: {error.strerror}")
-        return Observed(writable, "a file can be made in wandb/")
+            return Observed(struck, f"no file can be made in wandb/: {error.strerror}")
+        return Observed(not struck, "a file can be made in wandb/")
 
 
-FAULT = Registered(WandbFolder, BlockWandbFolder)
+FAULT = FaultPair(WandbFolderFault, BlockWandbFolder)

@@ -3,44 +3,42 @@
 from __future__ import annotations
 
 import signal
-from typing import Any, ClassVar
+from collections.abc import Sequence
 
-from metta_sandbox.scenario.faults.base import Family, FaultKind
-from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
+from metta_sandbox.scenario.faults.base import FaultKind
+from metta_sandbox.scenario.faults.executor import Executor, FaultPair, Observed
 
 
-class WandbService(FaultKind):
+class WandbServiceFault(FaultKind):
     """The process that writes W&B's runs on rank 0's node is killed."""
 
-    key: ClassVar[str] = "wandb_service"
-    family: ClassVar[Family] = "processes"
-    proof: ClassVar[str] = "wandb-core ran on the node, and has ended"
-    voids: ClassVar[frozenset[str]] = frozenset({"W&B runs"})
-    example: ClassVar[str] = "{wandb_service: {}, when: {event: handoff.sent, trial: 2}}"
+    key = "wandb_service"
+    family = "processes"
+    proof = "wandb-core ran on the node, and has ended"
+    voids = frozenset({"W&B runs"})
+    example = "{wandb_service: {}, when: {event: handoff.sent, trial: 2}}"
 
     def __str__(self) -> str:
         return "W&B's service is killed"
 
 
-class KillWandbService(Executor[WandbService]):
+class KillWandbService(Executor[WandbServiceFault]):
     """Kills the processes that write W&B's runs on rank 0's node."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._pids: list[int] = []
+    _pids: Sequence[int] = ()
 
     def before(self) -> Observed:
-        """They run."""
+        """See that the processes run."""
         self._pids = self._live()
         return Observed(bool(self._pids), f"wandb-core runs as {self._pids or 'no process'}")
 
     def inject(self) -> None:
-        """Kill them."""
+        """Kill the processes."""
         for pid in self._pids:
             self.context.ask(self._host, "signal-process", pid=pid, signal=signal.SIGKILL)
 
     def during(self) -> Observed:
-        """They have ended."""
+        """See that the processes have ended."""
         left = [pid for pid in self._pids if pid in self._live()]
         return Observed(not left and bool(self._pids), f"of {self._pids} live {left or 'none'}")
 
@@ -56,4 +54,4 @@ class KillWandbService(Executor[WandbService]):
         ]
 
 
-FAULT = Registered(WandbService, KillWandbService)
+FAULT = FaultPair(WandbServiceFault, KillWandbService)

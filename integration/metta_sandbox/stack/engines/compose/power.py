@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.scenario.faults.context import RUNS, STANDS_STILL
+from metta_sandbox.scenario.faults.nodes import RUNS, STANDS_STILL
 from metta_sandbox.stack.ends import container_status, describe_end
 from metta_sandbox.stack.engines.base import NodePower, Stack
 from metta_sandbox.stack.engines.compose.containers import docker

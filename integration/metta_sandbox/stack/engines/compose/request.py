@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metta_sandbox.scenario.names import API, WORKER
-from metta_sandbox.scenario.provision import Limits
+from metta_sandbox.scenario.provision import NodeLimits
 from metta_sandbox.stack.credentials import Credential, tokens_of
 from metta_sandbox.stack.engines.base import HUB, RUN_FOLDER, StackPlan
 from metta_sandbox.stack.node_environment import NodeSpec, node_environment
@@ -239,7 +239,7 @@ def _make_node(service: dict[str, Any], rank: int, plan: StackPlan) -> None:
         service["deploy"] = {"resources": {"reservations": {"devices": devices}}}
 
 
-def _limits(limits: Limits, memory: int | None) -> dict[str, Any]:
+def _limits(limits: NodeLimits, memory: int | None) -> dict[str, Any]:
     most = limits.memory or memory
     # What would go on in swap space is to end as well.
     bounded = {"mem_limit": most, "memswap_limit": most} if most else {}

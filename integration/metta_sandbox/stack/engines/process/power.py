@@ -9,7 +9,7 @@ from pathlib import Path
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.node.agent import kernel
-from metta_sandbox.scenario.faults.context import RUNS, STANDS_STILL
+from metta_sandbox.scenario.faults.nodes import RUNS, STANDS_STILL
 from metta_sandbox.stack.engines.base import NodePower, Stack
 from metta_sandbox.stack.marks import variables
 from metta_sandbox.stack.owners import start_time
