@@ -66,6 +66,12 @@ class GroupState(_Group):
     status: Optional[int]
 
 
+class Started(TypedDict):
+    """A process group that was started."""
+
+    pid: int
+
+
 class Sign(TypedDict):
     """Something without more to say: that somebody lives, for the most part."""
 
