@@ -20,6 +20,7 @@ from metta_sandbox.node.agent.messages import (
     AgentSign,
     Answer,
     Args,
+    Asks,
     HarnessHello,
     Heard,
     Request,
@@ -129,15 +130,17 @@ class HubLink:
             raise StackError(f"the connection to the stack is gone: {error}") from None
         return reply
 
-    def request(
+    @property
+    def request(self) -> Asks:
+        """What sends a request to a node and waits for its result, for 30 seconds if not others.
+
+        It raises a StackError if that is refused, or no answer comes in time.
+        """
+        return self._request
+
+    def _request(
         self, node: str, verb: Verb, *, patience: float = 30.0, **args: Unpack[Args]
     ) -> Any:
-        """Send a request to a node and wait for its result.
-
-        Raises:
-            StackError: It was refused, or no answer came within ``patience`` seconds.
-
-        """
         return self.result(self.ask(node, verb, **args), node, verb, patience)
 
     def result(self, reply: queue.Queue[Answer], node: str, verb: Verb, patience: float) -> Any:

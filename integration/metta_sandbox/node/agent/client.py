@@ -6,7 +6,7 @@ import queue
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Union
+from typing import TYPE_CHECKING, Dict, List, Mapping, Optional, Union
 
 from metta_sandbox.node.agent.events import Record
 from metta_sandbox.node.agent.messages import (
@@ -60,7 +60,7 @@ class AgentClient:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def request(self, verb: Verb, **args: "Unpack[Args]") -> Any:
+    def request(self, verb: Verb, **args: "Unpack[Args]") -> object:
         """Ask, and wait for the answer.
 
         Raises:

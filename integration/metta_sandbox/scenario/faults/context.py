@@ -9,9 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from typing_extensions import Unpack
-
-from metta_sandbox.node.agent.messages import Args, GroupState, RankState, Verb
+from metta_sandbox.node.agent.messages import Asks, GroupState, Order, ProcessState, RankState, Seen
 
 #: What a node does, in words.
 RUNS = "runs"
@@ -160,8 +158,9 @@ class Context(Protocol):
         """Name the node that a rank runs on."""
         ...
 
-    def ask(self, host: str, verb: Verb, **args: Unpack[Args]) -> Any:
-        """Ask a node's agent."""
+    @property
+    def ask(self) -> Asks:
+        """What asks a node's agent."""
         ...
 
     def groups(self, host: str) -> Sequence[GroupState]:
@@ -176,15 +175,15 @@ class Context(Protocol):
         """Find the process of a rank's trainer: the live one, or else the last."""
         ...
 
-    def processes(self, host: str) -> Sequence[Mapping[str, Any]]:
-        """List the live processes of a node, with state and command."""
+    def processes(self, host: str) -> Sequence[ProcessState]:
+        """List the live processes of a node."""
         ...
 
     def state_of(self, host: str, pid: int) -> str:
         """Give the state of a process as the kernel's letter; empty for one that is not there."""
         ...
 
-    def order(self, rank: int, order: Mapping[str, Any], patience: float) -> Mapping[str, Any]:
+    def order(self, rank: int, order: Order, patience: float) -> Seen:
         """Order something of what was put into a rank."""
         ...
 

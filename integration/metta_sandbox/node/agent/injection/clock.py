@@ -21,6 +21,7 @@ import time
 from typing import Any, Dict, Iterator, List, Tuple
 
 from metta_sandbox.node.agent.injection.clock_instructions import FUNCTIONS, instructions
+from metta_sandbox.node.agent.messages import Seen
 
 try:
     import ctypes
@@ -74,7 +75,7 @@ class Clock:
         ctypes.c_int64.from_address(self._ahead).value = nanoseconds
 
 
-def read_clocks() -> Dict[str, Tuple[int, int]]:
+def read_clocks() -> Seen:
     """Compare this process's clocks with the kernel's.
 
     Returns:

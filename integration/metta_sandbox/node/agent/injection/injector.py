@@ -16,12 +16,13 @@ import socket
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, List, Mapping, Optional, Tuple
 
 from metta_sandbox.node.agent.emitter import Emitter, identity
 from metta_sandbox.node.agent.events import FaultHappened, OptimizerStep
 from metta_sandbox.node.agent.injection.clock import Clock, read_clocks
 from metta_sandbox.node.agent.injection.hook import VARIABLE, is_meant
+from metta_sandbox.node.agent.messages import InjectorHello, Obeyed, Order, Seen, SentOrder
 from metta_sandbox.node.agent.recorder.after_import import after_import
 from metta_sandbox.node.agent.wire import LineReader, decode, encode
 
@@ -82,7 +83,7 @@ class Injection:
 
     def begin(self) -> None:
         """Say that this rank takes orders, and take them on a thread."""
-        about = {"type": "injector", "rank": self._rank, "pid": os.getpid()}
+        about: InjectorHello = {"type": "injector", "rank": self._rank, "pid": os.getpid()}
         self._channel.sendall(encode(about))
         os.register_at_fork(after_in_child=self._channel.close)
         after_import(_OPTIMIZER, self._count_steps)
@@ -100,13 +101,14 @@ class Injection:
                 return
             if not data:
                 return
-            for order in map(decode, reader.feed(data)):
+            for line in reader.feed(data):
+                order: SentOrder = decode(line)
                 then: Then = None
                 try:
                     result, then = self._obey(order)
                 except Exception as error:  # noqa: BLE001 - whoever ordered hears of it
                     result = {"error": f"{type(error).__name__}: {error}"}
-                answer = {"type": "obeyed", "id": order["id"], "result": result}
+                answer: Obeyed = {"type": "obeyed", "id": order["id"], "result": result}
                 self._channel.sendall(encode(answer))
                 if then is not None:
                     then()
@@ -118,18 +120,18 @@ class Injection:
             frame = frame.f_back
         return frame is not None and "importlib" not in frame.f_code.co_filename
 
-    def _obey(self, order: Dict[str, Any]) -> Tuple[Dict[str, Any], Then]:
+    def _obey(self, order: Order) -> Tuple[Seen, Then]:
         """Do what can be done at once; return what was seen, and what is left to do."""
         verb, fault = order["do"], order.get("fault", "")
         if verb == "look":
-            return {"main": self._place(), "poisoned": not self._poison}, None
+            return {"main": self._place()}, None
         ends = self._ends(order, fault)
         if ends is not None:
             return {}, ends
         if verb == "clock":
             self._set_clock(fault, order["ahead"])
         elif verb == "clocks":
-            return dict(read_clocks()), None
+            return read_clocks(), None
         elif verb == "sleep":
             self._in_main_thread(lambda: self._sleep_for_ever(fault))
         elif verb == "hold_gil":
@@ -149,7 +151,7 @@ class Injection:
         if ahead:
             self._emitter.tell(FaultHappened(fault=fault, ahead=ahead))
 
-    def _ends(self, order: Dict[str, Any], fault: str) -> Then:
+    def _ends(self, order: Order, fault: str) -> Then:
         """Give what ends the process, or its program, once the order was answered."""
         verb = order["do"]
         if verb == "raise":

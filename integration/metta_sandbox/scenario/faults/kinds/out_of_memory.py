@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from typing import Any, ClassVar
 
+from metta_sandbox.node.agent.messages import Order
 from metta_sandbox.scenario.faults.base import Family
 from metta_sandbox.scenario.faults.cgroups import GROUPS, field
 from metta_sandbox.scenario.faults.executor import Observed, Registered
@@ -65,7 +66,7 @@ class ExhaustMemory(EndRank[OutOfMemory]):
         self._limit = int(self.context.power.read(self._host, *_USED)) + _ROOM
         self._set(self._limit)
         # However it goes, the rank takes no more than what must be too much.
-        order = {"do": self.said.key, "fault": self.name, "at_most": self._limit}
+        order: Order = {"do": "out_of_memory", "fault": self.name, "at_most": self._limit}
         self.context.order(self.said.rank, order, ANSWER)
 
     def during(self) -> Observed:

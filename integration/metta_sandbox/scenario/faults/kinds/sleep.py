@@ -24,7 +24,7 @@ class SleepInRank(InCode[Sleep]):
 
     def judge(self, _happened: Mapping[str, Any]) -> Observed:
         """See that its stack ends there."""
-        place = str(self.context.order(self.said.rank, {"do": "look"}, SILENT)["main"])
+        place = self.context.order(self.said.rank, {"do": "look"}, SILENT)["main"]
         return Observed(place.startswith("_sleep_for_ever"), f"its main thread is in {place}")
 
 
