@@ -15,7 +15,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, TextIO
 
-from metta_sandbox.node.agent.wire import Arm, LineReader, decode, encode, plain
+from metta_sandbox.node.agent.wire import Arm, LineReader, decode, dial, encode, plain
 
 if TYPE_CHECKING:  # only who tells one has to import them
     from metta_sandbox.node.agent.events import KnownEvent
@@ -193,15 +193,13 @@ class Emitter:
             return
 
     def _connect(self, address: str) -> None:
-        channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            channel.connect(address)
-            channel.sendall(encode({"type": "hello", "pid": os.getpid(), "who": self._who}))
+            self._socket = dial(address)
+            self._socket.sendall(encode({"type": "hello", "pid": os.getpid(), "who": self._who}))
         except OSError as error:
-            channel.close()
+            self.close()
             sys.stderr.write(f"events: no agent at {address}: {error}\n")
             return
-        self._socket = channel
         self._reader = LineReader()
         # The agent answers a hello with what is armed, so nothing can be missed by being early.
         while self._socket is not None and not self._receive(0):

@@ -90,6 +90,22 @@ class LineReader:
         return lines
 
 
+def dial(path: str) -> socket.socket:
+    """Connect to a local socket.
+
+    Raises:
+        OSError: Nobody listens there (yet).
+
+    """
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        channel.connect(path)
+    except OSError:
+        channel.close()
+        raise
+    return channel
+
+
 def receive_each(channel: socket.socket) -> Iterator[Any]:
     """Read all messages that the other side of a blocking connection has to say.
 

@@ -45,7 +45,7 @@ from metta_sandbox.node.agent.processes import (
     living,
     parent_of,
 )
-from metta_sandbox.node.agent.wire import decode, encode, receive_one
+from metta_sandbox.node.agent.wire import decode, dial, encode, receive_one
 
 #: Not in the file system, from which a scenario may remove all that it can.
 _ADDRESS = "\0metta-container-init"
@@ -260,17 +260,17 @@ def ask(request: bytes) -> Message:
     """Ask the container's init of this container, from outside, for what a line of JSON says."""
     deadline = time.monotonic() + _STARTED
     while True:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
-            try:
-                channel.connect(_ADDRESS)
-            except ConnectionRefusedError:  # it has just been started
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(_LOOK)
-                continue
-            channel.sendall(encode(decode(request)))
-            answer: Message = receive_one(channel)
-            return answer
+        try:
+            channel = dial(_ADDRESS)
+            break
+        except ConnectionRefusedError:  # it has just been started
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_LOOK)
+    with channel:
+        channel.sendall(encode(decode(request)))
+        answer: Message = receive_one(channel)
+        return answer
 
 
 def _say(line: str) -> None:

@@ -12,7 +12,6 @@ https://docs.python.org/3/c-api/init.html.
 """
 
 import os
-import socket
 import sys
 import threading
 import time
@@ -24,7 +23,7 @@ from metta_sandbox.node.agent.injection.clock import Clock, read_clocks
 from metta_sandbox.node.agent.injection.hook import VARIABLE, is_meant
 from metta_sandbox.node.agent.messages import InjectorHello, Obeyed, Order, Seen, SentOrder
 from metta_sandbox.node.agent.recorder.after_import import after_import
-from metta_sandbox.node.agent.wire import LineReader, decode, encode
+from metta_sandbox.node.agent.wire import LineReader, decode, dial, encode
 
 try:
     import ctypes
@@ -72,8 +71,7 @@ class Injection:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._rank = int(environ["RANK"])
         self._emitter = Emitter(identity(environ), environ["METTA_EVENTS"])
-        self._channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._channel.connect(environ["METTA_EVENTS"])
+        self._channel = dial(environ["METTA_EVENTS"])
         self._main = threading.main_thread()
         self._steps = 0
         self._poison: List[str] = []
