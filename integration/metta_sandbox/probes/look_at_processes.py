@@ -242,7 +242,7 @@ class Look:
                 each["elsewhere"] = each["frames"] != places.get(each["id"])
 
     def told(self, *, compared: Any) -> Any:
-        """Give all that was seen."""
+        """Build the report of all that was seen."""
         return {
             "processes": [
                 {**one, "threads": merged(one["threads"], self._frames.get(pid, ()), compared)}
@@ -299,7 +299,7 @@ def memory_free() -> Any:
 
 
 def main(file: Any, first: Any) -> None:
-    """Write what is seen."""
+    """Look at the node twice, and write the report after each look."""
     look = Look(file.parent, first)
     look.at_once()
     with suppress(OSError):
@@ -318,7 +318,7 @@ def main(file: Any, first: Any) -> None:
 
 
 def write(file: Any, told: Any) -> None:
-    """Write all at once: who is cut off leaves what was there before."""
+    """Write a report in one go: a probe that is cut off leaves the report before."""
     draft = file.with_name(f"{file.name}.draft")
     try:
         draft.write_text(json.dumps(told), encoding="utf-8")

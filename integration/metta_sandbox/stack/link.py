@@ -164,7 +164,7 @@ class HubLink:
         return answer["result"]
 
     def close(self) -> None:
-        """Leave. The agents of a run then end what they started, and themselves."""
+        """Close the connection. The agents of a run then end what they started, and themselves."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -222,7 +222,7 @@ class HubLink:
                 line = line[stdin.write(line) or 0 :]
 
     def _forget(self, reply: queue.Queue[Answer]) -> None:
-        """Wait for an answer no longer."""
+        """Drop a request whose answer nobody waits for any more."""
         with self._changed:
             for number, (_, waiting) in list(self._replies.items()):
                 if waiting is reply:
@@ -275,7 +275,7 @@ class HubLink:
                 self._changed.notify_all()
 
     def _fail(self, node: str | None, error: str, *, lost: bool = False) -> None:
-        """Answer what a node (or any) was asked and will not answer."""
+        """Answer with an error what a node, or any node if None, will no longer answer."""
         for number, (asked, reply) in list(self._replies.items()):
             if node is None or node == asked:
                 del self._replies[number]

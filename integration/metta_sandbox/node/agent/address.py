@@ -6,7 +6,7 @@ from metta_sandbox.node.agent.wire import dial
 
 
 class Address:
-    """One end of a connection.
+    """Where a server listens.
 
     Args:
         text: ``tcp:HOST:PORT`` or ``unix:PATH``.

@@ -128,7 +128,7 @@ class Agent:
         return self._groups.status
 
     async def _unless_over(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Return what work returns, or None if the agent is told to end before."""
+        """Await some work; returns None if the agent is told to end before that is done."""
         working = asyncio.ensure_future(work)
         over = asyncio.ensure_future(self._over.wait())
         await asyncio.wait({working, over}, return_when=asyncio.FIRST_COMPLETED)
@@ -192,7 +192,7 @@ class Agent:
             self._end()
 
     def _end(self) -> None:
-        """End as soon as all is stopped; a notice is over."""
+        """Have the agent end once its groups are stopped, and cut short a notice to them."""
         self._cut.set()
         self._over.set()
 
@@ -220,10 +220,10 @@ class Agent:
                     self._spawn(self._groups.stop(group, GRACE))
 
     def _decode(self, line: bytes) -> OfProcess:
-        """Read what a local process says.
+        """Read a message of a local process.
 
         Raises:
-            ValueError: It is too much.
+            ValueError: The message is too long, or too many processes are connected.
 
         """
         message: OfProcess = decode(line)
@@ -331,7 +331,7 @@ class Agent:
             sys.stderr.write(f"agent: {task.exception()!r}\n")
 
     def _tell(self, event: KnownEvent) -> None:
-        """Tell of the node itself."""
+        """Send an event of the agent's own, about its node, to the harness."""
         about = {**event.record(), "wall": time.time(), "mono": time.monotonic()}
         self._hub.send({"type": "event", "held": [], "record": about})
 

@@ -175,7 +175,7 @@ class Emitter:
             channel.close()
 
     def after_fork(self) -> None:
-        """Let go, in a forked child, of what belongs to its parent."""
+        """Drop the parent's connection and lock, in a forked child."""
         self._lock = threading.RLock()
         self._forked = self._socket is not None
         self._seq = 0
@@ -236,12 +236,12 @@ class Emitter:
                 self.close()
 
     def _drain(self) -> None:
-        """Take in changes of what is armed, without waiting for any."""
+        """Read what the agent has sent so far of which events are armed."""
         while self._socket is not None and self._receive(socket.MSG_DONTWAIT):
             pass
 
     def _await(self) -> None:
-        """Wait for a change of what is armed, but look up now and then.
+        """Wait until other events are armed, but no longer than ``_LOOK``.
 
         A signal handler or a thread that emits meanwhile may have taken the change in, or closed
         the channel.

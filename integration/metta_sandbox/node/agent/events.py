@@ -90,7 +90,7 @@ class Told(Protocol):
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class _Fields:
-    """What was said of each field."""
+    """Keeps the fields that an event is made with."""
 
     def __init__(self, **fields: object) -> None:
         vars(self).update(fields)
@@ -123,7 +123,7 @@ class KnownEvent(_Fields):
         CATALOGUE[cls.name] = cls
 
     def record(self) -> Record:
-        """Give it as it is sent: what was not said is left out."""
+        """Build the event's record as it is sent, without fields that were not given."""
         return {"event": self.name, **vars(self)}
 
 

@@ -31,7 +31,7 @@ Verb = Literal[
 
 
 class Args(TypedDict, total=False):
-    """What is asked for, by any verb."""
+    """What a request carries; which of these, its verb says."""
 
     group: str
     command: List[str]
@@ -139,13 +139,13 @@ class Started(TypedDict):
 
 
 class Sign(TypedDict):
-    """Something without more to say: that somebody lives, for the most part."""
+    """A message without content, mostly a sign of life."""
 
     type: Literal["beat", "harness-gone", "noted", "ping", "relayed"]
 
 
 class AgentSign(TypedDict):
-    """The same of an agent: it lives, or has stopped all that a harness left."""
+    """A message without content from an agent: it lives, or has stopped what a harness left."""
 
     type: Literal["idle", "pong"]
 
@@ -257,7 +257,7 @@ class WhoIsThere(TypedDict):
 
 
 class Refused(TypedDict):
-    """Whoever came is not let in."""
+    """The hub does not let a connection in."""
 
     type: Literal["refused"]
     reason: str
@@ -279,7 +279,7 @@ class Still(TypedDict):
 
 
 class TurnedAway(TypedDict):
-    """Somebody said what was not its to say."""
+    """The hub closed a connection, as what came over it was not that sender's to say."""
 
     type: Literal["turned-away"]
     node: str
@@ -306,7 +306,7 @@ class EmitterHello(TypedDict):
 
 
 class Arms(TypedDict):
-    """All that is waited for."""
+    """All events that are armed."""
 
     type: Literal["arms"]
     arms: List[ArmSaid]

@@ -165,11 +165,14 @@ class Report:
             threading.Thread(target=self._watch, args=(self._channel,), daemon=True).start()
 
     def started(self) -> None:
-        """Tell the start."""
+        """Tell the agent that the trainer was started."""
         self._tell("rank-started")
 
     def ended(self, status: int) -> None:
-        """Tell the end, and wait until it is noted, so that it comes before the launcher's."""
+        """Tell the agent that the trainer has ended, and wait until it has noted so.
+
+        So the rank's end is known before the launcher's.
+        """
         self._about["status"] = status
         self._tell("rank-exited")
         if self._channel is not None:

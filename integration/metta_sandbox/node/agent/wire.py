@@ -146,14 +146,14 @@ class Arm:
         self.match = dict(match)
 
     def matches(self, record: "Record") -> bool:
-        """Tell whether an event is the one awaited."""
+        """Tell whether an event is one that this arm waits for."""
         return all(record.get(key) == value for key, value in self.match.items())
 
     def to_wire(self) -> "ArmSaid":
-        """Write it for the wire."""
+        """Build the arm's message."""
         return {"id": self.id, "match": self.match}
 
     @classmethod
     def from_wire(cls, message: "ArmSaid") -> "Arm":
-        """Read what ``to_wire`` wrote."""
+        """Read an arm's message."""
         return cls(message["id"], message["match"])

@@ -127,7 +127,7 @@ class ContainerInit:
             self._turn.terminate()
 
     def _reap(self) -> Optional[int]:
-        """Take note of who has ended; returns an exit status if this is to end, too."""
+        """Reap children; returns an exit status if this process is to end with one of them."""
         with suppress(BlockingIOError):
             self._wake.recv(4096)
         with suppress(ChildProcessError):
@@ -194,7 +194,7 @@ class ContainerInit:
     # -- the end of a turn ----------------------------------------------------------------
 
     def _end(self, caller: int, shareable: Set[int]) -> Message:
-        """End what is left of a turn; say what could not be put right, in words.
+        """End a turn's processes and remove its files; say in words what could not be put right.
 
         Args:
             caller: The process that asks.

@@ -122,7 +122,7 @@ def _place(interpreter: str) -> Tuple[str, str]:
 
 
 def spawn(template: str, listen: str, preload: List[str], start: List[str]) -> int:
-    """Have a server forked, and wait for its end; or become one.
+    """Have a template fork a warm server and wait for its end, or else become the server.
 
     Args:
         template: Path of the template's socket.
@@ -143,7 +143,7 @@ def spawn(template: str, listen: str, preload: List[str], start: List[str]) -> i
 
 
 def start_by_itself(command: List[str], reason: str = "") -> NoReturn:
-    """Become what would have been forked.
+    """Replace this process by the command that a template would have forked.
 
     Args:
         command: Its program and arguments.

@@ -28,7 +28,7 @@ class Outlet:
 
     @property
     def full(self) -> bool:
-        """Whether the peer is too slow for more of what can be done without."""
+        """Whether the peer reads so slowly that optional messages should not be sent."""
         return self._writer.transport.get_write_buffer_size() >= FULL
 
     def send(self, message: Message) -> None:

@@ -58,13 +58,13 @@ class Clock:
         self._ahead = 0
 
     def set_ahead(self, nanoseconds: int) -> None:
-        """Let it be ahead of the machine's, or, if that is negative, behind.
+        """Set this process's wall clock ahead of the machine's, or behind it if negative.
 
         Children that are forked from now on go with it. Libraries that are loaded later go right.
 
         Raises:
-            LookupError: That can't be done in this process.
-            OSError: The kernel does not allow it.
+            LookupError: The clock of this process can't be set off.
+            OSError: The kernel refuses the memory for it.
 
         """
         if not self._ahead:

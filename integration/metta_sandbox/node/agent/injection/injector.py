@@ -51,7 +51,7 @@ Then = Optional[Callable[[], None]]
 
 
 def enter() -> None:
-    """Begin to wait for orders, in a rank that is meant."""
+    """Begin to wait for orders, if this process is one of the ranks that ``METTA_INJECT`` names."""
     if not is_meant(os.environ) or "METTA_EVENTS" not in os.environ:
         return
     os.environ.pop(VARIABLE)
@@ -119,7 +119,7 @@ class Injection:
         return frame is not None and "importlib" not in frame.f_code.co_filename
 
     def _obey(self, order: Order) -> Tuple[Seen, Then]:
-        """Do what can be done at once; return what was seen, and what is left to do."""
+        """Follow an order; returns the answer, and what is to be done once it was sent."""
         verb, fault = order["do"], order.get("fault", "")
         if verb == "look":
             return {"main": self._place()}, None
@@ -150,7 +150,7 @@ class Injection:
             self._emitter.tell(FaultHappened(fault=fault, ahead=ahead))
 
     def _ends(self, order: Order, fault: str) -> Then:
-        """Give what ends the process, or its program, once the order was answered."""
+        """Return what ends the process or its program, to be called once the order was answered."""
         verb = order["do"]
         if verb == "raise":
             return lambda: self._raise(fault, order["exception"], order["message"])
@@ -313,7 +313,7 @@ def _offer_to_be_killed() -> None:
 
 
 def _caller() -> str:
-    """Say where the caller of our caller is."""
+    """Name the line of the trainer at which an injected exception was made."""
     try:
         frame = sys._getframe(2)  # noqa: SLF001 - documented
     except ValueError:

@@ -19,7 +19,7 @@ class Injectors:
         self._came = asyncio.Event()
 
     def enter(self, outlet: Outlet, hello: InjectorHello) -> None:
-        """Take in that a rank takes orders."""
+        """Register the connection of a rank that takes orders."""
         self._ranks[int(hello["rank"])] = outlet
         self._came.set()
 
@@ -29,17 +29,16 @@ class Injectors:
             del self._ranks[rank]
 
     def take(self, message: Obeyed) -> None:
-        """Take in an answer."""
+        """Give a rank's answer to whoever waits for it."""
         answer = self._answers.pop(message["id"], None)
         if answer is not None and not answer.done():
             answer.set_result(message["result"])
 
     async def order(self, rank: int, order: Order, patience: float) -> Seen:
-        """Give a rank an order, and return what it says.
+        """Send a rank an order, and return its answer.
 
         Raises:
-            LookupError: It takes none, or refuses this one.
-            TimeoutError: It does not answer.
+            LookupError: The rank takes no orders, refuses this one, or does not answer.
 
         """
         deadline = time.monotonic() + patience

@@ -131,7 +131,7 @@ def quietly(do: Callable[..., None]) -> Callable[..., None]:
 
 
 class Life:
-    """What one process tells of itself.
+    """The record that a process keeps of itself.
 
     Args:
         folder: Where its file goes.
@@ -166,7 +166,7 @@ class Life:
         return True
 
     def note(self, what: str, about: Any) -> None:
-        """Write one line."""
+        """Write a line of JSON into this process's file."""
         line = ('{"at":%r,"%s":%s}\n' % (time.time(), what, as_json(about))).encode()
         if len(line) > _LINE or self._written + len(line) > _BYTES:
             return
@@ -179,7 +179,7 @@ class Life:
             os.close(file)
 
     def listen(self) -> None:
-        """Be told of what happens from now on."""
+        """Have exits, threads, children and process groups noted from now on."""
         os.register_at_fork(after_in_child=quietly(self._forked))
         atexit.register(quietly(self._ending))
         self._wrap_exits()

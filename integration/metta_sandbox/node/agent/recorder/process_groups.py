@@ -57,7 +57,7 @@ def _replace(name: str, old: Any, new: Any) -> None:
 
 
 def _asked(name: str, args: Any, kwargs: Any) -> Dict[str, Any]:
-    """Say what was asked for, as far as it is plain."""
+    """Describe the process group that is asked for, as far as its arguments tell."""
     if name == "new_group":
         ranks, _, backend = (*args, None, None, None)[:3]
         ranks, backend = kwargs.get("ranks", ranks), kwargs.get("backend", backend)
@@ -75,7 +75,7 @@ def _asked(name: str, args: Any, kwargs: Any) -> Dict[str, Any]:
 
 
 def _made(module: Any, group: Any) -> Dict[str, Any]:
-    """Say what came of it."""
+    """Describe the process group that was made."""
     if not isinstance(group, module.ProcessGroup):
         if group is not None:
             # This rank is none of its members.
