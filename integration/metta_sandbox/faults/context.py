@@ -11,7 +11,17 @@ from typing_extensions import Unpack
 
 from metta_sandbox.api.fault_rules import ApiFaultRule, write_rules
 from metta_sandbox.errors import StackError
-from metta_sandbox.node.agent.messages import Args, ArmSaid, GroupState, RankState, Verb
+from metta_sandbox.node.agent.messages import (
+    Args,
+    ArmSaid,
+    Asks,
+    GroupState,
+    Order,
+    ProcessState,
+    RankState,
+    Seen,
+    Verb,
+)
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.engines.base import RUN_FOLDER, NodePower, StackPlan
@@ -57,19 +67,19 @@ class FaultContext:
         """Name the node that a rank runs on."""
         return self.scenario.hosts[rank // self.scenario.workload.trainer.ranks_per_node]
 
-    def ask(self, host: str, verb: Verb, patience: float = _PATIENCE, **args: Unpack[Args]) -> Any:
-        """Ask a node's agent.
+    @property
+    def ask(self) -> Asks:
+        """What asks a node's agent; it raises a StackError if that refuses, or does not answer."""
+        return self._ask
 
-        Raises:
-            StackError: It refuses, is gone, or does not answer.
-
-        """
-        return self.link.request(host, verb, patience=patience, **args)
+    def _ask(
+        self, host: str, verb: Verb, *, patience: float = _PATIENCE, **args: Unpack[Args]
+    ) -> Any:
+        return self.link.result(self.link.ask(host, verb, **args), host, verb, patience)
 
     def groups(self, host: str) -> list[GroupState]:
         """List the process groups of a node."""
-        found: list[GroupState] = self.ask(host, "groups")
-        return found
+        return self.ask(host, "groups")
 
     def command(self, host: str) -> GroupState | None:
         """Find the process group of the sweep's command on a node."""
@@ -86,28 +96,31 @@ class FaultContext:
         live = [state for state in states if state["status"] is None]
         return next(reversed(live or states), None)
 
-    def processes(self, host: str) -> list[dict[str, Any]]:
-        """List the live processes of a node, with state and command."""
-        found: list[dict[str, Any]] = self.ask(host, "processes")
-        return found
+    def processes(self, host: str) -> list[ProcessState]:
+        """List the live processes of a node."""
+        return self.ask(host, "processes")
 
     def state_of(self, host: str, pid: int) -> str:
         """Give the state of a process as the kernel's letter; empty for one that is not there."""
         states = {each["pid"]: each["state"] for each in self.processes(host)}
-        return str(states.get(pid, ""))
+        return states.get(pid, "")
 
-    def order(self, rank: int, order: Mapping[str, Any], patience: float) -> dict[str, Any]:
+    def order(self, rank: int, order: Order, patience: float) -> Seen:
         """Order something of what was put into a rank.
 
         Raises:
             StackError: It takes no orders, or refuses this one.
 
         """
-        told: Args = {"rank": rank, "order": dict(order), "within": patience}
-        host = self.host_of(rank)
         # The agent's own patience ends first, and says more.
-        answer: dict[str, Any] = self.link.request(host, "order", patience=patience + 1, **told)
-        return answer
+        return self.ask(
+            self.host_of(rank),
+            "order",
+            patience=patience + 1,
+            rank=rank,
+            order=order,
+            within=patience,
+        )
 
     def arm(self, arms: Sequence[ArmSaid]) -> None:
         """Have emitters of all nodes wait at some events; those no longer named are let go."""

@@ -55,7 +55,7 @@ class UnreachableError(ControlPlaneError):
 
 
 class RefusedError(ControlPlaneError):
-    """An answer, but not a good one.
+    """The control plane answered with an error status.
 
     Args:
         request: Method and URL.
@@ -72,7 +72,7 @@ class RefusedError(ControlPlaneError):
 
 
 class MalformedAnswerError(ControlPlaneError):
-    """A good status with a body that can't be used.
+    """The control plane answered with a good status and a body that can't be used.
 
     Args:
         request: Method and URL.
@@ -133,7 +133,7 @@ class User:
 
 @dataclass(frozen=True)
 class _Request:
-    """One call, the same over all its tries."""
+    """A call of the control plane, the same over all its tries."""
 
     method: str
     url: str

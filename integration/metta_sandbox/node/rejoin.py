@@ -72,7 +72,7 @@ class RejoiningGroup(SweepGroup):
                 return received
 
     def _call(self, sent: HandOff) -> HandOff | None:
-        """Lead a meeting; returns None if it does not count."""
+        """Lead a meeting as rank 0; returns the hand-off, or None if the meeting does not count."""
         number: int = self._store.add("meetings", 1)
         self._store.set(f"trial-of-{number}", str(sent.trial))
         self._come(number)
@@ -85,7 +85,7 @@ class RejoiningGroup(SweepGroup):
         return sent if counts else None
 
     def _attend(self) -> HandOff | None:
-        """Come to the next meeting; returns None if it does not count."""
+        """Attend the next meeting; returns the hand-off, or None if the meeting does not count."""
         self._await(self._is_next, "rank 0's next trial")
         if (over := self._said("over")) is not None:
             self._leave()

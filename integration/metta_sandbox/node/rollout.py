@@ -224,7 +224,7 @@ def _hand_off(
     return received
 
 
-def _told(handoff: HandOff, event: type[HandoffSent | HandoffReceived]) -> KnownEvent:
+def _told(handoff: HandOff, event: type[HandoffSent]) -> KnownEvent:
     return event(
         trial=handoff.trial,
         run=handoff.run,

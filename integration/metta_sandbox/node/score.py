@@ -120,7 +120,7 @@ def _from_wandb(rank: int | None, key: str, left: TrialOutput) -> float:
 
 @dataclass(frozen=True)
 class _Told:
-    """What one W&B run says."""
+    """The value that a W&B run has for the score."""
 
     rank: int | None
     value: Any

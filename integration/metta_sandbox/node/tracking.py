@@ -23,7 +23,7 @@ _IDENTITY = frozenset(
 
 
 class TrackerError(SandboxError):
-    """W&B did not do what it was asked."""
+    """W&B could not begin a run."""
 
 
 class WandbRun(Protocol):
@@ -55,7 +55,7 @@ def _settings(wandb: Any) -> Any:
 
 
 class TrackedRun:
-    """One W&B run.
+    """A trial's W&B run.
 
     What W&B does with it later can't harm whoever tracks: the first that goes wrong is kept as
     ``problem``, and from then on nothing is tracked any more.
@@ -119,7 +119,7 @@ class TrackedRun:
             _end_service()
 
     def _attempt(self, step: Callable[[], object]) -> None:
-        """Do something, unless something has gone wrong before; keep what does."""
+        """Call W&B, unless a call has failed before; keeps the failure as ``problem``."""
         if self.problem:
             return
         try:
@@ -146,5 +146,5 @@ def _end_service() -> None:
 
 
 def _told(error: Exception) -> str:
-    """Say what an exception says, and what kind it is."""
+    """Describe an exception: its type and its message."""
     return ": ".join(part for part in (type(error).__name__, str(error)) if part)

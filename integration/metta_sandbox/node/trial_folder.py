@@ -142,7 +142,7 @@ def _files(folder: Path, left_out: frozenset[str]) -> Iterator[Path]:
 
 
 def _keeps_access_times(folder: Path) -> bool:
-    """Try it with a file of ours."""
+    """Tell whether reading a file here changes its access time, by a file of ours."""
     probe = folder / f".metta-probe-{os.getpid()}"
     try:
         probe.write_text("x")

@@ -42,7 +42,7 @@ class NodeView:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> NodeView:
-        """Read it.
+        """Read a node's place from its environment.
 
         Raises:
             InputError: A variable is missing or no number.

@@ -22,7 +22,7 @@ def token(url: str) -> str:
 
 
 def ask(path: str, patience: float) -> Any:
-    """Ask once."""
+    """Ask the control plane for a path, once; returns what is printed."""
     url = os.environ["OBSERVATORY_URL"]
     request = urllib.request.Request(f"{url}{path}")  # noqa: S310 - the stack's own
     if known := token(url):

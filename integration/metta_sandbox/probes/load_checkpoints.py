@@ -41,7 +41,7 @@ def main(folder: Path, patterns: Any) -> None:
 
 
 def say(answer: Any) -> None:
-    """Print one line."""
+    """Print an answer as a line of JSON."""
     print(json.dumps(answer), flush=True)  # noqa: T201
 
 

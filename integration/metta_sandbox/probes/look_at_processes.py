@@ -30,10 +30,10 @@ if __name__ == "__main__" and "METTA_AGENT" in os.environ:
 from metta_sandbox.node.agent import kernel
 from metta_sandbox.node.agent.kernel import PARENT, RSS, STATE, STIME, UTIME
 from metta_sandbox.node.agent.load import slowed
+from metta_sandbox.node.agent.oom_kills import oom_kills
 from metta_sandbox.node.agent.recorder.asking import answers, ask
 from metta_sandbox.node.agent.stacks import PATIENCE, dumps, spy, stacks
 
-PROC = Path("/proc")
 #: Seconds from the beginning by which all must be told.
 LIMIT = slowed(12.5)
 #: Says how many seconds lie between two looks, if it is to be others.
@@ -54,14 +54,6 @@ LINE = 8000
 STATES = {"01": "established", "02": "connecting", "08": "closed by peer", "0A": "listening"}
 
 
-def read(path: Any) -> Any:
-    """Read a file of the kernel's; empty if it is gone or not for us."""
-    try:
-        return path.read_bytes().decode(errors="replace")
-    except OSError:
-        return ""
-
-
 def stat(pid: Any) -> Any:
     """Give a process's fields after its name, which may hold anything; empty if it is gone."""
     return kernel.fields(f"/proc/{pid}/stat")
@@ -70,10 +62,10 @@ def stat(pid: Any) -> Any:
 def below(ancestor: Any) -> Any:
     """List the live descendants of a process, but for this one."""
     parents = {}
-    for entry in PROC.iterdir():
-        fields = stat(entry.name) if entry.name.isdigit() else None
+    for pid in kernel.numbers("/proc"):
+        fields = stat(pid)
         if fields and fields[STATE] != "Z":
-            parents[int(entry.name)] = int(fields[PARENT])
+            parents[pid] = int(fields[PARENT])
     parents.pop(os.getpid(), None)
     found = [ancestor]
     for pid in found:
@@ -87,20 +79,17 @@ def marked(own: Any) -> Any:
     Warm servers of a run's local nodes are forked from a process that all of them share.
     """
     mark = f"METTA_EVENTS={os.environ.get('METTA_EVENTS')}"
-    numbers = sorted(int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
     return [
         pid
-        for pid in numbers
-        if pid not in own and mark in read(PROC / str(pid) / "environ").split("\0")
+        for pid in kernel.numbers("/proc")
+        if pid not in own and mark in kernel.text(f"/proc/{pid}/environ").split("\0")
     ]
 
 
 def is_python(pid: Any) -> Any:
     """Tell whether a process is an interpreter, or has one in it."""
-    with suppress(OSError):
-        if "python" in (PROC / str(pid) / "exe").readlink().name:
-            return True
-    return "libpython" in read(PROC / str(pid) / "maps")
+    program = Path(kernel.target(f"/proc/{pid}/exe")).name
+    return "python" in program or "libpython" in kernel.text(f"/proc/{pid}/maps")
 
 
 def address(text: Any) -> Any:
@@ -114,7 +103,7 @@ def sockets() -> Any:
     """Find the TCP sockets of this network, by inode."""
     found = {}
     for name in ("tcp", "tcp6"):
-        for line in read(PROC / "self" / "net" / name).splitlines()[1:]:
+        for line in kernel.text(f"/proc/self/net/{name}").splitlines()[1:]:
             fields = line.split()
             if fields[3] in STATES:
                 inode = f"socket:[{fields[9]}]"
@@ -130,26 +119,14 @@ def sockets() -> Any:
 
 def sockets_of(pid: Any, known: Any) -> Any:
     """List a process's sockets."""
-    found: Any = []
-    with suppress(OSError):
-        for number in (PROC / str(pid) / "fd").iterdir():
-            with suppress(OSError):
-                found.append(known.get(str(number.readlink())))
+    numbers = kernel.numbers(f"/proc/{pid}/fd")
+    found = (known.get(kernel.target(f"/proc/{pid}/fd/{number}")) for number in numbers)
     return [each for each in found if each]
 
 
 def seconds(fields: Any) -> Any:
     """Add up the processor time that a process has used."""
     return (int(fields[UTIME]) + int(fields[STIME])) / os.sysconf("SC_CLK_TCK")
-
-
-def oom_kills() -> Any:
-    """Count the kernel's kills for want of memory in this container; None if nobody counts."""
-    for name in ("memory.events", "memory/memory.oom_control"):
-        for line in read(Path("/sys/fs/cgroup") / name).splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    return None
 
 
 def processes(first: Any) -> Any:
@@ -163,21 +140,21 @@ def processes(first: Any) -> Any:
         fields = stat(pid)
         if not fields:
             continue
-        words = read(PROC / str(pid) / "cmdline").split("\0")
+        words = kernel.text(f"/proc/{pid}/cmdline").split("\0")
         found[pid] = {
             "pid": pid,
-            "name": read(PROC / str(pid) / "comm").rstrip("\n"),
+            "name": kernel.text(f"/proc/{pid}/comm").rstrip("\n"),
             "parent": int(fields[PARENT]),
             "state": fields[STATE],
             "command": [word[:LONGEST] for word in words if word],
             "cpu": seconds(fields),
             "rss": int(fields[RSS]) * os.sysconf("SC_PAGE_SIZE"),
-            "wchan": read(PROC / str(pid) / "wchan"),
+            "wchan": kernel.text(f"/proc/{pid}/wchan"),
             "sockets": sockets_of(pid, known),
             "environ": kernel.environ(pid),
             "age": kernel.age(fields),
             "fds": kernel.held(pid),
-            "torch": "libtorch" in read(PROC / str(pid) / "maps"),
+            "torch": "libtorch" in kernel.text(f"/proc/{pid}/maps"),
             "locks": awaited.get(pid, []),
             "threads": kernel_threads(pid, machine),
         }
@@ -265,7 +242,7 @@ class Look:
                 each["elsewhere"] = each["frames"] != places.get(each["id"])
 
     def told(self, *, compared: Any) -> Any:
-        """Give all that was seen."""
+        """Build the report of all that was seen."""
         return {
             "processes": [
                 {**one, "threads": merged(one["threads"], self._frames.get(pid, ()), compared)}
@@ -315,14 +292,14 @@ def merged(tasks: Any, stacks: Any, compared: Any) -> Any:
 
 def memory_free() -> Any:
     """Give the bytes that can be had without swapping; None if nobody tells."""
-    for line in read(PROC / "meminfo").splitlines():
+    for line in kernel.text("/proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return None
 
 
 def main(file: Any, first: Any) -> None:
-    """Write what is seen."""
+    """Look at the node twice, and write the report after each look."""
     look = Look(file.parent, first)
     look.at_once()
     with suppress(OSError):
@@ -341,7 +318,7 @@ def main(file: Any, first: Any) -> None:
 
 
 def write(file: Any, told: Any) -> None:
-    """Write all at once: who is cut off leaves what was there before."""
+    """Write a report in one go: a probe that is cut off leaves the report before."""
     draft = file.with_name(f"{file.name}.draft")
     try:
         draft.write_text(json.dumps(told), encoding="utf-8")

@@ -20,6 +20,7 @@ from metta_sandbox.node.agent.messages import (
     AgentSign,
     Answer,
     Args,
+    Asks,
     HarnessHello,
     Heard,
     Request,
@@ -129,15 +130,17 @@ class HubLink:
             raise StackError(f"the connection to the stack is gone: {error}") from None
         return reply
 
-    def request(
+    @property
+    def request(self) -> Asks:
+        """What sends a request to a node and waits for its result, for 30 seconds if not others.
+
+        It raises a StackError if that is refused, or no answer comes in time.
+        """
+        return self._request
+
+    def _request(
         self, node: str, verb: Verb, *, patience: float = 30.0, **args: Unpack[Args]
     ) -> Any:
-        """Send a request to a node and wait for its result.
-
-        Raises:
-            StackError: It was refused, or no answer came within ``patience`` seconds.
-
-        """
         return self.result(self.ask(node, verb, **args), node, verb, patience)
 
     def result(self, reply: queue.Queue[Answer], node: str, verb: Verb, patience: float) -> Any:
@@ -161,7 +164,7 @@ class HubLink:
         return answer["result"]
 
     def close(self) -> None:
-        """Leave. The agents of a run then end what they started, and themselves."""
+        """Close the connection. The agents of a run then end what they started, and themselves."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -219,7 +222,7 @@ class HubLink:
                 line = line[stdin.write(line) or 0 :]
 
     def _forget(self, reply: queue.Queue[Answer]) -> None:
-        """Wait for an answer no longer."""
+        """Drop a request whose answer nobody waits for any more."""
         with self._changed:
             for number, (_, waiting) in list(self._replies.items()):
                 if waiting is reply:
@@ -272,7 +275,7 @@ class HubLink:
                 self._changed.notify_all()
 
     def _fail(self, node: str | None, error: str, *, lost: bool = False) -> None:
-        """Answer what a node (or any) was asked and will not answer."""
+        """Answer with an error what a node, or any node if None, will no longer answer."""
         for number, (asked, reply) in list(self._replies.items()):
             if node is None or node == asked:
                 del self._replies[number]

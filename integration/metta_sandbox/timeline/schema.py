@@ -49,7 +49,8 @@ def misfit(record: Record) -> str:
 
 def is_required(known: type[KnownEvent], field: str) -> bool:
     """Tell whether an event has always a field."""
-    return field in known.__annotations__ and field not in vars(known)
+    own = known.__mro__[: known.__mro__.index(KnownEvent)]
+    return field in known.fields and not any(field in vars(each) for each in own)
 
 
 def make_schema() -> Schema:
@@ -99,7 +100,7 @@ def _shape(name: str) -> tuple[tuple[str, tuple[type, ...], bool], ...]:
 
 def _event(known: type[KnownEvent]) -> Schema:
     hints = _hints(known)
-    own = {field: _schema(hints[field]) for field in known.__annotations__}
+    own = {field: _schema(hints[field]) for field in known.fields}
     return {
         "$ref": "#/$defs/origin",
         "description": known.__doc__,

@@ -20,9 +20,8 @@ def table() -> str:
 
 
 def _row(known: type[KnownEvent]) -> str:
-    fields = known.__annotations__
-    always = [f"`{field}`" for field in fields if is_required(known, field)]
-    maybe = [f"`{field}`" for field in fields if not is_required(known, field)]
+    always = [f"`{field}`" for field in known.fields if is_required(known, field)]
+    maybe = [f"`{field}`" for field in known.fields if not is_required(known, field)]
     told = "; maybe ".join(", ".join(each) for each in (always, maybe) if each) or "none"
     if not always and maybe:
         told = f"maybe {told}"

@@ -1,11 +1,12 @@
 """Where a hub listens: ``tcp:HOST:PORT`` in containers, ``unix:PATH`` between local processes."""
 
 import socket
-from typing import Any
+
+from metta_sandbox.node.agent.wire import dial
 
 
 class Address:
-    """One end of a connection.
+    """Where a server listens.
 
     Args:
         text: ``tcp:HOST:PORT`` or ``unix:PATH``.
@@ -34,10 +35,4 @@ class Address:
         """
         if self.kind == "tcp":
             return socket.create_connection((self.host, self.port))
-        channel: Any = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            channel.connect(self.path)
-        except OSError:
-            channel.close()
-            raise
-        return channel  # type: ignore[no-any-return]
+        return dial(self.path)

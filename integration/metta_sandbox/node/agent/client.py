@@ -6,7 +6,7 @@ import queue
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Union
+from typing import TYPE_CHECKING, Dict, List, Mapping, Optional, Union
 
 from metta_sandbox.node.agent.events import Record
 from metta_sandbox.node.agent.messages import (
@@ -19,7 +19,7 @@ from metta_sandbox.node.agent.messages import (
     ToProcess,
     Verb,
 )
-from metta_sandbox.node.agent.wire import LineReader, decode, encode
+from metta_sandbox.node.agent.wire import LineReader, decode, dial, encode
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -46,11 +46,9 @@ class AgentClient:
     """
 
     def __init__(self, address: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._socket.connect(address)
+            self._socket = dial(address)
         except OSError as error:
-            self._socket.close()
             raise AgentError(f"no agent at {address}: {error}") from None
         self._gone = False
         self._ids = itertools.count(1)
@@ -60,7 +58,7 @@ class AgentClient:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def request(self, verb: Verb, **args: "Unpack[Args]") -> Any:
+    def request(self, verb: Verb, **args: "Unpack[Args]") -> object:
         """Ask, and wait for the answer.
 
         Raises:

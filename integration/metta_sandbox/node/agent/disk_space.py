@@ -2,20 +2,15 @@
 
 import errno
 import os
-from typing import Any, Dict
+
+from metta_sandbox.node.agent.messages import Room
 
 _PROBE = ".metta-room"
 _BYTES = 1 << 12
 
 
-def room(folder: str) -> Dict[str, Any]:
-    """Look at a folder's disk, and try to write a file in it.
-
-    Returns:
-        ``free``: the bytes that are left for whoever asks; ``refused``: why no file could be
-        written, as ``errno`` names it, or nothing.
-
-    """
+def room(folder: str) -> Room:
+    """Look at a folder's disk, and try to write a file in it."""
     disk = os.statvfs(folder)
     path = os.path.join(folder, "{}-{}".format(_PROBE, os.getpid()))
     refused = ""

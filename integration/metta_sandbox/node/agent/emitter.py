@@ -15,7 +15,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, TextIO
 
-from metta_sandbox.node.agent.wire import Arm, LineReader, decode, encode, plain
+from metta_sandbox.node.agent.wire import Arm, LineReader, decode, dial, encode, plain
 
 if TYPE_CHECKING:  # only who tells one has to import them
     from metta_sandbox.node.agent.events import KnownEvent
@@ -175,7 +175,7 @@ class Emitter:
             channel.close()
 
     def after_fork(self) -> None:
-        """Let go, in a forked child, of what belongs to its parent."""
+        """Drop the parent's connection and lock, in a forked child."""
         self._lock = threading.RLock()
         self._forked = self._socket is not None
         self._seq = 0
@@ -193,15 +193,13 @@ class Emitter:
             return
 
     def _connect(self, address: str) -> None:
-        channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            channel.connect(address)
-            channel.sendall(encode({"type": "hello", "pid": os.getpid(), "who": self._who}))
+            self._socket = dial(address)
+            self._socket.sendall(encode({"type": "hello", "pid": os.getpid(), "who": self._who}))
         except OSError as error:
-            channel.close()
+            self.close()
             sys.stderr.write(f"events: no agent at {address}: {error}\n")
             return
-        self._socket = channel
         self._reader = LineReader()
         # The agent answers a hello with what is armed, so nothing can be missed by being early.
         while self._socket is not None and not self._receive(0):
@@ -238,12 +236,12 @@ class Emitter:
                 self.close()
 
     def _drain(self) -> None:
-        """Take in changes of what is armed, without waiting for any."""
+        """Read what the agent has sent so far of which events are armed."""
         while self._socket is not None and self._receive(socket.MSG_DONTWAIT):
             pass
 
     def _await(self) -> None:
-        """Wait for a change of what is armed, but look up now and then.
+        """Wait until other events are armed, but no longer than ``_LOOK``.
 
         A signal handler or a thread that emits meanwhile may have taken the change in, or closed
         the channel.

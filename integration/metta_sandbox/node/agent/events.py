@@ -1,5 +1,6 @@
 """The catalogue of events: what each is called, who tells it, what it means, what it carries.
 
+An event is called as its class is, in lower case and with a dot: ``TrainStep`` is ``train.step``.
 Emitters tell these (``Emitter.tell``). What the harness believes (``play.claims``), which names a
 scenario may ask for, the schema of ``timeline.jsonl`` and the documentation's table are made of it.
 A trainer may emit events of names and fields of its own (``Emitter.emit``).
@@ -20,6 +21,7 @@ from typing import (
     Protocol,
     Sequence,
     Type,
+    cast,
     overload,
 )
 
@@ -46,7 +48,7 @@ Teller = Literal[
     "what a fault put there",
 ]
 
-#: The events' names, for whoever reads them. Those below, as a test holds.
+#: The events' names, for whoever reads them: those of the classes below, as a test holds.
 Name = Literal[
     "rollout.started", "sweep.resumed", "suggestion.made", "run.named", "folder.fresh",
     "handoff.sent", "handoff.received", "trial.launched", "rank.started", "train.started",
@@ -90,7 +92,7 @@ class Told(Protocol):
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class _Fields:
-    """What was said of each field."""
+    """Keeps the fields that an event is made with."""
 
     def __init__(self, **fields: object) -> None:
         vars(self).update(fields)
@@ -101,6 +103,8 @@ class KnownEvent(_Fields):
 
     name: ClassVar[Name]
     teller: ClassVar[Teller]
+    #: What it carries beyond where it comes from, with types.
+    fields: ClassVar[Mapping[str, object]] = {}
 
     node: Optional[str] = None
     node_rank: Optional[int] = None
@@ -114,12 +118,14 @@ class KnownEvent(_Fields):
     mono: Optional[float] = None
     wall: Optional[float] = None
 
-    def __init_subclass__(cls, *, name: Name, teller: Teller) -> None:
-        cls.name, cls.teller = name, teller
-        CATALOGUE[name] = cls
+    def __init_subclass__(cls, *, teller: Teller) -> None:
+        dotted = "".join(f".{each}" if each.isupper() else each for each in cls.__name__)
+        cls.name, cls.teller = cast(Name, dotted[1:].lower()), teller
+        cls.fields = {**cls.fields, **vars(cls).get("__annotations__", {})}
+        CATALOGUE[cls.name] = cls
 
     def record(self) -> Record:
-        """Give it as it is sent: what was not said is left out."""
+        """Build the event's record as it is sent, without fields that were not given."""
         return {"event": self.name, **vars(self)}
 
 
@@ -132,14 +138,14 @@ def told_by(teller: Teller) -> FrozenSet[str]:
     return frozenset(name for name, known in CATALOGUE.items() if known.teller == teller)
 
 
-class RolloutStarted(KnownEvent, name="rollout.started", teller="each node's rollout"):
+class RolloutStarted(KnownEvent, teller="each node's rollout"):
     """The rollout of a node has begun."""
 
     host: str
     num_nodes: int
 
 
-class SweepResumed(KnownEvent, name="sweep.resumed", teller="rank 0's rollout"):
+class SweepResumed(KnownEvent, teller="rank 0's rollout"):
     """The observations of an earlier run were taken over: so many runs, trials and their cost."""
 
     runs: int
@@ -147,7 +153,7 @@ class SweepResumed(KnownEvent, name="sweep.resumed", teller="rank 0's rollout"):
     spent: float
 
 
-class SuggestionMade(KnownEvent, name="suggestion.made", teller="rank 0's rollout"):
+class SuggestionMade(KnownEvent, teller="rank 0's rollout"):
     """The strategy has suggested values; ``attempt`` says how often they are tried, from 1."""
 
     trial: int
@@ -155,14 +161,14 @@ class SuggestionMade(KnownEvent, name="suggestion.made", teller="rank 0's rollou
     attempt: int
 
 
-class RunNamed(KnownEvent, name="run.named", teller="rank 0's rollout"):
+class RunNamed(KnownEvent, teller="rank 0's rollout"):
     """The control plane has given the trial's run its name."""
 
     trial: int
     run: str
 
 
-class FolderFresh(KnownEvent, name="folder.fresh", teller="each node's rollout"):
+class FolderFresh(KnownEvent, teller="each node's rollout"):
     """A trial has got the working folder as ``setup`` left it; an earlier one had changed it."""
 
     trial: int
@@ -170,7 +176,7 @@ class FolderFresh(KnownEvent, name="folder.fresh", teller="each node's rollout")
     seconds: float
 
 
-class HandoffSent(KnownEvent, name="handoff.sent", teller="rank 0's rollout"):
+class HandoffSent(KnownEvent, teller="rank 0's rollout"):
     """Rank 0 hands a trial off to all nodes; its ranks meet at ``port``."""
 
     trial: int
@@ -180,17 +186,11 @@ class HandoffSent(KnownEvent, name="handoff.sent", teller="rank 0's rollout"):
     port: int
 
 
-class HandoffReceived(KnownEvent, name="handoff.received", teller="each node's rollout"):
+class HandoffReceived(HandoffSent, teller="each node's rollout"):
     """A node has got the hand-off."""
 
-    trial: int
-    run: str
-    overrides: Mapping[str, object]
-    wandb_run_id: str
-    port: int
 
-
-class TrialLaunched(KnownEvent, name="trial.launched", teller="each node's rollout"):
+class TrialLaunched(KnownEvent, teller="each node's rollout"):
     """A node starts its ranks, with these overrides."""
 
     trial: int
@@ -198,7 +198,7 @@ class TrialLaunched(KnownEvent, name="trial.launched", teller="each node's rollo
     overrides: Mapping[str, object]
 
 
-class RankStarted(KnownEvent, name="rank.started", teller="the harness"):
+class RankStarted(KnownEvent, teller="the harness"):
     """A node's agent has reported that a rank's process, ``process``, was started."""
 
     node: str
@@ -209,14 +209,14 @@ class RankStarted(KnownEvent, name="rank.started", teller="the harness"):
     log: str
 
 
-class TrainStarted(KnownEvent, name="train.started", teller="the trainer"):
+class TrainStarted(KnownEvent, teller="the trainer"):
     """A rank begins to train after ``step``."""
 
     world_size: Optional[int] = None
     step: Optional[float] = None
 
 
-class TrainStep(KnownEvent, name="train.step", teller="the trainer"):
+class TrainStep(KnownEvent, teller="the trainer"):
     """A rank has done a step; each field of the trainer's own that is a number gives a curve."""
 
     step: Optional[float] = None
@@ -225,14 +225,14 @@ class TrainStep(KnownEvent, name="train.step", teller="the trainer"):
     reward: object = None
 
 
-class CheckpointSaved(KnownEvent, name="checkpoint.saved", teller="the trainer"):
+class CheckpointSaved(KnownEvent, teller="the trainer"):
     """A checkpoint was written."""
 
     path: object = None
     step: Optional[float] = None
 
 
-class TrainFinished(KnownEvent, name="train.finished", teller="the trainer"):
+class TrainFinished(KnownEvent, teller="the trainer"):
     """A rank is done; all ranks' parameters have the same ``digest``."""
 
     digest: object = None
@@ -241,20 +241,14 @@ class TrainFinished(KnownEvent, name="train.finished", teller="the trainer"):
     seconds: Optional[float] = None
 
 
-class RankExited(KnownEvent, name="rank.exited", teller="the harness"):
+class RankExited(RankStarted, teller="the harness"):
     """A node's agent has reported a rank's end; a negative ``status`` is a signal's number."""
 
-    node: str
-    group: str
-    rank: int
-    local_rank: int
-    process: int
-    log: str
     status: int
     out_of_memory: Optional[bool] = None
 
 
-class EvalFinished(KnownEvent, name="eval.finished", teller="rank 0's rollout"):
+class EvalFinished(KnownEvent, teller="rank 0's rollout"):
     """A trial has a score: of so many episodes, or else from that ``source``."""
 
     trial: int
@@ -264,7 +258,7 @@ class EvalFinished(KnownEvent, name="eval.finished", teller="rank 0's rollout"):
     source: Optional[str] = None
 
 
-class TrialPruned(KnownEvent, name="trial.pruned", teller="rank 0's rollout"):
+class TrialPruned(KnownEvent, teller="rank 0's rollout"):
     """The strategy ends a trial early, as its ``score`` after a ``step`` is too bad."""
 
     trial: int
@@ -273,7 +267,7 @@ class TrialPruned(KnownEvent, name="trial.pruned", teller="rank 0's rollout"):
     score: float
 
 
-class ObservationRecorded(KnownEvent, name="observation.recorded", teller="rank 0's rollout"):
+class ObservationRecorded(KnownEvent, teller="rank 0's rollout"):
     """What came of a trial is recorded; ``retried`` says that its suggestion is tried again."""
 
     trial: int
@@ -287,7 +281,7 @@ class ObservationRecorded(KnownEvent, name="observation.recorded", teller="rank 
     pruned: bool
 
 
-class FolderReread(KnownEvent, name="folder.reread", teller="each node's rollout"):
+class FolderReread(KnownEvent, teller="each node's rollout"):
     """A trial read what an earlier one wrote, or why that is ``unknown``."""
 
     trial: int
@@ -296,7 +290,7 @@ class FolderReread(KnownEvent, name="folder.reread", teller="each node's rollout
     unknown: Optional[str] = None
 
 
-class RolloutFinished(KnownEvent, name="rollout.finished", teller="each node's rollout"):
+class RolloutFinished(KnownEvent, teller="each node's rollout"):
     """The rollout of a node is done; rank 0's says how many trials ended how."""
 
     completed: Optional[int] = None
@@ -304,7 +298,7 @@ class RolloutFinished(KnownEvent, name="rollout.finished", teller="each node's r
     retried: Optional[int] = None
 
 
-class CommandExited(KnownEvent, name="command.exited", teller="the harness"):
+class CommandExited(KnownEvent, teller="the harness"):
     """A node's rollout, or the command that takes its place, has ended."""
 
     node: str
@@ -312,7 +306,7 @@ class CommandExited(KnownEvent, name="command.exited", teller="the harness"):
     status: int
 
 
-class ApiReady(KnownEvent, name="api.ready", teller="the control plane"):
+class ApiReady(KnownEvent, teller="the control plane"):
     """The ports of the control plane answer, and that of W&B's stand-in if there is one."""
 
     host: str
@@ -321,7 +315,7 @@ class ApiReady(KnownEvent, name="api.ready", teller="the control plane"):
     wandb_port: Optional[int] = None
 
 
-class ApiRequest(KnownEvent, name="api.request", teller="the control plane"):
+class ApiRequest(KnownEvent, teller="the control plane"):
     """It was called, the ``call``-th time by that method and route; ``scripted``: as prescribed."""
 
     service: str
@@ -337,7 +331,7 @@ class ApiRequest(KnownEvent, name="api.request", teller="the control plane"):
     dropped: Optional[bool] = None
 
 
-class NodeNotice(KnownEvent, name="node.notice", teller="the agent"):
+class NodeNotice(KnownEvent, teller="the agent"):
     """All that runs on a node was told to end, within ``grace`` seconds."""
 
     signal: str
@@ -345,7 +339,7 @@ class NodeNotice(KnownEvent, name="node.notice", teller="the agent"):
     groups: Sequence[str]
 
 
-class NodeEnded(KnownEvent, name="node.ended", teller="the agent"):
+class NodeEnded(KnownEvent, teller="the agent"):
     """All of that is gone: exit statuses by group, and which had to be killed."""
 
     seconds: float
@@ -353,27 +347,27 @@ class NodeEnded(KnownEvent, name="node.ended", teller="the agent"):
     killed: Sequence[str]
 
 
-class NodeLost(KnownEvent, name="node.lost", teller="the harness"):
+class NodeLost(KnownEvent, teller="the harness"):
     """A node is gone that is waited for."""
 
     node: str
     how: str
 
 
-class NodeRejoined(KnownEvent, name="node.rejoined", teller="the harness"):
+class NodeRejoined(KnownEvent, teller="the harness"):
     """It has come back, after so many seconds."""
 
     node: str
     seconds: float
 
 
-class OptimizerStep(KnownEvent, name="optimizer.step", teller="what a fault put there"):
+class OptimizerStep(KnownEvent, teller="what a fault put there"):
     """Torch's optimizer is about to do its ``step``-th step; told only where a fault waits."""
 
     step: int
 
 
-class FaultHappened(KnownEvent, name="fault.happened", teller="what a fault put there"):
+class FaultHappened(KnownEvent, teller="what a fault put there"):
     """A fault has struck inside a rank, or what a node starts; the other fields say how."""
 
     fault: str

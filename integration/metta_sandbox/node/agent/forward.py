@@ -81,7 +81,7 @@ class Forwarder:
         self._begin(rest)
 
     def close(self) -> None:
-        """Mark what was cut, and forward a last line without an end."""
+        """Say how many lines were not forwarded, and forward a last line that has no end."""
         self._mark_cut()
         if self._length:
             self._forward([self._end(b"")])
@@ -185,11 +185,11 @@ class Tail:
         self._position = start
 
     def poll(self) -> None:
-        """Forward what was added since the last time; of very much only a part."""
+        """Forward what was added to the file since the last time, up to ``_TURN`` bytes."""
         self._take(_TURN)
 
     async def finish(self) -> None:
-        """Forward the rest."""
+        """Forward what is left of the file, and end the forwarder."""
         try:
             end = os.lstat(self._path).st_size
         except OSError:

@@ -83,7 +83,7 @@ def numbers(folder: str) -> List[int]:
 
 
 def target(path: str) -> str:
-    """Say what a link leads to."""
+    """Read a symbolic link; empty if that can't be done."""
     try:
         return os.readlink(path)
     except OSError:
@@ -214,7 +214,7 @@ class Waiting:
         return self._calls.get(number, ("other", f"call {number}"))
 
     def _opened(self, fds: List[int]) -> Dict[str, object]:
-        """Name what lies behind file descriptors."""
+        """Name the files, pipes or sockets behind file descriptors."""
         targets = [target(f"/proc/{self._pid}/fd/{number}") for number in fds]
         first = {"fd": fds[0], "target": targets[0]} if fds else {}
         return {**first, "targets": targets}

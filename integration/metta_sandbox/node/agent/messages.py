@@ -3,12 +3,25 @@
 ``type`` tells them apart. What may be left out is ``NotRequired``; ``node`` is the hub's to say.
 """
 
-from typing import TYPE_CHECKING, Any, Dict, List, Literal, Mapping, Optional, TypedDict, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    List,
+    Literal,
+    Mapping,
+    Optional,
+    Protocol,
+    Sequence,
+    TypedDict,
+    Union,
+    overload,
+)
 
 from metta_sandbox.node.agent.events import Record
 
 if TYPE_CHECKING:
-    from typing import NotRequired
+    from typing import NotRequired, Unpack
 
 #: What an agent can be asked for.
 Verb = Literal[
@@ -18,7 +31,7 @@ Verb = Literal[
 
 
 class Args(TypedDict, total=False):
-    """What is asked for, by any verb."""
+    """What a request carries; which of these, its verb says."""
 
     group: str
     command: List[str]
@@ -32,7 +45,7 @@ class Args(TypedDict, total=False):
     pid: int
     folder: str
     arms: List["ArmSaid"]
-    order: Mapping[str, Any]
+    order: "Order"
     within: float
 
 
@@ -41,6 +54,59 @@ class ArmSaid(TypedDict):
 
     id: str
     match: Mapping[str, Any]
+
+
+class Order(TypedDict):
+    """What is ordered of a rank, for the sake of a fault; what else each order takes."""
+
+    do: Literal[
+        "look", "clocks", "clock", "sleep", "hold_gil", "nan_gradients", "skip_collective", "raise",
+        "exit", "segfault", "out_of_memory",
+    ]  # fmt: skip
+    fault: "NotRequired[str]"
+    ahead: "NotRequired[int]"
+    at_most: "NotRequired[int]"
+    exception: "NotRequired[str]"
+    message: "NotRequired[str]"
+    status: "NotRequired[int]"
+
+
+class SentOrder(Order):
+    """An order on its way."""
+
+    type: Literal["order"]
+    id: int
+
+
+class Seen(TypedDict, total=False):
+    """What a rank says to an order: to ``look``, to ``clocks``, or why it can't follow it.
+
+    Of a clock it says between which two numbers of nanoseconds that is ahead of the kernel's.
+    """
+
+    main: str
+    wall: Sequence[int]
+    monotonic: Sequence[int]
+    error: str
+
+
+class ProcessState(TypedDict):
+    """A live process; ``state`` is a letter of ``proc(5)``."""
+
+    pid: int
+    state: str
+    command: str
+
+
+class Room(TypedDict):
+    """How much can be written to a disk.
+
+    ``free`` are bytes; ``refused`` is why no file could be written, as ``errno`` names it, or
+    nothing.
+    """
+
+    free: int
+    refused: str
 
 
 class RankState(TypedDict):
@@ -66,14 +132,20 @@ class GroupState(_Group):
     status: Optional[int]
 
 
+class Started(TypedDict):
+    """A process group that was started."""
+
+    pid: int
+
+
 class Sign(TypedDict):
-    """Something without more to say: that somebody lives, for the most part."""
+    """A message without content, mostly a sign of life."""
 
     type: Literal["beat", "harness-gone", "noted", "ping", "relayed"]
 
 
 class AgentSign(TypedDict):
-    """The same of an agent: it lives, or has stopped all that a harness left."""
+    """A message without content from an agent: it lives, or has stopped what a harness left."""
 
     type: Literal["idle", "pong"]
 
@@ -185,7 +257,7 @@ class WhoIsThere(TypedDict):
 
 
 class Refused(TypedDict):
-    """Whoever came is not let in."""
+    """The hub does not let a connection in."""
 
     type: Literal["refused"]
     reason: str
@@ -207,7 +279,7 @@ class Still(TypedDict):
 
 
 class TurnedAway(TypedDict):
-    """Somebody said what was not its to say."""
+    """The hub closed a connection, as what came over it was not that sender's to say."""
 
     type: Literal["turned-away"]
     node: str
@@ -234,7 +306,7 @@ class EmitterHello(TypedDict):
 
 
 class Arms(TypedDict):
-    """All that is waited for."""
+    """All events that are armed."""
 
     type: Literal["arms"]
     arms: List[ArmSaid]
@@ -253,7 +325,7 @@ class Obeyed(TypedDict):
 
     type: Literal["obeyed"]
     id: int
-    result: Dict[str, Any]
+    result: Seen
 
 
 class StandsFor(TypedDict):
@@ -276,8 +348,73 @@ FromHarness = Union[Request, AgentSign]
 ToAgent = Union[Request, Refused, Sign]
 OfProcess = Union[EmitterHello, Emitted, Request, InjectorHello, Obeyed, RankTold, StandsFor]
 #: What a process of a node is told of its agent.
-ToProcess = Union[Arms, Emitted, Exit, Reply, Sign]
+ToProcess = Union[Arms, Emitted, Exit, Reply, SentOrder, Sign]
 #: The first that somebody says to a hub.
 HubHello = Union[Registered, HarnessHello, WhoIsThere]
 #: All that goes out over an ``Outlet``.
 Message = Union[ToHarness, ToAgent, ToProcess, AgentSign, WhoIsThere]
+
+
+class Asks(Protocol):
+    """Asks a node's agent for something, and returns what came of it, whose type the verb tells."""
+
+    @overload
+    def __call__(
+        self, node: str, verb: Literal["start"], /, *, patience: float = ..., **args: "Unpack[Args]"
+    ) -> Started: ...
+
+    @overload
+    def __call__(
+        self, node: str, verb: Literal["stop"], /, *, patience: float = ..., **args: "Unpack[Args]"
+    ) -> GroupState: ...
+
+    @overload
+    def __call__(
+        self, node: str, verb: Literal["groups"], /, *, patience: float = ...
+    ) -> List[GroupState]: ...
+
+    @overload
+    def __call__(
+        self, node: str, verb: Literal["processes"], /, *, patience: float = ...
+    ) -> List[ProcessState]: ...
+
+    @overload
+    def __call__(
+        self,
+        node: str,
+        verb: Literal["dispositions"],
+        /,
+        *,
+        patience: float = ...,
+        pid: int,
+        signal: int,
+    ) -> List[str]: ...
+
+    @overload
+    def __call__(
+        self, node: str, verb: Literal["room"], /, *, patience: float = ..., folder: str
+    ) -> Room: ...
+
+    @overload
+    def __call__(
+        self,
+        node: str,
+        verb: Literal["order"],
+        /,
+        *,
+        patience: float = ...,
+        rank: int,
+        order: Order,
+        within: float,
+    ) -> Seen: ...
+
+    @overload
+    def __call__(
+        self,
+        node: str,
+        verb: Literal["signal", "signal-process", "arm", "notice"],
+        /,
+        *,
+        patience: float = ...,
+        **args: "Unpack[Args]",
+    ) -> None: ...

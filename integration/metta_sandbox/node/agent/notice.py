@@ -47,7 +47,7 @@ async def give_notice(
 
 
 async def _all_over(groups: List[Group], patience: float, cut: asyncio.Event) -> None:
-    """Wait until all of them are over, or the waiting is cut."""
+    """Wait until all groups have ended, time is up, or ``cut`` is set."""
 
     async def over() -> None:
         for group in groups:

@@ -9,7 +9,7 @@ _COUNTERS = ("memory.events", "memory/memory.oom_control")
 
 
 def oom_kills(folder: str = "/sys/fs/cgroup") -> Optional[int]:
-    """Count the processes that it has killed here; None where nobody counts.
+    """Count the processes that the kernel has killed here; None if it does not count them.
 
     Args:
         folder: Where control groups are mounted.

@@ -150,7 +150,7 @@ class Group:
         kill_all(self._processes)
 
     def to_wire(self) -> GroupState:
-        """Describe it for the wire."""
+        """Describe the group as a message has it."""
         return {
             "group": self.id,
             "pid": self.pid,

@@ -6,7 +6,10 @@ Needs Linux and its ``/proc``; elsewhere nothing is found, and nobody dies with 
 import os
 import signal
 import sys
-from typing import Any, Callable, Dict, Iterable, List, Tuple
+from typing import TYPE_CHECKING, Callable, Iterable, List, Tuple
+
+if TYPE_CHECKING:  # who wraps or forks ranks is to start soon
+    from metta_sandbox.node.agent.messages import ProcessState
 
 try:
     import ctypes
@@ -94,9 +97,9 @@ def children() -> List[int]:
     return found
 
 
-def describe(pids: Iterable[int]) -> List[Dict[str, Any]]:
-    """Say of each live process its ``pid``, ``state`` (a letter of ``proc(5)``), ``command``."""
-    found: List[Dict[str, Any]] = []
+def describe(pids: Iterable[int]) -> "List[ProcessState]":
+    """Describe each live process."""
+    found: "List[ProcessState]" = []
     for pid in pids:
         try:
             state, _ = _state_and_parent(pid)

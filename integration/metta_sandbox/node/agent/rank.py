@@ -21,7 +21,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 from metta_sandbox.node.agent.injection.hook import with_hook
 from metta_sandbox.node.agent.processes import die_with_parent, dying_with_this
 from metta_sandbox.node.agent.safe_open import plain
-from metta_sandbox.node.agent.wire import encode
+from metta_sandbox.node.agent.wire import dial, encode
 
 #: Signals that a launcher or a shell sends on purpose.
 HANDED_ON = (
@@ -165,11 +165,14 @@ class Report:
             threading.Thread(target=self._watch, args=(self._channel,), daemon=True).start()
 
     def started(self) -> None:
-        """Tell the start."""
+        """Tell the agent that the trainer was started."""
         self._tell("rank-started")
 
     def ended(self, status: int) -> None:
-        """Tell the end, and wait until it is noted, so that it comes before the launcher's."""
+        """Tell the agent that the trainer has ended, and wait until it has noted so.
+
+        So the rank's end is known before the launcher's.
+        """
         self._about["status"] = status
         self._tell("rank-exited")
         if self._channel is not None:
@@ -197,11 +200,8 @@ def _connect() -> Optional[socket.socket]:
     address = os.environ.get("METTA_EVENTS")
     if not address:
         return None
-    channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        channel.connect(address)
+        return dial(address)
     except OSError as error:
-        channel.close()
         sys.stderr.write(f"rank: no agent at {address}: {error}\n")
         return None
-    return channel

@@ -90,6 +90,22 @@ class LineReader:
         return lines
 
 
+def dial(path: str) -> socket.socket:
+    """Connect to a local socket.
+
+    Raises:
+        OSError: Nobody listens there (yet).
+
+    """
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        channel.connect(path)
+    except OSError:
+        channel.close()
+        raise
+    return channel
+
+
 def receive_each(channel: socket.socket) -> Iterator[Any]:
     """Read all messages that the other side of a blocking connection has to say.
 
@@ -130,14 +146,14 @@ class Arm:
         self.match = dict(match)
 
     def matches(self, record: "Record") -> bool:
-        """Tell whether an event is the one awaited."""
+        """Tell whether an event is one that this arm waits for."""
         return all(record.get(key) == value for key, value in self.match.items())
 
     def to_wire(self) -> "ArmSaid":
-        """Write it for the wire."""
+        """Build the arm's message."""
         return {"id": self.id, "match": self.match}
 
     @classmethod
     def from_wire(cls, message: "ArmSaid") -> "Arm":
-        """Read what ``to_wire`` wrote."""
+        """Read an arm's message."""
         return cls(message["id"], message["match"])

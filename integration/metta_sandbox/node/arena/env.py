@@ -139,7 +139,7 @@ class Arenas:
         return self._rewards.copy()
 
     def close(self) -> None:
-        """Give the arenas' memory back."""
+        """Free the arenas' memory."""
         for simulation in self._simulations:
             simulation.close()
         self._simulations = []

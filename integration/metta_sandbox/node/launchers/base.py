@@ -61,7 +61,7 @@ class GroupSpec:
 
 
 class WorkerGroup:
-    """Trainers that were started."""
+    """A trial's trainers on this node, as started by a launcher."""
 
     def __init__(self, client: AgentClient, spec: GroupSpec) -> None:
         self._client = client

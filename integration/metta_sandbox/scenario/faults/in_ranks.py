@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from pydantic import Field
 
+from metta_sandbox.node.agent.messages import Order
 from metta_sandbox.scenario.faults.base import Family, FaultKind
 from metta_sandbox.scenario.faults.executor import EventExecutor, Message, Observed
 from metta_sandbox.words import ended
@@ -65,7 +66,7 @@ class InCode(EventExecutor[F]):
         """Give the rank the order."""
         parameters = self.said.model_dump(exclude={"rank"})
         order = {"do": self.said.key, "fault": self.name, **parameters}
-        self.context.order(self.said.rank, order, ANSWER)
+        self.context.order(self.said.rank, cast("Order", order), ANSWER)
 
     def during(self) -> Observed:
         """See that the rank has told of the fault."""

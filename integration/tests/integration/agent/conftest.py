@@ -91,8 +91,7 @@ class Harness:
     def start(self, node: str, group: str, command: Sequence[str], **env: str) -> int:
         """Start a group, and return its process id."""
         told = self.link.request(node, "start", group=group, command=list(command), env=env)
-        pid: int = told["pid"]
-        return pid
+        return told["pid"]
 
     def arm(self, node: str, **arms: dict[str, Any]) -> None:
         """Replace what is armed on a node."""

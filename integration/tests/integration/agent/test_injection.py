@@ -6,13 +6,14 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from metta_sandbox.errors import StackError
 
 if TYPE_CHECKING:
+    from metta_sandbox.node.agent.messages import Order
     from tests.integration.agent.conftest import Harness, SmallStack
 
 #: Seconds that a machine with much else to do may take.
@@ -112,7 +113,7 @@ class Rank:
         self.log = stack.folder / "rank-1.log"
 
     def order(self, verb: str, within: float = 15.0, **more: Any) -> Any:
-        order = {"do": verb, "fault": "f", **more}
+        order = cast("Order", {"do": verb, "fault": "f", **more})
         return self.harness.link.request("n", "order", rank=1, order=order, within=within)
 
     def happened(self) -> dict[str, Any]:

@@ -7,11 +7,12 @@ import signal
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from metta_sandbox.node.agent.messages import GroupState
     from tests.integration.agent.conftest import Harness, SmallStack, WaitUntil
 
 ENDS = {
@@ -49,7 +50,7 @@ class Node:
         (self.work / "program.py").write_text(text + "\n")
         given = {"PYTHONPATH": str(self.work), "HOME": str(self.work), **env}
         command = [sys.executable, "-m", "program", "--key", "value"]
-        told: dict[str, Any] = self.harness.link.request(
+        told = self.harness.link.request(
             "n",
             "start",
             group=group,
@@ -58,14 +59,14 @@ class Node:
             cwd=str(self.work),
             template=template,
         )
-        return int(told["pid"])
+        return told["pid"]
 
     def end(self, group: str) -> tuple[int, list[str]]:
         status = self.harness.wait("exit", group=group)["status"]
         said = self.harness.lines(group)
         return status, [line.replace(f"'{group}'", "'GROUP'") for line in said]
 
-    def group(self, name: str) -> dict[str, Any]:
+    def group(self, name: str) -> GroupState:
         every = self.harness.link.request("n", "groups")
         return next(each for each in every if each["group"] == name)
 

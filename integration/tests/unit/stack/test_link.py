@@ -69,10 +69,10 @@ def test_a_node_does_not_answer_for_another(relay: StartRelay) -> None:
     link = relay("""
 asked = hear()
 say(type="reply", id=asked["id"], node="b", ok=True, result="forged")
-say(type="reply", id=asked["id"], node="a", ok=True, result="real")
+say(type="reply", id=asked["id"], node="a", ok=True, result=["real"])
 hear()
 """)
-    assert link.request("a", "groups") == "real"
+    assert link.request("a", "dispositions", pid=1, signal=15) == ["real"]
 
 
 def test_a_hub_that_stands_still_is_named_and_nobody_waits_on(
@@ -105,12 +105,12 @@ def test_no_answer_in_time_is_said_and_a_late_one_does_no_harm(relay: StartRelay
 late = hear()
 now = hear()
 say(type="reply", id=late["id"], node="a", ok=True, result="late")
-say(type="reply", id=now["id"], node="a", ok=True, result="now")
+say(type="reply", id=now["id"], node="a", ok=True, result=["now"])
 hear()
 """)
     with pytest.raises(StackError, match="a did not answer 'groups' within 0\\.1 s"):
         link.request("a", "groups", patience=0.1)
-    assert link.request("a", "groups", patience=20) == "now"
+    assert link.request("a", "dispositions", patience=20, pid=1, signal=15) == ["now"]
 
 
 def test_receiving_waits_no_longer_than_told(relay: StartRelay) -> None:

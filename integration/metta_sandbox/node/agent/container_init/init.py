@@ -45,7 +45,7 @@ from metta_sandbox.node.agent.processes import (
     living,
     parent_of,
 )
-from metta_sandbox.node.agent.wire import decode, encode, receive_one
+from metta_sandbox.node.agent.wire import decode, dial, encode, receive_one
 
 #: Not in the file system, from which a scenario may remove all that it can.
 _ADDRESS = "\0metta-container-init"
@@ -127,7 +127,7 @@ class ContainerInit:
             self._turn.terminate()
 
     def _reap(self) -> Optional[int]:
-        """Take note of who has ended; returns an exit status if this is to end, too."""
+        """Reap children; returns an exit status if this process is to end with one of them."""
         with suppress(BlockingIOError):
             self._wake.recv(4096)
         with suppress(ChildProcessError):
@@ -194,7 +194,7 @@ class ContainerInit:
     # -- the end of a turn ----------------------------------------------------------------
 
     def _end(self, caller: int, shareable: Set[int]) -> Message:
-        """End what is left of a turn; say what could not be put right, in words.
+        """End a turn's processes and remove its files; say in words what could not be put right.
 
         Args:
             caller: The process that asks.
@@ -260,17 +260,17 @@ def ask(request: bytes) -> Message:
     """Ask the container's init of this container, from outside, for what a line of JSON says."""
     deadline = time.monotonic() + _STARTED
     while True:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
-            try:
-                channel.connect(_ADDRESS)
-            except ConnectionRefusedError:  # it has just been started
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(_LOOK)
-                continue
-            channel.sendall(encode(decode(request)))
-            answer: Message = receive_one(channel)
-            return answer
+        try:
+            channel = dial(_ADDRESS)
+            break
+        except ConnectionRefusedError:  # it has just been started
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_LOOK)
+    with channel:
+        channel.sendall(encode(decode(request)))
+        answer: Message = receive_one(channel)
+        return answer
 
 
 def _say(line: str) -> None:

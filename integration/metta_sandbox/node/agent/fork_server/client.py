@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, Dict
 
 from metta_sandbox.node.agent.rank import HANDED_ON
-from metta_sandbox.node.agent.wire import encode, own_environ, receive_one
+from metta_sandbox.node.agent.wire import dial, encode, own_environ, receive_one
 
 #: What the groups of warm processes are called, with a number after it.
 WARM = "warm-"
@@ -28,8 +28,7 @@ def run_ranks(address: str, group: Dict[str, Any], log_folder: str, program: Dic
         program: See ``rank.become_rank``.
 
     """
-    channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    channel.connect(address)
+    channel = dial(address)
     # One that comes before the ranks are asked for waits until they are.
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDED_ON)
     request = {

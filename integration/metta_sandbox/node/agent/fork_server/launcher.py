@@ -34,7 +34,7 @@ _FAILED = 1
 
 
 class _Rank:
-    """One rank that was forked."""
+    """A rank's process, with what its agent is told of it."""
 
     def __init__(self, pid: int, about: Dict[str, Any]) -> None:
         self.pid = pid
@@ -220,7 +220,7 @@ def _wait_for_other_nodes(store: Any, group: Dict[str, Any]) -> None:
 
 
 class _Watch:
-    """Waits for ranks, and for whoever asked for them."""
+    """Waits for ranks to end, and for signals from the process that asked for them."""
 
     def __init__(self, caller: socket.socket, wake: socket.socket, ranks: List[_Rank]) -> None:
         self._caller = caller

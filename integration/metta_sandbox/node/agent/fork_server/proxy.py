@@ -20,7 +20,6 @@ from typing import Any, Dict, Iterator, List, Mapping, NoReturn, Optional
 from metta_sandbox.node.agent.fork_server.client import send_with_output
 from metta_sandbox.node.agent.fork_server.environ_block import with_room
 from metta_sandbox.node.agent.fork_server.spawn import (
-    dial,
     programs_of,
     start_by_itself,
     template_command,
@@ -28,7 +27,7 @@ from metta_sandbox.node.agent.fork_server.spawn import (
 )
 from metta_sandbox.node.agent.processes import dying_with_this
 from metta_sandbox.node.agent.startup_heartbeat import tell_signs_of_life, used_by
-from metta_sandbox.node.agent.wire import encode, own_bounds, own_environ, receive_each
+from metta_sandbox.node.agent.wire import dial, encode, own_bounds, own_environ, receive_each
 
 #: Seconds within which a template that was started listens; it imports only then.
 _PATIENCE = 20.0

@@ -69,7 +69,7 @@ _KEPT: List[Any] = []
 
 
 def _start_over(program: Dict[str, Any]) -> None:
-    """Give this process what a fresh interpreter has."""
+    """Give this process the signal handlers, arguments and main module of a fresh interpreter."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)

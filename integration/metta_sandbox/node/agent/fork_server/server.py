@@ -113,7 +113,7 @@ def unforkable() -> str:
 def _run(
     listener: socket.socket, refusal: str, _kept: List[Any], owner: Optional[socket.socket]
 ) -> NoReturn:
-    """Answer whether this process is warm, and fork launchers.
+    """Serve requests for ever: say whether this process is warm, or fork a launcher.
 
     Our modules are kept, as what runs here is in them.
     """
@@ -143,7 +143,7 @@ def _await(listener: socket.socket, owner: socket.socket) -> None:
 
 
 def _answer(caller: socket.socket, ours: List[socket.socket], refusal: str) -> None:
-    """Take one request. Whoever asks writes it at once, and it is short."""
+    """Serve one request, which its sender writes at once and which is short."""
     request, streams = receive(caller)
     try:
         if request is None:

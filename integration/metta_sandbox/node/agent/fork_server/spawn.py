@@ -5,12 +5,11 @@ The process that the agent starts, signals and waits for; the server ends with i
 
 import os
 import re
-import socket
 import sys
 from typing import Any, Dict, List, Mapping, NoReturn, Optional, Sequence, Tuple
 
 from metta_sandbox.node.agent.fork_server.client import about, send_with_output
-from metta_sandbox.node.agent.wire import own_bounds, own_environ, receive_one
+from metta_sandbox.node.agent.wire import dial, own_bounds, own_environ, receive_one
 
 #: What trainers mostly import, and what torch imports on the first step of an optimizer.
 USUAL = (
@@ -123,7 +122,7 @@ def _place(interpreter: str) -> Tuple[str, str]:
 
 
 def spawn(template: str, listen: str, preload: List[str], start: List[str]) -> int:
-    """Have a server forked, and wait for its end; or become one.
+    """Have a template fork a warm server and wait for its end, or else become the server.
 
     Args:
         template: Path of the template's socket.
@@ -144,7 +143,7 @@ def spawn(template: str, listen: str, preload: List[str], start: List[str]) -> i
 
 
 def start_by_itself(command: List[str], reason: str = "") -> NoReturn:
-    """Become what would have been forked.
+    """Replace this process by the command that a template would have forked.
 
     Args:
         command: Its program and arguments.
@@ -176,15 +175,3 @@ def _have_forked(template: str, listen: str, preload: List[str], interpreter: st
     while channel.recv(4096):
         pass
     return 1
-
-
-def dial(path: str) -> socket.socket:
-    """Connect to a local socket, such as a template's.
-
-    Raises:
-        OSError: Nobody listens there.
-
-    """
-    channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    channel.connect(path)
-    return channel

@@ -90,7 +90,7 @@ def serve(address: str, wanted: List[str], programs: List[str], own: bool) -> No
 
 
 class _Request(NamedTuple):
-    """Who asked, what for, and the standard output and error that came with it."""
+    """A request: its connection, its message, and the output and error streams sent with it."""
 
     caller: socket.socket
     message: Dict[str, Any]
@@ -121,11 +121,11 @@ class _Template:
         self._selector.register(self._wake, selectors.EVENT_READ)
 
     def put_right(self, found: List[Place]) -> None:
-        """Remember what a fork with another home must put right."""
+        """Keep the texts that a fork with another home must replace."""
         self._places = found
 
     def fork_programs(self) -> None:
-        """Fork the programs that are asked for by now; all else is for later."""
+        """Fork the programs that were asked for so far; other requests wait until ``run``."""
         while select.select([self._listener], [], [], 0)[0]:
             asked = self._hear()
             if asked is not None and asked.message["type"] == "run":

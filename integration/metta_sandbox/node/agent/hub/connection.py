@@ -63,7 +63,7 @@ class Complaints:
 
 
 class Connection:
-    """One connection.
+    """A connection of an agent or of the harness.
 
     Args:
         outlet: Its outgoing half.
@@ -82,7 +82,7 @@ class Connection:
         self._gone = False
 
     def hear(self) -> None:
-        """Take in that it has said something."""
+        """Note that a message came, which is a sign of life."""
         self.silent = 0.0
         self._stirred.set()
 
@@ -98,7 +98,7 @@ class Connection:
 
     @contextlib.contextmanager
     def kept_waiting(self) -> Iterator[None]:
-        """Do not listen for a while, for reasons of others."""
+        """Do not count silence while the hub itself reads nothing from this connection."""
         self._waits = True
         try:
             yield
@@ -106,7 +106,7 @@ class Connection:
             self._waits = False
 
     async def slow_down(self, length: int) -> None:
-        """Wait if it says more than it may."""
+        """Read no more from this connection for a while if it sends more bytes than it may."""
         seconds = self._bucket.take(length)
         if seconds:
             with self.kept_waiting():
@@ -124,7 +124,7 @@ class Connection:
         return self._stirred.is_set() and not self._gone
 
     def leave(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self._gone = True
         self._stirred.set()
         self.outlet.close()

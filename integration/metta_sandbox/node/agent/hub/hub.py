@@ -116,10 +116,10 @@ class Hub:
         connection.leave()
 
     async def _hello(self, reader: asyncio.StreamReader, peer: str) -> HubHello:
-        """Hear who somebody is.
+        """Read a newcomer's first message, which says who it is.
 
         Raises:
-            ValueError: It may not be that, or does not say so soon.
+            ValueError: It may not connect as that, or does not say so in time.
 
         """
         if self._at_the_door >= _AT_THE_DOOR:
@@ -143,7 +143,7 @@ class Hub:
         return cast(HubHello, hello)
 
     def _turn_away(self, name: str, reason: str) -> None:
-        """Say of somebody that it was not heard, or no longer is, in one line."""
+        """Tell the harness, and standard error, in one line why a connection was closed."""
         if text := self._complaints.take(reason):
             sys.stderr.write(f"hub: closed a connection: {text}\n")
             if self._harness is not None:
@@ -253,7 +253,7 @@ class Hub:
             self._agents[node].outlet.send(message)
 
     async def _beat(self) -> None:
-        """Ask all for a sign of life, and say who has given none for long.
+        """Ask each agent for a sign of life, and tell the harness which have long given none.
 
         A second counts only where this process had one itself: on a busy machine all are slow.
         """

@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 
-from metta_sandbox.node.agent.messages import Message
-from metta_sandbox.node.agent.wire import encode
+from metta_sandbox.node.agent.messages import Message, OfAgent
+from metta_sandbox.node.agent.wire import LONGEST_LINE, encode
 
 #: Bytes that wait for a peer that reads slowly, before its senders must wait too.
 FULL = 1 << 20
+#: Bytes of a message to a hub, which adds a little to it.
+LONGEST = LONGEST_LINE - 1024
 
 
 class Outlet:
@@ -26,12 +28,24 @@ class Outlet:
 
     @property
     def full(self) -> bool:
-        """Whether the peer is too slow for more of what can be done without."""
+        """Whether the peer reads so slowly that optional messages should not be sent."""
         return self._writer.transport.get_write_buffer_size() >= FULL
 
     def send(self, message: Message) -> None:
         """Send a message, without waiting. What is sent to a peer that has gone is lost."""
         self.send_line(encode(message))
+
+    def report(self, message: OfAgent) -> None:
+        """Send the hub a message about what others said, without waiting.
+
+        Raises:
+            ValueError: It is longer than a message may be.
+
+        """
+        line = encode(message)
+        if len(line) > LONGEST:
+            raise ValueError(f"{len(line)} bytes are more than a message may have")
+        self.send_line(line)
 
     def send_line(self, line: bytes) -> None:
         """Send a message that is encoded already."""

@@ -21,6 +21,7 @@ import time
 from typing import Any, Dict, Iterator, List, Tuple
 
 from metta_sandbox.node.agent.injection.clock_instructions import FUNCTIONS, instructions
+from metta_sandbox.node.agent.messages import Seen
 
 try:
     import ctypes
@@ -57,13 +58,13 @@ class Clock:
         self._ahead = 0
 
     def set_ahead(self, nanoseconds: int) -> None:
-        """Let it be ahead of the machine's, or, if that is negative, behind.
+        """Set this process's wall clock ahead of the machine's, or behind it if negative.
 
         Children that are forked from now on go with it. Libraries that are loaded later go right.
 
         Raises:
-            LookupError: That can't be done in this process.
-            OSError: The kernel does not allow it.
+            LookupError: The clock of this process can't be set off.
+            OSError: The kernel refuses the memory for it.
 
         """
         if not self._ahead:
@@ -74,7 +75,7 @@ class Clock:
         ctypes.c_int64.from_address(self._ahead).value = nanoseconds
 
 
-def read_clocks() -> Dict[str, Tuple[int, int]]:
+def read_clocks() -> Seen:
     """Compare this process's clocks with the kernel's.
 
     Returns:

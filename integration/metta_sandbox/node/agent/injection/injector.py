@@ -12,18 +12,18 @@ https://docs.python.org/3/c-api/init.html.
 """
 
 import os
-import socket
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, List, Mapping, Optional, Tuple
 
 from metta_sandbox.node.agent.emitter import Emitter, identity
 from metta_sandbox.node.agent.events import FaultHappened, OptimizerStep
 from metta_sandbox.node.agent.injection.clock import Clock, read_clocks
 from metta_sandbox.node.agent.injection.hook import VARIABLE, is_meant
+from metta_sandbox.node.agent.messages import InjectorHello, Obeyed, Order, Seen, SentOrder
 from metta_sandbox.node.agent.recorder.after_import import after_import
-from metta_sandbox.node.agent.wire import LineReader, decode, encode
+from metta_sandbox.node.agent.wire import LineReader, decode, dial, encode
 
 try:
     import ctypes
@@ -51,7 +51,7 @@ Then = Optional[Callable[[], None]]
 
 
 def enter() -> None:
-    """Begin to wait for orders, in a rank that is meant."""
+    """Begin to wait for orders, if this process is one of the ranks that ``METTA_INJECT`` names."""
     if not is_meant(os.environ) or "METTA_EVENTS" not in os.environ:
         return
     os.environ.pop(VARIABLE)
@@ -71,8 +71,7 @@ class Injection:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._rank = int(environ["RANK"])
         self._emitter = Emitter(identity(environ), environ["METTA_EVENTS"])
-        self._channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._channel.connect(environ["METTA_EVENTS"])
+        self._channel = dial(environ["METTA_EVENTS"])
         self._main = threading.main_thread()
         self._steps = 0
         self._poison: List[str] = []
@@ -82,7 +81,7 @@ class Injection:
 
     def begin(self) -> None:
         """Say that this rank takes orders, and take them on a thread."""
-        about = {"type": "injector", "rank": self._rank, "pid": os.getpid()}
+        about: InjectorHello = {"type": "injector", "rank": self._rank, "pid": os.getpid()}
         self._channel.sendall(encode(about))
         os.register_at_fork(after_in_child=self._channel.close)
         after_import(_OPTIMIZER, self._count_steps)
@@ -100,13 +99,14 @@ class Injection:
                 return
             if not data:
                 return
-            for order in map(decode, reader.feed(data)):
+            for line in reader.feed(data):
+                order: SentOrder = decode(line)
                 then: Then = None
                 try:
                     result, then = self._obey(order)
                 except Exception as error:  # noqa: BLE001 - whoever ordered hears of it
                     result = {"error": f"{type(error).__name__}: {error}"}
-                answer = {"type": "obeyed", "id": order["id"], "result": result}
+                answer: Obeyed = {"type": "obeyed", "id": order["id"], "result": result}
                 self._channel.sendall(encode(answer))
                 if then is not None:
                     then()
@@ -118,18 +118,18 @@ class Injection:
             frame = frame.f_back
         return frame is not None and "importlib" not in frame.f_code.co_filename
 
-    def _obey(self, order: Dict[str, Any]) -> Tuple[Dict[str, Any], Then]:
-        """Do what can be done at once; return what was seen, and what is left to do."""
+    def _obey(self, order: Order) -> Tuple[Seen, Then]:
+        """Follow an order; returns the answer, and what is to be done once it was sent."""
         verb, fault = order["do"], order.get("fault", "")
         if verb == "look":
-            return {"main": self._place(), "poisoned": not self._poison}, None
+            return {"main": self._place()}, None
         ends = self._ends(order, fault)
         if ends is not None:
             return {}, ends
         if verb == "clock":
             self._set_clock(fault, order["ahead"])
         elif verb == "clocks":
-            return dict(read_clocks()), None
+            return read_clocks(), None
         elif verb == "sleep":
             self._in_main_thread(lambda: self._sleep_for_ever(fault))
         elif verb == "hold_gil":
@@ -149,8 +149,8 @@ class Injection:
         if ahead:
             self._emitter.tell(FaultHappened(fault=fault, ahead=ahead))
 
-    def _ends(self, order: Dict[str, Any], fault: str) -> Then:
-        """Give what ends the process, or its program, once the order was answered."""
+    def _ends(self, order: Order, fault: str) -> Then:
+        """Return what ends the process or its program, to be called once the order was answered."""
         verb = order["do"]
         if verb == "raise":
             return lambda: self._raise(fault, order["exception"], order["message"])
@@ -313,7 +313,7 @@ def _offer_to_be_killed() -> None:
 
 
 def _caller() -> str:
-    """Say where the caller of our caller is."""
+    """Name the line of the trainer at which an injected exception was made."""
     try:
         frame = sys._getframe(2)  # noqa: SLF001 - documented
     except ValueError:

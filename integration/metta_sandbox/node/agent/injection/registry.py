@@ -3,13 +3,10 @@
 import asyncio
 import itertools
 import time
-from typing import Any, Dict, Mapping
+from typing import Dict
 
 from metta_sandbox.node.agent.hub.outlet import Outlet
-from metta_sandbox.node.agent.messages import InjectorHello, Obeyed
-from metta_sandbox.node.agent.wire import encode
-
-Result = Dict[str, Any]
+from metta_sandbox.node.agent.messages import InjectorHello, Obeyed, Order, Seen
 
 
 class Injectors:
@@ -18,11 +15,11 @@ class Injectors:
     def __init__(self) -> None:
         self._ranks: Dict[int, Outlet] = {}
         self._ids = itertools.count(1)
-        self._answers: Dict[int, "asyncio.Future[Result]"] = {}
+        self._answers: Dict[int, "asyncio.Future[Seen]"] = {}
         self._came = asyncio.Event()
 
     def enter(self, outlet: Outlet, hello: InjectorHello) -> None:
-        """Take in that a rank takes orders."""
+        """Register the connection of a rank that takes orders."""
         self._ranks[int(hello["rank"])] = outlet
         self._came.set()
 
@@ -32,17 +29,16 @@ class Injectors:
             del self._ranks[rank]
 
     def take(self, message: Obeyed) -> None:
-        """Take in an answer."""
+        """Give a rank's answer to whoever waits for it."""
         answer = self._answers.pop(message["id"], None)
         if answer is not None and not answer.done():
             answer.set_result(message["result"])
 
-    async def order(self, rank: int, order: Mapping[str, Any], patience: float) -> Result:
-        """Give a rank an order, and return what it says.
+    async def order(self, rank: int, order: Order, patience: float) -> Seen:
+        """Send a rank an order, and return its answer.
 
         Raises:
-            LookupError: It takes none, or refuses this one.
-            TimeoutError: It does not answer.
+            LookupError: The rank takes no orders, refuses this one, or does not answer.
 
         """
         deadline = time.monotonic() + patience
@@ -53,9 +49,9 @@ class Injectors:
             except asyncio.TimeoutError:
                 raise LookupError(f"rank {rank} takes no orders") from None
         number = next(self._ids)
-        answer: "asyncio.Future[Result]" = asyncio.get_running_loop().create_future()
+        answer: "asyncio.Future[Seen]" = asyncio.get_running_loop().create_future()
         self._answers[number] = answer
-        self._ranks[rank].send_line(encode({**order, "type": "order", "id": number}))
+        self._ranks[rank].send({**order, "type": "order", "id": number})
         try:
             result = await asyncio.wait_for(answer, max(0.1, deadline - time.monotonic()))
         except asyncio.TimeoutError:
@@ -63,5 +59,5 @@ class Injectors:
         finally:
             self._answers.pop(number, None)
         if "error" in result:
-            raise LookupError(str(result["error"]))
+            raise LookupError(result["error"])
         return result

@@ -16,7 +16,7 @@ _TELLING = 1.0
 
 
 def ask(pids: Iterable[int]) -> Dict[int, socket.socket]:
-    """Ask them; returns where the answers of those come in that can tell, by pid."""
+    """Ask processes for their collectives; returns the sockets of those that can answer, by pid."""
     asked = {}
     for pid in pids:
         asking = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -31,7 +31,7 @@ def ask(pids: Iterable[int]) -> Dict[int, socket.socket]:
 
 
 def answers(asked: Dict[int, socket.socket]) -> Dict[int, Any]:
-    """Take what they say, by pid, of those that say it soon."""
+    """Read the answers that come in time, by pid."""
     told = dict.fromkeys(asked, b"")
     over: Dict[int, Any] = {}
     deadline = time.monotonic() + slowed(_TELLING)
@@ -51,7 +51,7 @@ def answers(asked: Dict[int, socket.socket]) -> Dict[int, Any]:
 
 
 def _take(asking: Any) -> bytes:
-    """Read what has come; nothing more will, if nothing did."""
+    """Read what has come so far; empty at the end of the answer."""
     with suppress(OSError):
         return bytes(asking.recv(1 << 20))
     return b""

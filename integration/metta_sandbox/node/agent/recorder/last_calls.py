@@ -37,7 +37,6 @@ class LastCalls:
     def __init__(self, folder: str) -> None:
         self._folder = folder
         self._pid = self._file = -1
-        self._identity = (0, 0)
         self._kept = 0
         self._stacks: Dict[int, Tuple[List[Dict[str, Any]], List[str]]] = {}
 
@@ -50,7 +49,7 @@ class LastCalls:
         """
         if self._pid != os.getpid():
             self._open()
-        if _identity(self._file) != self._identity:
+        if not os.path.samestat(os.fstat(self._file), self._opened):
             # The program has closed whatever was open, and this number is another file's now.
             return
         stack = call["stack"]
@@ -81,9 +80,4 @@ class LastCalls:
             self._file = fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, _HIGH)
         finally:
             os.close(file)
-        self._identity = _identity(self._file)
-
-
-def _identity(file: int) -> Tuple[int, int]:
-    about = os.fstat(file)
-    return about.st_dev, about.st_ino
+        self._opened = os.fstat(self._file)

@@ -131,7 +131,7 @@ def quietly(do: Callable[..., None]) -> Callable[..., None]:
 
 
 class Life:
-    """What one process tells of itself.
+    """The record that a process keeps of itself.
 
     Args:
         folder: Where its file goes.
@@ -143,7 +143,7 @@ class Life:
         self._folder = folder
         self._command = command
         self._descriptor = -1
-        self._identity = (0, 0)
+        self._opened: Any = None
         self._exit: Dict[str, Any] = {}
         self._start_over()
 
@@ -166,7 +166,7 @@ class Life:
         return True
 
     def note(self, what: str, about: Any) -> None:
-        """Write one line."""
+        """Write a line of JSON into this process's file."""
         line = ('{"at":%r,"%s":%s}\n' % (time.time(), what, as_json(about))).encode()
         if len(line) > _LINE or self._written + len(line) > _BYTES:
             return
@@ -179,7 +179,7 @@ class Life:
             os.close(file)
 
     def listen(self) -> None:
-        """Be told of what happens from now on."""
+        """Have exits, threads, children and process groups noted from now on."""
         os.register_at_fork(after_in_child=quietly(self._forked))
         atexit.register(quietly(self._ending))
         self._wrap_exits()
@@ -309,10 +309,11 @@ class Life:
             self.raised(error)
 
     def _wrap_groups(self) -> None:
-        ours("process_groups").wrap(self.note, environment, self.environ)
+        noted = ours("noted").noted
+        ours("process_groups").wrap(self.note, noted, environment, self.environ)
         calls = ours("last_calls").LastCalls(self._folder)
         distributed, brief = sys.modules[_DISTRIBUTED], ours("exceptions").brief
-        OPERATIONS.append(ours("operations").Operations(distributed, calls.keep, brief))
+        OPERATIONS.append(ours("operations").Operations(distributed, noted, calls.keep, brief))
 
     def _watch_signals(self) -> None:
         """Have stacks written at a fatal signal, and where this process was told to end."""
@@ -323,14 +324,14 @@ class Life:
         try:
             if self._descriptor >= 0:
                 # What the parent has there is the parent's file, unless that number is another's.
-                if _identity(self._descriptor) == self._identity:
+                if os.path.samestat(os.fstat(self._descriptor), self._opened):
                     os.dup2(file, self._descriptor, inheritable=False)
-                    self._identity = _identity(file)
+                    self._opened = os.fstat(file)
                 return
             import fcntl  # noqa: PLC0415 - here alone
 
             self._descriptor = fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, _HIGH)
-            self._identity = _identity(file)
+            self._opened = os.fstat(file)
         finally:
             os.close(file)
         faulthandler.enable(self._descriptor)
@@ -357,12 +358,6 @@ class Life:
 
 #: Who ends a process as somebody has told it to.
 _CALLERS = ("multiprocessing.", "metta_sandbox.node.agent.")
-
-
-def _identity(file: int) -> tuple[int, int]:
-    """Tell which file a descriptor leads to."""
-    found = os.fstat(file)
-    return found.st_dev, found.st_ino
 
 
 def _command() -> List[str]:

@@ -59,6 +59,7 @@ class Operations:
 
     Args:
         module: ``torch.distributed.distributed_c10d``.
+        noted: See ``noted.noted``.
         keep: Keeps a call where it outlives this process.
         brief: Describes an exception in one line's room.
 
@@ -67,6 +68,7 @@ class Operations:
     def __init__(
         self,
         module: Any,
+        noted: Callable[..., Any],
         keep: Callable[[Dict[str, Any]], None],
         brief: Callable[[BaseException], Dict[str, Any]],
     ) -> None:
@@ -83,16 +85,14 @@ class Operations:
             int(value): name for name, value in module.ReduceOp.RedOpType.__members__.items()
         }
         group: Any = module.ProcessGroup
-        for name in _COLLECTIVES:
+        notes: List[Tuple[str, Callable[..., Any], Any]] = [
+            *((name, self._note_options, None) for name in _COLLECTIVES),
+            *((name, self._note_sent, self._note_begun) for name in _SENDS),
+            (_MONITORED, self._note_monitored, self._note_begun),
+        ]
+        for name, before, after in notes:
             if hasattr(group, name):
-                setattr(group, name, _noted(name, getattr(group, name), self._note_options))
-        for name in _SENDS:
-            if hasattr(group, name):
-                whole = _noted(name, getattr(group, name), self._note_sent, self._note_begun)
-                setattr(group, name, whole)
-        if hasattr(group, _MONITORED):
-            noted = (getattr(group, _MONITORED), self._note_monitored, self._note_begun)
-            setattr(group, _MONITORED, _noted(_MONITORED, *noted))
+                setattr(group, name, noted(name, getattr(group, name), before, after))
 
     def about(self, group: str, number: int) -> Dict[str, Any]:
         """Give the root, as the group numbers it, the reduce operation, and what was handled."""
@@ -102,7 +102,8 @@ class Operations:
         """Give what was sent and received and each monitored barrier, the oldest first."""
         return list(self._unrecorded)
 
-    def _note_options(self, name: str, group: Any, args: Any, kwargs: Any) -> None:
+    def _note_options(self, name: str, given: Any, kwargs: Any) -> None:
+        group, *args = given
         options = kwargs.get("opts", args[-1] if args else None)
         found = self._handled()
         if hasattr(options, "rootRank"):
@@ -148,17 +149,21 @@ class Operations:
             "stack": _stack(),
         }
 
-    def _note_sent(self, name: str, group: Any, args: Any, _kwargs: Any) -> None:
-        tensors, peer = args[0], args[1] if name != "recv_anysource" else None
+    def _note_sent(self, name: str, given: Any, _kwargs: Any) -> Tuple[str, Any]:
+        group, tensors = given[:2]
+        peer = None if name == "recv_anysource" else given[2]
         known = str(group.group_name)
         self._counts[known] = self._counts.get(known, 0) + 1
         called = "recv" if name.startswith("recv") else name
         entry = self._entry(group, self._counts[known], called, list(tensors))
         self._note_unrecorded(group, {**entry, "p2p": True, "peer": peer})
+        return name, group
 
-    def _note_monitored(self, name: str, group: Any, *_told: Any) -> None:
+    def _note_monitored(self, name: str, given: Any, _kwargs: Any) -> Tuple[str, Any]:
+        group = given[0]
         entry = self._entry(group, self._next_number(group), name, [])
         self._note_unrecorded(group, {**entry, "p2p": False})
+        return name, group
 
     def _note_unrecorded(self, group: Any, entry: Dict[str, Any]) -> None:
         self._before[entry["group"]] = _sequence(group)
@@ -172,7 +177,8 @@ class Operations:
         error = sys.exc_info()[1]
         return {} if error is None else {"handling": self._brief(error)}
 
-    def _note_begun(self, name: str, group: Any, *_told: Any) -> None:
+    def _note_begun(self, about: Tuple[str, Any], *_made: Any) -> None:
+        name, group = about
         known = str(group.group_name)
         more = _sequence(group) - self._before[known]
         counted = min(more, _ITS_COUNT) if name == _MONITORED else 0
@@ -181,32 +187,6 @@ class Operations:
 
 def _sequence(group: Any) -> int:
     return int(group._get_sequence_number_for_group())  # noqa: SLF001 - no public name gives it
-
-
-def _noted(
-    name: str, whole: Any, note: Callable[..., None], after: Callable[..., None] | None = None
-) -> Any:
-    def operation(group: Any, *args: Any, **kwargs: Any) -> Any:
-        quiet(note, name, group, args, kwargs)
-        try:
-            return whole(group, *args, **kwargs)
-        except BaseException as error:
-            # This call is none of the program's.
-            trace = error.__traceback__
-            error.__traceback__ = trace.tb_next if trace is not None else None
-            raise
-        finally:
-            if after is not None:
-                quiet(after, name, group)
-
-    def quiet(noting: Callable[..., None], *told: Any) -> None:
-        try:
-            noting(*told)
-        except Exception:  # noqa: BLE001 - what is asked for counts
-            return
-
-    operation.__name__, operation.__doc__ = name, whole.__doc__
-    return operation
 
 
 def _tensors(given: Any) -> List[Any]:

@@ -7,11 +7,17 @@ _MODULE = "torch.distributed.distributed_c10d"
 Note = Callable[[str, Any], None]
 
 
-def wrap(note: Note, environment: Callable[[], Dict[str, str]], start: Dict[str, str]) -> None:
+def wrap(
+    note: Note,
+    noted: Callable[..., Any],
+    environment: Callable[[], Dict[str, str]],
+    start: Dict[str, str],
+) -> None:
     """Let each group that is made be noted.
 
     Args:
         note: Writes a line.
+        noted: See ``noted.noted``.
         environment: Gives what launchers tell ranks, as it is now.
         start: The same, as it was when this process began.
 
@@ -33,41 +39,14 @@ def wrap(note: Note, environment: Callable[[], Dict[str, str]], start: Dict[str,
         note("group", about)
         return about
 
-    def after(about: Dict[str, Any], group: Any) -> None:
-        note("grouped", {"number": about["number"], **_made(module, group)})
+    def after(about: Dict[str, Any], *made: Any) -> None:
+        if made:
+            note("grouped", {"number": about["number"], **_made(module, *made)})
 
     for name in ("init_process_group", "new_group"):
         whole = getattr(module, name, None)
         if callable(whole):
-            _replace(name, whole, _wrapped(name, whole, before, after))
-
-
-def _wrapped(name: str, whole: Any, before: Any, after: Any) -> Any:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        about = None
-        try:
-            about = before(name, args, kwargs)
-        except Exception:  # noqa: BLE001 - what is asked for counts
-            about = None
-        try:
-            made = whole(*args, **kwargs)
-        except BaseException as error:
-            # This call is none of the program's.
-            trace = error.__traceback__
-            error.__traceback__ = trace.tb_next if trace is not None else None
-            raise
-        try:
-            if about is not None:
-                after(about, made)
-        except Exception:  # noqa: BLE001 - the same
-            return made
-        return made
-
-    for each in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):
-        setattr(call, each, getattr(whole, each, None))
-    call.__dict__.update(vars(whole))
-    call.__wrapped__ = whole  # type: ignore[attr-defined]
-    return call
+            _replace(name, whole, noted(name, whole, before, after))
 
 
 def _replace(name: str, old: Any, new: Any) -> None:
@@ -78,7 +57,7 @@ def _replace(name: str, old: Any, new: Any) -> None:
 
 
 def _asked(name: str, args: Any, kwargs: Any) -> Dict[str, Any]:
-    """Say what was asked for, as far as it is plain."""
+    """Describe the process group that is asked for, as far as its arguments tell."""
     if name == "new_group":
         ranks, _, backend = (*args, None, None, None)[:3]
         ranks, backend = kwargs.get("ranks", ranks), kwargs.get("backend", backend)
@@ -96,7 +75,7 @@ def _asked(name: str, args: Any, kwargs: Any) -> Dict[str, Any]:
 
 
 def _made(module: Any, group: Any) -> Dict[str, Any]:
-    """Say what came of it."""
+    """Describe the process group that was made."""
     if not isinstance(group, module.ProcessGroup):
         if group is not None:
             # This rank is none of its members.

@@ -37,7 +37,7 @@ class DiskFiller:
 
     def __init__(self, inside: Callable[[Callable[[], None]], None]) -> None:
         self._inside = inside
-        #: By folder, whom it must be full for.
+        #: By folder, the faults for which its disk is full.
         self._full: Dict[str, Set[str]] = {}
 
     def run(self, orders: Iterator[str]) -> int:
@@ -51,13 +51,13 @@ class DiskFiller:
         return 0
 
     def fill(self, name: str, folder: str) -> None:
-        """Let a folder's disk be full for the sake of somebody."""
+        """Make a folder's disk full, for a fault."""
         if folder not in self._full:
             self._inside(lambda: _cover(folder))
         self._full.setdefault(folder, set()).add(name)
 
     def empty(self, name: str, folder: str) -> None:
-        """Let it no longer be so for the sake of somebody."""
+        """Give a folder its room back, unless another fault keeps its disk full."""
         names = self._full.get(folder, set())
         names.discard(name)
         if not names and self._full.pop(folder, None) is not None:

@@ -45,7 +45,7 @@ class Gate:
         threading.Thread(target=self._run, daemon=True).start()
 
     def change(self, name: str, active: Optional[Active]) -> int:
-        """Put a rule in force, or out of it; tell how many packets the one before has struck."""
+        """Set a fault's rule, or lift it; returns how many packets its rule before has struck."""
         with self._lock:
             before = self._rules.pop(name, None)
             if active is not None:
@@ -60,7 +60,7 @@ class Gate:
         return before.struck if before else 0
 
     def open(self) -> None:
-        """Put all rules out of force."""
+        """Lift all rules, so that packets pass again."""
         for name in list(self._rules):
             self.change(name, None)
 
@@ -143,7 +143,7 @@ class Probes:
             self._changed.notify_all()
 
     def lost(self, packet: bytes) -> None:
-        """Take in that a packet was dropped: it may have been a probe."""
+        """Count a dropped packet, if it was a probe's."""
         protocol, body = transport(packet)
         data = body[_UDP_HEADER:]
         if protocol == _UDP and data.startswith(_MARK):
@@ -215,7 +215,7 @@ def lookup(name: str) -> str:
 
 
 class NetworkFaults:
-    """Does what it is told, one order after another."""
+    """Follows orders to strike and probe a node's network, one after another."""
 
     def __init__(self) -> None:
         self._probes = Probes()

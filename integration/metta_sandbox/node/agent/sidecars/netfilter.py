@@ -183,13 +183,13 @@ class Netfilter:
                     yield arrival
 
     def judge(self, number: int, payload: Optional[bytes] = None, *, drop: bool = False) -> None:
-        """Say what becomes of a packet; one that is gone by now is no error."""
+        """Tell the kernel to deliver or drop a packet; one that is gone by now is no error."""
         with contextlib.suppress(OSError):
             self.queue.send(verdict_request(number, payload, drop=drop))
 
 
 def _raise_error(data: bytes) -> int:
-    """Raise what the kernel refuses; else count its answers."""
+    """Raise an error if the kernel refuses a request; else count its answers."""
     answers = 0
     for kind, body in read_answers(data):
         if kind == _ERROR:

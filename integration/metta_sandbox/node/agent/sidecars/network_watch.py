@@ -57,7 +57,7 @@ _REST = "more"
 
 
 class BlindError(Exception):
-    """It did not see what it tried itself."""
+    """The watcher did not see its own attempts."""
 
 
 class Sieve:
@@ -123,7 +123,7 @@ class Tally:
         self.counts: Dict[str, int] = {}
 
     def take(self, thing: str, count: int = 1) -> bool:
-        """Count something; tell whether it is still to have a line."""
+        """Count something seen; returns whether it is still to be told in a line of its own."""
         if thing not in self.counts and len(self.counts) >= _THINGS:
             thing = _REST
         self.counts[thing] = self.counts.get(thing, 0) + count
@@ -247,7 +247,7 @@ class Watcher:
         raise BlindError("somebody answers at {}".format(_NOWHERE[0]))
 
     def _look(self) -> None:
-        """Tell what came in since the last look."""
+        """Report the packets, and the counts of missing routes, since the last look."""
         for packet in self._packets():
             if self._is_own(packet):
                 continue

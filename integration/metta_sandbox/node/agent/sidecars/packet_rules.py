@@ -84,7 +84,7 @@ class Rate(Rule):
         self._free = 0.0
 
     def fate(self, data: bytes, at: float) -> Fate:
-        """Queue it."""
+        """Deliver the packet after those before it, at the link's rate, or drop it."""
         begins = max(self._free, at)
         if begins - at > _LONGEST_LINE:
             return Fate(math.inf)
@@ -96,7 +96,7 @@ class Reset(Rule):
     """Connections are reset on both of their sides, as soon as a segment of them arrives."""
 
     def fate(self, data: bytes, at: float) -> Fate:
-        """Make it into resets."""
+        """Replace the packet by resets to both of its ends."""
         made = resets(data)
         if made is None:
             return Fate(at, struck=False)
@@ -111,7 +111,7 @@ class NoName(Rule):
         self._name = name
 
     def fate(self, data: bytes, at: float) -> Fate:
-        """Change its answer, if it is about the name."""
+        """Replace a name server's answer about the name by a refusal."""
         answer = unresolved(data, self._name)
         return Fate(at, answer, struck=answer is not None)
 

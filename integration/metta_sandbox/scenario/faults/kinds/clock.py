@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import Field, field_validator
 
 from metta_sandbox.errors import StackError
+from metta_sandbox.node.agent.messages import Order, Seen
 from metta_sandbox.scenario.faults.executor import Executor, FaultPair, Observed
 from metta_sandbox.scenario.faults.in_ranks import CodeFault, is_yet_to_start
 from metta_sandbox.scenario.faults.nodes import RUNS, STANDS_STILL
@@ -80,8 +81,7 @@ class ShiftClock(Executor[ClockFault]):
 
     def inject(self) -> None:
         """Set the rank's wall clock ahead or behind."""
-        order = {"do": self.said.key, "fault": self.name, "ahead": self._ahead}
-        self.context.order(self.said.rank, order, _PATIENCE)
+        self.context.order(self.said.rank, self._order(self._ahead), _PATIENCE)
 
     def during(self) -> Observed:
         """See that the rank's wall clock is off by as much."""
@@ -90,7 +90,7 @@ class ShiftClock(Executor[ClockFault]):
 
     def heal(self) -> None:
         """Set the wall clock right again."""
-        self._ask({"do": self.said.key, "fault": self.name, "ahead": 0})
+        self._ask(self._order(0))
 
     def after(self) -> Observed:
         """See that the wall clock is right again, or that its process has ended."""
@@ -100,11 +100,14 @@ class ShiftClock(Executor[ClockFault]):
             return Observed(holds=True, seen=f"{who} has ended, and its clock with it")
         return self._judge(told, 0)
 
+    def _order(self, ahead: int) -> Order:
+        return {"do": "clock", "fault": self.name, "ahead": ahead}
+
     @property
     def _ahead(self) -> int:
         return round(self.said.by * _SECOND)
 
-    def _judge(self, told: Mapping[str, Any], ahead: int) -> Observed:
+    def _judge(self, told: Seen, ahead: int) -> Observed:
         """Hold both clocks against where they must be; what is read at once needs no leeway."""
         wall, monotonic = told["wall"], told["monotonic"]
         holds = _is(wall, ahead) and _is(monotonic, 0) and wall[1] - wall[0] < _APART
@@ -114,7 +117,7 @@ class ShiftClock(Executor[ClockFault]):
             f"its monotonic clock {_in_words(monotonic)}",
         )
 
-    def _ask(self, order: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    def _ask(self, order: Order) -> Seen | None:
         """Give the struck process an order; None if the process has ended."""
         deadline = time.monotonic() + _PATIENCE
         while self._lives():
@@ -132,12 +135,12 @@ class ShiftClock(Executor[ClockFault]):
         return found is not None and found["pid"] == self._pid and found["status"] is None
 
 
-def _is(bounds: tuple[int, int], ahead: int) -> bool:
+def _is(bounds: Sequence[int], ahead: int) -> bool:
     low, high = bounds
     return low - _SAME <= ahead <= high + _SAME
 
 
-def _in_words(bounds: tuple[int, int]) -> str:
+def _in_words(bounds: Sequence[int]) -> str:
     """Say how far a clock is from the kernel's."""
     off = sum(bounds) / 2 / _SECOND
     return "right" if _is(bounds, 0) else f"{abs(off):.3f} s {'behind' if off < 0 else 'ahead'}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+from metta_sandbox.node.agent.messages import Order
 from metta_sandbox.scenario.faults.cgroups import GROUPS, field
 from metta_sandbox.scenario.faults.executor import FaultPair, Observed
 from metta_sandbox.scenario.faults.in_ranks import ANSWER, CodeFault, EndRank
@@ -60,7 +61,7 @@ class ExhaustMemory(EndRank[OutOfMemoryFault]):
         self._limit = int(self.context.power.read(self._host, *_USED)) + _ROOM
         self._set(self._limit)
         # However it goes, the rank takes no more than what must be too much.
-        order = {"do": self.said.key, "fault": self.name, "at_most": self._limit}
+        order: Order = {"do": "out_of_memory", "fault": self.name, "at_most": self._limit}
         self.context.order(self.said.rank, order, ANSWER)
 
     def during(self) -> Observed:

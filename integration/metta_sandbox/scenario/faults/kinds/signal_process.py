@@ -159,10 +159,7 @@ class SignalProcess(Executor[SignalFault]):
 
     def _dispositions(self) -> list[str]:
         """Ask what the process does with the signal."""
-        found: list[str] = self.context.ask(
-            self.host, "dispositions", pid=self.pid, signal=self.said.number
-        )
-        return found
+        return self.context.ask(self.host, "dispositions", pid=self.pid, signal=self.said.number)
 
     def _target(self, pid: int = 0) -> Mapping[str, Any] | None:
         if self.said.rank is None:

@@ -22,7 +22,7 @@ class SleepInRank(InCode[SleepFault]):
 
     def judge(self, _happened: Mapping[str, Any]) -> Observed:
         """Look whether the main thread's stack ends in the sleep."""
-        place = str(self.context.order(self.said.rank, {"do": "look"}, SILENT)["main"])
+        place = self.context.order(self.said.rank, {"do": "look"}, SILENT)["main"]
         return Observed(place.startswith("_sleep_for_ever"), f"its main thread is in {place}")
 
 
