@@ -161,7 +161,7 @@ def run(
 ) -> None:
     """Play scenarios, write artifacts, print verdicts."""
     from metta_sandbox.play import run as playing  # noqa: PLC0415 - --help must not wait for it
-    from metta_sandbox.play.options import Options  # noqa: PLC0415
+    from metta_sandbox.play.options import Options, in_ci  # noqa: PLC0415
     from metta_sandbox.play.secrets import read_secrets  # noqa: PLC0415
     from metta_sandbox.report.live import make_reporter  # noqa: PLC0415
     from metta_sandbox.scenario.files import find_own  # noqa: PLC0415
@@ -185,7 +185,7 @@ def run(
         keep_nodes=keep_nodes,
         native_stacks=native_stacks,
         untrusted=bounds,
-        ci=playing.in_ci(),
+        ci=in_ci(),
     )
     with make_reporter(quiet=quiet, verbose=verbose) as reporter:
         raise typer.Exit(playing.run(options, reporter))
@@ -218,9 +218,10 @@ def launch(
     from metta_sandbox.play import run as playing  # noqa: PLC0415
     from metta_sandbox.play.dry_run import dry_run as describe  # noqa: PLC0415
     from metta_sandbox.play.launch import read_launch  # noqa: PLC0415
-    from metta_sandbox.play.options import Options  # noqa: PLC0415
+    from metta_sandbox.play.options import Options, in_ci  # noqa: PLC0415
     from metta_sandbox.play.secrets import read_secrets  # noqa: PLC0415
     from metta_sandbox.report.live import make_reporter  # noqa: PLC0415
+    from metta_sandbox.scenario.loading import Loaded  # noqa: PLC0415
     from metta_sandbox.stack.standing import find_record  # noqa: PLC0415
 
     standing = find_record()
@@ -240,7 +241,7 @@ def launch(
         reporter.warn(f"not using the standing stack: {reason}")
         standing = None
     options = Options(
-        given=((Path("launch"), scenario),),
+        given=(Loaded(scenario, Path("launch")),),
         words=tuple(words),
         secrets=read_secrets(secrets or ()),
         standing=standing is not None,
@@ -248,7 +249,7 @@ def launch(
         artifacts=artifacts,
         source=source,
         credentials=credentials,
-        ci=playing.in_ci(),
+        ci=in_ci(),
     )
     if dry_run:
         _say(describe(scenario, options, standing, reporter.warn))
@@ -267,7 +268,7 @@ def up(
 ) -> None:
     """Start the standing stack; it stays until `stop`."""
     from metta_sandbox.play import standing  # noqa: PLC0415
-    from metta_sandbox.play.run import in_ci  # noqa: PLC0415
+    from metta_sandbox.play.options import in_ci  # noqa: PLC0415
     from metta_sandbox.report.console import Reporter  # noqa: PLC0415
 
     wanted = standing.Wanted(
@@ -383,7 +384,7 @@ def validate(
     given = read_settings(settings or ())
     bounds = _bounds(untrusted=untrusted, allow_env=allow_env)
     files = load_files(paths or [Path("scenarios")], given, _say, bounds)
-    scenarios = [(file.path, scenario) for file in files for scenario in file.scenarios]
+    scenarios = [one for file in files for one in file.loaded]
     require_folders(scenarios)
     if bounds:
         require_known(scenarios, bounds)

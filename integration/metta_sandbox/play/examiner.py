@@ -95,6 +95,11 @@ class Examiner:
         """What was found so far, in the order in which it went wrong."""
         return tuple(self._causes)
 
+    def take(self, event: Event) -> None:
+        """Take in an event: a trial that fails is looked into at once."""
+        if event.name == "observation.recorded" and event.get("failed"):
+            self.trial_failed(int(event.get("trial")))
+
     def trial_failed(self, trial: int) -> None:
         """Name what a trial failed of, once its ranks have ended."""
         with self._aside():

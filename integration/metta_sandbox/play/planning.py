@@ -8,14 +8,15 @@ from metta_sandbox.masking import hide
 from metta_sandbox.node.agent.stacks import NATIVE_STACKS
 from metta_sandbox.node.fresh import FRESH
 from metta_sandbox.play import workspace
-from metta_sandbox.play.course import Course, Setting
 from metta_sandbox.play.host_inputs import provision
 from metta_sandbox.play.isolation import why_isolated
 from metta_sandbox.play.job import Job
+from metta_sandbox.play.reached import Connected
 from metta_sandbox.play.resume import resume
 from metta_sandbox.play.secrets import secrets_of
+from metta_sandbox.play.setting import Setting
 from metta_sandbox.play.sidecar_needs import sidecars
-from metta_sandbox.scenario.loading import to_yaml
+from metta_sandbox.scenario.loading import Loaded, to_yaml
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.services import ANSWERS
 from metta_sandbox.stack.credentials import find_credentials
@@ -23,8 +24,9 @@ from metta_sandbox.stack.engines.base import StackPlan
 from metta_sandbox.stack.tokens import tokens_in
 
 
-def plan_of(scenario: Scenario, file: Path, folder: Path, setting: Setting) -> StackPlan:
+def plan_of(loaded: Loaded, folder: Path, setting: Setting) -> StackPlan:
     """Plan a scenario's stack, and put what its nodes must find into its folder."""
+    scenario = loaded.scenario
     plan = StackPlan(
         run=setting.owner.run,
         scenario=folder.name,
@@ -33,7 +35,7 @@ def plan_of(scenario: Scenario, file: Path, folder: Path, setting: Setting) -> S
         hardware=scenario.hardware,
         source=setting.source,
         credentials=find_credentials() if scenario.credentials or setting.credentials else (),
-        provision=provision(scenario, file, secrets_of(scenario, file, setting.secrets)),
+        provision=provision(loaded, secrets_of(loaded, setting.secrets)),
         sidecars=sidecars(scenario),
         apart=why_isolated(
             scenario, source=setting.source is not None, credentials=setting.credentials
@@ -45,9 +47,9 @@ def plan_of(scenario: Scenario, file: Path, folder: Path, setting: Setting) -> S
     hide(tokens_in(plan.credentials, plan.provision.mounts))
     (folder / "scenario.yaml").write_text(to_yaml(scenario))
     plan.scenario_file.write_text(to_yaml(scenario.for_nodes(setting.secrets)))
-    workspace.place(scenario, file, plan)
+    workspace.place(loaded, plan)
     if scenario.sweep.resume:
-        resume(scenario, file, plan, setting.progress)
+        resume(loaded, plan, setting.progress)
     if scenario.services.api:
         answers = folder / "api" / ANSWERS
         answers.parent.mkdir(exist_ok=True)
@@ -55,30 +57,27 @@ def plan_of(scenario: Scenario, file: Path, folder: Path, setting: Setting) -> S
     return plan
 
 
-def job_of(course: Course, scenario: Scenario, file: Path, setting: Setting) -> Job:
+def job_of(up: Connected, loaded: Loaded, setting: Setting) -> Job:
     """Say what every node is told to run, once the stack is up."""
-    assert course.plan is not None
-    assert course.stack is not None
-    assert course.nodes is not None
-    base = course.stack.working_folder()
-    live = workspace.is_live(course.plan, base)
+    scenario = loaded.scenario
+    base = up.stack.working_folder()
+    live = workspace.is_live(up.plan, base)
     return Job(
-        python=course.stack.python,
+        python=up.stack.python,
         run=scenario.sweep.name,
         words=setting.words or sweep_words(scenario),
         cwd=base,
         env={
-            **course.stack.service_environment(course.nodes.api),
+            **up.stack.service_environment(up.nodes.api),
             **({NATIVE_STACKS: "1"} if setting.native_stacks else {}),
             # What is shown live is the user's own.
             **({FRESH: "1"} if scenario.workload.fresh_trials and not live else {}),
         },
-        num_gpus=course.plan.num_gpus,
+        num_gpus=up.plan.num_gpus,
         folders={
-            host: workspace.working_folder(scenario, course.plan, base, host)
-            for host in scenario.hosts
+            host: workspace.working_folder(scenario, up.plan, base, host) for host in scenario.hosts
         },
-        variables={**scenario.workload.env, **secrets_of(scenario, file, setting.secrets)},
+        variables={**scenario.workload.env, **secrets_of(loaded, setting.secrets)},
         script=scenario.workload.run,
         warm=scenario.workload.trainer.launcher == "warm" and scenario.hardware != "gpu",
     )

@@ -14,6 +14,7 @@ from metta_sandbox.homes import own_folder
 from metta_sandbox.interrupt import interruptible, uninterrupted
 from metta_sandbox.masking import hide
 from metta_sandbox.play.nodes import Nodes
+from metta_sandbox.play.readiness import await_ready
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.names import node_host
 from metta_sandbox.scenario.needs import Ability
@@ -27,7 +28,6 @@ from metta_sandbox.stack.status import stack_status
 from metta_sandbox.stack.tokens import tokens_in
 from metta_sandbox.timeline.recording import Timeline
 
-_READY = 60.0
 #: Seconds that another `up` gets: it may have an image to build.
 _PATIENCE = 1800.0
 
@@ -164,8 +164,8 @@ def _await(stack: Stack, hosts: tuple[str, ...]) -> dict[str, object]:
     with uninterrupted():
         link = stack.connect()
     try:
-        nodes = Nodes(link, hosts, timeline, lambda _event: None, stack.fallen)
-        nodes.await_ready(_READY)
+        nodes = Nodes(link, hosts, timeline, stack.fallen)
+        await_ready(nodes)
         return dict(nodes.api)
     finally:
         link.close()

@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -20,7 +20,7 @@ from metta_sandbox.errors import InputError, Problem
 from metta_sandbox.scenario.expansion import expand
 from metta_sandbox.scenario.files import find, read_text
 from metta_sandbox.scenario.keys import lies_beside
-from metta_sandbox.scenario.model import Cell, Scenario
+from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import suggest_key
 from metta_sandbox.scenario.overrides import nearest
 from metta_sandbox.scenario.problems import describe
@@ -32,8 +32,42 @@ from metta_sandbox.scenario.workload import command_key
 from metta_sandbox.words import many
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
+_NOWHERE = Document(None, None, ())
 #: Pydantic's errors that hold whatever a file that could not be read says.
 _BY_ITSELF = ("extra_forbidden", "greater_than_equal", "less_than_equal")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A scenario as it was read.
+
+    Args:
+        scenario: What is to be played.
+        file: Where it was read from.
+        document: Where that file, or one that it extends, says what. Empty for a scenario that
+            nobody wrote into a file.
+
+    """
+
+    scenario: Scenario
+    file: Path
+    document: Document = field(default=_NOWHERE, repr=False)
+
+    def locate(self, keys: Sequence[str | int]) -> Place:
+        """Say where the file says something; line 0 if it has no places.
+
+        Args:
+            keys: What leads to it, as in ``("workload", "mounts", 0, "source")``.
+
+        """
+        if self.document.root is None:
+            return Place(0, 0, str(self.file))
+        return self.document.locate(keys)
+
+    def problem(self, keys: Sequence[str | int], message: str) -> Problem:
+        """Say that something is wrong where the file says it."""
+        place = self.locate(keys)
+        return Problem(Path(place.file), place.line, place.column, message)
 
 
 @dataclass(frozen=True)
@@ -42,14 +76,19 @@ class ScenarioFile:
 
     Args:
         path: Where it is.
-        scenarios: One, or one for each cell of its matrix.
+        loaded: Its scenario, or one for each cell of its matrix.
         variables: The names of its variables.
 
     """
 
     path: Path
-    scenarios: tuple[Scenario, ...]
+    loaded: tuple[Loaded, ...]
     variables: tuple[str, ...] = ()
+
+    @property
+    def scenarios(self) -> tuple[Scenario, ...]:
+        """The scenarios alone."""
+        return tuple(one.scenario for one in self.loaded)
 
 
 def load(path: Path) -> Scenario:
@@ -109,12 +148,12 @@ def parse_file(
         raise _refusal(path, [(error.fault.place, error.fault.message)]) from error
     found.extend((fault.place, fault.message) for fault in expansion.faults)
     told = {place for place, _ in found}
-    scenarios: list[Scenario] = []
+    loaded: list[Loaded] = []
     wrong: dict[tuple[Place, str], list[str]] = {}
     for cell in expansion.cells:
         try:
             scenario = Scenario.model_validate(cell.data)
-            scenarios.append(scenario.knowing(expansion.secrets) if expansion.secrets else scenario)
+            loaded.append(Loaded(scenario.knowing(expansion.secrets), path, cell))
         except ValidationError as error:
             errors = error.errors(include_url=False)
             sure = [each for each in errors if expansion.whole or each["type"] in _BY_ITSELF]
@@ -128,7 +167,7 @@ def parse_file(
     found.extend(_with_cells(wrong, len(expansion.cells)))
     if found:
         raise _refusal(path, found)
-    return ScenarioFile(path, tuple(scenarios), expansion.variables)
+    return ScenarioFile(path, tuple(loaded), expansion.variables)
 
 
 def _cell_id(document: Document) -> str:
@@ -145,25 +184,6 @@ def _with_cells(
         more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
         some = len(cells) < count and cells[0]
         yield place, f"{message} (in {cells[0]}{more})" if some else message
-
-
-def find_place(path: Path, keys: Sequence[str | int], cell: Cell | None = None) -> Place:
-    """Say where a file, or one that it extends, says something; line 0 if that is not to be had.
-
-    Args:
-        path: A file that was read before.
-        keys: What leads to it, as in ``("workload", "mounts", 0, "source")``.
-        cell: Which of its cells says it, if it has a matrix; the first, if that is not to be had.
-
-    """
-    try:
-        root = read(read_text(path), str(path)).root
-        cells = expand(root, path, {}, os.environ).cells if isinstance(root, MappingNode) else ()
-    except (InputError, UnreadableError):
-        cells = ()
-    told = [one for one in cells if cell and _cell_id(one) == cell.id]
-    found = [*told, *cells]
-    return found[0].locate(keys) if found else Place(0, 0, str(path))
 
 
 def _silently(_: str) -> None:
@@ -209,14 +229,14 @@ def load_files(
     if left_out and not files and not problems:
         message = f"no scenario among {many(len(left_out), 'YAML file')}"
         raise InputError(message, "a scenario has version: 1 and a name")
-    owners: dict[str, Path] = {}
-    for file in files:
-        for scenario in file.scenarios:
-            owner = owners.setdefault(scenario.name, file.path)
-            if owner != file.path:
-                place, other = find_place(file.path, ["name"]), find_place(owner, ["name"])
-                message = f"name: {scenario.name} is also that of {owner}:{other.line}"
-                problems.append(Problem(file.path, place.line, place.column, message))
+    owners: dict[str, Loaded] = {}
+    for one in (one for file in files for one in file.loaded):
+        owner = owners.setdefault(one.scenario.name, one)
+        if owner.file != one.file:
+            where = f"{owner.file}:{owner.locate(['name']).line}"
+            problems.append(
+                one.problem(["name"], f"name: {one.scenario.name} is also that of {where}")
+            )
     if problems:
         raise InputError(_count(problems), problems=tuple(problems))
     _refuse_unknown(given, sorted({name for file in files for name in file.variables}))
@@ -234,10 +254,9 @@ def load_all(
     given: Mapping[str, str] = _NOTHING,
     tell: Callable[[str], None] = _silently,
     untrusted: Untrusted | None = None,
-) -> list[tuple[Path, Scenario]]:
-    """Read the scenarios of all files, each with its file; see ``load_files``."""
-    files = load_files(paths, given, tell, untrusted)
-    return [(file.path, scenario) for file in files for scenario in file.scenarios]
+) -> list[Loaded]:
+    """Read the scenarios of all files; see ``load_files``."""
+    return [one for file in load_files(paths, given, tell, untrusted) for one in file.loaded]
 
 
 def read_settings(words: Iterable[str]) -> dict[str, str]:

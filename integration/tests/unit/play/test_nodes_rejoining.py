@@ -12,6 +12,7 @@ import pytest
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.play import nodes as module
+from metta_sandbox.play.following import follow
 from metta_sandbox.play.job import Job
 from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.play.outcome import End, Ending, Limits
@@ -70,9 +71,10 @@ def played(
     link = Link(*map(registered, (*HOSTS, "dummy-api")), *messages, refuses=refuses)
     ends = {"sweep-worker": "was killed by signal 9", "sweep-master": "was killed by signal 9"}
     told: list[Event] = []
-    nodes = Nodes(cast("HubLink", link), HOSTS, timeline, told.append, lambda: ends)
+    nodes = Nodes(cast("HubLink", link), HOSTS, timeline, lambda: ends)
+    nodes.subscribe(told.append)
     nodes.start(JOB)
-    return nodes.follow(Limits(3600, 0.01, rejoin)), link, told
+    return follow(nodes, Limits(3600, 0.01, rejoin)), link, told
 
 
 def test_a_node_that_comes_back_gets_the_same_command_place_and_variables(

@@ -12,7 +12,7 @@ from metta_sandbox.errors import InputError
 from metta_sandbox.play.host_inputs import require_known
 from metta_sandbox.scenario import untrusted as untrusting
 from metta_sandbox.scenario.files import find
-from metta_sandbox.scenario.loading import load_files, parse_file
+from metta_sandbox.scenario.loading import load_all, load_files, parse_file
 from metta_sandbox.scenario.schema import make_schema
 from metta_sandbox.scenario.tree import document_of, read
 from metta_sandbox.scenario.untrusted import Untrusted, _allowed
@@ -200,11 +200,7 @@ def test_requirements_files_are_judged_line_by_line(bounds: Untrusted) -> None:
     Path("x.yaml").write_text("version: 1\nname: x\nworkload: {requirements: r.txt, run: x}\n")
     Path("r.txt").write_text("a>1\nb @ https://x.y/b-1-py3-none-any.whl\n-r ../more.txt\n")
     Path("../more.txt").write_text("c\n")
-    scenarios = [
-        (file.path, scenario)
-        for file in load_files([Path("x.yaml")], untrusted=bounds)
-        for scenario in file.scenarios
-    ]
+    scenarios = load_all([Path("x.yaml")], untrusted=bounds)
     with pytest.raises(InputError) as caught:
         require_known(scenarios, bounds)
     found = [(each.file.name, each.line) for each in caught.value.problems]
