@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from metta_sandbox import cli
+from metta_sandbox.cli.files import validate
+from metta_sandbox.cli.playing import run
 from metta_sandbox.errors import InputError
 from metta_sandbox.play.host_inputs import require_known
 from metta_sandbox.scenario import untrusted as untrusting
@@ -223,7 +224,7 @@ def test_what_is_shipped_may_mostly_be_played(monkeypatch: pytest.MonkeyPatch) -
 def test_credentials_and_a_live_source_are_refused_beside_it() -> None:
     Path("x.yaml").write_text("version: 1\nname: x\n")
     with pytest.raises(InputError, match="no --credentials and no --source"):
-        cli.run([Path("x.yaml")], untrusted=True, credentials=True)
+        run([Path("x.yaml")], untrusted=True, credentials=True)
     with pytest.raises(InputError, match="expected --untrusted beside it"):
-        cli.validate([Path("x.yaml")], allow_env=["X"])
-    cli.validate([Path("x.yaml")], untrusted=True)
+        validate([Path("x.yaml")], allow_env=["X"])
+    validate([Path("x.yaml")], untrusted=True)
