@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -66,8 +66,7 @@ class Loaded:
 
     def problem(self, keys: Sequence[str | int], message: str) -> Problem:
         """Say that something is wrong where the file says it."""
-        place = self.locate(keys)
-        return Problem(Path(place.file), place.line, place.column, message)
+        return self.locate(keys).problem(message)
 
 
 @dataclass(frozen=True)
@@ -138,18 +137,18 @@ def parse_file(
     """
     try:
         document = read(text, str(path))
-        found = [(fault.place, fault.message) for fault in document.faults]
+        found = list(document.faults)
         if not isinstance(document.root, MappingNode):
             nothing = "the file is empty; a scenario has a name"
             said = nothing if document.data is None else "expected a mapping, as in `name: basic`"
-            raise _refusal(path, [*found, (Place(1, 1), said)])
+            raise _refusal(path, [*found, Problem(path, 1, 1, said)])
         expansion = expand(document.root, path, given, os.environ, untrusted)
     except UnreadableError as error:
-        raise _refusal(path, [(error.fault.place, error.fault.message)]) from error
-    found.extend((fault.place, fault.message) for fault in expansion.faults)
-    told = {place for place, _ in found}
+        raise _refusal(path, [error.problem]) from error
+    found.extend(expansion.faults)
+    told = {each.place for each in found}
     loaded: list[Loaded] = []
-    wrong: dict[tuple[Place, str], list[str]] = {}
+    wrong: dict[Problem, list[str]] = {}
     for cell in expansion.cells:
         try:
             scenario = Scenario.model_validate(cell.data)
@@ -157,7 +156,7 @@ def parse_file(
         except ValidationError as error:
             errors = error.errors(include_url=False)
             sure = [each for each in errors if expansion.whole or each["type"] in _BY_ITSELF]
-            kept = [each for each in describe(Scenario, sure, cell) if each[0] not in told]
+            kept = [each for each in describe(Scenario, sure, cell) if each.place not in told]
             parameters = _unknown_parameters(cell) if expansion.whole else ()
             for each in {*kept, *parameters}:
                 wrong.setdefault(each, []).append(_cell_id(cell))
@@ -176,14 +175,13 @@ def _cell_id(document: Document) -> str:
     return str(cell.get("id", "")) if isinstance(cell, dict) else ""
 
 
-def _with_cells(
-    wrong: Mapping[tuple[Place, str], list[str]], count: int
-) -> Iterator[tuple[Place, str]]:
+def _with_cells(wrong: Mapping[Problem, list[str]], count: int) -> Iterator[Problem]:
     """Say of what is wrong in some cells of a matrix alone in which."""
-    for (place, message), cells in wrong.items():
+    for problem, cells in wrong.items():
         more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
         some = len(cells) < count and cells[0]
-        yield place, f"{message} (in {cells[0]}{more})" if some else message
+        told = f"{problem.message} (in {cells[0]}{more})"
+        yield replace(problem, message=told) if some else problem
 
 
 def _silently(_: str) -> None:
@@ -314,7 +312,7 @@ def to_yaml(scenario: Scenario) -> str:
     return stream.getvalue()
 
 
-def _unknown_parameters(document: Document) -> Iterator[tuple[Place, str]]:
+def _unknown_parameters(document: Document) -> Iterator[Problem]:
     """Check searched keys on their own: Pydantic gets to them only when the sweep is right."""
     sweep = document.data.get("sweep")
     given = sweep.get("parameters") if isinstance(sweep, dict) else None
@@ -329,42 +327,31 @@ def _unknown_parameters(document: Document) -> Iterator[tuple[Place, str]]:
     for key in keys:
         if message := suggest_key(key):
             path = ("sweep", "parameters", key)
-            yield document.locate(path, key=True), f"{'.'.join(path)}: {message}"
+            yield document.locate(path, key=True).problem(f"{'.'.join(path)}: {message}")
 
 
-def _refusal(path: Path, found: Iterable[tuple[Place, str]]) -> InputError:
-    ordered = sorted(
-        set(_shown(path, found)),
-        key=lambda pair: (
-            pair[0].file != str(path),
-            pair[0].file,
-            pair[0].line,
-            pair[0].column,
-            pair[1],
-        ),
+def _refusal(path: Path, found: Iterable[Problem]) -> InputError:
+    problems = sorted(
+        set(_shown(path, found)), key=lambda each: (each.file != path, *each.place, each.message)
     )
-    problems = [
-        Problem(Path(place.file) if place.file else path, place.line, place.column, message)
-        for place, message in ordered
-    ]
     return InputError(_count(problems), problems=tuple(problems))
 
 
-def _shown(path: Path, found: Iterable[tuple[Place, str]]) -> Iterator[tuple[Place, str]]:
+def _shown(path: Path, found: Iterable[Problem]) -> Iterator[Problem]:
     """Say of a file that is not the scenario's own only that it is wrong, and where first."""
-    told: dict[str, Place] = {}
-    own: dict[str, bool] = {}
-    for place, message in found:
-        name = place.file or str(path)
-        if name not in own:
-            own[name] = lies_beside(Path(name), path)
-        if own[name]:
-            yield place, message
-        elif name not in told or (place.line, place.column) < (told[name].line, told[name].column):
-            told[name] = place
-    for place in told.values():
-        where = "outside the scenario's folder and repository"
-        yield place, f"no part of a scenario; what a file {where} says is not shown"
+    first: dict[Path, Problem] = {}
+    own: dict[Path, bool] = {}
+    for problem in found:
+        file = problem.file
+        if file not in own:
+            own[file] = lies_beside(file, path)
+        if own[file]:
+            yield problem
+        elif file not in first or problem.place < first[file].place:
+            first[file] = problem
+    where = "outside the scenario's folder and repository"
+    said = f"no part of a scenario; what a file {where} says is not shown"
+    yield from (replace(problem, message=said) for problem in first.values())
 
 
 def _count(problems: Sequence[Problem]) -> str:
