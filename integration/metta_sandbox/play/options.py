@@ -32,7 +32,7 @@ class Options:
         seed: Goes over every scenario's own, if given.
         settings: Values of the files' variables, by name.
         secrets: Variables that all nodes are given, masked wherever anything is written.
-        source: A working copy that every node sees, or None.
+        source: A working copy that every node sees, with no links in its path, or None.
         jobs: How many scenarios may be played at once; None: as many as the cores allow.
         fresh: Whether each scenario's stack comes up when the one before has gone, and no sooner.
         keep_nodes: Whether containers stay for scenarios of the same needs, but with ``fresh``.

@@ -9,13 +9,12 @@ from metta_sandbox.node.agent.stacks import NATIVE_STACKS
 from metta_sandbox.node.fresh import FRESH
 from metta_sandbox.play import workspace
 from metta_sandbox.play.host_inputs import provision
-from metta_sandbox.play.isolation import why_isolated
+from metta_sandbox.play.isolation import sidecars, why_isolated
 from metta_sandbox.play.job import Job
 from metta_sandbox.play.reached import Connected
 from metta_sandbox.play.resume import resume
 from metta_sandbox.play.secrets import secrets_of
 from metta_sandbox.play.setting import Setting
-from metta_sandbox.play.sidecar_needs import sidecars
 from metta_sandbox.scenario.loading import Loaded, to_yaml
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.services import ANSWERS
@@ -27,18 +26,19 @@ from metta_sandbox.stack.tokens import tokens_in
 def plan_of(loaded: Loaded, folder: Path, setting: Setting) -> StackPlan:
     """Plan a scenario's stack, and put what its nodes must find into its folder."""
     scenario = loaded.scenario
+    options = setting.options
     plan = StackPlan(
         run=setting.owner.run,
         scenario=folder.name,
         hosts=scenario.hosts,
         folder=folder.resolve(),
         hardware=scenario.hardware,
-        source=setting.source,
-        credentials=find_credentials() if scenario.credentials or setting.credentials else (),
-        provision=provision(loaded, secrets_of(loaded, setting.secrets)),
+        source=options.source,
+        credentials=find_credentials() if scenario.credentials or options.credentials else (),
+        provision=provision(loaded, secrets_of(loaded, options.secrets)),
         sidecars=sidecars(scenario),
         apart=why_isolated(
-            scenario, source=setting.source is not None, credentials=setting.credentials
+            scenario, source=options.source is not None, credentials=options.credentials
         ),
     )
     for each in plan.credentials:
@@ -46,7 +46,7 @@ def plan_of(loaded: Loaded, folder: Path, setting: Setting) -> StackPlan:
     plan.run_folder.mkdir()
     hide(tokens_in(plan.credentials, plan.provision.mounts))
     (folder / "scenario.yaml").write_text(to_yaml(scenario))
-    plan.scenario_file.write_text(to_yaml(scenario.for_nodes(setting.secrets)))
+    plan.scenario_file.write_text(to_yaml(scenario.for_nodes(options.secrets)))
     workspace.place(loaded, plan)
     if scenario.sweep.resume:
         resume(loaded, plan, setting.progress)
@@ -59,17 +59,17 @@ def plan_of(loaded: Loaded, folder: Path, setting: Setting) -> StackPlan:
 
 def job_of(up: Connected, loaded: Loaded, setting: Setting) -> Job:
     """Say what every node is told to run, once the stack is up."""
-    scenario = loaded.scenario
+    scenario, options = loaded.scenario, setting.options
     base = up.stack.working_folder()
     live = workspace.is_live(up.plan, base)
     return Job(
         python=up.stack.python,
         run=scenario.sweep.name,
-        words=setting.words or sweep_words(scenario),
+        words=options.words or sweep_words(scenario),
         cwd=base,
         env={
             **up.stack.service_environment(up.nodes.api),
-            **({NATIVE_STACKS: "1"} if setting.native_stacks else {}),
+            **({NATIVE_STACKS: "1"} if options.native_stacks else {}),
             # What is shown live is the user's own.
             **({FRESH: "1"} if scenario.workload.fresh_trials and not live else {}),
         },
@@ -77,7 +77,7 @@ def job_of(up: Connected, loaded: Loaded, setting: Setting) -> Job:
         folders={
             host: workspace.working_folder(scenario, up.plan, base, host) for host in scenario.hosts
         },
-        variables={**scenario.workload.env, **secrets_of(loaded, setting.secrets)},
+        variables={**scenario.workload.env, **secrets_of(loaded, options.secrets)},
         script=scenario.workload.run,
         warm=scenario.workload.trainer.launcher == "warm" and scenario.hardware != "gpu",
     )

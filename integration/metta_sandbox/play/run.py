@@ -72,7 +72,7 @@ class Run:
         """
         lacks: dict[str, SandboxError] = {}
         for one in scenarios:
-            wanted = provision(one, secrets_of(one, self._setting.secrets))
+            wanted = provision(one, secrets_of(one, self._setting.options.secrets))
             if wanted.takes_time and not lacking(one.scenario, self._engine):
                 try:
                     self._have(wanted, one.scenario.hardware)
@@ -163,7 +163,8 @@ class Run:
         nodes = shared_nodes(scenarios, room, stacks)
         if room.memory is not None:
             room = replace(room, memory=room.memory - nodes * stacks * TEMPLATE)
-        source, credentials = self._setting.source is not None, self._setting.credentials
+        options = self._setting.options
+        source, credentials = options.source is not None, options.credentials
         # One that lacks something comes to no stack.
         played = [one for one in scenarios if one.name not in self._setting.lacks]
         reasons = (why_isolated(one, source=source, credentials=credentials) for one in played)
@@ -283,11 +284,7 @@ def _staged(
                 folder=record.folder,
                 progress=reporter.step,
                 watch=reporter.event,
-                source=options.source.resolve() if options.source else None,
-                words=options.words,
-                credentials=options.credentials,
-                native_stacks=options.native_stacks,
-                secrets=options.secrets,
+                options=options,
             )
             whole = True
         finally:

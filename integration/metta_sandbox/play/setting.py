@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metta_sandbox.errors import SandboxError
+from metta_sandbox.play.options import Options
 from metta_sandbox.play.turn import Alone, Turn
 from metta_sandbox.progress import Progress
 from metta_sandbox.report.results import ScenarioResult
@@ -26,14 +27,10 @@ class Setting:
         folder: The run's artifacts.
         progress: Gets lines for whoever watches.
         watch: Gets every event, for whoever watches.
-        source: A working copy that every node sees, or None.
-        words: The command that starts on every node; made from the scenario if empty.
-        credentials: Whether nodes see the caller's credentials, also if a scenario asks for none.
-        native_stacks: Whether autopsies read calls of C and C++, too.
+        options: What the command line says.
         turn: Says when the scenario may work, of several that are played beside each other.
         place: The name of the scenario's folder; the scenario's, or one like it, if empty.
         lacks: What scenarios brought along, by name, that could not be had, and why.
-        secrets: Variables that the command line gives to all nodes and nobody else.
 
     """
 
@@ -42,14 +39,10 @@ class Setting:
     folder: Path
     progress: Progress
     watch: Callable[[Event], None]
-    source: Path | None = None
-    words: tuple[str, ...] = ()
-    credentials: bool = False
-    native_stacks: bool = False
+    options: Options = field(default_factory=Options)
     turn: Turn = field(default_factory=Alone)
     place: str = ""
     lacks: Mapping[str, SandboxError] = field(default_factory=dict)
-    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

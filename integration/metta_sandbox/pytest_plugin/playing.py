@@ -175,6 +175,6 @@ def _options(config: pytest.Config) -> Options:
         # A test may change the working folder.
         artifacts=Path(config.getoption("--sandbox-artifacts")).absolute(),
         settings=settings,
-        source=Path(source).absolute() if source else None,
+        source=Path(source).resolve() if source else None,
         ci=in_ci(),
     )

@@ -299,7 +299,7 @@ def test_options_are_those_of_the_command_line(
 
     ((scenario, setting),) = seen
     assert scenario.nodes == 5
-    assert setting.source == case.path / "copy"
+    assert setting.options.source == case.path / "copy"
     assert setting.folder.parent == case.path / "kept"
 
 
