@@ -98,9 +98,9 @@ class Examiner:
     def take(self, event: Event) -> None:
         """Take in an event: a trial that fails is looked into at once."""
         if event.name == "observation.recorded" and event.get("failed"):
-            self.trial_failed(int(event.get("trial")))
+            self._trial_failed(int(event.get("trial")))
 
-    def trial_failed(self, trial: int) -> None:
+    def _trial_failed(self, trial: int) -> None:
         """Name what a trial failed of, once its ranks have ended."""
         with self._aside():
             events = tuple(self._timeline.events)

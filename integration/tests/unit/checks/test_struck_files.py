@@ -122,7 +122,7 @@ class Struck:
         )
         for event in self.played.events:
             timeline.event(event)
-        examiner.trial_failed(1)
+        examiner.take(timeline.event({"event": "observation.recorded", "trial": 1, "failed": True}))
         examiner.sweep_broke({})
         examiner.keep(self.folder)
         timeline.finish()

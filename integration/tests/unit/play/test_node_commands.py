@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import queue
 from collections import deque
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -61,13 +59,6 @@ class Link:
         if not answer["ok"]:
             raise StackError(f"{node} refused {verb!r}: {answer['error']}")
         return answer["result"]
-
-
-@pytest.fixture
-def timeline(tmp_path: Path) -> Iterator[Timeline]:
-    made = Timeline(tmp_path / "timeline.jsonl")
-    yield made
-    made.finish()
 
 
 def ready(timeline: Timeline, link: Link) -> Nodes:

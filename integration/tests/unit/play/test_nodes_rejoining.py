@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import queue
 from collections import deque
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -56,13 +54,6 @@ class Link:
     def result(self, *_: object, **__: object) -> None:
         if self.refuses and len(self.asked) > len(HOSTS):
             raise StackError("no")
-
-
-@pytest.fixture
-def timeline(tmp_path: Path) -> Iterator[Timeline]:
-    made = Timeline(tmp_path / "timeline.jsonl")
-    yield made
-    made.finish()
 
 
 def played(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -56,13 +54,6 @@ def still(*nodes: str) -> Message:
 
 def ended(node: str) -> Message:
     return {"type": "exit", "node": node, "group": "sweep", "status": 0}
-
-
-@pytest.fixture
-def timeline(tmp_path: Path) -> Iterator[Timeline]:
-    made = Timeline(tmp_path / "timeline.jsonl")
-    yield made
-    made.finish()
 
 
 @pytest.fixture(autouse=True)
