@@ -22,7 +22,7 @@ from metta_sandbox.scenario.files import find, read_text
 from metta_sandbox.scenario.keys import lies_beside
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import suggest_key
-from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.scenario.overrides import instead
 from metta_sandbox.scenario.problems import describe
 from metta_sandbox.scenario.search import flatten_parameters
 from metta_sandbox.scenario.shape import is_meant
@@ -275,12 +275,11 @@ def read_settings(words: Iterable[str]) -> dict[str, str]:
 
 
 def _refuse_unknown(given: Mapping[str, str], known: list[str]) -> None:
-    wrong = []
-    for name in given:
-        if name not in known:
-            near = nearest(name, known)
-            end = f"; did you mean {near}?" if near else ""
-            wrong.append(f"--set {name}: no scenario file has this variable{end}")
+    wrong = [
+        f"--set {name}: no scenario file has this variable{instead(name, known)}"
+        for name in given
+        if name not in known
+    ]
     if wrong:
         hint = f"there are: {', '.join(known)}" if known else "name it under variables in the file"
         raise InputError("\n".join(wrong), hint)

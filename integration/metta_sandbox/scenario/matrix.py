@@ -16,8 +16,8 @@ from metta_sandbox.scenario.extends import OVERRIDES, PARAMETERS
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import suggest_key
 from metta_sandbox.scenario.nodes import is_null, moved, plant
-from metta_sandbox.scenario.overrides import is_key, nearest
-from metta_sandbox.scenario.problems import keys_at
+from metta_sandbox.scenario.overrides import instead, is_key, nearest
+from metta_sandbox.scenario.problems import keys_at, one_of
 from metta_sandbox.scenario.tree import document_of, place_of
 from metta_sandbox.scenario.variables import NAME
 
@@ -168,17 +168,14 @@ def _misfit_below(parts: tuple[str, ...]) -> str | None:
     for depth in range(1, len(parts)):
         known = keys_at(Scenario, parts[:depth])
         if known and parts[depth] not in known:
-            near = nearest(parts[depth], known)
-            mend = f"did you mean {near}?" if near else f"expected one of {', '.join(known)}"
-            return f"unknown key {parts[depth]}; {mend}"
+            return f"unknown key {parts[depth]}{instead(parts[depth], known, one_of(known))}"
     return None
 
 
 def _variable(name: str, variables: tuple[str, ...]) -> tuple[str, ...] | str:
     if name in variables and NAME.fullmatch(name):
         return ("variables", name)
-    near = nearest(name, variables)
-    return f"unknown variable; {f'did you mean {near}?' if near else 'name it under variables'}"
+    return f"unknown variable{instead(name, variables, 'name it under variables')}"
 
 
 _Cells = list[tuple[int, ...]]
@@ -222,9 +219,8 @@ def _faults_of_exclusion(item: Node, axes: list[Axis]) -> Iterator[Problem]:
     keys = [axis.key for axis in axes]
     for key, _ in item.value:
         if not isinstance(key, ScalarNode) or key.value not in keys:
-            near = nearest(str(key.value), keys)
-            mend = f"did you mean {near}?" if near else f"expected one of {', '.join(keys)}"
-            yield _fault(key, EXCLUDE, f"the matrix has no such key; {mend}")
+            mend = instead(str(key.value), keys, one_of(keys))
+            yield _fault(key, EXCLUDE, f"the matrix has no such key{mend}")
 
 
 def _is_in(cell: tuple[int, ...], axes: list[Axis], said: dict[str, Any]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.scenario.overrides import instead, nearest
 
 MASTER = "sweep-master"
 WORKER = "sweep-worker"
@@ -47,9 +47,8 @@ def suggest_host(name: str) -> str | None:
     """Say what is wrong with a host's name, or None if it is one."""
     if name in {MASTER, WORKER, API} or re.fullmatch(rf"{WORKER}-(?:[2-9]|[1-9]\d+)", name):
         return None
-    near = nearest(name, [MASTER, WORKER, API])
-    did_you_mean = f"; did you mean {near}?" if near else ""
-    return f"expected {MASTER}, {WORKER}, {WORKER}-K (K from 2) or {API}{did_you_mean}"
+    meant = instead(name, [MASTER, WORKER, API])
+    return f"expected {MASTER}, {WORKER}, {WORKER}-K (K from 2) or {API}{meant}"
 
 
 def suggest_key(key: str) -> str | None:

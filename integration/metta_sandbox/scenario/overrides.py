@@ -165,3 +165,10 @@ def nearest(key: str, known: Iterable[str]) -> str | None:
     """Name the known key that was probably meant, or None if nothing is near."""
     matches = difflib.get_close_matches(key, list(known), n=1, cutoff=0.6)
     return matches[0] if matches else None
+
+
+def instead(key: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Say, at a message's end, which known key was probably meant; or else something else."""
+    near = nearest(key, known)
+    said = f"did you mean {near}?" if near else otherwise
+    return f"; {said}" if said else ""

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from metta_sandbox.errors import Problem
-from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.scenario.overrides import instead
 from metta_sandbox.scenario.tree import Document
 
 Location: TypeAlias = tuple[str | int, ...]
@@ -82,9 +82,8 @@ def _message(model: type[BaseModel], error: ErrorDetails) -> str:
         return _unknown(context["tag"], [tag.removesuffix(" fault") for tag in tags])
     if kind == "literal_error":
         known = _words(context["expected"])
-        near = nearest(error["input"], known) if isinstance(error["input"], str) else None
-        did_you_mean = f"; did you mean {near}?" if near else ""
-        return f"expected {' or '.join(known)}, got {found}{did_you_mean}"
+        meant = instead(error["input"], known) if isinstance(error["input"], str) else ""
+        return f"expected {' or '.join(known)}, got {found}{meant}"
     if kind == "value_error":
         text = str(context["error"])
         whole = text.endswith("?") or isinstance(error["input"], (dict, list))
@@ -94,10 +93,13 @@ def _message(model: type[BaseModel], error: ErrorDetails) -> str:
     return text if kind in _SAY_ALL else f"{text}, got {found}"
 
 
+def one_of(known: Sequence[str]) -> str:
+    """List what would be right."""
+    return f"expected one of {', '.join(known)}"
+
+
 def _unknown(word: str, known: Sequence[str]) -> str:
-    near = nearest(word, known)
-    mend = f"did you mean {near}?" if near else f"expected one of {', '.join(known)}"
-    return f"unknown key; {mend}"
+    return f"unknown key{instead(word, known, one_of(known))}"
 
 
 def _words(listed: str) -> list[str]:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_va
 from typing_extensions import Self
 
 from metta_sandbox.scenario.base import Part
-from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.scenario.overrides import instead
 from metta_sandbox.scenario.units import Duration
 from metta_sandbox.words import time
 
@@ -45,9 +45,8 @@ def _known(value: str) -> str:
     if value == _HEALTH:
         raise ValueError("can't be scripted or counted (it tells whether the process lives)")
     if value not in ROUTES:
-        near = nearest(value, ROUTES)
-        hint = f"did you mean {near}?" if near else f"such as {ROUTES[3]}"
-        raise ValueError(f"the control plane has no route '{value[:60]}'; {hint}")
+        hint = instead(value, ROUTES, f"such as {ROUTES[3]}")
+        raise ValueError(f"the control plane has no route '{value[:60]}'{hint}")
     return value
 
 

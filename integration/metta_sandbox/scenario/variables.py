@@ -22,7 +22,7 @@ from metta_sandbox.scenario.nodes import (
     scalars,
     with_entries,
 )
-from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.scenario.overrides import instead, nearest
 from metta_sandbox.scenario.secrets import looks_secret
 from metta_sandbox.scenario.tree import UnreadableError, place_of
 
@@ -258,9 +258,8 @@ def _faults_of(name: str, said: Node) -> Iterator[Problem]:
         return
     for key, value in said.value:
         if key.value not in KEYS:
-            near = nearest(str(key.value), KEYS)
-            mend = f"did you mean {near}?" if near else f"expected {', '.join(KEYS)}"
-            yield _fault(key, f"{name}.{key.value}", f"unknown key; {mend}")
+            mend = instead(str(key.value), KEYS, f"expected {', '.join(KEYS)}")
+            yield _fault(key, f"{name}.{key.value}", f"unknown key{mend}")
         elif key.value == "secret":
             if not isinstance(value, ScalarNode) or not str(value.tag).endswith(":bool"):
                 yield _fault(value, f"{name}.{key.value}", "expected true or false")

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 
 from metta_sandbox.node.agent.events import CATALOGUE
 from metta_sandbox.scenario.base import Part
-from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.scenario.overrides import instead
 from metta_sandbox.scenario.values import Value
 
 #: The events that we tell. Trainers may add others.
@@ -58,5 +58,4 @@ def moment(value: Any) -> Any:
 
 def nearest_event(name: str) -> str:
     """Ask whether an event was meant that somebody of ours emits."""
-    near = nearest(name, EVENTS)
-    return f"; did you mean {near}?" if near else ""
+    return instead(name, EVENTS)

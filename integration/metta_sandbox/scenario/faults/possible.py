@@ -9,7 +9,7 @@ from metta_sandbox.scenario.expect.records import EVENTS, nearest_event
 from metta_sandbox.scenario.faults import FaultItem, names_of
 from metta_sandbox.scenario.faults.trigger import Trigger
 from metta_sandbox.scenario.names import API
-from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.scenario.overrides import instead
 from metta_sandbox.scenario.search import Sweep
 from metta_sandbox.scenario.workload import Workload
 from metta_sandbox.words import many
@@ -96,9 +96,8 @@ def _never(
         yield ("rank",), f"there is no rank {trigger.rank} among {many(ranks, 'rank')}"
     if trigger.other is not None and trigger.other not in before:
         key = "started" if trigger.started else "healed"
-        near = nearest(trigger.other, before)
-        hint = f"; did you mean {near}?" if near else ""
-        yield (key,), f"no fault before this one is called {trigger.other}{hint}"
+        meant = instead(trigger.other, before)
+        yield (key,), f"no fault before this one is called {trigger.other}{meant}"
     own = workload.run is not None
     if trigger.event and not own and workload.trainer.bundled and trigger.event not in EVENTS:
         yield ("event",), f"nobody emits it{nearest_event(trigger.event)}"

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from metta_sandbox.scenario.faults.executor import Observed, Registered
 from metta_sandbox.scenario.faults.in_ranks import CodeFault, InCode
-from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.scenario.overrides import instead
 
 _EXCEPTIONS = [
     name
@@ -36,9 +36,8 @@ class Raise(CodeFault):
     @classmethod
     def _is_known(cls, value: str) -> str:
         if value not in _EXCEPTIONS:
-            near = nearest(value, _EXCEPTIONS)
-            hint = f"; did you mean {near}?" if near else ""
-            raise ValueError(f"expected one of Python's exceptions, such as RuntimeError{hint}")
+            meant = instead(value, _EXCEPTIONS)
+            raise ValueError(f"expected one of Python's exceptions, such as RuntimeError{meant}")
         return value
 
     def __str__(self) -> str:

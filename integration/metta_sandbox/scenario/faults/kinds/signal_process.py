@@ -13,7 +13,7 @@ from metta_sandbox.errors import StackError
 from metta_sandbox.scenario.faults.base import Family, FaultKind
 from metta_sandbox.scenario.faults.executor import Executor, Observed, Registered
 from metta_sandbox.scenario.hosts import NodeName
-from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.scenario.overrides import instead
 from metta_sandbox.words import ended
 
 _NAMES = [each.name.removeprefix("SIG") for each in signal.Signals]
@@ -23,9 +23,8 @@ def _signal(value: Any) -> Any:
     if isinstance(value, str):
         name = value.upper().removeprefix("SIG")
         if name not in _NAMES:
-            near = nearest(name, _NAMES)
-            hint = f"; did you mean {near}?" if near else ""
-            raise ValueError(f"expected a signal such as KILL, SEGV or STOP{hint}")
+            meant = instead(name, _NAMES)
+            raise ValueError(f"expected a signal such as KILL, SEGV or STOP{meant}")
         return int(signal.Signals[f"SIG{name}"])
     return value
 
