@@ -25,20 +25,14 @@ def up(
 ) -> None:
     """Start the standing stack; it stays until `stop`."""
     from metta_sandbox.play import standing
-    from metta_sandbox.play.options import in_ci
+    from metta_sandbox.play.options import Options, in_ci
     from metta_sandbox.report.console import Reporter
 
-    wanted = standing.Wanted(
-        nodes=nodes,
-        engine=engine,
-        hardware=one_of(hardware, ("macbook", "gpu"), "--hardware"),
-        source=source,
-        credentials=credentials,
-        ci=in_ci(),
-    )
+    hardware = one_of(hardware, ("macbook", "gpu"), "--hardware")
+    options = Options(engine=engine, source=source, credentials=credentials, ci=in_ci())
     reporter = Reporter()
     try:
-        started = standing.up(wanted, reporter.step, reporter.warn)
+        started = standing.up(options, reporter.step, reporter.warn, nodes=nodes, hardware=hardware)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     say("the standing stack is up" if started else "a standing stack is up already")

@@ -127,8 +127,9 @@ def judge_evidence(
     reached: Reached, collected: Collected, loaded: Loaded, setting: Setting
 ) -> Judged:
     """Judge what was left; of a sweep that we broke off ourselves, only its trials are told."""
-    scenario, ending, found = loaded.scenario, reached.ending, reached.steady
-    states = steady.results(scenario, found.before, found.after, ending.reason if ending else "")
+    scenario, ending = loaded.scenario, reached.ending
+    why_not = ending.reason if ending else ""
+    states = steady.results(scenario, reached.before, reached.after, why_not)
     if not reached.started:
         return Judged((), states)
     evidence = Evidence(
@@ -174,8 +175,9 @@ def verdict_on(
 ) -> tuple[Verdict, str]:
     """Say how a scenario came out, and why, worst cause first."""
     ending, problems = reached.ending, reached.problems
-    if reached.steady.verdict is not Verdict.PASSED and not problems:
-        return reached.steady.verdict, reached.steady.reason
+    unsteady, reason = steady.fault_of(scenario, reached.before)
+    if unsteady is not Verdict.PASSED and not problems:
+        return unsteady, reason
     if problems or ending is None or ending.end is End.STACK_LOST:
         reasons = [ending.reason] if ending and ending.reason else []
         return Verdict.ERROR, "; ".join([*problems, *reasons])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 from metta_sandbox.errors import SandboxError
@@ -20,7 +19,7 @@ from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.play.outcome import End, Ending, Limits
 from metta_sandbox.play.planning import job_of, plan_of
 from metta_sandbox.play.proving import prove
-from metta_sandbox.play.reached import Connected, Leased, Reached, Steady
+from metta_sandbox.play.reached import Connected, Leased, Reached
 from metta_sandbox.play.readiness import await_ready, set_up
 from metta_sandbox.play.setting import Played, Setting
 from metta_sandbox.play.steady import Execute
@@ -114,7 +113,7 @@ def _play(loaded: Loaded, setting: Setting, reached: Reached) -> None:
     # Some things only nodes can show, once the sweep is over and while they are still there.
     if ending.end in (End.FINISHED, End.NODE_FAILED, End.NODE_LOST):
         if scenario.steady_state:
-            reached.steady = replace(reached.steady, after=observe())
+            reached.after = observe()
         prove(scenario, up.stack.python, run, plan.folder)
 
 
@@ -168,9 +167,8 @@ def _is_steady(scenario: Scenario, observe: Observe, setting: Setting, reached: 
     if not scenario.steady_state:
         return True
     setting.progress("looking at the steady state")
-    before = observe()
-    verdict, reason = steady.fault_of(scenario, before)
-    reached.steady = Steady(before, verdict=verdict, reason=reason)
+    reached.before = observe()
+    verdict, reason = steady.fault_of(scenario, reached.before)
     reached.timeline.step(reason or "steady state holds")
     return verdict is Verdict.PASSED
 

@@ -16,7 +16,6 @@ from metta_sandbox.play.striking import Strikes
 from metta_sandbox.scenario.expect.judgement import Judgement
 from metta_sandbox.stack.engines.base import Stack, StackPlan
 from metta_sandbox.timeline.recording import Timeline
-from metta_sandbox.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -49,24 +48,6 @@ class Connected:
     nodes: Nodes
 
 
-@dataclass(frozen=True)
-class Steady:
-    """How the steady state was found.
-
-    Args:
-        before: Each of its items before the sweep.
-        after: The same when it was over; empty if nobody looked again.
-        verdict: Whether it held before the sweep.
-        reason: Why, if it did not.
-
-    """
-
-    before: tuple[Judgement, ...] = ()
-    after: tuple[Judgement, ...] = ()
-    verdict: Verdict = Verdict.PASSED
-    reason: str = ""
-
-
 @dataclass
 class Reached:
     """How far a scenario has come, so that it is collected and told whatever ends it.
@@ -88,7 +69,9 @@ class Reached:
     started: bool = False
     ending: Ending | None = None
     strikes: Strikes = field(default_factory=Strikes)
-    steady: Steady = Steady()
+    #: The steady state's items before the sweep, and after it, as far as somebody looked.
+    before: tuple[Judgement, ...] = ()
+    after: tuple[Judgement, ...] = ()
     problems: list[str] = field(default_factory=list)
     interrupted: bool = False
     began: float = field(default_factory=time.perf_counter)

@@ -9,7 +9,7 @@ from typing import Any
 
 from metta_sandbox.errors import SandboxError
 from metta_sandbox.play.options import Options
-from metta_sandbox.play.turn import Alone, Turn
+from metta_sandbox.play.turn import Turn
 from metta_sandbox.progress import Progress
 from metta_sandbox.report.results import ScenarioResult
 from metta_sandbox.stack.engines.base import Engine
@@ -40,7 +40,7 @@ class Setting:
     progress: Progress
     watch: Callable[[Event], None]
     options: Options = field(default_factory=Options)
-    turn: Turn = field(default_factory=Alone)
+    turn: Turn = field(default_factory=Turn)
     place: str = ""
     lacks: Mapping[str, SandboxError] = field(default_factory=dict)
 
