@@ -120,42 +120,24 @@ def launch(
     """Start a one-off sweep: on the standing stack if one is up, else on a stack of its own."""
     from metta_sandbox.play import run as playing
     from metta_sandbox.play.dry_run import dry_run as describe
-    from metta_sandbox.play.launch import read_launch
+    from metta_sandbox.play.launch import prepare_launch
     from metta_sandbox.play.options import Options, in_ci
     from metta_sandbox.play.secrets import read_secrets
     from metta_sandbox.report.live import make_reporter
-    from metta_sandbox.scenario.loading import Loaded
-    from metta_sandbox.stack.standing import find_record
 
-    standing = find_record()
-    scenario = read_launch(
-        words, nodes or (len(standing.hosts) if standing else 2), words_of(trainer)
-    )
     reporter = make_reporter(quiet=quiet, verbose=verbose)
-    if standing and (
-        reason := standing.misfit(
-            engine=engine,
-            nodes=scenario.nodes,
-            hardware=scenario.hardware,
-            source=source,
-            credentials=credentials,
-        )
-    ):
-        reporter.warn(f"not using the standing stack: {reason}")
-        standing = None
     options = Options(
-        given=(Loaded(scenario, Path("launch")),),
         words=tuple(words),
         secrets=read_secrets(secrets or ()),
-        standing=standing is not None,
         engine=engine,
         artifacts=artifacts,
         source=source,
         credentials=credentials,
         ci=in_ci(),
     )
+    options, standing = prepare_launch(options, nodes, words_of(trainer), reporter.warn)
     if dry_run:
-        say(describe(scenario, options, standing, reporter.warn))
+        say(describe(options, standing, reporter.warn))
         return
     with reporter:
         raise typer.Exit(playing.run(options, reporter))
