@@ -209,7 +209,7 @@ class Nodes:
         while any(reply.empty() for reply in replies) and time.monotonic() < deadline:
             self.receive(0.1)
         while self.receive(0) is not None:
-            """Take in what was said before."""
+            pass  # what was said before that is taken in, too
         if self._gone and self.ending and self.ending.end is End.NODE_LOST:
             raise StackError("the connection to the stack is gone")
 
