@@ -14,6 +14,7 @@ from benchmarks.contest import UnableError
 from benchmarks.setting import BenchmarkSetting
 from benchmarks.talking import Talker, call
 from metta_sandbox.play.nodes import Nodes
+from metta_sandbox.play.readiness import await_ready
 from metta_sandbox.scenario.names import MASTER, WORKER
 from metta_sandbox.stack.engines.base import RUN_FOLDER, Stack, StackPlan
 from metta_sandbox.stack.engines.compose.engine import ComposeEngine
@@ -64,8 +65,8 @@ class OurStack:
         self._link = self._stack.connect()
         timeline = Timeline(self._folder / "timeline.jsonl")
         self._held.callback(timeline.finish)
-        nodes = Nodes(self._link, self._hosts, timeline, _ignore, self._stack.fallen)
-        nodes.await_ready(_READY)
+        nodes = Nodes(self._link, self._hosts, timeline, self._stack.fallen)
+        await_ready(nodes, _READY)
         seconds = time.perf_counter() - began
         _require(self._stack.describe()["image"]["tag"] == self._setting.image)
         return seconds

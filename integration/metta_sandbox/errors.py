@@ -38,6 +38,11 @@ class Problem:
     column: int
     message: str
 
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """Where it is; places of one file sort from its beginning."""
+        return str(self.file), self.line, self.column
+
     def __str__(self) -> str:
         place = f":{self.line}:{self.column}" if self.line else ""
         return f"{self.file}{place}: {self.message}"

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from metta_sandbox.checks import (
@@ -26,7 +25,7 @@ from metta_sandbox.report.results import CheckResult
 from metta_sandbox.scenario.expect.judgement import EvidenceError, Judgement, unclear
 from metta_sandbox.scenario.expect.kind import CheckKind
 from metta_sandbox.scenario.expect.kinds import CHECKS, api, checkpoint, digests, run_names
-from metta_sandbox.scenario.loading import find_place
+from metta_sandbox.scenario.loading import Loaded
 from metta_sandbox.scenario.model import Scenario
 
 Check = Callable[[Evidence], Judgement]
@@ -132,7 +131,7 @@ def _not_asked_for(scenario: Scenario) -> Iterator[str]:
 
 
 def evaluate(
-    evidence: Evidence, file: Path | None = None, seconds: Seconds = Seconds()
+    evidence: Evidence, loaded: Loaded | None = None, seconds: Seconds = Seconds()
 ) -> tuple[CheckResult, ...]:
     """Evaluate every check: the scenario's own in the order of its file, then the standing ones.
 
@@ -141,7 +140,7 @@ def evaluate(
 
     Args:
         evidence: What was left.
-        file: Where the scenario was read from.
+        loaded: The scenario with its places, which complaints name.
         seconds: How long that may take.
 
     """
@@ -152,7 +151,7 @@ def evaluate(
             name=str(item.said),
             expected=item.said.wanted,
             asked_by=f"expect[{index}]",
-            place=partial(_place, evidence, file, index),
+            place=partial(_place, loaded, index),
         )
         for index, item in enumerate(evidence.scenario.expect)
     ]
@@ -168,12 +167,12 @@ def evaluate(
     return tuple(results)
 
 
-def _place(evidence: Evidence, file: Path | None, index: int) -> str:
+def _place(loaded: Loaded | None, index: int) -> str:
     """Say where the scenario's file has an expectation."""
-    if file is None:
+    if loaded is None:
         return f"expect[{index}]"
-    place = find_place(file, ["expect", index], evidence.scenario.cell)
-    return f"{place.file or file}:{place.line}"
+    place = loaded.locate(["expect", index])
+    return f"{place.file}:{place.line}"
 
 
 def judged(

@@ -25,20 +25,19 @@ from metta_sandbox.stack.status import stack_status
 RUN = "RUN"
 
 
-def dry_run(
-    scenario: Scenario, options: Options, standing: StandingRecord | None, notice: Progress
-) -> str:
+def dry_run(options: Options, standing: StandingRecord | None, notice: Progress) -> str:
     """Say exactly what each node would run and see, as YAML; nothing is started.
 
     What is known only once a stack is up stands as a word in capitals.
 
     Args:
-        scenario: What would be played.
-        options: What the command line says.
+        options: What the command line says, with the one scenario that would be played.
         standing: The standing stack, if that would be used.
         notice: Gets one line when local processes would take Docker's place.
 
     """
+    (launched,) = options.given
+    scenario = launched.scenario
     engine = choose(standing.engine if standing else options.engine, ci=options.ci, notice=notice)
     plan = standing.plan() if standing else _plan(scenario, options)
     stack = engine.lease(plan, Owner(plan.run), notice)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from metta_sandbox import removing
+from metta_sandbox.autopsy.cause import Cause
 from metta_sandbox.checks import trials
 from metta_sandbox.checks.evaluation import evaluate
 from metta_sandbox.checks.evidence import Evidence
@@ -15,12 +17,19 @@ from metta_sandbox.masking import masker
 from metta_sandbox.node.agent.told import FOLDER
 from metta_sandbox.node.fresh import KEPT
 from metta_sandbox.play import collection, steady
-from metta_sandbox.play.course import Course, Setting
 from metta_sandbox.play.outcome import End
+from metta_sandbox.play.reached import Reached
+from metta_sandbox.play.setting import Setting
 from metta_sandbox.report.hiding import hide_in
-from metta_sandbox.report.results import CheckResult, LeftOut, LeftOutFile, TrialResult
+from metta_sandbox.report.results import (
+    CheckResult,
+    FaultResult,
+    LeftOut,
+    LeftOutFile,
+    TrialResult,
+)
 from metta_sandbox.safe_text import for_terminal
-from metta_sandbox.scenario.artifacts import Artifacts
+from metta_sandbox.scenario.loading import Loaded
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.engines.base import RUN_FOLDER, StackPlan
 from metta_sandbox.verdict import Verdict, worst
@@ -36,37 +45,75 @@ _HURRIED = 30.0
 _LEAST = 10.0
 
 
-def collect(course: Course, scenario: Scenario, setting: Setting) -> None:
+@dataclass(frozen=True)
+class Collected:
+    """What was brought to where it is kept.
+
+    Args:
+        left_out: What of the nodes' files was not.
+        faults: What became of each fault.
+        fault_checks: What is judged of faults themselves.
+        unproven: Which of them were not shown to have happened, in words.
+        causes: What the sweep, or a trial, failed of.
+
+    """
+
+    left_out: LeftOut
+    faults: tuple[FaultResult, ...]
+    fault_checks: tuple[CheckResult, ...]
+    unproven: str
+    causes: tuple[Cause, ...]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the evidence says: of each trial, and of each check."""
+
+    trials: tuple[TrialResult, ...]
+    checks: tuple[CheckResult, ...]
+
+
+def collect(reached: Reached, scenario: Scenario, setting: Setting) -> Collected:
     """Bring all evidence to where it is kept. Each step is tried, whatever became of the others."""
+    leased, connected, strikes = reached.leased, reached.connected, reached.strikes
+    left_out = LeftOut()
+
+    def leave_out(shared: Path) -> None:
+        """Remove from the nodes' shared folder what can't be kept."""
+        nonlocal left_out
+        # What processes told has been read. What setup left stands in each trial's folder, too,
+        # but for what that changed.
+        for name in (FOLDER, KEPT):
+            removing.remove(shared, name)
+        left_out = collection.keep_within(shared, scenario.artifacts, (RUN_FOLDER,))
+
     steps: list[tuple[str, Callable[[], object]]] = []
-    if course.nodes:
+    if connected:
         steps += [
-            ("healing faults", course.strikes.heal),
-            ("stopping the sweep on every node", course.nodes.stop),
-            ("concluding faults", course.strikes.conclude),
+            ("healing faults", strikes.heal),
+            ("stopping the sweep on every node", connected.nodes.stop),
+            ("concluding faults", strikes.conclude),
         ]
     steps.append(("ending its turn", setting.turn.end))
-    if course.stack and course.plan and course.plan.sidecars:
+    if leased and leased.plan.sidecars:
         # Agents end with the connection, and a node's network with its agent.
-        steps.append(("ending what is beside nodes", course.stack.end_sidecars))
-    if course.link:
-        steps.append(("leaving the nodes", course.link.close))
-    if course.stack:
-        steps.append(("collecting logs", course.stack.collect))
-    if course.plan and course.examiner:
-        steps.append(
-            ("keeping what was examined", partial(course.examiner.keep, course.plan.folder))
-        )
-    if course.plan and course.stack:
-        shared = course.stack.run_folder
-        leave_out = partial(_leave_out, course, shared, scenario.artifacts)
-        steps.append(("leaving out what can't be kept", leave_out))
-        steps.append(("moving trials", partial(_move_evidence, shared, course.plan)))
-    if course.timeline:
-        steps.append(("ordering the timeline", course.timeline.finish))
+        steps.append(("ending what is beside nodes", leased.stack.end_sidecars))
+    if connected:
+        steps.append(("leaving the nodes", connected.nodes.link.close))
+    if leased:
+        steps.append(("collecting logs", leased.stack.collect))
+        if reached.examiner:
+            keep = partial(reached.examiner.keep, leased.plan.folder)
+            steps.append(("keeping what was examined", keep))
+        shared = leased.stack.run_folder
+        steps.append(("leaving out what can't be kept", partial(leave_out, shared)))
+        steps.append(("moving trials", partial(_move_evidence, shared, leased.plan)))
+    steps.append(("ordering the timeline", reached.timeline.finish))
     allowance = Allowance(_COLLECTING, _HURRIED, _LEAST)
     for what, step in steps:
-        course.attempt(partial(_within, allowance, what, step))
+        reached.attempt(partial(_within, allowance, what, step))
+    causes = reached.examiner.causes if reached.examiner else ()
+    return Collected(left_out, strikes.results, strikes.checks, strikes.unproven, causes)
 
 
 def _within(allowance: Allowance, what: str, step: Callable[[], object]) -> None:
@@ -77,57 +124,42 @@ def _within(allowance: Allowance, what: str, step: Callable[[], object]) -> None
 
 
 def judge_evidence(
-    course: Course, scenario: Scenario, file: Path, setting: Setting
-) -> tuple[tuple[TrialResult, ...], tuple[CheckResult, ...]]:
+    reached: Reached, collected: Collected, loaded: Loaded, setting: Setting
+) -> Judged:
     """Judge what was left; of a sweep that we broke off ourselves, only its trials are told."""
-    why_not = course.ending.reason if course.ending else ""
-    states = steady.results(scenario, course.before, course.after, why_not)
-    if course.plan is None or course.timeline is None or course.started is None:
-        return (), states
-    took = {
-        "scenario": course.seconds,
-        "up": course.up,
-        "sweep": course.swept,
-    }
-    seconds = {name: value for name, value in took.items() if value is not None}
+    scenario, ending = loaded.scenario, reached.ending
+    why_not = ending.reason if ending else ""
+    states = steady.results(scenario, reached.before, reached.after, why_not)
+    if not reached.started:
+        return Judged((), states)
     evidence = Evidence(
-        course.plan.folder,
+        reached.timeline.path.parent,
         scenario,
-        course.timeline.events,
-        seconds,
+        reached.timeline.events,
+        {"scenario": reached.seconds, **reached.took},
         setting.engine.name,
         setting.engine.has,
-        course.ending.end.key if course.ending else "",
-        left_out={one.file: one.why for one in course.left_out.files},
+        ending.end.key if ending else "",
+        left_out={one.file: one.why for one in collected.left_out.files},
     )
-    checks = evaluate(evidence, file) if course.ending else ()
+    checks = evaluate(evidence, loaded) if ending else ()
     over: list[TrialResult] = []
     read = partial(_within, Allowance(_READING, _HURRIED), "reading trials")
-    course.attempt(lambda: read(lambda: over.extend(trials.results(evidence))))
-    return tuple(over), (*course.strikes.checks, *checks, *states)
+    reached.attempt(lambda: read(lambda: over.extend(trials.results(evidence))))
+    return Judged(tuple(over), (*collected.fault_checks, *checks, *states))
 
 
-def hide_secrets(course: Course) -> None:
-    """Mask secrets in all that was collected, and leave out what holds one and is no text."""
+def hide_secrets(reached: Reached, left_out: LeftOut) -> LeftOut:
+    """Mask secrets in all that was collected; what holds one and is no text is left out, too."""
+    unmaskable: list[LeftOutFile] = []
 
     def hide() -> None:
-        if course.plan:
-            names = hide_in(course.plan.folder, masker())
-            found = (LeftOutFile(file=for_terminal(name), why=_UNMASKABLE) for name in names)
-            files = (*found, *course.left_out.files)
-            count = course.left_out.count + len(names)
-            course.left_out = LeftOut(count=count, files=files)
+        names = hide_in(reached.timeline.path.parent, masker())
+        unmaskable.extend(LeftOutFile(file=for_terminal(name), why=_UNMASKABLE) for name in names)
 
-    course.attempt(hide)
-
-
-def _leave_out(course: Course, shared: Path, limits: Artifacts) -> None:
-    """Remove from the nodes' shared folder what can't be kept."""
-    # What processes told has been read. What setup left stands in each trial's folder, too, but for
-    # what that changed.
-    for name in (FOLDER, KEPT):
-        removing.remove(shared, name)
-    course.left_out = collection.keep_within(shared, limits, (RUN_FOLDER,))
+    reached.attempt(hide)
+    count = left_out.count + len(unmaskable)
+    return LeftOut(count=count, files=(*unmaskable, *left_out.files))
 
 
 def _move_evidence(shared: Path, plan: StackPlan) -> None:
@@ -138,21 +170,26 @@ def _move_evidence(shared: Path, plan: StackPlan) -> None:
             removing.take(entry, target)
 
 
-def verdict_on(course: Course, checks: tuple[CheckResult, ...]) -> tuple[Verdict, str]:
+def verdict_on(
+    scenario: Scenario, reached: Reached, collected: Collected, checks: tuple[CheckResult, ...]
+) -> tuple[Verdict, str]:
     """Say how a scenario came out, and why, worst cause first."""
-    if course.unsteady[0] is not Verdict.PASSED and not course.problems:
-        return course.unsteady
-    if course.problems or course.ending is None or course.ending.end is End.STACK_LOST:
-        reasons = [course.ending.reason] if course.ending and course.ending.reason else []
-        return Verdict.ERROR, "; ".join([*course.problems, *reasons])
-    if unproven := course.strikes.unproven:
-        more = [] if course.ending.end is End.FINISHED else [course.ending.reason]
-        return Verdict.INCONCLUSIVE, "; ".join([f"not proven: {unproven}", *more])
-    if course.ending.end.key not in {"finished", course.wanted_end}:
-        return Verdict.FAILED, course.ending.reason
+    ending, problems = reached.ending, reached.problems
+    unsteady, reason = steady.fault_of(scenario, reached.before)
+    if unsteady is not Verdict.PASSED and not problems:
+        return unsteady, reason
+    if problems or ending is None or ending.end is End.STACK_LOST:
+        reasons = [ending.reason] if ending and ending.reason else []
+        return Verdict.ERROR, "; ".join([*problems, *reasons])
+    if collected.unproven:
+        more = [] if ending.end is End.FINISHED else [ending.reason]
+        return Verdict.INCONCLUSIVE, "; ".join([f"not proven: {collected.unproven}", *more])
+    wanted = next((item.said.ending for item in scenario.expect if item.said.ending), "")
+    if ending.end.key not in {"finished", wanted}:
+        return Verdict.FAILED, ending.reason
     verdict = worst(check.verdict for check in checks)
     if parts := name_bad_checks(checks):
-        return verdict, "; ".join([*parts, *course.failures])
+        return verdict, "; ".join([*parts, *reached.narrator.failures])
     return verdict, ""
 
 

@@ -95,7 +95,12 @@ class Examiner:
         """What was found so far, in the order in which it went wrong."""
         return tuple(self._causes)
 
-    def trial_failed(self, trial: int) -> None:
+    def take(self, event: Event) -> None:
+        """Take in an event: a trial that fails is looked into at once."""
+        if event.name == "observation.recorded" and event.get("failed"):
+            self._trial_failed(int(event.get("trial")))
+
+    def _trial_failed(self, trial: int) -> None:
         """Name what a trial failed of, once its ranks have ended."""
         with self._aside():
             events = tuple(self._timeline.events)
@@ -226,10 +231,13 @@ class Examiner:
             script=script,
         )
 
-    def _files(self, trial: int | None, pattern: str) -> list[Path]:
-        """Find files of a trial."""
-        found = (beneath.find(self._run_folder, pattern, at) for at in self._trial_folders(trial))
-        return [file for files in found for file in files]
+    def _of_ranks(self, trial: int | None, what: str, suffix: str) -> Iterator[tuple[int, Path]]:
+        """Find the files of a trial of which each rank has its own, such as ``rank-0.log``."""
+        for folder in self._trial_folders(trial):
+            for file in beneath.find(self._run_folder, f"{what}-*.{suffix}", folder):
+                rank = file.stem.removeprefix(f"{what}-")
+                if rank.isdigit():
+                    yield int(rank), file
 
     def _trial_folders(self, trial: int | None) -> list[Path]:
         runs = {
@@ -261,20 +269,18 @@ class Examiner:
                     self._timeline.step(f"{who}: {one.native_problem}")
 
     def _rank_errors(self, trial: int | None) -> dict[int, Exc]:
-        found = {}
-        for log in self._files(trial, "rank-*.log"):
-            rank = log.stem.removeprefix("rank-")
-            if rank.isdigit() and (error := last_error(self._run_folder, log)) is not None:
-                found[int(rank)] = error
-        return found
+        return {
+            rank: error
+            for rank, log in self._of_ranks(trial, "rank", "log")
+            if (error := last_error(self._run_folder, log)) is not None
+        }
 
     def _lost(self, trial: int | None) -> dict[int, LostMetric]:
         """Read where each rank's log first has a loss that is no number."""
         return {
-            int(rank): lost
-            for log in self._files(trial, "rank-*.log")
-            if (rank := log.stem.removeprefix("rank-")).isdigit()
-            and (lost := first_lost(self._run_folder, log))
+            rank: lost
+            for rank, log in self._of_ranks(trial, "rank", "log")
+            if (lost := first_lost(self._run_folder, log))
         }
 
     def _launcher_errors(self, trial: int | None) -> dict[str, Exc]:
@@ -289,11 +295,9 @@ class Examiner:
     def _recorded(self, trial: int | None) -> dict[int, Recorded]:
         """Read what ranks that an exception has ended wrote of their collectives."""
         found = {}
-        for file in self._files(trial, "flight-*.json"):
-            rank = file.stem.removeprefix("flight-")
+        for rank, file in self._of_ranks(trial, "flight", "json"):
             with suppress(OSError, ValidationError):
-                if rank.isdigit():
-                    found[int(rank)] = Recorded.model_validate_json(self._read(file))
+                found[rank] = Recorded.model_validate_json(self._read(file))
         return found
 
     def _read(self, file: Path) -> bytes:

@@ -11,8 +11,7 @@ from metta_sandbox.errors import InputError, Problem
 from metta_sandbox.image.build import ImageBuild
 from metta_sandbox.image.requirements import RequiredPackage, read_requirements
 from metta_sandbox.scenario.keys import WAY_OUT, holds_keys
-from metta_sandbox.scenario.loading import find_place
-from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.loading import Loaded
 from metta_sandbox.scenario.problems import Location, dotted
 from metta_sandbox.scenario.search import LATEST
 from metta_sandbox.scenario.untrusted import Untrusted, misfit_of_package
@@ -22,7 +21,7 @@ from metta_sandbox.stack.provision import MountSpec, Provision
 KEYS = f"may hold keys; {WAY_OUT}"
 
 
-def require_folders(scenarios: Iterable[tuple[Path, Scenario]]) -> None:
+def require_folders(scenarios: Iterable[Loaded]) -> None:
     """Make sure that every folder and file that scenarios name is there, and can be read.
 
     Raises:
@@ -30,15 +29,15 @@ def require_folders(scenarios: Iterable[tuple[Path, Scenario]]) -> None:
 
     """
     problems: list[Problem] = []
-    for file, scenario in scenarios:
+    for loaded in scenarios:
         missing = [
-            _problem(scenario, file, keys, f"{path} {lack}")
-            for keys, path, lack in _missing(scenario, file)
+            loaded.problem(keys, f"{dotted(keys)}: {path} {lack}")
+            for keys, path, lack in _missing(loaded)
         ]
         problems += missing
         if not missing:
             try:
-                provision(scenario, file)
+                provision(loaded)
             except InputError as error:
                 problems += error.problems
     if problems:
@@ -46,7 +45,7 @@ def require_folders(scenarios: Iterable[tuple[Path, Scenario]]) -> None:
         raise InputError("files are missing or wrong", hint, tuple(dict.fromkeys(problems)))
 
 
-def require_known(scenarios: Iterable[tuple[Path, Scenario]], untrusted: Untrusted) -> None:
+def require_known(scenarios: Iterable[Loaded], untrusted: Untrusted) -> None:
     """Make sure that what a stranger's scenarios require comes from an index, as they tell it.
 
     Raises:
@@ -54,8 +53,8 @@ def require_known(scenarios: Iterable[tuple[Path, Scenario]], untrusted: Untrust
 
     """
     problems: list[Problem] = []
-    for file, scenario in scenarios:
-        for each in provision(scenario, file).requirements:
+    for loaded in scenarios:
+        for each in provision(loaded).requirements:
             reason = misfit_of_package(each.text)
             if not untrusted.admits(each.file):
                 reason = f"is not in {untrusted.repository}"
@@ -66,37 +65,26 @@ def require_known(scenarios: Iterable[tuple[Path, Scenario]], untrusted: Untrust
         raise InputError("packages are refused", problems=tuple(dict.fromkeys(problems)))
 
 
-def _problem(scenario: Scenario, file: Path, keys: Location, message: str) -> Problem:
-    place = find_place(file, keys, scenario.cell)
-    return Problem(Path(place.file), place.line, place.column, f"{dotted(keys)}: {message}")
-
-
-def _missing(scenario: Scenario, file: Path) -> Iterator[tuple[Location, Path, str]]:
-    for keys, path, is_there, lack in _named(scenario, file):
+def _missing(loaded: Loaded) -> Iterator[tuple[Location, Path, str]]:
+    for keys, path, is_there, lack in _named(loaded):
         if not _is(is_there, path):
             yield keys, path, lack
         elif "mounts" not in keys and holds_keys(path):
             yield keys, path, KEYS
-    earlier = scenario.sweep.resume
+    earlier = loaded.scenario.sweep.resume
     if earlier and earlier != LATEST:
-        found = earlier_folder(scenario, file)
+        found = earlier_folder(loaded)
         if found is None or holds_keys(found):
-            lack = KEYS if found else f"has no scenario {scenario.name} that was played"
+            lack = KEYS if found else f"has no scenario {loaded.scenario.name} that was played"
             yield ("sweep", "resume"), Path(earlier), lack
 
 
-def _named(
-    scenario: Scenario, file: Path
-) -> Iterator[tuple[Location, Path, Callable[[Path], bool], str]]:
+def _named(loaded: Loaded) -> Iterator[tuple[Location, Path, Callable[[Path], bool], str]]:
     """List what a workload names, each with what it must be, and what to say where it is not."""
-    workload = scenario.workload
+    file, workload = loaded.file, loaded.scenario.workload
     if workload.folder:
-        yield (
-            ("workload", "folder"),
-            relative_to_file(file, workload.folder),
-            Path.is_dir,
-            "is no folder",
-        )
+        path = relative_to_file(file, workload.folder)
+        yield ("workload", "folder"), path, Path.is_dir, "is no folder"
     if isinstance(workload.requirements, str):
         path = relative_to_file(file, workload.requirements)
         yield ("workload", "requirements"), path, Path.is_file, "is no file"
@@ -118,14 +106,14 @@ def _is(test: Callable[[Path], bool], path: Path) -> bool:
         return False
 
 
-def earlier_folder(scenario: Scenario, file: Path) -> Path | None:
+def earlier_folder(loaded: Loaded) -> Path | None:
     """Find the artifacts of the sweep that a scenario resumes; None if they are not there.
 
     The path is from the file, or else from where the command runs; of a run, or of a scenario.
     """
-    named = scenario.sweep.resume or ""
-    places = [relative_to_file(file, named), relative_to_file(Path(), named)]
-    found = [folder for place in places for folder in (place, place / scenario.name)]
+    named = loaded.scenario.sweep.resume or ""
+    places = [relative_to_file(loaded.file, named), relative_to_file(Path(), named)]
+    found = [folder for place in places for folder in (place, place / loaded.scenario.name)]
     played = (path for path in found if _is(Path.is_file, path / "scenario.yaml"))
     return next((path.resolve() for path in played), None)
 
@@ -135,21 +123,18 @@ def relative_to_file(file: Path, path: str) -> Path:
     return Path(os.path.abspath(file.parent / os.path.expanduser(path)))  # noqa: PTH100, PTH111 - never raise
 
 
-def provision(
-    scenario: Scenario, file: Path, secrets: Mapping[str, str] = MappingProxyType({})
-) -> Provision:
+def provision(loaded: Loaded, secrets: Mapping[str, str] = MappingProxyType({})) -> Provision:
     """Find all that a scenario brings along for its nodes.
 
     Args:
-        scenario: Which one.
-        file: Where it was read from.
+        loaded: Which one.
         secrets: Values of its secrets, by name, of which a build may be given some.
 
     Raises:
         InputError: Its requirements file is wrong.
 
     """
-    workload = scenario.workload
+    file, workload = loaded.file, loaded.scenario.workload
     build = None
     if said := workload.build:
         args = tuple(said.args.items())
@@ -157,7 +142,7 @@ def provision(
         context = relative_to_file(file, said.context)
         build = ImageBuild(context, said.dockerfile, args, said.target, hidden)
     return Provision(
-        requirements=_requirements(scenario, file),
+        requirements=_requirements(loaded),
         image=workload.image,
         build=build,
         bundled_rollout=workload.run is None,
@@ -170,13 +155,12 @@ def provision(
     )
 
 
-def _requirements(scenario: Scenario, file: Path) -> tuple[RequiredPackage, ...]:
-    said = scenario.workload.requirements
+def _requirements(loaded: Loaded) -> tuple[RequiredPackage, ...]:
+    said = loaded.scenario.workload.requirements
     if isinstance(said, str):
-        return read_requirements(relative_to_file(file, said))
+        return read_requirements(relative_to_file(loaded.file, said))
     places = [
-        find_place(file, ("workload", "requirements", index), scenario.cell)
-        for index in range(len(said or ()))
+        loaded.locate(("workload", "requirements", index)) for index in range(len(said or ()))
     ]
     return tuple(
         RequiredPackage(text, Path(place.file), place.line, place.column)

@@ -1,9 +1,9 @@
-"""Whether a scenario may use nodes that were another's, and leave them to a third. Pure."""
+"""What a scenario needs beside its nodes, and whether those may be another's, too. Pure."""
 
 from __future__ import annotations
 
-from metta_sandbox.play.sidecar_needs import sidecars
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.stack.sidecar_service import WATCHER, SidecarService
 
 
 def why_isolated(scenario: Scenario, *, source: bool = False, credentials: bool = False) -> str:
@@ -29,3 +29,9 @@ def why_isolated(scenario: Scenario, *, source: bool = False, credentials: bool 
         "one that is lost may come back": scenario.on_node_failure == "rejoin",
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+def sidecars(scenario: Scenario) -> tuple[SidecarService, ...]:
+    """List the containers that a scenario needs beside each node, each once."""
+    watched = any(item.said.watched for item in scenario.expect)
+    return (WATCHER,) if watched else ()

@@ -5,17 +5,22 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
 from metta_sandbox.errors import InputError
+from metta_sandbox.play.options import Options
+from metta_sandbox.progress import Progress
+from metta_sandbox.scenario.loading import Loaded
 from metta_sandbox.scenario.loading import parse as parse_scenario
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.overrides import Override, nearest, parse_all
 from metta_sandbox.scenario.overrides import format as format_override
 from metta_sandbox.scenario.search import Choice, Range
+from metta_sandbox.stack.standing_record import StandingRecord, find_record
 
 #: What a sweep searches when the command line names nothing.
 _PARAMETERS = {
@@ -29,6 +34,42 @@ _PARAMETERS = {
 #: What a searched parameter is told by.
 _PARTS = {*Range.model_fields, *Choice.model_fields}
 _EXAMPLE = "metta-sandbox launch sweep run=test trainer.total_timesteps=50"
+
+
+def prepare_launch(
+    options: Options, nodes: int | None, trainer: Sequence[str], warn: Progress
+) -> tuple[Options, StandingRecord | None]:
+    """Make a scenario of a launch's command line, for the standing stack if it suits that.
+
+    Args:
+        options: What the command line says.
+        nodes: How many nodes take part; None: as many as stand, or else two.
+        trainer: What each rank runs in place of the bundled trainer.
+        warn: Gets a line on why the standing stack is not used, if one is up.
+
+    Returns:
+        The options with the scenario, and the standing stack, if that is used.
+
+    Raises:
+        InputError: The command line is no launch.
+
+    """
+    standing = find_record()
+    count = nodes or (len(standing.hosts) if standing else 2)
+    scenario = read_launch(options.words, count, trainer)
+    if standing and (
+        reason := standing.misfit(
+            engine=options.engine,
+            nodes=scenario.nodes,
+            hardware=scenario.hardware,
+            source=options.source,
+            credentials=options.credentials,
+        )
+    ):
+        warn(f"not using the standing stack: {reason}")
+        standing = None
+    given = (Loaded(scenario, Path("launch")),)
+    return replace(options, given=given, standing=standing is not None), standing
 
 
 def read_launch(words: Sequence[str], nodes: int, trainer: Sequence[str] = ()) -> Scenario:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from metta_sandbox.errors import InputError
 from metta_sandbox.play.schedule import Room, cores, fitting_jobs, free_memory
 from metta_sandbox.progress import Progress
+from metta_sandbox.scenario.loading import Loaded
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.overrides import nearest
 from metta_sandbox.scenario.untrusted import Untrusted
@@ -20,7 +22,7 @@ class Options:
 
     Args:
         paths: Scenario files or folders.
-        given: Scenarios that were read already, with where from; then ``paths`` is not looked at.
+        given: Scenarios that were read already; then ``paths`` is not looked at.
         words: The command as typed, which starts on every node; made from the scenario if empty.
         standing: Whether the standing stack is used when one is up.
         credentials: Whether nodes see the caller's credentials, also if a scenario asks for none.
@@ -30,7 +32,7 @@ class Options:
         seed: Goes over every scenario's own, if given.
         settings: Values of the files' variables, by name.
         secrets: Variables that all nodes are given, masked wherever anything is written.
-        source: A working copy that every node sees, or None.
+        source: A working copy that every node sees, with no links in its path, or None.
         jobs: How many scenarios may be played at once; None: as many as the cores allow.
         fresh: Whether each scenario's stack comes up when the one before has gone, and no sooner.
         keep_nodes: Whether containers stay for scenarios of the same needs, but with ``fresh``.
@@ -41,7 +43,7 @@ class Options:
     """
 
     paths: tuple[Path, ...] = ()
-    given: tuple[tuple[Path, Scenario], ...] = ()
+    given: tuple[Loaded, ...] = ()
     words: tuple[str, ...] = ()
     standing: bool = False
     credentials: bool = False
@@ -60,33 +62,32 @@ class Options:
     ci: bool = False
 
 
-def chosen(found: Sequence[tuple[Path, Scenario]], options: Options) -> list[tuple[Path, Scenario]]:
+def chosen(found: Sequence[Loaded], options: Options) -> list[Loaded]:
     """Pick the scenarios that are to be played, with the seed that goes over theirs.
 
     Raises:
         InputError: The filter leaves none.
 
     """
-    scenarios = [
-        (path, scenario)
-        for path, scenario in found
-        if not options.filter
-        or any(
-            word in scenario.id or word in scenario.name or word in scenario.tags
-            for word in options.filter
-        )
-    ]
-    if found and not scenarios:
-        names = [scenario.id for _, scenario in found]
-        words = [word for one in found for word in (one[1].name, *one[1].tags)]
+    left = [one for one in found if not options.filter or _meets(one.scenario, options.filter)]
+    if found and not left:
+        names = [one.scenario.id for one in found]
+        words = [word for one in found for word in (one.scenario.name, *one.scenario.tags)]
         near = nearest(options.filter[0], words)
         raise InputError(
             f"--filter {' '.join(options.filter)}: no scenario has that in its name or tags",
             f"did you mean {near}?" if near else f"there are {', '.join(names)}",
         )
     if options.seed is None:
-        return scenarios
-    return [(path, one.model_copy(update={"seed": options.seed})) for path, one in scenarios]
+        return left
+    seed = {"seed": options.seed}
+    return [replace(one, scenario=one.scenario.model_copy(update=seed)) for one in left]
+
+
+def _meets(scenario: Scenario, words: Sequence[str]) -> bool:
+    return any(
+        word in scenario.id or word in scenario.name or word in scenario.tags for word in words
+    )
 
 
 def room_of(options: Options, warn: Progress) -> Room:
@@ -103,3 +104,8 @@ def room_of(options: Options, warn: Progress) -> Room:
         overlapping=not options.fresh,
         keeping=options.keep_nodes and not options.fresh,
     )
+
+
+def in_ci() -> bool:
+    """Tell whether this is a CI job."""
+    return os.environ.get("CI", "").lower() == "true"

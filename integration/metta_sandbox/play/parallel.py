@@ -122,7 +122,7 @@ class ParallelPlay(Generic[Outcome]):
             self._take(index, self._outcomes[index])
 
 
-class _Turn:
+class _Turn(Turn):
     """One scenario's turn, as its thread has it."""
 
     def __init__(self, index: int, told: SimpleQueue[tuple[str, int]]) -> None:

@@ -8,14 +8,14 @@ from metta_sandbox.masking import hide
 from metta_sandbox.node.agent.stacks import NATIVE_STACKS
 from metta_sandbox.node.fresh import FRESH
 from metta_sandbox.play import workspace
-from metta_sandbox.play.course import Course, Setting
 from metta_sandbox.play.host_inputs import provision
-from metta_sandbox.play.isolation import why_isolated
+from metta_sandbox.play.isolation import sidecars, why_isolated
 from metta_sandbox.play.job import Job
+from metta_sandbox.play.reached import Connected
 from metta_sandbox.play.resume import resume
 from metta_sandbox.play.secrets import secrets_of
-from metta_sandbox.play.sidecar_needs import sidecars
-from metta_sandbox.scenario.loading import to_yaml
+from metta_sandbox.play.setting import Setting
+from metta_sandbox.scenario.loading import Loaded, to_yaml
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.services import ANSWERS, Services
 from metta_sandbox.stack.credentials import find_credentials
@@ -23,21 +23,23 @@ from metta_sandbox.stack.engines.base import StackPlan
 from metta_sandbox.stack.tokens import tokens_in
 
 
-def plan_of(scenario: Scenario, file: Path, folder: Path, setting: Setting) -> StackPlan:
+def plan_of(loaded: Loaded, folder: Path, setting: Setting) -> StackPlan:
     """Plan a scenario's stack, and put what its nodes must find into its folder."""
+    scenario = loaded.scenario
+    options = setting.options
     plan = StackPlan(
         run=setting.owner.run,
         scenario=folder.name,
         hosts=scenario.hosts,
         folder=folder.resolve(),
         hardware=scenario.hardware,
-        source=setting.source,
-        credentials=find_credentials() if scenario.credentials or setting.credentials else (),
-        provision=provision(scenario, file, secrets_of(scenario, file, setting.secrets)),
+        source=options.source,
+        credentials=find_credentials() if scenario.credentials or options.credentials else (),
+        provision=provision(loaded, secrets_of(loaded, options.secrets)),
         sidecars=sidecars(scenario),
         wandb=scenario.services.serves_wandb,
         apart=why_isolated(
-            scenario, source=setting.source is not None, credentials=setting.credentials
+            scenario, source=options.source is not None, credentials=options.credentials
         ),
     )
     for each in plan.credentials:
@@ -45,10 +47,10 @@ def plan_of(scenario: Scenario, file: Path, folder: Path, setting: Setting) -> S
     plan.run_folder.mkdir()
     hide(tokens_in(plan.credentials, plan.provision.mounts))
     (folder / "scenario.yaml").write_text(to_yaml(scenario))
-    plan.scenario_file.write_text(to_yaml(scenario.for_nodes(setting.secrets)))
-    workspace.place(scenario, file, plan)
+    plan.scenario_file.write_text(to_yaml(scenario.for_nodes(options.secrets)))
+    workspace.place(loaded, plan)
     if scenario.sweep.resume:
-        resume(scenario, file, plan, setting.progress)
+        resume(loaded, plan, setting.progress)
     if scenario.services != Services():
         answers = folder / "api" / ANSWERS
         answers.parent.mkdir(exist_ok=True)
@@ -56,35 +58,32 @@ def plan_of(scenario: Scenario, file: Path, folder: Path, setting: Setting) -> S
     return plan
 
 
-def job_of(course: Course, scenario: Scenario, file: Path, setting: Setting) -> Job:
+def job_of(up: Connected, loaded: Loaded, setting: Setting) -> Job:
     """Say what every node is told to run, once the stack is up."""
-    assert course.plan is not None
-    assert course.stack is not None
-    assert course.nodes is not None
-    base = course.stack.working_folder()
-    live = workspace.is_live(course.plan, base)
+    scenario, options = loaded.scenario, setting.options
+    base = up.stack.working_folder()
+    live = workspace.is_live(up.plan, base)
     return Job(
-        python=course.stack.python,
+        python=up.stack.python,
         run=scenario.sweep.name,
-        words=setting.words or sweep_words(scenario),
+        words=options.words or sweep_words(scenario),
         cwd=base,
         env={
             **{
                 name: value
-                for name, value in course.stack.service_environment(course.nodes.api).items()
+                for name, value in up.stack.service_environment(up.nodes.api).items()
                 # Whoever says otherwise where to track means it.
                 if not (name.startswith("WANDB_") and name in scenario.workload.env)
             },
-            **({NATIVE_STACKS: "1"} if setting.native_stacks else {}),
+            **({NATIVE_STACKS: "1"} if options.native_stacks else {}),
             # What is shown live is the user's own.
             **({FRESH: "1"} if scenario.workload.fresh_trials and not live else {}),
         },
-        num_gpus=course.plan.num_gpus,
+        num_gpus=up.plan.num_gpus,
         folders={
-            host: workspace.working_folder(scenario, course.plan, base, host)
-            for host in scenario.hosts
+            host: workspace.working_folder(scenario, up.plan, base, host) for host in scenario.hosts
         },
-        variables={**scenario.workload.env, **secrets_of(scenario, file, setting.secrets)},
+        variables={**scenario.workload.env, **secrets_of(loaded, options.secrets)},
         script=scenario.workload.run,
         warm=scenario.workload.trainer.launcher == "warm" and scenario.hardware != "gpu",
     )

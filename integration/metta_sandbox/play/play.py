@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
+from metta_sandbox.errors import SandboxError
 from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.play import steady
-from metta_sandbox.play.course import Course, Played, Setting
 from metta_sandbox.play.ending import collect, hide_secrets, judge_evidence, verdict_on
 from metta_sandbox.play.examiner import Examiner
+from metta_sandbox.play.executing import execute
+from metta_sandbox.play.following import follow
+from metta_sandbox.play.job import Job
+from metta_sandbox.play.narrator import Narrator
 from metta_sandbox.play.nodes import Nodes
-from metta_sandbox.play.outcome import End, Limits
+from metta_sandbox.play.outcome import End, Ending, Limits
 from metta_sandbox.play.planning import job_of, plan_of
 from metta_sandbox.play.proving import prove
+from metta_sandbox.play.reached import Connected, Leased, Reached
+from metta_sandbox.play.readiness import await_ready, set_up
+from metta_sandbox.play.setting import Played, Setting
 from metta_sandbox.play.steady import Execute
 from metta_sandbox.progress import Progress
 from metta_sandbox.report.artifacts import create_scenario_folder
 from metta_sandbox.report.results import ScenarioResult, Timings, hidden
 from metta_sandbox.scenario.expect.judgement import Judgement
+from metta_sandbox.scenario.loading import Loaded
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.needs import Ability, lacking
-from metta_sandbox.timeline.recording import Event, Timeline
+from metta_sandbox.stack.engines.base import StackPlan
+from metta_sandbox.timeline.recording import Timeline
 from metta_sandbox.verdict import Verdict
 
-#: Seconds that a stack gets from its start until every node is ready.
-_READY = 60.0
+Observe = Callable[[], tuple[Judgement, ...]]
 
 #: Seconds within which a node shows itself where the others have shown all that they have.
 _SOON = 2.0
 
 
-def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
+def play(loaded: Loaded, setting: Setting) -> Played:
     """Play one scenario.
 
     Plan, lease a stack, prove it ready and steady, start the sweep, wait, look again, collect,
@@ -40,242 +48,196 @@ def play(scenario: Scenario, file: Path, setting: Setting) -> Played:
     Whatever happens, what was started is collected and ended.
 
     Args:
-        scenario: What to play.
-        file: Where it was read from.
+        loaded: What to play.
         setting: What all scenarios of the run share.
 
     """
-    if reason := lacking(scenario, setting.engine):
-        return _skipped(scenario, file, setting, reason)
-    course = Course()
+    name = loaded.scenario.name
+    if reason := lacking(loaded.scenario, setting.engine):
+        return _unplayed(loaded, setting, Verdict.SKIPPED, reason)
     try:
-        _prepare(course, scenario, file, setting)
-        if lacks := setting.lacks.get(scenario.name):
-            raise lacks  # noqa: TRY301 - noted like all that goes wrong
-        _bring_up(course, setting)
-        course.waited = setting.turn.begin()
-        course.job = job_of(course, scenario, file, setting)
-        course.examiner = _examiner(course, scenario, setting)
-        if _is_steady(course, scenario, setting):
-            _start(course, scenario, setting)
-            _wait(course, scenario)
-            _look_again(course, scenario, setting)
+        folder = create_scenario_folder(setting.folder, setting.place or name)
+        reached = Reached(Timeline(folder / "timeline.jsonl"), Narrator(setting.progress))
+    except (OSError, SandboxError) as error:
+        return _unplayed(loaded, setting, Verdict.ERROR, str(error))
+    try:
+        _play(loaded, setting, reached)
     except Exception as error:  # noqa: BLE001 - whatever it was, the evidence must be kept
-        course.note(error)
+        reached.note(error)
     except KeyboardInterrupt:
-        course.interrupt()
+        reached.interrupt()
         setting.progress("interrupted: keeping the evidence, ending what was started")
     try:
         with uninterrupted():
-            collect(course, scenario, setting)
-            over, checks = judge_evidence(course, scenario, file, setting)
-            _return(course, setting)
-            hide_secrets(course)
-            verdict, reason = verdict_on(course, checks)
-            whole = ScenarioResult(
-                name=scenario.name,
-                file=str(file),
-                verdict=verdict,
-                reason=reason,
-                engine=setting.engine.name,
-                nodes=scenario.nodes,
-                seconds=course.seconds,
-                trials=over,
-                faults=course.strikes.results,
-                checks=checks,
-                left_out=course.left_out,
-                causes=course.examiner.causes if course.examiner else (),
-                timings=Timings(up=course.up, first_trial=course.first_trial, down=course.down),
-            )
-            result = hidden(whole)
+            result = _result(loaded, setting, reached)
     except KeyboardInterrupt:
-        course.interrupted = True
-    description = course.stack.describe() if course.stack else {}
-    return Played(result, course.interrupted, description)
+        reached.interrupted = True
+    description = reached.leased.stack.describe() if reached.leased else {}
+    return Played(result, reached.interrupted, description)
 
 
-def _skipped(scenario: Scenario, file: Path, setting: Setting, reason: str) -> Played:
+def _unplayed(loaded: Loaded, setting: Setting, verdict: Verdict, reason: str) -> Played:
     result = ScenarioResult(
-        name=scenario.name,
-        file=str(file),
-        verdict=Verdict.SKIPPED,
+        name=loaded.scenario.name,
+        file=str(loaded.file),
+        verdict=verdict,
         reason=reason,
         engine=setting.engine.name,
-        nodes=scenario.nodes,
+        nodes=loaded.scenario.nodes,
         seconds=0.0,
     )
     return Played(result, interrupted=False, stack={})
 
 
-def _prepare(course: Course, scenario: Scenario, file: Path, setting: Setting) -> None:
-    folder = create_scenario_folder(setting.folder, setting.place or scenario.name)
-    course.timeline = Timeline(folder / "timeline.jsonl")
-    course.plan = plan_of(scenario, file, folder, setting)
+def _play(loaded: Loaded, setting: Setting, reached: Reached) -> None:
+    """Go from phase to phase; each is handed what those before it came to."""
+    scenario, timeline = loaded.scenario, reached.timeline
 
-
-def _bring_up(course: Course, setting: Setting) -> None:
-    assert course.plan is not None
-    assert course.timeline is not None
-    plan, timeline = course.plan, course.timeline
-
-    def on_event(event: Event) -> None:
-        setting.watch(event)
-        _show(course, event, setting.progress)
-
-    def progress(text: str) -> None:
+    def tell(text: str) -> None:
         timeline.step(text)
         setting.progress(text)
 
-    course.stack = setting.engine.lease(plan, setting.owner, progress)
-    course.stack.up(progress)
+    plan = plan_of(loaded, timeline.path.parent, setting)
+    if lacks := setting.lacks.get(scenario.name):
+        raise lacks
+    up = _bring_up(plan, setting, reached, tell)
+    reached.waited = setting.turn.begin()
+    job = job_of(up, loaded, setting)
+    run = partial(execute, up.nodes, job)
+    reached.examiner = _examiner(scenario, up, job, tell)
+    observe = partial(_observe, scenario, up, run, setting)
+    if not _is_steady(scenario, observe, setting, reached):
+        return
+    started = _start(scenario, up, job, setting, reached)
+    ending = _follow(scenario, up, reached.examiner, started, reached)
+    # Some things only nodes can show, once the sweep is over and while they are still there.
+    if ending.end in (End.FINISHED, End.NODE_FAILED, End.NODE_LOST):
+        if scenario.steady_state:
+            reached.after = observe()
+        prove(scenario, up.stack.python, run, plan.folder)
+
+
+def _bring_up(plan: StackPlan, setting: Setting, reached: Reached, tell: Progress) -> Connected:
+    """Lease a stack, connect to it, and wait until all of it is ready."""
+    stack = setting.engine.lease(plan, setting.owner, tell)
+    reached.leased = Leased(plan, stack)
+    stack.up(tell)
     with uninterrupted():
-        course.link = course.stack.connect()
-    fallen, ready = course.stack.fallen, course.stack.ready
-    course.nodes = Nodes(course.link, plan.hosts, timeline, on_event, fallen, ready, progress)
-    course.nodes.await_ready(_READY)
-    course.up = time.perf_counter() - course.began
-    progress(f"ready: {', '.join(plan.hosts)} after {course.up:.1f} s")
+        nodes = Nodes(
+            stack.connect(), plan.hosts, reached.timeline, stack.fallen, stack.ready, tell
+        )
+        reached.connected = up = Connected(plan, stack, nodes)
+    nodes.subscribe(setting.watch)
+    nodes.subscribe(reached.narrator.take)
+    await_ready(nodes)
+    reached.took["up"] = time.perf_counter() - reached.began
+    tell(f"ready: {', '.join(plan.hosts)} after {reached.took['up']:.1f} s")
+    return up
 
 
-def _examiner(course: Course, scenario: Scenario, setting: Setting) -> Examiner:
-    assert course.plan is not None
-    assert course.stack is not None
-    assert course.timeline is not None
-    assert course.nodes is not None
-    assert course.job is not None
-    return Examiner(
+def _examiner(scenario: Scenario, up: Connected, job: Job, tell: Progress) -> Examiner:
+    """Have what goes wrong looked into from now on."""
+    examiner = Examiner(
         scenario,
-        course.timeline,
-        run_folder=course.stack.run_folder,
-        python=course.stack.python,
+        up.nodes.timeline,
+        run_folder=up.stack.run_folder,
+        python=up.stack.python,
         # A node that stands still takes nothing on, and the others are done within a second.
-        execute=partial(course.nodes.execute, course.job, soon=_SOON),
-        tell=lambda sentence: _tell_cause(course, setting.progress, sentence),
+        execute=partial(execute, up.nodes, job, soon=_SOON),
+        tell=lambda sentence: tell(f"cause: {sentence}"),
     )
+    up.nodes.subscribe(examiner.take)
+    return examiner
 
 
-def _tell_cause(course: Course, progress: Progress, sentence: str) -> None:
-    assert course.timeline is not None
-    course.timeline.step(f"cause: {sentence}")
-    progress(f"cause: {sentence}")
-
-
-def _examine(course: Course) -> None:
-    """See what hangs, while it does."""
-    assert course.ending is not None
-    assert course.examiner is not None
-    assert course.stack is not None
-    lost, how = course.ending.lost, course.ending.how
-    gone = {lost: how or course.stack.fallen().get(lost, "is lost")} if lost else {}
-    cut_short = course.ending.end is End.OVERDUE
-    course.examiner.sweep_broke(gone, cut_short=cut_short)
-
-
-def _execute(course: Course) -> Execute:
-    """Give what runs commands on nodes beside the sweep."""
-    assert course.nodes is not None
-    assert course.job is not None
-    return partial(course.nodes.execute, course.job)
-
-
-def _observe(course: Course, scenario: Scenario, setting: Setting) -> tuple[Judgement, ...]:
-    assert course.stack is not None
+def _observe(
+    scenario: Scenario, up: Connected, run: Execute, setting: Setting
+) -> tuple[Judgement, ...]:
     observer = steady.Observer(
         hosts=scenario.hosts,
-        python=course.stack.python,
+        python=up.stack.python,
         local=Ability.NAMES not in setting.engine.has,
-        execute=_execute(course),
+        execute=run,
     )
     return tuple(observer.look(item) for item in scenario.steady_state)
 
 
-def _is_steady(course: Course, scenario: Scenario, setting: Setting) -> bool:
+def _is_steady(scenario: Scenario, observe: Observe, setting: Setting, reached: Reached) -> bool:
     """Look at the steady state; where it does not hold, nothing is started."""
-    assert course.timeline is not None
     if not scenario.steady_state:
         return True
     setting.progress("looking at the steady state")
-    course.before = _observe(course, scenario, setting)
-    course.unsteady = steady.fault_of(scenario, course.before)
-    course.timeline.step(course.unsteady[1] or "steady state holds")
-    return course.unsteady[0] is Verdict.PASSED
+    reached.before = observe()
+    verdict, reason = steady.fault_of(scenario, reached.before)
+    reached.timeline.step(reason or "steady state holds")
+    return verdict is Verdict.PASSED
 
 
-def _look_again(course: Course, scenario: Scenario, setting: Setting) -> None:
-    """See what only nodes can show, once the sweep is over and while they are still there."""
-    assert course.ending is not None
-    assert course.plan is not None
-    assert course.stack is not None
-    if course.ending.end not in (End.FINISHED, End.NODE_FAILED, End.NODE_LOST):
-        return
-    if scenario.steady_state:
-        course.after = _observe(course, scenario, setting)
-    prove(scenario, course.stack.python, _execute(course), course.plan.folder)
-
-
-def _start(course: Course, scenario: Scenario, setting: Setting) -> None:
-    assert course.nodes is not None
-    assert course.job is not None
-    job = course.job
+def _start(
+    scenario: Scenario, up: Connected, job: Job, setting: Setting, reached: Reached
+) -> float:
+    """Run setup, arm faults, and start the sweep; returns when, by ``time.perf_counter``."""
     if scenario.workload.setup:
         setting.progress("running setup on every node")
-        course.nodes.set_up(job, scenario.workload.setup, scenario.deadline)
-    assert course.link is not None
-    assert course.plan is not None
-    assert course.stack is not None
-    assert course.timeline is not None
-    told, tell = course.timeline, setting.progress
-    course.strikes.prepare(
-        scenario, course.plan, course.stack, course.link, course.nodes, job, told, tell
-    )
-    course.nodes.start(job, course.strikes.late_nodes)
-    course.started = time.perf_counter()
-    course.strikes.began()
+        set_up(up.nodes, job, scenario.workload.setup, scenario.deadline)
+    reached.strikes.prepare(scenario, up.plan, up.stack, up.nodes, job, setting.progress)
+    up.nodes.start(job, reached.strikes.late_nodes)
+    reached.started = True
+    reached.narrator.began()
+    reached.strikes.began()
+    return time.perf_counter()
 
 
-def _wait(course: Course, scenario: Scenario) -> None:
-    assert course.nodes is not None
-    assert course.timeline is not None
-    assert course.started is not None
-    wanted = (item.said.ending for item in scenario.expect)
-    course.wanted_end = next(filter(None, wanted), "")
+def _follow(
+    scenario: Scenario, up: Connected, examiner: Examiner, started: float, reached: Reached
+) -> Ending:
+    """Wait until the sweep is over; look into it while it still hangs, if it does."""
     rejoin = scenario.longest_silence if scenario.on_node_failure == "rejoin" else None
     limits = Limits(scenario.deadline, scenario.longest_silence, rejoin)
-    assert course.examiner is not None
-    course.ending = course.nodes.follow(limits, course.examiner.gets_on)
-    if course.ending.end is End.FINISHED:
-        course.swept = time.perf_counter() - course.started
-    course.timeline.step(f"sweep: {course.ending.end.value} {course.ending.reason}".rstrip())
-    if course.ending.end not in (End.FINISHED, End.STACK_LOST):
-        _examine(course)
+    ending = reached.ending = follow(up.nodes, limits, examiner.gets_on)
+    if ending.end is End.FINISHED:
+        reached.took["sweep"] = time.perf_counter() - started
+    reached.timeline.step(f"sweep: {ending.end.value} {ending.reason}".rstrip())
+    if ending.end not in (End.FINISHED, End.STACK_LOST):
+        lost = ending.lost
+        gone = {lost: ending.how or up.stack.fallen().get(lost, "is lost")} if lost else {}
+        examiner.sweep_broke(gone, cut_short=ending.end is End.OVERDUE)
+    return ending
 
 
-def _return(course: Course, setting: Setting) -> None:
-    if course.stack is None:
+def _result(loaded: Loaded, setting: Setting, reached: Reached) -> ScenarioResult:
+    """Collect what there is, judge it, and give the stack back."""
+    collected = collect(reached, loaded.scenario, setting)
+    judged = judge_evidence(reached, collected, loaded, setting)
+    _give_back(setting, reached)
+    left_out = hide_secrets(reached, collected.left_out)
+    verdict, reason = verdict_on(loaded.scenario, reached, collected, judged.checks)
+    took = reached.took
+    whole = ScenarioResult(
+        name=loaded.scenario.name,
+        file=str(loaded.file),
+        verdict=verdict,
+        reason=reason,
+        engine=setting.engine.name,
+        nodes=loaded.scenario.nodes,
+        seconds=reached.seconds,
+        trials=judged.trials,
+        faults=collected.faults,
+        checks=judged.checks,
+        left_out=left_out,
+        causes=collected.causes,
+        timings=Timings(
+            up=took.get("up"), first_trial=reached.narrator.first_trial, down=took.get("down")
+        ),
+    )
+    return hidden(whole)
+
+
+def _give_back(setting: Setting, reached: Reached) -> None:
+    if reached.leased is None:
         return
     began = time.perf_counter()
-    over = course.ending is not None and course.ending.end is End.FINISHED
-    clean = over and not course.problems and not course.interrupted
-    course.attempt(partial(setting.engine.give_back, course.stack, clean=clean))
-    course.down = time.perf_counter() - began
-
-
-def _show(course: Course, event: Event, progress: Progress) -> None:
-    """Tell whoever watches what just happened."""
-    if event.name == "observation.recorded":
-        if course.first_trial is None and course.started is not None:
-            course.first_trial = time.perf_counter() - course.started
-        trial = f"trial {event.get('trial')} ({event.get('run')})"
-        if event.get("failed"):
-            first = course.first_exits.get(f"trial-{event.get('trial')}")
-            who = f", rank {first.get('rank')} on {first.get('node')} first" if first else ""
-            course.failures.append(f"{trial} failed{who}: {event.get('reason')}")
-            progress(course.failures[-1])
-            if course.examiner:
-                course.examiner.trial_failed(int(event.get("trial")))
-        else:
-            progress(f"{trial}: score {event.get('score'):g}")
-    elif event.name == "rank.exited" and event.get("status") != 0:
-        course.first_exits.setdefault(str(event.get("group")), event)
-    elif event.name == "handoff.sent":
-        progress(f"trial {event.get('trial')} ({event.get('run')}): handed off to all nodes")
+    over = reached.ending is not None and reached.ending.end is End.FINISHED
+    clean = over and not reached.problems and not reached.interrupted
+    reached.attempt(partial(setting.engine.give_back, reached.leased.stack, clean=clean))
+    reached.took["down"] = time.perf_counter() - began

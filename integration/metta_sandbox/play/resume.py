@@ -13,6 +13,7 @@ from metta_sandbox.errors import InputError
 from metta_sandbox.play.host_inputs import earlier_folder
 from metta_sandbox.play.workspace import give
 from metta_sandbox.progress import Progress
+from metta_sandbox.scenario.loading import Loaded
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.search import LATEST
 from metta_sandbox.stack.engines.base import OBSERVATIONS, StackPlan
@@ -21,12 +22,11 @@ from metta_sandbox.words import many
 _STATE = "state.sqlite3"
 
 
-def resume(scenario: Scenario, file: Path, plan: StackPlan, progress: Progress) -> None:
+def resume(loaded: Loaded, plan: StackPlan, progress: Progress) -> None:
     """Bring what a scenario resumes to where its nodes and its control plane look for it.
 
     Args:
-        scenario: What is played.
-        file: Where it was read from.
+        loaded: What is played.
         plan: Where to.
         progress: Gets a line on what is resumed.
 
@@ -34,7 +34,8 @@ def resume(scenario: Scenario, file: Path, plan: StackPlan, progress: Progress) 
         InputError: There is nothing to resume, or not all that is needed for it.
 
     """
-    source = _find(scenario, file, plan)
+    scenario = loaded.scenario
+    source = _find(loaded, plan)
     if source is None:
         if scenario.sweep.resume != LATEST:
             raise InputError(f"sweep.resume: {scenario.sweep.resume} is no longer there")
@@ -87,9 +88,9 @@ def _require_more(scenario: Scenario, records: list[dict[str, Any]], source: Pat
         )
 
 
-def _find(scenario: Scenario, file: Path, plan: StackPlan) -> Path | None:
-    if scenario.sweep.resume != LATEST:
-        return earlier_folder(scenario, file)
+def _find(loaded: Loaded, plan: StackPlan) -> Path | None:
+    if loaded.scenario.sweep.resume != LATEST:
+        return earlier_folder(loaded)
     own = plan.folder.parent
     runs = sorted(own.parent.glob("*"), key=lambda run: run.name, reverse=True)
     for run in runs:

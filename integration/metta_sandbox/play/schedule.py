@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 
 from metta_sandbox.play.host_inputs import earlier_folder, relative_to_file
+from metta_sandbox.scenario.loading import Loaded
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.search import LATEST
 
@@ -61,31 +62,30 @@ def free_memory() -> int | None:
     return int(free * _SHARE)
 
 
-def dependencies(scenarios: Sequence[tuple[Path, Scenario]], run: Path) -> list[set[int]]:
+def dependencies(scenarios: Sequence[Loaded], run: Path) -> list[set[int]]:
     """Find for each scenario those before it that must be over when it begins.
 
     They are the one that it compares itself with, or that is compared with it; those that may
     write to the same mounted folder; and all, if it resumes what this very run may play.
 
     Args:
-        scenarios: In the order of the files, each with its file.
+        scenarios: In the order of the files.
         run: The run's folder of artifacts.
 
     """
     found: list[set[int]] = []
-    for index, (file, scenario) in enumerate(scenarios):
-        before = range(index)
-        if _resumes_this_run(scenario, file, run):
-            found.append(set(before))
+    for index, one in enumerate(scenarios):
+        if _resumes_this_run(one, run):
+            found.append(set(range(index)))
             continue
-        names, mounts = _compared(scenario), _written(scenario, file)
+        names, mounts = _compared(one.scenario), _written(one)
         found.append(
             {
                 each
-                for each in before
-                if (other := scenarios[each][1]).name in names
-                or scenario.name in _compared(other)
-                or mounts & _written(other, scenarios[each][0])
+                for each, other in enumerate(scenarios[:index])
+                if other.scenario.name in names
+                or one.scenario.name in _compared(other.scenario)
+                or mounts & _written(other)
             }
         )
     return found
@@ -95,18 +95,18 @@ def _compared(scenario: Scenario) -> set[str]:
     return {each.said.compared_with for each in scenario.expect} - {""}
 
 
-def _written(scenario: Scenario, file: Path) -> set[Path]:
+def _written(loaded: Loaded) -> set[Path]:
     return {
-        relative_to_file(file, mount.source).resolve()
-        for mount in scenario.workload.mounts
+        relative_to_file(loaded.file, mount.source).resolve()
+        for mount in loaded.scenario.workload.mounts
         if not mount.read_only
     }
 
 
-def _resumes_this_run(scenario: Scenario, file: Path, run: Path) -> bool:
-    if scenario.sweep.resume in {None, LATEST}:
+def _resumes_this_run(loaded: Loaded, run: Path) -> bool:
+    if loaded.scenario.sweep.resume in {None, LATEST}:
         return False
-    there = earlier_folder(scenario, file)
+    there = earlier_folder(loaded)
     return there is None or there.is_relative_to(run.resolve())
 
 

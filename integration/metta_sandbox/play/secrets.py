@@ -10,8 +10,7 @@ from pathlib import Path
 from metta_sandbox.errors import InputError, Problem
 from metta_sandbox.masking import SHORTEST, hide
 from metta_sandbox.play.host_inputs import relative_to_file
-from metta_sandbox.scenario.loading import find_place
-from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.loading import Loaded
 from metta_sandbox.scenario.secrets import NAME, Secret
 
 #: Bytes of a file that holds a secret.
@@ -41,7 +40,7 @@ def read_secrets(words: Iterable[str], environ: Mapping[str, str] = os.environ) 
     return given
 
 
-def require_secrets(scenarios: Iterable[tuple[Path, Scenario]], given: Mapping[str, str]) -> None:
+def require_secrets(scenarios: Iterable[Loaded], given: Mapping[str, str]) -> None:
     """Make sure that all secrets of scenarios are to be had, and hide them from now on.
 
     Raises:
@@ -49,17 +48,16 @@ def require_secrets(scenarios: Iterable[tuple[Path, Scenario]], given: Mapping[s
 
     """
     problems: list[Problem] = []
-    for file, scenario in scenarios:
-        _values(scenario, file, given, problems)
+    for loaded in scenarios:
+        _values(loaded, given, problems)
     _require_none(problems)
 
 
-def secrets_of(scenario: Scenario, file: Path, given: Mapping[str, str]) -> dict[str, str]:
+def secrets_of(loaded: Loaded, given: Mapping[str, str]) -> dict[str, str]:
     """Give the variables that hold secrets, and hide those from now on.
 
     Args:
-        scenario: What is played.
-        file: Where it was read from.
+        loaded: What is played.
         given: What the command line says, which goes over the file's, for all scenarios.
 
     Raises:
@@ -67,7 +65,7 @@ def secrets_of(scenario: Scenario, file: Path, given: Mapping[str, str]) -> dict
 
     """
     problems: list[Problem] = []
-    values = _values(scenario, file, given, problems)
+    values = _values(loaded, given, problems)
     _require_none(problems)
     return values
 
@@ -77,39 +75,36 @@ def _require_none(problems: Sequence[Problem]) -> None:
         raise InputError("secrets are missing or wrong", problems=tuple(dict.fromkeys(problems)))
 
 
-def _values(
-    scenario: Scenario, file: Path, given: Mapping[str, str], problems: list[Problem]
-) -> dict[str, str]:
+def _values(loaded: Loaded, given: Mapping[str, str], problems: list[Problem]) -> dict[str, str]:
     """Read the values, and hide them at once: read again, a file may hold another one."""
+    scenario = loaded.scenario
     values = {**scenario.secret_env, **given}
-    problems += _on_command_lines(scenario, file, {*values, *scenario.secrets})
+    problems += _on_command_lines(loaded, {*values, *scenario.secrets})
     for name, secret in scenario.secrets.items():
         if name in given:
             continue
-        value, lack = _value(name, secret, file)
+        value, lack = _value(name, secret, loaded.file)
         if lack := lack or _lack(value):
-            place = find_place(file, ("secrets", name), scenario.cell)
             mend = f"set {secret.env or name} in the environment, or --secret {name}=VALUE"
             message = f"secrets.{name}: {lack}; {mend}"
-            problems.append(Problem(Path(place.file), place.line, place.column, message))
+            problems.append(loaded.problem(("secrets", name), message))
         else:
             values[name] = value
     hide(values.values())
     return values
 
 
-def _on_command_lines(scenario: Scenario, file: Path, names: set[str]) -> Iterator[Problem]:
+def _on_command_lines(loaded: Loaded, names: set[str]) -> Iterator[Problem]:
     """Find secrets in a trainer's command, where they would stand in lists of processes."""
-    for word in scenario.workload.trainer.command:
+    for word in loaded.scenario.workload.trainer.command:
         for found in _FILLED_IN.finditer(word):
             if found["name"] in names:
                 keys = ("workload", "trainer", "command")
-                place = find_place(file, keys, scenario.cell)
                 message = (
                     f"{'.'.join(keys)}: ${found['name']} is a secret, which anybody would see in a "
                     "list of processes; let the trainer read it from its environment"
                 )
-                yield Problem(Path(place.file), place.line, place.column, message)
+                yield loaded.problem(keys, message)
 
 
 def _value(name: str, secret: Secret, file: Path) -> tuple[str, str]:

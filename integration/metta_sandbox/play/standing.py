@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -14,6 +12,8 @@ from metta_sandbox.homes import own_folder
 from metta_sandbox.interrupt import interruptible, uninterrupted
 from metta_sandbox.masking import hide
 from metta_sandbox.play.nodes import Nodes
+from metta_sandbox.play.options import Options
+from metta_sandbox.play.readiness import await_ready
 from metta_sandbox.progress import Progress
 from metta_sandbox.scenario.names import node_host
 from metta_sandbox.scenario.needs import Ability
@@ -28,35 +28,26 @@ from metta_sandbox.stack.status import stack_status
 from metta_sandbox.stack.tokens import tokens_in
 from metta_sandbox.timeline.recording import Timeline
 
-_READY = 60.0
 #: Seconds that another `up` gets: it may have an image to build.
 _PATIENCE = 1800.0
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What a standing stack shall be.
+def up(
+    options: Options,
+    progress: Progress,
+    warn: Progress,
+    *,
+    nodes: int = 2,
+    hardware: str = "macbook",
+) -> bool:
+    """Bring a standing stack up, unless one is.
 
     Args:
+        options: On what engine, and what its nodes see of this machine.
+        progress: Gets a line for each step.
+        warn: Gets what the user should know.
         nodes: How many nodes.
-        engine: ``auto``, ``compose`` or ``process``.
         hardware: The profile.
-        source: A working copy that every node sees, or None.
-        credentials: Whether nodes see the caller's credentials.
-        ci: Whether this is a CI job.
-
-    """
-
-    nodes: int = 2
-    engine: str = "auto"
-    hardware: str = "macbook"
-    source: Path | None = None
-    credentials: bool = False
-    ci: bool = False
-
-
-def up(wanted: Wanted, progress: Progress, warn: Progress) -> bool:
-    """Bring a standing stack up, unless one is.
 
     Returns:
         Whether this call did it.
@@ -72,12 +63,12 @@ def up(wanted: Wanted, progress: Progress, warn: Progress) -> bool:
             if _is_well(there):
                 return False
             progress("the standing stack is not well: starting it anew")
-        engine = choose(wanted.engine, ci=wanted.ci, notice=warn)
+        engine = choose(options.engine, ci=options.ci, notice=warn)
         try:
             with uninterrupted():
                 _clear(engine)
             _require_room(engine)
-            _bring_up(engine, wanted, progress)
+            _bring_up(engine, options, nodes, hardware, progress)
         except BaseException:
             with uninterrupted():
                 _clear_after_failure(engine, warn)
@@ -137,12 +128,14 @@ def standing_engine(sweep: str, words: tuple[str, ...]) -> StandingEngine | None
     return StandingEngine(there, engine, stack, sweep, words)
 
 
-def _bring_up(engine: Engine, wanted: Wanted, progress: Progress) -> None:
-    hosts = tuple(node_host(rank) for rank in range(wanted.nodes))
-    credentials = find_credentials() if wanted.credentials else ()
+def _bring_up(
+    engine: Engine, options: Options, nodes: int, hardware: str, progress: Progress
+) -> None:
+    hosts = tuple(node_host(rank) for rank in range(nodes))
+    credentials = find_credentials() if options.credentials else ()
     for each in credentials:
         progress(f"nodes see ~/{each.name}, read-only")
-    plan = standing_record.standing_plan(hosts, wanted.hardware, wanted.source, credentials)
+    plan = standing_record.standing_plan(hosts, hardware, options.source, credentials)
     plan.run_folder.mkdir(parents=True)
     stack = engine.lease(plan, _owner(), progress)
     stack.up(progress)
@@ -151,10 +144,10 @@ def _bring_up(engine: Engine, wanted: Wanted, progress: Progress) -> None:
         StandingRecord(
             engine=engine.name,
             hosts=hosts,
-            hardware=wanted.hardware,
-            source=str(wanted.source) if wanted.source else None,
+            hardware=hardware,
+            source=str(options.source) if options.source else None,
             python=stack.python,
-            credentials=wanted.credentials,
+            credentials=options.credentials,
             ready=ready,
         )
     )
@@ -165,8 +158,8 @@ def _await(stack: Stack, hosts: tuple[str, ...]) -> dict[str, object]:
     with uninterrupted():
         link = stack.connect()
     try:
-        nodes = Nodes(link, hosts, timeline, lambda _event: None, stack.fallen)
-        nodes.await_ready(_READY)
+        nodes = Nodes(link, hosts, timeline, stack.fallen)
+        await_ready(nodes)
         return dict(nodes.api)
     finally:
         link.close()

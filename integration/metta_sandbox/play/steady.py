@@ -174,10 +174,10 @@ def results(
 
 
 def fault_of(scenario: Scenario, before: Sequence[Judgement]) -> tuple[Verdict, str]:
-    """Say how a steady state came out, and why, if it did not hold; else passed."""
+    """Say how a steady state came out, and why, if it did not hold; else, or unseen, passed."""
     bad = [
         (judgement.verdict, f"{item.said} ({_flat(judgement.seen or judgement.detail)})")
-        for item, judgement in zip(scenario.steady_state, before, strict=True)
+        for item, judgement in zip(scenario.steady_state, before, strict=False)
         if judgement.verdict is not Verdict.PASSED
     ]
     if not bad:

@@ -14,8 +14,6 @@ from metta_sandbox.report.results import CheckResult, FaultResult
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.engines.base import Stack, StackPlan
 from metta_sandbox.stack.engines.sidecars import Sidecars
-from metta_sandbox.stack.link import HubLink
-from metta_sandbox.timeline.recording import Timeline
 
 
 class Strikes:
@@ -44,10 +42,8 @@ class Strikes:
         scenario: Scenario,
         plan: StackPlan,
         stack: Stack,
-        link: HubLink,
         nodes: Nodes,
         job: Job,
-        timeline: Timeline,
         progress: Progress,
     ) -> None:
         """Arm what faults wait for, if there are any, before the sweep starts."""
@@ -58,13 +54,13 @@ class Strikes:
         context = FaultContext(
             scenario,
             plan,
-            link,
+            nodes.link,
             stack.power(),
             start_on=lambda host: nodes.start_on(host, job),
             network=self._network,
             disks=self._disks,
         )
-        self._scheduler = nodes.listener = FaultScheduler(context, timeline, progress)
+        self._scheduler = nodes.listener = FaultScheduler(context, nodes.timeline, progress)
         self._scheduler.prepare()
 
     def began(self) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
 
+class Turn:
+    """What a scenario is told by, and tells, whoever plays others beside it.
 
-class Turn(Protocol):
-    """What a scenario is told by, and tells, whoever plays others beside it."""
+    This is the turn of one that is played by itself: always.
+    """
 
     def begin(self) -> float:
         """Wait until it may work; returns the seconds that it waited.
@@ -15,19 +16,7 @@ class Turn(Protocol):
             Interrupted: Ctrl-C ends the run before that.
 
         """
-        ...
-
-    def end(self) -> None:
-        """Tell that nothing of it works any more. Doing it twice is no error."""
-        ...
-
-
-class Alone:
-    """The turn of a scenario that is played by itself: always."""
-
-    def begin(self) -> float:
-        """Go on at once."""
         return 0.0
 
     def end(self) -> None:
-        """Nobody waits for it."""
+        """Tell that nothing of it works any more. Doing it twice is no error."""

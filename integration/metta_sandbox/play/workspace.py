@@ -10,6 +10,7 @@ from pathlib import Path
 
 from metta_sandbox.image.image_context import NodeUser
 from metta_sandbox.play.host_inputs import relative_to_file
+from metta_sandbox.scenario.loading import Loaded
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.engines.base import RUN_FOLDER, StackPlan
 
@@ -18,16 +19,16 @@ LEFT_BEHIND = (".git", ".venv", "venv", "__pycache__", ".mypy_cache", "artifacts
 _NAME = "workspace"
 
 
-def place(scenario: Scenario, file: Path, plan: StackPlan) -> None:
+def place(loaded: Loaded, plan: StackPlan) -> None:
     """Copy a scenario's folder to where its nodes will see it, once or once for each."""
-    workload = scenario.workload
+    workload = loaded.scenario.workload
     if plan.source and not workload.folder:
         # The user's own copy is what all work in.
         return
-    for name in sorted({_folder_name(scenario, host) for host in plan.hosts} - {""}):
+    for name in sorted({_folder_name(loaded.scenario, host) for host in plan.hosts} - {""}):
         target = plan.run_folder / name
         if workload.folder and not plan.source:
-            source = relative_to_file(file, workload.folder)
+            source = relative_to_file(loaded.file, workload.folder)
             shutil.copytree(source, target, symlinks=True, ignore=_ignoring(plan.folder))
             _make_writable(target)
         else:

@@ -11,15 +11,14 @@ import pytest
 
 from metta_sandbox.errors import InputError, SandboxError
 from metta_sandbox.play.host_inputs import require_folders
-from metta_sandbox.play.run import as_seen
+from metta_sandbox.play.run_record import as_seen
 from metta_sandbox.pytest_plugin.playing import Playing
 from metta_sandbox.report.results import CheckResult, ScenarioResult
 from metta_sandbox.report.wording import explain
 from metta_sandbox.report.workflow_commands import unmet
 from metta_sandbox.safe_text import for_console
 from metta_sandbox.scenario.files import read_text
-from metta_sandbox.scenario.loading import parse_file
-from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.loading import Loaded, parse_file
 from metta_sandbox.verdict import Verdict
 
 
@@ -56,24 +55,25 @@ class ScenarioFileCollector(pytest.File):
         shown = as_seen(self.path)
         try:
             file = parse_file(read_text(self.path), shown, playing.options.settings)
-            require_folders((shown, scenario) for scenario in file.scenarios)
+            require_folders(file.loaded)
         except InputError as error:
             raise self.CollectError(for_console(str(error))) from None
         playing.variables.update(file.variables)
-        for scenario in file.scenarios:
-            yield ScenarioItem.of(self, scenario)
+        for loaded in file.loaded:
+            yield ScenarioItem.of(self, loaded)
 
 
 class ScenarioItem(pytest.Item):
     """A scenario as a test."""
 
-    scenario: Scenario
+    loaded: Loaded
 
     @classmethod
-    def of(cls, parent: ScenarioFileCollector, scenario: Scenario) -> ScenarioItem:
+    def of(cls, parent: ScenarioFileCollector, loaded: Loaded) -> ScenarioItem:
         """Make a scenario's test, with a marker for each of its tags."""
+        scenario = loaded.scenario
         item: ScenarioItem = cls.from_parent(parent, name=scenario.id)
-        item.scenario = scenario
+        item.loaded = loaded
         item.extra_keyword_matches.update(scenario.tags)
         for marker in _markers(scenario.tags, item.config):
             item.add_marker(marker)
@@ -87,7 +87,7 @@ class ScenarioItem(pytest.Item):
             SandboxError: Nothing can be played here.
 
         """
-        result, folder = Playing.of(self.config).play(as_seen(self.path), self.scenario)
+        result, folder = Playing.of(self.config).play(self.loaded)
         self.user_properties.append(("sandbox_verdict", result.verdict.value))
         self.user_properties.append(("sandbox_artifacts", str(folder)))
         if result.verdict is Verdict.SKIPPED:

@@ -13,16 +13,16 @@ import pytest
 
 from metta_sandbox.errors import InputError, SandboxError
 from metta_sandbox.interrupt import interruptible
-from metta_sandbox.play.options import Options
-from metta_sandbox.play.run import Run, as_seen, in_ci, opened
+from metta_sandbox.play.options import Options, in_ci
+from metta_sandbox.play.run import Run, opened
+from metta_sandbox.play.run_record import as_seen
 from metta_sandbox.pytest_plugin import LINES, OUTPUT
 from metta_sandbox.report.artifacts import scenario_folders
 from metta_sandbox.report.console import Reporter
 from metta_sandbox.report.results import RunResult, ScenarioResult
 from metta_sandbox.report.wording import headline, seconds
 from metta_sandbox.safe_text import for_console
-from metta_sandbox.scenario.loading import read_settings
-from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.loading import Loaded, read_settings
 
 
 class Playing:
@@ -69,7 +69,7 @@ class Playing:
             raise
         return self._run
 
-    def play(self, file: Path, scenario: Scenario) -> tuple[ScenarioResult, Path]:
+    def play(self, loaded: Loaded) -> tuple[ScenarioResult, Path]:
         """Play a scenario; returns its result, and the folder of its artifacts as people see it.
 
         Raises:
@@ -83,16 +83,16 @@ class Playing:
             # What the session makes of warnings must not decide how a scenario comes out.
             with interruptible(), warnings.catch_warnings():
                 warnings.simplefilter("default")
-                run.prepare([(file, scenario)])
-                result = run.play(file, scenario)
+                run.prepare([loaded])
+                result = run.play(loaded)
         except BaseException:
             # Ctrl-C, another plugin's time limit, a package that can't be had: the run says so,
             # and nothing may be left running.
             self._run = None
             self._held.__exit__(*sys.exc_info())
             raise
-        names = [one.name for one in run.results]
-        return result, as_seen(scenario_folders(run.folder, names)[-1])
+        names = [one.name for one in run.record.results]
+        return result, as_seen(scenario_folders(run.record.folder, names)[-1])
 
     def pytest_collection_finish(self) -> None:
         """Refuse to play with a value for a variable that no file has, unless files were left out.
@@ -159,7 +159,7 @@ class _Notes(Reporter):
 
 
 def _is_scenario(item: pytest.Item) -> bool:
-    return isinstance(getattr(item, "scenario", None), Scenario)
+    return isinstance(getattr(item, "loaded", None), Loaded)
 
 
 def _options(config: pytest.Config) -> Options:
@@ -175,6 +175,6 @@ def _options(config: pytest.Config) -> Options:
         # A test may change the working folder.
         artifacts=Path(config.getoption("--sandbox-artifacts")).absolute(),
         settings=settings,
-        source=Path(source).absolute() if source else None,
+        source=Path(source).resolve() if source else None,
         ci=in_ci(),
     )

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
+from metta_sandbox.errors import Problem
 from metta_sandbox.scenario.cells import slugs, titles
 from metta_sandbox.scenario.extends import inherit
 from metta_sandbox.scenario.matrix import Axis, Matrix, read_matrix
 from metta_sandbox.scenario.nodes import entry, without
-from metta_sandbox.scenario.tree import Document, Fault, document_of, place_of
+from metta_sandbox.scenario.tree import Document, document_of, place_of
 from metta_sandbox.scenario.untrusted import Untrusted
 from metta_sandbox.scenario.variables import Scope, Substitution, declare, sensitive, unused
 
@@ -33,7 +34,7 @@ class Expansion:
 
     cells: tuple[Document, ...]
     variables: tuple[str, ...]
-    faults: tuple[Fault, ...]
+    faults: tuple[Problem, ...]
     whole: bool = True
     secrets: Mapping[str, str] = field(default_factory=dict)
 
@@ -68,7 +69,7 @@ def expand(
     matrix = read_matrix(_value(lineage.root, "matrix"), scope.names, substitution.replace)
     faults += [*substitution.faults, *matrix.faults]
     faults += [
-        Fault(place_of(axis.named), f"matrix.{axis.key}: --set gives {axis.variable} a value, too")
+        place_of(axis.named).problem(f"matrix.{axis.key}: --set gives {axis.variable} a value, too")
         for axis in matrix.axes
         if axis.variable in given
     ]
@@ -100,15 +101,15 @@ def _names(body: MappingNode, matrix: Matrix, scope: Scope) -> list[tuple[str, s
 
 def _cell(
     body: MappingNode, scope: Scope, chosen: tuple[tuple[Axis, int], ...]
-) -> tuple[Document, list[Fault]]:
+) -> tuple[Document, list[Problem]]:
     root: Node = body
-    faults: list[Fault] = []
+    faults: list[Problem] = []
     for axis, index in chosen:
         if axis.variable:
             scope = scope.having(axis.variable, axis.nodes[index])
             continue
         new = axis.set(root, index)
-        if isinstance(new, Fault):
+        if isinstance(new, Problem):
             faults.append(new)
         else:
             root = new

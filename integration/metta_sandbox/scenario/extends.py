@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from metta_sandbox.errors import InputError
+from metta_sandbox.errors import InputError, Problem
 from metta_sandbox.scenario.files import read_text
 from metta_sandbox.scenario.keys import holds_keys
 from metta_sandbox.scenario.nodes import (
@@ -24,7 +24,7 @@ from metta_sandbox.scenario.nodes import (
     without,
 )
 from metta_sandbox.scenario.search import LATEST, LEAF
-from metta_sandbox.scenario.tree import Fault, Place, UnreadableError, place_of, read
+from metta_sandbox.scenario.tree import Place, UnreadableError, place_of, read
 from metta_sandbox.scenario.untrusted import Untrusted
 
 #: Files in a row, each of which extends the next.
@@ -58,7 +58,7 @@ class Lineage:
 
     root: MappingNode
     parts: tuple[MappingNode, ...]
-    faults: tuple[Fault, ...]
+    faults: tuple[Problem, ...]
     whole: bool = True
 
 
@@ -74,7 +74,7 @@ def inherit(root: MappingNode, path: Path, untrusted: Untrusted | None = None) -
         try:
             base, wrong = _read_base(found[1], trail, untrusted)
         except UnreadableError as error:
-            faults.append(error.fault)
+            faults.append(error.problem)
             complete = False
             break
         parts.append(base)
@@ -87,7 +87,7 @@ def inherit(root: MappingNode, path: Path, untrusted: Untrusted | None = None) -
 
 def _read_base(
     named: Node, trail: list[Path], untrusted: Untrusted | None
-) -> tuple[MappingNode, tuple[Fault, ...]]:
+) -> tuple[MappingNode, tuple[Problem, ...]]:
     if not isinstance(named.value, str) or not named.value or is_null(named):
         raise _fault(named, "expected the path of a scenario file")
     path = trail[-1].parent / named.value
@@ -105,12 +105,10 @@ def _read_base(
         document = read(read_text(path), str(path))
     except InputError as error:
         if error.problems:
-            told = error.problems[0]
-            place = Place(told.line, told.column, str(told.file))
-            raise UnreadableError(Fault(place, told.message)) from error
+            raise UnreadableError(error.problems[0]) from error
         raise _fault(named, error.message) from error
     if not isinstance(document.root, MappingNode):
-        fault = Fault(Place(1, 1, str(path)), "expected a mapping, as in `name: basic`")
+        fault = Place(1, 1, str(path)).problem("expected a mapping, as in `name: basic`")
         raise UnreadableError(fault)
     return _with_paths_from(document.root, path.parent, trail[0].parent), document.faults
 
@@ -170,7 +168,7 @@ def _same(path: Path, other: Path) -> bool:
 
 
 def _fault(node: Node, message: str) -> UnreadableError:
-    return UnreadableError(Fault(place_of(node), f"extends: {message}"))
+    return UnreadableError(place_of(node).problem(f"extends: {message}"))
 
 
 def _merge(base: MappingNode, own: MappingNode, path: tuple[str, ...]) -> MappingNode:

@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -20,9 +20,9 @@ from metta_sandbox.errors import InputError, Problem
 from metta_sandbox.scenario.expansion import expand
 from metta_sandbox.scenario.files import find, read_text
 from metta_sandbox.scenario.keys import lies_beside
-from metta_sandbox.scenario.model import Cell, Scenario
+from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import suggest_key
-from metta_sandbox.scenario.overrides import nearest
+from metta_sandbox.scenario.overrides import did_you_mean
 from metta_sandbox.scenario.problems import describe
 from metta_sandbox.scenario.search import flatten_parameters
 from metta_sandbox.scenario.shape import is_meant
@@ -32,8 +32,41 @@ from metta_sandbox.scenario.workload import command_key
 from metta_sandbox.words import many
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
+_NOWHERE = Document(None, None, ())
 #: Pydantic's errors that hold whatever a file that could not be read says.
 _BY_ITSELF = ("extra_forbidden", "greater_than_equal", "less_than_equal")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A scenario as it was read.
+
+    Args:
+        scenario: What is to be played.
+        file: Where it was read from.
+        document: Where that file, or one that it extends, says what. Empty for a scenario that
+            nobody wrote into a file.
+
+    """
+
+    scenario: Scenario
+    file: Path
+    document: Document = field(default=_NOWHERE, repr=False)
+
+    def locate(self, keys: Sequence[str | int]) -> Place:
+        """Say where the file says something; line 0 if it has no places.
+
+        Args:
+            keys: What leads to it, as in ``("workload", "mounts", 0, "source")``.
+
+        """
+        if self.document.root is None:
+            return Place(0, 0, str(self.file))
+        return self.document.locate(keys)
+
+    def problem(self, keys: Sequence[str | int], message: str) -> Problem:
+        """Say that something is wrong where the file says it."""
+        return self.locate(keys).problem(message)
 
 
 @dataclass(frozen=True)
@@ -42,14 +75,19 @@ class ScenarioFile:
 
     Args:
         path: Where it is.
-        scenarios: One, or one for each cell of its matrix.
+        loaded: Its scenario, or one for each cell of its matrix.
         variables: The names of its variables.
 
     """
 
     path: Path
-    scenarios: tuple[Scenario, ...]
+    loaded: tuple[Loaded, ...]
     variables: tuple[str, ...] = ()
+
+    @property
+    def scenarios(self) -> tuple[Scenario, ...]:
+        """The scenarios alone."""
+        return tuple(one.scenario for one in self.loaded)
 
 
 def load(path: Path) -> Scenario:
@@ -99,26 +137,26 @@ def parse_file(
     """
     try:
         document = read(text, str(path))
-        found = [(fault.place, fault.message) for fault in document.faults]
+        found = list(document.faults)
         if not isinstance(document.root, MappingNode):
             nothing = "the file is empty; a scenario has a name"
             said = nothing if document.data is None else "expected a mapping, as in `name: basic`"
-            raise _refusal(path, [*found, (Place(1, 1), said)])
+            raise _refusal(path, [*found, Problem(path, 1, 1, said)])
         expansion = expand(document.root, path, given, os.environ, untrusted)
     except UnreadableError as error:
-        raise _refusal(path, [(error.fault.place, error.fault.message)]) from error
-    found.extend((fault.place, fault.message) for fault in expansion.faults)
-    told = {place for place, _ in found}
-    scenarios: list[Scenario] = []
-    wrong: dict[tuple[Place, str], list[str]] = {}
+        raise _refusal(path, [error.problem]) from error
+    found.extend(expansion.faults)
+    told = {each.place for each in found}
+    loaded: list[Loaded] = []
+    wrong: dict[Problem, list[str]] = {}
     for cell in expansion.cells:
         try:
             scenario = Scenario.model_validate(cell.data)
-            scenarios.append(scenario.knowing(expansion.secrets) if expansion.secrets else scenario)
+            loaded.append(Loaded(scenario.knowing(expansion.secrets), path, cell))
         except ValidationError as error:
             errors = error.errors(include_url=False)
             sure = [each for each in errors if expansion.whole or each["type"] in _BY_ITSELF]
-            kept = [each for each in describe(Scenario, sure, cell) if each[0] not in told]
+            kept = [each for each in describe(Scenario, sure, cell) if each.place not in told]
             parameters = _unknown_parameters(cell) if expansion.whole else ()
             for each in {*kept, *parameters}:
                 wrong.setdefault(each, []).append(_cell_id(cell))
@@ -128,7 +166,7 @@ def parse_file(
     found.extend(_with_cells(wrong, len(expansion.cells)))
     if found:
         raise _refusal(path, found)
-    return ScenarioFile(path, tuple(scenarios), expansion.variables)
+    return ScenarioFile(path, tuple(loaded), expansion.variables)
 
 
 def _cell_id(document: Document) -> str:
@@ -137,33 +175,13 @@ def _cell_id(document: Document) -> str:
     return str(cell.get("id", "")) if isinstance(cell, dict) else ""
 
 
-def _with_cells(
-    wrong: Mapping[tuple[Place, str], list[str]], count: int
-) -> Iterator[tuple[Place, str]]:
+def _with_cells(wrong: Mapping[Problem, list[str]], count: int) -> Iterator[Problem]:
     """Say of what is wrong in some cells of a matrix alone in which."""
-    for (place, message), cells in wrong.items():
+    for problem, cells in wrong.items():
         more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
         some = len(cells) < count and cells[0]
-        yield place, f"{message} (in {cells[0]}{more})" if some else message
-
-
-def find_place(path: Path, keys: Sequence[str | int], cell: Cell | None = None) -> Place:
-    """Say where a file, or one that it extends, says something; line 0 if that is not to be had.
-
-    Args:
-        path: A file that was read before.
-        keys: What leads to it, as in ``("workload", "mounts", 0, "source")``.
-        cell: Which of its cells says it, if it has a matrix; the first, if that is not to be had.
-
-    """
-    try:
-        root = read(read_text(path), str(path)).root
-        cells = expand(root, path, {}, os.environ).cells if isinstance(root, MappingNode) else ()
-    except (InputError, UnreadableError):
-        cells = ()
-    told = [one for one in cells if cell and _cell_id(one) == cell.id]
-    found = [*told, *cells]
-    return found[0].locate(keys) if found else Place(0, 0, str(path))
+        told = f"{problem.message} (in {cells[0]}{more})"
+        yield replace(problem, message=told) if some else problem
 
 
 def _silently(_: str) -> None:
@@ -209,14 +227,14 @@ def load_files(
     if left_out and not files and not problems:
         message = f"no scenario among {many(len(left_out), 'YAML file')}"
         raise InputError(message, "a scenario has version: 1 and a name")
-    owners: dict[str, Path] = {}
-    for file in files:
-        for scenario in file.scenarios:
-            owner = owners.setdefault(scenario.name, file.path)
-            if owner != file.path:
-                place, other = find_place(file.path, ["name"]), find_place(owner, ["name"])
-                message = f"name: {scenario.name} is also that of {owner}:{other.line}"
-                problems.append(Problem(file.path, place.line, place.column, message))
+    owners: dict[str, Loaded] = {}
+    for one in (one for file in files for one in file.loaded):
+        owner = owners.setdefault(one.scenario.name, one)
+        if owner.file != one.file:
+            where = f"{owner.file}:{owner.locate(['name']).line}"
+            problems.append(
+                one.problem(["name"], f"name: {one.scenario.name} is also that of {where}")
+            )
     if problems:
         raise InputError(_count(problems), problems=tuple(problems))
     _refuse_unknown(given, sorted({name for file in files for name in file.variables}))
@@ -234,10 +252,9 @@ def load_all(
     given: Mapping[str, str] = _NOTHING,
     tell: Callable[[str], None] = _silently,
     untrusted: Untrusted | None = None,
-) -> list[tuple[Path, Scenario]]:
-    """Read the scenarios of all files, each with its file; see ``load_files``."""
-    files = load_files(paths, given, tell, untrusted)
-    return [(file.path, scenario) for file in files for scenario in file.scenarios]
+) -> list[Loaded]:
+    """Read the scenarios of all files; see ``load_files``."""
+    return [one for file in load_files(paths, given, tell, untrusted) for one in file.loaded]
 
 
 def read_settings(words: Iterable[str]) -> dict[str, str]:
@@ -258,12 +275,11 @@ def read_settings(words: Iterable[str]) -> dict[str, str]:
 
 
 def _refuse_unknown(given: Mapping[str, str], known: list[str]) -> None:
-    wrong = []
-    for name in given:
-        if name not in known:
-            near = nearest(name, known)
-            end = f"; did you mean {near}?" if near else ""
-            wrong.append(f"--set {name}: no scenario file has this variable{end}")
+    wrong = [
+        f"--set {name}: no scenario file has this variable{did_you_mean(name, known)}"
+        for name in given
+        if name not in known
+    ]
     if wrong:
         hint = f"there are: {', '.join(known)}" if known else "name it under variables in the file"
         raise InputError("\n".join(wrong), hint)
@@ -295,7 +311,7 @@ def to_yaml(scenario: Scenario) -> str:
     return stream.getvalue()
 
 
-def _unknown_parameters(document: Document) -> Iterator[tuple[Place, str]]:
+def _unknown_parameters(document: Document) -> Iterator[Problem]:
     """Check searched keys on their own: Pydantic gets to them only when the sweep is right."""
     sweep = document.data.get("sweep")
     given = sweep.get("parameters") if isinstance(sweep, dict) else None
@@ -310,42 +326,31 @@ def _unknown_parameters(document: Document) -> Iterator[tuple[Place, str]]:
     for key in keys:
         if message := suggest_key(key):
             path = ("sweep", "parameters", key)
-            yield document.locate(path, key=True), f"{'.'.join(path)}: {message}"
+            yield document.locate(path, key=True).problem(f"{'.'.join(path)}: {message}")
 
 
-def _refusal(path: Path, found: Iterable[tuple[Place, str]]) -> InputError:
-    ordered = sorted(
-        set(_shown(path, found)),
-        key=lambda pair: (
-            pair[0].file != str(path),
-            pair[0].file,
-            pair[0].line,
-            pair[0].column,
-            pair[1],
-        ),
+def _refusal(path: Path, found: Iterable[Problem]) -> InputError:
+    problems = sorted(
+        set(_shown(path, found)), key=lambda each: (each.file != path, *each.place, each.message)
     )
-    problems = [
-        Problem(Path(place.file) if place.file else path, place.line, place.column, message)
-        for place, message in ordered
-    ]
     return InputError(_count(problems), problems=tuple(problems))
 
 
-def _shown(path: Path, found: Iterable[tuple[Place, str]]) -> Iterator[tuple[Place, str]]:
+def _shown(path: Path, found: Iterable[Problem]) -> Iterator[Problem]:
     """Say of a file that is not the scenario's own only that it is wrong, and where first."""
-    told: dict[str, Place] = {}
-    own: dict[str, bool] = {}
-    for place, message in found:
-        name = place.file or str(path)
-        if name not in own:
-            own[name] = lies_beside(Path(name), path)
-        if own[name]:
-            yield place, message
-        elif name not in told or (place.line, place.column) < (told[name].line, told[name].column):
-            told[name] = place
-    for place in told.values():
-        where = "outside the scenario's folder and repository"
-        yield place, f"no part of a scenario; what a file {where} says is not shown"
+    first: dict[Path, Problem] = {}
+    own: dict[Path, bool] = {}
+    for problem in found:
+        file = problem.file
+        if file not in own:
+            own[file] = lies_beside(file, path)
+        if own[file]:
+            yield problem
+        elif file not in first or problem.place < first[file].place:
+            first[file] = problem
+    where = "outside the scenario's folder and repository"
+    said = f"no part of a scenario; what a file {where} says is not shown"
+    yield from (replace(problem, message=said) for problem in first.values())
 
 
 def _count(problems: Sequence[Problem]) -> str:

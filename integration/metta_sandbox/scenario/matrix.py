@@ -11,13 +11,14 @@ from typing import Any
 
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from metta_sandbox.errors import Problem
 from metta_sandbox.scenario.extends import OVERRIDES, PARAMETERS
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import suggest_key
 from metta_sandbox.scenario.nodes import is_null, moved, plant
-from metta_sandbox.scenario.overrides import is_key, nearest
-from metta_sandbox.scenario.problems import keys_at
-from metta_sandbox.scenario.tree import Fault, document_of, place_of
+from metta_sandbox.scenario.overrides import did_you_mean, is_key, nearest
+from metta_sandbox.scenario.problems import keys_at, one_of
+from metta_sandbox.scenario.tree import document_of, place_of
 from metta_sandbox.scenario.variables import NAME
 
 #: Scenarios one file may become, before any are excluded.
@@ -52,7 +53,7 @@ class Axis:
         """The variable it sets, if it sets one."""
         return self.path[1] if self.path[0] == "variables" else None
 
-    def set(self, root: Node, index: int) -> Node | Fault:
+    def set(self, root: Node, index: int) -> Node | Problem:
         """Put one of its values where it belongs in a scenario."""
         value = self.nodes[index]
         # A wrong value is told where the value stands, a key that isn't there where the key does.
@@ -60,7 +61,7 @@ class Axis:
         new = plant(root, self.path, moved(self.named, place), value)
         if new is None:
             message = f"matrix.{self.key}: leads into what is no mapping"
-            return Fault(place_of(self.named), message)
+            return place_of(self.named).problem(message)
         return new
 
 
@@ -77,7 +78,7 @@ class Matrix:
 
     axes: tuple[Axis, ...] = ()
     combinations: tuple[tuple[int, ...], ...] = ((),)
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[Problem, ...] = ()
 
 
 def read_matrix(
@@ -96,7 +97,7 @@ def read_matrix(
     if not isinstance(node, MappingNode):
         return Matrix(faults=(_fault(node, "", "expected a mapping of keys to lists of values"),))
     axes: list[Axis] = []
-    faults: list[Fault] = []
+    faults: list[Problem] = []
     excluded: Node | None = None
     for key, listed in node.value:
         if key.value == EXCLUDE:
@@ -120,7 +121,7 @@ def read_matrix(
     return Matrix(tuple(axes), tuple(cells), tuple(faults))
 
 
-def _axis(key: Node, listed: Node, variables: tuple[str, ...]) -> Axis | list[Fault]:
+def _axis(key: Node, listed: Node, variables: tuple[str, ...]) -> Axis | list[Problem]:
     name = str(key.value)
     path = _path(name, variables)
     if isinstance(path, str):
@@ -167,26 +168,23 @@ def _misfit_below(parts: tuple[str, ...]) -> str | None:
     for depth in range(1, len(parts)):
         known = keys_at(Scenario, parts[:depth])
         if known and parts[depth] not in known:
-            near = nearest(parts[depth], known)
-            mend = f"did you mean {near}?" if near else f"expected one of {', '.join(known)}"
-            return f"unknown key {parts[depth]}; {mend}"
+            return f"unknown key {parts[depth]}{did_you_mean(parts[depth], known, one_of(known))}"
     return None
 
 
 def _variable(name: str, variables: tuple[str, ...]) -> tuple[str, ...] | str:
     if name in variables and NAME.fullmatch(name):
         return ("variables", name)
-    near = nearest(name, variables)
-    return f"unknown variable; {f'did you mean {near}?' if near else 'name it under variables'}"
+    return f"unknown variable{did_you_mean(name, variables, 'name it under variables')}"
 
 
 _Cells = list[tuple[int, ...]]
 
 
-def _without(cells: _Cells, axes: list[Axis], excluded: Node) -> tuple[_Cells, list[Fault]]:
+def _without(cells: _Cells, axes: list[Axis], excluded: Node) -> tuple[_Cells, list[Problem]]:
     if not isinstance(excluded, SequenceNode):
         return cells, [_fault(excluded, EXCLUDE, "expected a list of cells, each some of the keys")]
-    faults: list[Fault] = []
+    faults: list[Problem] = []
     gone: set[tuple[int, ...]] = set()
     for item in excluded.value:
         wrong = list(_faults_of_exclusion(item, axes))
@@ -214,16 +212,15 @@ def _unheard_of(axes: list[Axis], said: dict[str, Any]) -> str:
     return f"no cell has {' or '.join(none)}"
 
 
-def _faults_of_exclusion(item: Node, axes: list[Axis]) -> Iterator[Fault]:
+def _faults_of_exclusion(item: Node, axes: list[Axis]) -> Iterator[Problem]:
     if not isinstance(item, MappingNode) or not item.value:
         yield _fault(item, EXCLUDE, "expected some of the matrix's keys, each with a value")
         return
     keys = [axis.key for axis in axes]
     for key, _ in item.value:
         if not isinstance(key, ScalarNode) or key.value not in keys:
-            near = nearest(str(key.value), keys)
-            mend = f"did you mean {near}?" if near else f"expected one of {', '.join(keys)}"
-            yield _fault(key, EXCLUDE, f"the matrix has no such key; {mend}")
+            mend = did_you_mean(str(key.value), keys, one_of(keys))
+            yield _fault(key, EXCLUDE, f"the matrix has no such key{mend}")
 
 
 def _is_in(cell: tuple[int, ...], axes: list[Axis], said: dict[str, Any]) -> bool:
@@ -237,5 +234,5 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
-def _fault(node: Node, key: str, message: str) -> Fault:
-    return Fault(place_of(node), f"matrix{f'.{key}' if key else ''}: {message}")
+def _fault(node: Node, key: str, message: str) -> Problem:
+    return place_of(node).problem(f"matrix{f'.{key}' if key else ''}: {message}")

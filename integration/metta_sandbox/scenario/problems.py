@@ -9,8 +9,9 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from metta_sandbox.scenario.overrides import nearest
-from metta_sandbox.scenario.tree import Document, Place
+from metta_sandbox.errors import Problem
+from metta_sandbox.scenario.overrides import did_you_mean
+from metta_sandbox.scenario.tree import Document
 
 Location: TypeAlias = tuple[str | int, ...]
 
@@ -47,7 +48,7 @@ _SAY_ALL = {"missing", "union_tag_not_found", "too_short"}
 
 def describe(
     model: type[BaseModel], errors: Iterable[ErrorDetails], document: Document
-) -> Iterator[tuple[Place, str]]:
+) -> Iterator[Problem]:
     """Say of each error where it is and what would be right."""
     listed = list(errors)
     for error in listed:
@@ -57,13 +58,13 @@ def describe(
         if error["type"] == "misfit":
             for path, message in error["ctx"]["faults"]:
                 inner = (*location, *path)
-                yield document.locate(inner, key=True), f"{dotted(inner)}: {message}"
+                yield document.locate(inner, key=True).problem(f"{dotted(inner)}: {message}")
             continue
         unknown = error["type"] in {"extra_forbidden", "union_tag_invalid"}
         if error["type"] == "union_tag_invalid":
             location = (*location, error["ctx"]["tag"])
         place = document.locate(location, key=unknown)
-        yield place, f"{dotted(location)}: {_message(model, error)}"
+        yield place.problem(f"{dotted(location)}: {_message(model, error)}")
 
 
 def _is_inside(inner: ErrorDetails, outer: ErrorDetails) -> bool:
@@ -81,9 +82,8 @@ def _message(model: type[BaseModel], error: ErrorDetails) -> str:
         return _unknown(context["tag"], [tag.removesuffix(" fault") for tag in tags])
     if kind == "literal_error":
         known = _words(context["expected"])
-        near = nearest(error["input"], known) if isinstance(error["input"], str) else None
-        did_you_mean = f"; did you mean {near}?" if near else ""
-        return f"expected {' or '.join(known)}, got {found}{did_you_mean}"
+        meant = did_you_mean(error["input"], known) if isinstance(error["input"], str) else ""
+        return f"expected {' or '.join(known)}, got {found}{meant}"
     if kind == "value_error":
         text = str(context["error"])
         whole = text.endswith("?") or isinstance(error["input"], (dict, list))
@@ -93,10 +93,13 @@ def _message(model: type[BaseModel], error: ErrorDetails) -> str:
     return text if kind in _SAY_ALL else f"{text}, got {found}"
 
 
+def one_of(known: Sequence[str]) -> str:
+    """List what would be right."""
+    return f"expected one of {', '.join(known)}"
+
+
 def _unknown(word: str, known: Sequence[str]) -> str:
-    near = nearest(word, known)
-    mend = f"did you mean {near}?" if near else f"expected one of {', '.join(known)}"
-    return f"unknown key; {mend}"
+    return f"unknown key{did_you_mean(word, known, one_of(known))}"
 
 
 def _words(listed: str) -> list[str]:

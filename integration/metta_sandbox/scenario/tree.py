@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from metta_sandbox.errors import Problem
 from metta_sandbox.scenario.compose import DEEPEST, NotYamlError, compose
 
 #: More values than this, each use of an alias counted, or deeper ones, are refused.
@@ -25,21 +27,17 @@ class Place:
     column: int
     file: str = ""
 
-
-@dataclass(frozen=True)
-class Fault:
-    """What is wrong at a place of the text."""
-
-    place: Place
-    message: str
+    def problem(self, message: str) -> Problem:
+        """Say what is wrong here."""
+        return Problem(Path(self.file), self.line, self.column, message)
 
 
 class UnreadableError(Exception):
-    """The text is not YAML that can be read; carries the one fault that ends the reading."""
+    """The text is not YAML that can be read; carries the one problem that ends the reading."""
 
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.message)
-        self.fault = fault
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Document:
 
     data: Any
     root: Node | None
-    faults: tuple[Fault, ...]
+    faults: tuple[Problem, ...]
 
     def has(self, path: Sequence[str | int]) -> bool:
         """Tell whether the document has a value at a path."""
@@ -96,7 +94,7 @@ def read(text: str, file: str = "") -> Document:
     for number, line in enumerate(text.splitlines()):
         if line.startswith("%YAML") and line.split()[:2] != ["%YAML", "1.2"]:
             raise UnreadableError(
-                Fault(Place(number + 1, 1, file), "expected %YAML 1.2, or no such line")
+                Place(number + 1, 1, file).problem("expected %YAML 1.2, or no such line")
             )
     node = _compose(text, file)
     return Document(None, None, ()) if node is None else document_of(node)
@@ -119,7 +117,7 @@ def _compose(text: str, file: str) -> Node | None:
         return compose(text, file)
     except NotYamlError as error:
         place = Place(error.line + 1, error.column + 1, file)
-        raise UnreadableError(Fault(place, f"not YAML: {error}")) from error
+        raise UnreadableError(place.problem(f"not YAML: {error}")) from error
 
 
 def place_of(node: Node) -> Place:
@@ -146,17 +144,17 @@ def _descend(node: Node | None, part: str | int) -> tuple[Node | None, Node] | N
 
 class _Builder:
     def __init__(self) -> None:
-        self.faults: list[Fault] = []
+        self.faults: list[Problem] = []
         self._left = MOST_VALUES
 
     def build(self, node: Node, depth: int) -> Any:
         self._left -= 1
         if self._left < 0:
             raise UnreadableError(
-                Fault(place_of(node), f"more than {MOST_VALUES} values, each alias counted")
+                place_of(node).problem(f"more than {MOST_VALUES} values, each alias counted")
             )
         if depth > DEEPEST:
-            raise UnreadableError(Fault(place_of(node), f"nested deeper than {DEEPEST} levels"))
+            raise UnreadableError(place_of(node).problem(f"nested deeper than {DEEPEST} levels"))
         if isinstance(node, MappingNode):
             return self._mapping(node, depth)
         if isinstance(node, SequenceNode):
@@ -209,7 +207,7 @@ class _Builder:
         return number
 
     def _refuse(self, node: Node, message: str) -> None:
-        self.faults.append(Fault(place_of(node), message))
+        self.faults.append(place_of(node).problem(message))
 
 
 def _to_number(text: str, kind: str) -> int | float:

@@ -21,7 +21,7 @@ from metta_sandbox.scenario.nodes import entry
 from metta_sandbox.scenario.problems import Location, dotted
 from metta_sandbox.scenario.provision import NodeLimits, misfit_of_requirement
 from metta_sandbox.scenario.search import LEAF
-from metta_sandbox.scenario.tree import Document, Fault, Place, place_of
+from metta_sandbox.scenario.tree import Document, place_of
 from metta_sandbox.scenario.units import parse_duration, parse_size
 from metta_sandbox.scenario.workload import Workload
 
@@ -88,7 +88,7 @@ class Untrusted:
         """Say that a path is not in the repository."""
         return f"--untrusted: {path} is not in {self.repository}"
 
-    def refused(self, part: MappingNode) -> Iterator[Fault]:
+    def refused(self, part: MappingNode) -> Iterator[Problem]:
         """Find what a file, or one that it extends, says beside scenarios that is refused."""
         for key, said in part.value:
             name = str(key.value)
@@ -98,7 +98,7 @@ class Untrusted:
                 for variable, value in said.value:
                     yield from self._faults_of_variable(str(variable.value), value)
 
-    def _faults_of_variable(self, name: str, said: Node) -> Iterator[Fault]:
+    def _faults_of_variable(self, name: str, said: Node) -> Iterator[Problem]:
         if not isinstance(said, MappingNode):
             return
         for key, value in said.value:
@@ -112,7 +112,7 @@ class Untrusted:
             message = f"{named[1].value} is not allowed; --allow-env gives it"
             yield _fault(named[1], ("variables", name, "env"), message)
 
-    def refusals(self, document: Document, file: Path) -> Iterator[tuple[Place, str]]:
+    def refusals(self, document: Document, file: Path) -> Iterator[Problem]:
         """Find what a scenario says that is refused.
 
         Args:
@@ -125,7 +125,7 @@ class Untrusted:
             reason = self._misfit(pattern, value, file) if known else "is not allowed"
             if reason:
                 place = document.locate(location, key=not known)
-                yield place, f"{dotted(location)}: --untrusted: {reason}"
+                yield place.problem(f"{dotted(location)}: --untrusted: {reason}")
 
     def _misfit(self, pattern: str, value: Any, file: Path) -> str:
         """Say why a listed key's value is refused, or nothing."""
@@ -186,8 +186,8 @@ _VALUES: Mapping[str, Callable[[Any], str]] = {
 }
 
 
-def _fault(node: Node, location: Location, message: str) -> Fault:
-    return Fault(place_of(node), f"{dotted(location)}: --untrusted: {message}")
+def _fault(node: Node, location: Location, message: str) -> Problem:
+    return place_of(node).problem(f"{dotted(location)}: --untrusted: {message}")
 
 
 @cache

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from metta_sandbox.errors import Problem
 from metta_sandbox.masking import SHORTEST
 from metta_sandbox.scenario.nodes import (
     Entry,
@@ -23,7 +24,7 @@ from metta_sandbox.scenario.nodes import (
 )
 from metta_sandbox.scenario.overrides import did_you_mean, nearest
 from metta_sandbox.scenario.secrets import looks_secret
-from metta_sandbox.scenario.tree import Fault, UnreadableError, place_of
+from metta_sandbox.scenario.tree import UnreadableError, place_of
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 #: Keys of a variable that is more than its value.
@@ -56,7 +57,7 @@ class Scope:
 
     values: Mapping[str, Node] = field(default_factory=dict)
     names: tuple[str, ...] = ()
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[Problem, ...] = ()
     secrets: Mapping[str, str] = field(default_factory=dict)
 
     def having(self, name: str, value: Node) -> Scope:
@@ -87,10 +88,10 @@ def declare(
         return Scope()
     if not isinstance(node, MappingNode):
         message = "variables: expected a mapping of names to values"
-        return Scope(faults=(Fault(place_of(node), message),))
+        return Scope(faults=(place_of(node).problem(message),))
     values: dict[str, Node] = {}
     secrets: dict[str, str] = {}
-    faults: list[Fault] = []
+    faults: list[Problem] = []
     for key, said in node.value:
         name = str(key.value)
         if not NAME.fullmatch(name):
@@ -124,7 +125,7 @@ def sensitive(root: MappingNode) -> set[str]:
     }
 
 
-def unused(node: Node | None, parts: Iterable[Node]) -> list[Fault]:
+def unused(node: Node | None, parts: Iterable[Node]) -> list[Problem]:
     """Name the variables that no file refers to."""
     if not isinstance(node, MappingNode):
         return []
@@ -145,7 +146,7 @@ class Substitution:
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
         self._left = _LONGEST
-        self.faults: list[Fault] = []
+        self.faults: list[Problem] = []
 
     def replace(self, node: Node, at: tuple[str, ...] = ("",)) -> Node:
         """Replace all references below a node.
@@ -179,7 +180,7 @@ class Substitution:
         foreign = at[0] == _FOREIGN
         if any(name in self._scope.secrets for name in _references(node)):
             if at[:2] != (_FOREIGN, _ENV) or len(at) != _SECRET_PLACE:
-                self.faults.append(Fault(place_of(node), _MISPLACED))
+                self.faults.append(place_of(node).problem(_MISPLACED))
                 return node
             text = _REFERENCE.sub(lambda found: self._text(found, node, foreign), text)
             return scalar(text, node)
@@ -204,7 +205,7 @@ class Substitution:
             return found[0]
         if not isinstance(value, ScalarNode):
             self.faults.append(
-                Fault(place_of(node), f"{found[0]} is no text, and can't be part of one")
+                place_of(node).problem(f"{found[0]} is no text, and can't be part of one")
             )
             return found[0]
         return str(value.value)
@@ -215,14 +216,14 @@ class Substitution:
         if not foreign and name not in self._scope.names:
             near = nearest(name, self._scope.names)
             mend = f"did you mean ${{{near}}}?" if near else "write $${ for a plain ${"
-            self.faults.append(Fault(place_of(node), f"unknown variable ${{{name[:60]}}}; {mend}"))
+            self.faults.append(place_of(node).problem(f"unknown variable ${{{name[:60]}}}; {mend}"))
         return None
 
     def _spend(self, node: Node) -> Node:
         self._left -= sum(len(inner.value) for inner in scalars(node))
         if self._left < 0:
             message = f"references become more than {_LONGEST // 1024} KiB of text"
-            raise UnreadableError(Fault(place_of(node), message))
+            raise UnreadableError(place_of(node).problem(message))
         return node
 
 
@@ -249,7 +250,7 @@ def _is_secret(said: Node, *, sensitive: bool) -> bool:
     return sensitive or bool(named and looks_secret(str(named[1].value)))
 
 
-def _faults_of(name: str, said: Node) -> Iterator[Fault]:
+def _faults_of(name: str, said: Node) -> Iterator[Problem]:
     for inner in scalars(said):
         if _REFERENCE.search(str(inner.value)):
             yield _fault(inner, name, "a variable can't refer to others")
@@ -273,5 +274,5 @@ def _references(node: Node) -> Iterator[str]:
                 yield found[1]
 
 
-def _fault(node: Node, name: str, message: str) -> Fault:
-    return Fault(place_of(node), f"variables.{name}: {message}")
+def _fault(node: Node, name: str, message: str) -> Problem:
+    return place_of(node).problem(f"variables.{name}: {message}")

@@ -21,7 +21,7 @@ from metta_sandbox.errors import InputError
 from metta_sandbox.node.agent.hub.admission import HARNESS
 from metta_sandbox.play.options import Options
 from metta_sandbox.play.run import run
-from metta_sandbox.play.standing import Wanted, up
+from metta_sandbox.play.standing import up
 from metta_sandbox.ports import HeldPort
 from metta_sandbox.progress import Progress
 from metta_sandbox.report import results
@@ -227,5 +227,5 @@ def test_what_it_can_not_do_is_told_by_what_it_has(tmp_path: Path) -> None:
     (skipped,) = results.read(tmp_path / "artifacts" / "latest").scenarios
     assert skipped.reason == "the engine plain lacks containers (workload.image)"
     with pytest.raises(InputError, match="the engine plain has no standing stacks"):
-        up(Wanted(engine="plain"), print, print)
+        up(Options(engine="plain"), print, print)
     assert LEASED == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def under(scenario: Scenario, launcher: str) -> Scenario:
 def played(launcher: str, folder: Path) -> tuple[Path, RunResult]:
     given = load_all((SCENARIOS,), {})
     options = Options(
-        given=tuple((file, under(scenario, launcher)) for file, scenario in given),
+        given=tuple(replace(one, scenario=under(one.scenario, launcher)) for one in given),
         engine="process",
         artifacts=folder / launcher,
     )

@@ -111,7 +111,7 @@ def test_the_cookbook_passes_on_local_processes(run: Run, tags: set[str]) -> Non
     folder, text = run(str(COOKBOOK), "--engine", "process", *filters)
 
     played = results.read(folder / results.FILE_NAME).scenarios
-    expected = [one.name for _, one in load_all([COOKBOOK]) if tags & set(one.tags)]
+    expected = [one.scenario.name for one in load_all([COOKBOOK]) if tags & set(one.scenario.tags)]
     assert [one.name for one in played] == expected
     assert {one.name: one.reason for one in played if one.verdict == "skipped"} == {
         name: reason for name, reason in NEED_CONTAINERS.items() if name in expected

@@ -82,8 +82,8 @@ def test_plain_containers_that_are_measured_run_the_same_trainer_as_ours() -> No
     assert service["environment"]["BENCH_SHARED"] == "/shared"
     trainer = load(INSIDE / "hold.yaml").workload.trainer
     assert trainer.command == ("python", "holding.py")
-    ((_, scenario),) = load_all([INSIDE / "hold.yaml"], {"nodes": "8"})
-    assert scenario.nodes == 8
+    (held,) = load_all([INSIDE / "hold.yaml"], {"nodes": "8"})
+    assert held.scenario.nodes == 8
 
 
 @pytest.mark.parametrize("name", ["total_rss", "anon"])

@@ -15,6 +15,8 @@ from metta_sandbox.checks.evaluation import STANDING, Seconds, evaluate
 from metta_sandbox.matching import Matcher
 from metta_sandbox.scenario.expect.kind import CheckKind
 from metta_sandbox.scenario.expect.kinds.log import LogCheck
+from metta_sandbox.scenario.loading import Loaded
+from metta_sandbox.scenario.tree import read
 
 if TYPE_CHECKING:
     from metta_sandbox.scenario.expect.judgement import Judgement
@@ -168,7 +170,8 @@ def test_a_pattern_that_takes_for_ever_is_inconclusive_and_the_others_are_judged
         played.evidence(said, {"log": {"contains": "hello"}}), matcher=Matcher(seconds=0.5)
     )
 
-    first, second, *others = evaluate(evidence, file)
+    loaded = Loaded(evidence.scenario, file, read(file.read_text(), str(file)))
+    first, second, *others = evaluate(evidence, loaded)
 
     assert first.verdict.value == "inconclusive"
     assert first.where == ("logs/sweep-master.log:2",)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from metta_sandbox.play.sidecar_needs import sidecars
+from metta_sandbox.play.isolation import sidecars
 from metta_sandbox.scenario.expect.judgement import Judgement
 from metta_sandbox.scenario.expect.kinds import nothing_outside as outside
 from metta_sandbox.scenario.loading import parse

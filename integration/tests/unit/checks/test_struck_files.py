@@ -26,6 +26,7 @@ from metta_sandbox.report.results import LeftOut, RunResult, ScenarioResult
 from metta_sandbox.scenario.artifacts import Artifacts
 from metta_sandbox.scenario.faults.kinds.corrupt import CorruptFault, CorruptFile
 from metta_sandbox.scenario.faults.kinds.wandb_folder import BlockWandbFolder, WandbFolderFault
+from metta_sandbox.scenario.loading import Loaded
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.engines.base import StackPlan
 from metta_sandbox.timeline.recording import Timeline
@@ -121,7 +122,7 @@ class Struck:
         )
         for event in self.played.events:
             timeline.event(event)
-        examiner.trial_failed(1)
+        examiner.take(timeline.event({"event": "observation.recorded", "trial": 1, "failed": True}))
         examiner.sweep_broke({})
         examiner.keep(self.folder)
         timeline.finish()
@@ -289,15 +290,15 @@ def test_a_sweep_that_is_resumed_reads_its_own_observations(tmp_path: Path, kind
     KINDS[kind](earlier / "shared" / "observations.jsonl", secret)
     KINDS[kind](earlier / "api" / "state.sqlite3", secret)
     said = {"version": 1, "name": "basic", "sweep": {"resume": "latest"}}
-    scenario = Scenario.model_validate(said)
+    loaded = Loaded(Scenario.model_validate(said), tmp_path / "basic.yaml")
     plan = StackPlan("2", "basic", ("sweep-master",), tmp_path / "runs" / "2" / "basic")
     plan.run_folder.mkdir(parents=True)
     told: list[str] = []
 
     if kind == "huge":
         with pytest.raises(OSError, match="bytes"):
-            resume(scenario, tmp_path / "basic.yaml", plan, told.append)
+            resume(loaded, plan, told.append)
     else:
-        resume(scenario, tmp_path / "basic.yaml", plan, told.append)
+        resume(loaded, plan, told.append)
         assert told == ["no earlier run has trials of basic: the sweep begins anew"]
     assert list(plan.run_folder.iterdir()) == []

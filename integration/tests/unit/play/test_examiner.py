@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,6 @@ class Nodes:
         for host, shown in self.shown.items():
             (self.run_folder / f".autopsy-{host}.json").write_text(json.dumps(shown))
         return {host: Executed(0) for host in commands}
-
-
-@pytest.fixture
-def timeline(tmp_path: Path) -> Iterator[Timeline]:
-    timeline = Timeline(tmp_path / "timeline.jsonl")
-    yield timeline
-    timeline.finish()
 
 
 def examiner(timeline: Timeline, execute: Any) -> tuple[Examiner, list[str]]:
@@ -132,10 +125,11 @@ def test_a_trial_that_failed_is_explained_by_its_ranks_logs(
     timeline.event(
         {"event": "rank.exited", "group": "trial-1", "rank": 1, "node": WORKER, "status": 1}
     )
-    timeline.event(FAILED)
     made, told = examiner(timeline, Nodes(tmp_path, {}))
 
-    made.trial_failed(1)
+    made.take(timeline.event({**FAILED, "failed": False}))
+    assert told == []
+    made.take(timeline.event(FAILED))
 
     assert told == [
         (
@@ -179,8 +173,8 @@ def test_a_trial_in_which_a_node_was_lost_failed_of_that(
         timeline.event(event)
     made, told = examiner(timeline, Nodes(tmp_path, {}))
 
-    made.trial_failed(2)
-    made.trial_failed(1)
+    made.take(timeline.event({**FAILED, "trial": 2}))
+    made.take(timeline.event(FAILED))
 
     assert [cause.kind for cause in made.causes] == ["node lost"]
     assert told[0].startswith("sweep-worker was killed by signal 9 in trial 1")

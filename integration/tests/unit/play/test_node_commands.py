@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import queue
 from collections import deque
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,9 +11,11 @@ import pytest
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.node.agent.events import ApiReady
-from metta_sandbox.play import nodes as module
+from metta_sandbox.play import executing as module
+from metta_sandbox.play.executing import execute
 from metta_sandbox.play.job import Job
 from metta_sandbox.play.nodes import Nodes
+from metta_sandbox.play.readiness import await_ready
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.timeline.recording import Timeline
 
@@ -61,22 +61,15 @@ class Link:
         return answer["result"]
 
 
-@pytest.fixture
-def timeline(tmp_path: Path) -> Iterator[Timeline]:
-    made = Timeline(tmp_path / "timeline.jsonl")
-    yield made
-    made.finish()
-
-
 def ready(timeline: Timeline, link: Link) -> Nodes:
-    nodes = Nodes(cast("HubLink", link), HOSTS, timeline, lambda _: None, dict)
-    nodes.await_ready(1)
+    nodes = Nodes(cast("HubLink", link), HOSTS, timeline, dict)
+    await_ready(nodes, 1)
     return nodes
 
 
 def test_all_are_asked_before_any_has_answered(timeline: Timeline) -> None:
     link = Link(*HOSTS)
-    ends = ready(timeline, link).execute(JOB, "look", COMMANDS, 60)
+    ends = execute(ready(timeline, link), JOB, "look", COMMANDS, 60)
     assert link.asked == [(host, "start") for host in HOSTS]
     assert {host: end.status for host, end in ends.items()} == dict.fromkeys(HOSTS, 0)
 
@@ -84,7 +77,7 @@ def test_all_are_asked_before_any_has_answered(timeline: Timeline) -> None:
 def test_one_that_does_not_answer_is_given_up_once_the_others_are_done(timeline: Timeline) -> None:
     nodes = ready(timeline, Link(HOSTS[0]))
     # A minute of patience, of which nothing is used.
-    ends = nodes.execute(JOB, "look", COMMANDS, 60, soon=0)
+    ends = execute(nodes, JOB, "look", COMMANDS, 60, soon=0)
     assert ends[HOSTS[0]].status == 0
     assert ends[HOSTS[1]].problem == "sweep-worker has not answered for 0 s"
 
@@ -97,7 +90,7 @@ def test_one_that_refuses_is_told_of_with_its_reason(timeline: Timeline) -> None
                 reply.put({"ok": False, "error": "no room"})
             return reply
 
-    ends = ready(timeline, Refusing(HOSTS[0])).execute(JOB, "look", COMMANDS, 60)
+    ends = execute(ready(timeline, Refusing(HOSTS[0])), JOB, "look", COMMANDS, 60)
     assert ends[HOSTS[1]].problem == "sweep-worker refused 'start': no room"
 
 
@@ -131,6 +124,6 @@ def test_on_a_busy_machine_one_gets_as_much_longer_as_the_others_took(
     nodes = ready(timeline, link)
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: link.now))
 
-    ends = nodes.execute(JOB, "look", COMMANDS, 60, soon=2)
+    ends = execute(nodes, JOB, "look", COMMANDS, 60, soon=2)
 
     assert {host: end.status for host, end in ends.items()} == dict.fromkeys(HOSTS, 0)

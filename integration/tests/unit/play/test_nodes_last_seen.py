@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from metta_sandbox.errors import MachineError, StackError
+from metta_sandbox.play import following, readiness
 from metta_sandbox.play import nodes as module
 from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.play.outcome import End, Ending, Limits
@@ -63,7 +64,7 @@ OPEN: list[Timeline] = []
 
 @pytest.fixture(autouse=True)
 def _in_no_time(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(module, "_LOOK", 0.0)
+    monkeypatch.setattr(readiness, "_LOOK", 0.0)
     monkeypatch.setattr(module, "_KNOWN", 0.0)
     yield
     while OPEN:
@@ -81,17 +82,17 @@ def nodes_of(
     record = timeline(tmp_path / "timeline.jsonl")
     OPEN.append(record)
     link = cast("HubLink", over(*messages))
-    return Nodes(link, HOSTS, record, lambda _: None, lambda: fallen or {})
+    return Nodes(link, HOSTS, record, lambda: fallen or {})
 
 
 def follow(tmp_path: Path, *messages: Message, **about: Any) -> Ending:
-    return nodes_of(tmp_path, *READY, *messages, **about).follow(Limits(60, 0.01))
+    return following.follow(nodes_of(tmp_path, *READY, *messages, **about), Limits(60, 0.01))
 
 
 def test_ready_is_when_all_have_registered_and_the_control_plane_listens(tmp_path: Path) -> None:
     nodes = nodes_of(tmp_path, *READY)
 
-    nodes.await_ready(1)
+    readiness.await_ready(nodes, 1)
 
     assert nodes.api["observatory_port"] == 1
 
@@ -105,14 +106,14 @@ def test_ready_is_when_all_have_registered_and_the_control_plane_listens(tmp_pat
 )
 def test_whoever_is_missing_is_named(tmp_path: Path, heard: list[Message], missing: str) -> None:
     with pytest.raises(StackError, match=f"not ready within 0.01 s: {missing}"):
-        nodes_of(tmp_path, *heard).await_ready(0.01)
+        readiness.await_ready(nodes_of(tmp_path, *heard), 0.01)
 
 
 def test_whoever_ends_at_the_start_is_not_waited_for(tmp_path: Path) -> None:
     nodes = nodes_of(tmp_path, *READY[:1], fallen={"sweep-worker": "exited with status 7"})
 
     with pytest.raises(StackError, match=r"^not ready: sweep-worker exited with status 7$"):
-        nodes.await_ready(3600)
+        readiness.await_ready(nodes, 3600)
 
 
 def test_a_control_plane_that_does_not_start_is_quoted(tmp_path: Path) -> None:
@@ -120,7 +121,7 @@ def test_a_control_plane_that_does_not_start_is_quoted(tmp_path: Path) -> None:
     nodes = nodes_of(tmp_path, *READY[:3], ended("dummy-api", 3, "main"), fallen=fallen)
 
     with pytest.raises(StackError, match=r"dummy-api exited with status 3, saying: cannot listen"):
-        nodes.await_ready(3600)
+        readiness.await_ready(nodes, 3600)
 
 
 def test_a_sweep_is_over_when_all_rollouts_are(tmp_path: Path) -> None:
@@ -232,7 +233,7 @@ def test_who_is_heard_of_while_all_are_looked_at_is_not_silent(tmp_path: Path) -
             nodes._take(printed("sweep-master", "[W1123 08:26:04.020 socket.cpp:764] [c10d] …"))
         return ""
 
-    ending = nodes.follow(Limits(60, 0.01), looks)
+    ending = following.follow(nodes, Limits(60, 0.01), looks)
 
     assert (ending.end, asked) == (End.SILENT, [0, 0])
 
@@ -267,8 +268,8 @@ class Flood(Link):
 def test_who_never_falls_silent_has_a_deadline_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "GRACE", 0.1)
+    monkeypatch.setattr(following, "GRACE", 0.1)
 
-    ending = nodes_of(tmp_path, *READY, over=Flood).follow(Limits(0.3, 60))
+    ending = following.follow(nodes_of(tmp_path, *READY, over=Flood), Limits(0.3, 60))
 
     assert ending.end is End.OVERDUE

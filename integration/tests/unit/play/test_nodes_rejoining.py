@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import queue
 from collections import deque
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.play import nodes as module
+from metta_sandbox.play.following import follow
 from metta_sandbox.play.job import Job
 from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.play.outcome import End, Ending, Limits
@@ -57,22 +56,16 @@ class Link:
             raise StackError("no")
 
 
-@pytest.fixture
-def timeline(tmp_path: Path) -> Iterator[Timeline]:
-    made = Timeline(tmp_path / "timeline.jsonl")
-    yield made
-    made.finish()
-
-
 def played(
     timeline: Timeline, *messages: Message, rejoin: float | None = 3600, refuses: bool = False
 ) -> tuple[Ending, Link, list[Event]]:
     link = Link(*map(registered, (*HOSTS, "dummy-api")), *messages, refuses=refuses)
     ends = {"sweep-worker": "was killed by signal 9", "sweep-master": "was killed by signal 9"}
     told: list[Event] = []
-    nodes = Nodes(cast("HubLink", link), HOSTS, timeline, told.append, lambda: ends)
+    nodes = Nodes(cast("HubLink", link), HOSTS, timeline, lambda: ends)
+    nodes.subscribe(told.append)
     nodes.start(JOB)
-    return nodes.follow(Limits(3600, 0.01, rejoin)), link, told
+    return follow(nodes, Limits(3600, 0.01, rejoin)), link, told
 
 
 def test_a_node_that_comes_back_gets_the_same_command_place_and_variables(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from metta_sandbox.faults.scheduler import FaultScheduler
 from metta_sandbox.play import nodes as module
+from metta_sandbox.play.following import follow
 from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.play.outcome import End, Ending, Limits
 from metta_sandbox.stack.link import HubLink
@@ -56,13 +56,6 @@ def ended(node: str) -> Message:
     return {"type": "exit", "node": node, "group": "sweep", "status": 0}
 
 
-@pytest.fixture
-def timeline(tmp_path: Path) -> Iterator[Timeline]:
-    made = Timeline(tmp_path / "timeline.jsonl")
-    yield made
-    made.finish()
-
-
 @pytest.fixture(autouse=True)
 def _in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_KNOWN", 0.0)
@@ -77,9 +70,10 @@ def played(
     seen: list[Event] = []
     told: list[str] = []
     link = cast("HubLink", Link(*registered, *messages))
-    nodes = Nodes(link, HOSTS, timeline, seen.append, dict, tell=told.append)
-    nodes.listener = Struck(struck) if struck else None
-    return nodes.follow(Limits(3600, 0.01)), seen, told
+    nodes = Nodes(link, HOSTS, timeline, dict, tell=told.append)
+    nodes.subscribe(seen.append)
+    nodes.listener = cast("FaultScheduler", Struck(struck)) if struck else None
+    return follow(nodes, Limits(3600, 0.01)), seen, told
 
 
 def test_an_agent_that_stands_still_is_the_sandbox_s_own_fault(timeline: Timeline) -> None:

@@ -13,14 +13,14 @@ from metta_sandbox.errors import MachineError, StackError
 from metta_sandbox.play import ending
 from metta_sandbox.play import play as module
 from metta_sandbox.play import run as running
-from metta_sandbox.play.course import Played, Setting
 from metta_sandbox.play.options import Options
 from metta_sandbox.play.play import play
+from metta_sandbox.play.setting import Played, Setting
 from metta_sandbox.report import results
 from metta_sandbox.report.artifacts import create_run_folder
 from metta_sandbox.report.console import Reporter
 from metta_sandbox.report.results import CheckResult
-from metta_sandbox.scenario.loading import load, parse
+from metta_sandbox.scenario.loading import Loaded, load, parse
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.needs import Ability
 from metta_sandbox.scenario.untrusted import Untrusted
@@ -89,7 +89,7 @@ def played(tmp_path: Path, engine: Engine, scenario: Scenario | None = None) -> 
     # It has what a play calls, and no more.
     stand_in = cast(base.Engine, engine)
     setting = Setting(stand_in, Owner("run"), create_run_folder(tmp_path), ignore, ignore)
-    return play(scenario or load(FILE), FILE, setting)
+    return play(Loaded(scenario or load(FILE), FILE), setting)
 
 
 def test_what_came_first_is_the_reason_and_the_stack_goes_back_all_the_same(
@@ -213,7 +213,7 @@ def test_what_an_unfinished_run_left_is_removed(
 ) -> None:
     engine = Engine()
 
-    def breaks(_scenario: Scenario, _file: Path, _setting: Setting) -> Played:
+    def breaks(_loaded: Loaded, _setting: Setting) -> Played:
         raise RuntimeError("a fault of ours")
 
     monkeypatch.setattr(running, "choose", lambda *_, **__: engine)

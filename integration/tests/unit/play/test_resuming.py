@@ -8,7 +8,7 @@ import pytest
 
 from metta_sandbox.errors import InputError
 from metta_sandbox.play.resume import resume
-from metta_sandbox.scenario.loading import parse
+from metta_sandbox.scenario.loading import Loaded, parse
 from metta_sandbox.stack.engines.base import StackPlan
 
 LINE = '{"run": "x.r.1", "observation": {"overrides": {}, "score": 1, "cost": 1}}\n'
@@ -35,7 +35,7 @@ def resumed(root: Path, said: str, limits: str = "trials: 4") -> tuple[list[str]
     file = root / "here" / "x.yaml"
     file.parent.mkdir()
     scenario = parse(f"version: 1\nname: x\nsweep: {{resume: {said}, {limits}}}", file)
-    resume(scenario, file, plan, told.append)
+    resume(Loaded(scenario, file), plan, told.append)
     return told, folder
 
 

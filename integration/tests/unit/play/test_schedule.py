@@ -15,6 +15,7 @@ from metta_sandbox.play.schedule import (
     memory_of,
     shared_nodes,
 )
+from metta_sandbox.scenario.loading import Loaded
 from metta_sandbox.scenario.model import Scenario
 
 GIB = 1 << 30
@@ -90,7 +91,7 @@ def test_one_that_waits_for_another_is_overtaken_but_one_that_waits_for_memory_i
 def test_who_compares_and_who_is_compared_keep_their_order(tmp_path: Path) -> None:
     same = {"expect": [{"same_as": {"scenario": "reference"}}]}
     files = [scenario("early", **same), scenario("reference"), scenario("late", **same)]
-    found = dependencies([(tmp_path / "a.yaml", each) for each in files], tmp_path)
+    found = dependencies([Loaded(each, tmp_path / "a.yaml") for each in files], tmp_path)
     # What `early` would see of a scenario after it must not depend on chance.
     assert found == [set(), {0}, {1}]
 
@@ -102,7 +103,7 @@ def test_a_folder_that_both_may_write_to_is_for_one_at_a_time(
     mounts = [{"source": "data", "target": "/data", "read_only": read_only}]
     workload = {"run": "true", "mounts": mounts}
     pair = [scenario(name, workload=workload) for name in ("one", "two")]
-    assert dependencies([(tmp_path / "a.yaml", each) for each in pair], tmp_path)[1] == waits
+    assert dependencies([Loaded(each, tmp_path / "a.yaml") for each in pair], tmp_path)[1] == waits
 
 
 def test_what_may_resume_this_very_run_waits_for_all_before_it(tmp_path: Path) -> None:
@@ -117,7 +118,7 @@ def test_what_may_resume_this_very_run_waits_for_all_before_it(tmp_path: Path) -
         scenario("third", sweep={"resume": "earlier"}),
         scenario("fourth", sweep={"resume": "latest"}),
     ]
-    found = dependencies([(tmp_path / "a.yaml", each) for each in files], run)
+    found = dependencies([Loaded(each, tmp_path / "a.yaml") for each in files], run)
     assert found == [set(), {0}, set(), set()]
 
 

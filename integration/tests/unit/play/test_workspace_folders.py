@@ -12,7 +12,7 @@ import pytest
 from metta_sandbox.errors import InputError
 from metta_sandbox.play.host_inputs import provision, require_folders
 from metta_sandbox.play.workspace import place, working_folder
-from metta_sandbox.scenario.loading import load
+from metta_sandbox.scenario.loading import Loaded, parse_file
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.stack.engines.base import StackPlan
 
@@ -47,7 +47,7 @@ def test_all_nodes_share_one_copy_without_what_belongs_to_this_machine(
     plan: StackPlan, file: Path
 ) -> None:
     one = scenario(folder="mine")
-    place(one, file, plan)
+    place(Loaded(one, file), plan)
 
     assert files(plan.run_folder) == {"workspace/train.py", "workspace/lib/util.py"}
     assert (
@@ -58,7 +58,7 @@ def test_all_nodes_share_one_copy_without_what_belongs_to_this_machine(
 
 def test_what_is_no_file_is_left_behind(plan: StackPlan, file: Path) -> None:
     os.mkfifo(file.parent / "mine" / "pipe")
-    place(scenario(folder="mine"), file, plan)
+    place(Loaded(scenario(folder="mine"), file), plan)
 
     assert sorted(path.name for path in (plan.run_folder / "workspace").iterdir()) == [
         "lib",
@@ -73,7 +73,7 @@ def test_artifacts_that_lie_in_the_folder_under_any_name_are_left_behind(
     plan.run_folder.mkdir(parents=True)
     (tmp_path / "mine" / "lib" / "results").mkdir()
     (tmp_path / "mine" / "lib" / "results" / "kept.csv").touch()
-    place(scenario(folder="mine"), file, plan)
+    place(Loaded(scenario(folder="mine"), file), plan)
 
     copied = files(plan.run_folder)
     assert copied == {
@@ -89,7 +89,7 @@ def test_the_copy_of_a_folder_that_is_read_only_can_be_written_to(
     mine = tmp_path / "mine"
     for path in (mine / "lib" / "util.py", mine / "lib", mine):
         path.chmod(path.stat().st_mode & ~0o222)
-    place(scenario(folder="mine"), file, plan)
+    place(Loaded(scenario(folder="mine"), file), plan)
     mine.chmod(0o755)
 
     copy = plan.run_folder / "workspace"
@@ -99,7 +99,7 @@ def test_the_copy_of_a_folder_that_is_read_only_can_be_written_to(
 
 def test_each_node_has_its_own_copy(plan: StackPlan, file: Path) -> None:
     one = scenario(folder="mine", working_folder="private")
-    place(one, file, plan)
+    place(Loaded(one, file), plan)
 
     for host in HOSTS:
         assert (
@@ -110,7 +110,7 @@ def test_each_node_has_its_own_copy(plan: StackPlan, file: Path) -> None:
 
 
 def test_without_a_folder_nodes_work_where_they_did(plan: StackPlan, file: Path) -> None:
-    place(scenario(), file, plan)
+    place(Loaded(scenario(), file), plan)
 
     assert list(plan.run_folder.iterdir()) == []
     assert (
@@ -125,9 +125,9 @@ def test_a_live_working_copy_goes_over_it(plan: StackPlan, file: Path) -> None:
 
 
 def test_every_missing_folder_is_told(file: Path) -> None:
-    require_folders([(file, scenario(folder="mine")), (file, scenario())])
+    require_folders([Loaded(scenario(folder="mine"), file), Loaded(scenario(), file)])
     with pytest.raises(InputError) as caught:
-        require_folders([(file, scenario(folder=name)) for name in ("gone", "lost")])
+        require_folders([Loaded(scenario(folder=name), file) for name in ("gone", "lost")])
     assert len(caught.value.problems) == 2
 
 
@@ -138,9 +138,9 @@ def test_everything_that_is_missing_or_wrong_is_told_at_once(file: Path, tmp_pat
     with pytest.raises(InputError) as caught:
         require_folders(
             [
-                (file, scenario(requirements="none.txt", run="x", mounts=mounts)),
-                (file, scenario(requirements="r.txt", run="x")),
-                (file, scenario(build="image")),
+                Loaded(scenario(requirements="none.txt", run="x", mounts=mounts), file),
+                Loaded(scenario(requirements="r.txt", run="x"), file),
+                Loaded(scenario(build="image"), file),
             ]
         )
     assert [str(problem).removeprefix(f"{tmp_path}/") for problem in caught.value.problems] == [
@@ -159,7 +159,7 @@ def test_what_is_no_path_is_missing(file: Path, path: str) -> None:
     resumed = Scenario.model_validate({"version": 1, "name": "x", "sweep": {"resume": path}})
     for one in (workload, resumed, scenario(build=path)):
         with pytest.raises(InputError):
-            require_folders([(file, one)])
+            require_folders([Loaded(one, file)])
 
 
 def test_what_is_brought_along_is_found_beside_the_file(
@@ -173,17 +173,17 @@ def test_what_is_brought_along_is_found_beside_the_file(
         mounts=[{"source": "~/data", "target": "/data"}],
     )
 
-    found = provision(one, file)
+    found = provision(Loaded(one, file))
     assert [(one.text, one.file, one.line) for one in found.requirements] == [
         ("einops", tmp_path / "r.txt", 1)
     ]
     assert (found.bundled_rollout, found.shared_memory) == (False, 2**20)
-    found = provision(two, file)
+    found = provision(Loaded(two, file))
     assert found.bundled_rollout
     assert found.build
     assert (found.build.context, found.build.args) == (tmp_path / "mine", (("A", "1"),))
     assert found.mounts[0].source == Path("/home/me/data")
-    listed = provision(scenario(requirements=["a", "b>=1"], run="x"), file).requirements
+    listed = provision(Loaded(scenario(requirements=["a", "b>=1"], run="x"), file)).requirements
     assert [(one.text, one.file, one.line) for one in listed] == [
         ("a", file, 0),
         ("b>=1", file, 0),
@@ -196,12 +196,12 @@ def test_what_is_missing_is_told_at_its_line(file: Path, tmp_path: Path) -> None
         "  mounts:\n    - {source: gone, target: /a}\n"
     )
     file.write_text("extends: base.yaml\nname: x\nworkload:\n  folder: lost\n")
-    one = load(file)
+    one = parse_file(file.read_text(), file).loaded[0]
     with pytest.raises(InputError) as caught:
-        require_folders([(file, one)])
+        require_folders([one])
     assert [str(problem).partition(" ")[0] for problem in caught.value.problems] == [
         f"{file}:4:11:",
         f"{tmp_path}/base.yaml:8:16:",
     ]
-    (required,) = provision(one, file).requirements
+    (required,) = provision(one).requirements
     assert (required.file, required.line, required.column) == (tmp_path / "base.yaml", 6, 7)

@@ -11,9 +11,10 @@ import wandb  # noqa: F401 - sessions within this one forget what they import, w
 
 from metta_sandbox.errors import MachineError, StackError
 from metta_sandbox.play import run as running
-from metta_sandbox.play.course import Played, Setting
+from metta_sandbox.play.setting import Played, Setting
 from metta_sandbox.report import results
 from metta_sandbox.report.results import CheckResult, ScenarioResult
+from metta_sandbox.scenario.loading import Loaded
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.needs import Ability
 from metta_sandbox.stack.provision import Provision
@@ -50,8 +51,9 @@ class Engine:
         raise StackError(f"{provision.requirements[0].text} can't be had", "is the name right?")
 
 
-def pretend(scenario: Scenario, file: Path, setting: Setting) -> Played:
+def pretend(loaded: Loaded, setting: Setting) -> Played:
     """Play a scenario whose description is its verdict."""
+    scenario = loaded.scenario
     (setting.folder / scenario.name).mkdir()
     setting.progress(f"playing {scenario.name}")
     said = scenario.description
@@ -68,7 +70,7 @@ def pretend(scenario: Scenario, file: Path, setting: Setting) -> Played:
         checks = [CheckResult(name="trials", verdict=verdict, detail=detail, asked_by=asked)]
     result = ScenarioResult(
         name=scenario.name,
-        file=str(file),
+        file=str(loaded.file),
         verdict=verdict,
         reason="" if verdict is Verdict.PASSED else f"it is {said}",
         engine="process",
@@ -282,9 +284,9 @@ def test_options_are_those_of_the_command_line(
 ) -> None:
     seen: list[tuple[Scenario, Setting]] = []
 
-    def look(scenario: Scenario, file: Path, setting: Setting) -> Played:
-        seen.append((scenario, setting))
-        return pretend(scenario, file, setting)
+    def look(loaded: Loaded, setting: Setting) -> Played:
+        seen.append((loaded.scenario, setting))
+        return pretend(loaded, setting)
 
     monkeypatch.setattr(running, "play", look)
     text = "version: 1\nname: v\ndescription: passed\nvariables: {many: 3}\nnodes: ${many}\n"
@@ -297,7 +299,7 @@ def test_options_are_those_of_the_command_line(
 
     ((scenario, setting),) = seen
     assert scenario.nodes == 5
-    assert setting.source == case.path / "copy"
+    assert setting.options.source == case.path / "copy"
     assert setting.folder.parent == case.path / "kept"
 
 
@@ -430,11 +432,11 @@ def test_annotations_reach_githubs_log(
 def test_strict_warnings_do_not_decide_how_a_scenario_comes_out(
     case: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def warn(scenario: Scenario, file: Path, setting: Setting) -> Played:
+    def warn(loaded: Loaded, setting: Setting) -> Played:
         import warnings  # noqa: PLC0415
 
         warnings.warn("old", DeprecationWarning, stacklevel=1)
-        return pretend(scenario, file, setting)
+        return pretend(loaded, setting)
 
     monkeypatch.setattr(running, "play", warn)
     write(case, "basic.yaml")

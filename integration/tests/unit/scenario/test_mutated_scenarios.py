@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from metta_sandbox import cli
+from metta_sandbox.cli.files import validate
 from metta_sandbox.errors import InputError
 from metta_sandbox.scenario.loading import load_files, parse, to_yaml
 
@@ -192,7 +192,7 @@ def check(path: Path) -> str:
     """
     began = time.process_time()
     try:
-        cli.validate([path])
+        validate([path])
         problems = None
     except InputError as error:
         problems = error.problems

@@ -144,7 +144,7 @@ def test_the_shipped_overrides_suit_the_trainer() -> None:
     config = pytest.importorskip("metta_sandbox.node.arena.config")
     from metta_sandbox.scenario.loading import load_all  # noqa: PLC0415
 
-    for _, scenario in load_all([Path(__file__).parents[4] / "scenarios"]):
+    for scenario in (one.scenario for one in load_all([Path(__file__).parents[4] / "scenarios"])):
         if not scenario.workload.trainer.bundled:
             continue
         texts = [

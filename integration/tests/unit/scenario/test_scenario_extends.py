@@ -136,7 +136,7 @@ def test_paths_are_from_the_file_that_names_them(tmp_path: Path) -> None:
     top = load(tmp_path / "top.yaml")
     assert (top.nodes, top.seed) == (3, 7)
     # What begins with an underscore is there to be extended, not to be played.
-    assert [one.name for _, one in load_all([tmp_path])] == ["middle", "top"]
+    assert [one.scenario.name for one in load_all([tmp_path])] == ["middle", "top"]
 
 
 def test_a_working_folder_stays_where_the_base_says(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from metta_sandbox.errors import InputError
 from metta_sandbox.play.host_inputs import require_folders
 from metta_sandbox.scenario.keys import holds_keys, lies_beside
-from metta_sandbox.scenario.loading import parse
+from metta_sandbox.scenario.loading import parse, parse_file
 
 PASSWORD = "hunter2-hunter2"
 
@@ -25,7 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def refused(file: Path, said: str) -> str:
     with pytest.raises(InputError) as caught:
-        require_folders([(file, parse(f"version: 1\nname: a\n{said}", file))])
+        require_folders(parse_file(f"version: 1\nname: a\n{said}", file).loaded)
     return str(caught.value)
 
 

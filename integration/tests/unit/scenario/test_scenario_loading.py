@@ -84,7 +84,7 @@ def test_what_would_keep_its_reader_waiting_is_refused_at_once(tmp_path: Path) -
     requirements = f"version: 1\nname: own\nworkload: {{run: x, requirements: {tmp_path}/r.txt}}"
     (tmp_path / "r.txt").write_text("-r pipe.yaml\n")
     with pytest.raises(InputError, match=r"r\.txt:1:1: includes a file that can't be read"):
-        require_folders([(tmp_path / "own.yaml", parse(requirements, tmp_path / "own.yaml"))])
+        require_folders(parse_file(requirements, tmp_path / "own.yaml").loaded)
 
 
 def test_folders_are_searched_and_sorted(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_all_files_problems_are_told_at_once(tmp_path: Path) -> None:
     assert any(text.endswith("a.yaml:2") for text in said)
     (tmp_path / "c.yaml").unlink()
     (tmp_path / "b.yaml").write_text("version: 1\nname: other\n")
-    assert [scenario.name for _, scenario in load_all([tmp_path])] == ["same", "other"]
+    assert [one.scenario.name for one in load_all([tmp_path])] == ["same", "other"]
 
 
 def test_the_values_of_a_scenario() -> None:
@@ -275,7 +275,7 @@ def test_what_is_no_scenario_in_a_folder_is_left_out_and_told(tmp_path: Path) ->
     (tmp_path / "a.yaml").write_text("version: 1\nname: a\n")
     told: list[str] = []
 
-    assert [scenario.name for _, scenario in load_all([tmp_path], tell=told.append)] == ["a"]
+    assert [one.scenario.name for one in load_all([tmp_path], tell=told.append)] == ["a"]
 
     assert [line.partition(": not a scenario")[0] for line in told] == [str(one) for one in others]
     for other in others:

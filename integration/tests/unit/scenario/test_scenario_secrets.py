@@ -11,7 +11,7 @@ from metta_sandbox.node.handoff import HandOff
 from metta_sandbox.node.trial import TrialPlan, trainer_environment
 from metta_sandbox.play.host_inputs import provision
 from metta_sandbox.play.secrets import read_secrets, require_secrets, secrets_of
-from metta_sandbox.scenario.loading import parse, parse_file, to_yaml
+from metta_sandbox.scenario.loading import Loaded, parse, parse_file, to_yaml
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.secrets import looks_secret
 from metta_sandbox.stack.credentials import Credential
@@ -45,7 +45,7 @@ def test_values_come_from_the_environment_and_from_files(
     (tmp_path / "token").write_text(f"3{VALUE}\n")
     text = "secrets: {HF_TOKEN: , B: {env: MINE}, C: {file: token}, D: }"
     scenario = read(text, tmp_path / "a.yaml")
-    values = secrets_of(scenario, tmp_path / "a.yaml", {"D": f"4{VALUE}"})
+    values = secrets_of(Loaded(scenario, tmp_path / "a.yaml"), {"D": f"4{VALUE}"})
     assert values == {
         "HF_TOKEN": f"1{VALUE}", "B": f"2{VALUE}", "C": f"3{VALUE}", "D": f"4{VALUE}"
     }  # fmt: skip
@@ -60,7 +60,7 @@ def test_what_is_missing_or_short_is_named_with_its_place(
     file = tmp_path / "a.yaml"
     file.write_text("version: 1\nname: a\nsecrets:\n  GONE:\n  FEW:\n  C: {file: nowhere}\n")
     with pytest.raises(InputError) as caught:
-        require_secrets([(file, parse(file.read_text(), file))], {})
+        require_secrets(parse_file(file.read_text(), file).loaded, {})
     said = [str(problem) for problem in caught.value.problems]
     assert said[0].startswith(f"{file}:4:3: secrets.GONE: has no value; set GONE in the environ")
     assert said[1].startswith(f"{file}:5:3: secrets.FEW: its value has fewer than 8 characters")
@@ -73,10 +73,10 @@ def test_no_secret_goes_onto_a_command_line(monkeypatch: pytest.MonkeyPatch) -> 
     for word in ("$A", "x${A}", "$$$A"):
         scenario = read(f"secrets: {{A: }}\nworkload: {{trainer: {{command: [x, '{word}']}}}}")
         with pytest.raises(InputError) as caught:
-            secrets_of(scenario, FILE, {})
+            secrets_of(Loaded(scenario, FILE), {})
         assert "$A is a secret, which anybody would see" in str(caught.value.problems[0])
     other = read("secrets: {A: }\nworkload: {trainer: {command: 'x $$A $AB'}}")
-    assert secrets_of(other, FILE, {}) == {"A": VALUE}
+    assert secrets_of(Loaded(other, FILE), {}) == {"A": VALUE}
 
 
 def test_a_value_in_the_file_is_refused_and_not_repeated() -> None:
@@ -105,7 +105,7 @@ def test_secret_variables_stay_references(
     scenario = read(text)
     assert scenario.workload.env == {target: "a ${t} 5", "Y": "z"}
     assert VALUE not in to_yaml(scenario) + repr(scenario) + str(scenario)
-    assert secrets_of(scenario, FILE, {}) == {target: f"a {VALUE} 5"}
+    assert secrets_of(Loaded(scenario, FILE), {}) == {target: f"a {VALUE} 5"}
     there = parse(to_yaml(scenario.for_nodes(["C"])), FILE)
     assert there.workload.env == {"Y": "z"}
     assert set(there.secrets) == {target, "C"}
@@ -126,7 +126,7 @@ def test_what_stands_in_the_file_or_is_declared_none_is_no_secret(
     assert told_none.workload.env == {"MY_API_TOKEN": "short"}
     monkeypatch.setenv("GITHUB_TOKEN", "12345678")
     longer = read(f"variables: {{t: {{env: GITHUB_TOKEN}}}}\n{workload}")
-    assert secrets_of(longer, FILE, {}) == {"MY_API_TOKEN": "12345678"}
+    assert secrets_of(Loaded(longer, FILE), {}) == {"MY_API_TOKEN": "12345678"}
 
 
 @pytest.mark.parametrize(
@@ -193,6 +193,6 @@ def test_a_build_is_given_secrets_by_name() -> None:
     said = told("secrets: {A: }\nworkload: {build: {context: x, secrets: [A, B]}, run: x}")
     assert "workload.build.secrets[1]: B is none of the secrets" in said
     scenario = read("secrets: {A: }\nworkload: {build: {context: x, secrets: [A]}, run: x}")
-    built = provision(scenario, FILE, {"A": VALUE, "C": "d"}).build
+    built = provision(Loaded(scenario, FILE), {"A": VALUE, "C": "d"}).build
     assert built
     assert built.secrets == (("A", VALUE),)

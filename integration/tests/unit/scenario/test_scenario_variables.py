@@ -125,7 +125,7 @@ def test_expansion_is_bounded() -> None:
 def test_a_setting_must_be_some_files_variable(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(f"version: 1\nname: a\n{NODES}")
     (tmp_path / "b.yaml").write_text("version: 1\nname: b\n")
-    assert [one.nodes for _, one in load_all([tmp_path], {"n": "4"})] == [4, 2]
+    assert [one.scenario.nodes for one in load_all([tmp_path], {"n": "4"})] == [4, 2]
     with pytest.raises(InputError, match=r"--set m: no scenario file has this variable"):
         load_all([tmp_path], {"m": "4"})
 
@@ -139,7 +139,7 @@ def test_a_variable_of_the_base_may_be_used_there_alone(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(f"version: 1\nname: base\n{NODES}")
     own = tmp_path / "own.yaml"
     own.write_text("extends: base.yaml\nname: own\nnodes: 2\nvariables: {n: 6}\n")
-    assert load_all([own])[0][1].nodes == 2
+    assert load_all([own])[0].scenario.nodes == 2
 
 
 def test_settings_are_name_and_value() -> None:

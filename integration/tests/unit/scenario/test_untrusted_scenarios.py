@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from metta_sandbox import cli
+from metta_sandbox.cli.files import validate
+from metta_sandbox.cli.playing import run
 from metta_sandbox.errors import InputError
 from metta_sandbox.play.host_inputs import require_known
 from metta_sandbox.scenario import untrusted as untrusting
 from metta_sandbox.scenario.files import find
-from metta_sandbox.scenario.loading import load_files, parse_file
+from metta_sandbox.scenario.loading import load_all, load_files, parse_file
 from metta_sandbox.scenario.schema import make_schema
 from metta_sandbox.scenario.tree import document_of, read
 from metta_sandbox.scenario.untrusted import Untrusted, _allowed
@@ -72,7 +73,7 @@ def said(pattern: str) -> dict[str, Any]:
 def refusals(bounds: Untrusted, data: dict[str, Any]) -> Iterator[str]:
     root = read(json.dumps(data)).root
     assert root is not None
-    return (message for _, message in bounds.refusals(document_of(root), Path("x.yaml")))
+    return (each.message for each in bounds.refusals(document_of(root), Path("x.yaml")))
 
 
 def test_each_key_is_listed_or_refused(bounds: Untrusted) -> None:
@@ -203,11 +204,7 @@ def test_requirements_files_are_judged_line_by_line(bounds: Untrusted) -> None:
     Path("x.yaml").write_text("version: 1\nname: x\nworkload: {requirements: r.txt, run: x}\n")
     Path("r.txt").write_text("a>1\nb @ https://x.y/b-1-py3-none-any.whl\n-r ../more.txt\n")
     Path("../more.txt").write_text("c\n")
-    scenarios = [
-        (file.path, scenario)
-        for file in load_files([Path("x.yaml")], untrusted=bounds)
-        for scenario in file.scenarios
-    ]
+    scenarios = load_all([Path("x.yaml")], untrusted=bounds)
     with pytest.raises(InputError) as caught:
         require_known(scenarios, bounds)
     found = [(each.file.name, each.line) for each in caught.value.problems]
@@ -230,7 +227,7 @@ def test_what_is_shipped_may_mostly_be_played(monkeypatch: pytest.MonkeyPatch) -
 def test_credentials_and_a_live_source_are_refused_beside_it() -> None:
     Path("x.yaml").write_text("version: 1\nname: x\n")
     with pytest.raises(InputError, match="no --credentials and no --source"):
-        cli.run([Path("x.yaml")], untrusted=True, credentials=True)
+        run([Path("x.yaml")], untrusted=True, credentials=True)
     with pytest.raises(InputError, match="expected --untrusted beside it"):
-        cli.validate([Path("x.yaml")], allow_env=["X"])
-    cli.validate([Path("x.yaml")], untrusted=True)
+        validate([Path("x.yaml")], allow_env=["X"])
+    validate([Path("x.yaml")], untrusted=True)
