@@ -9,11 +9,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autopsies.playing import busy
 from fuzz.kept import PlayedProgram
 from fuzz.program import RandomProgram
 from fuzz.scenarios import stage
@@ -48,7 +48,7 @@ def play(programs: Sequence[RandomProgram], setting: FuzzSetting) -> Iterator[Pl
         slower = _slower(max(setting.load, _EACH * setting.jobs))
         for program in programs:
             stage(program, folder, slower=slower)
-        with busy(setting.load):
+        with _busy(setting.load):
             results = _run(folder, len(programs) * slower, setting)
         by_name = {one["name"]: one for one in results["scenarios"]}
         for program in programs:
@@ -104,3 +104,16 @@ def _keep_artifacts(program: RandomProgram, folder: Path, setting: FuzzSetting) 
         shutil.copytree(found, target, symlinks=True, ignore_dangling_symlinks=True)
     shutil.copytree(folder / program.name, target / "program")
     shutil.copy(folder / f"{program.name}.yaml", target / "program")
+
+
+@contextmanager
+def _busy(count: int) -> Iterator[None]:
+    """Keep so many processes at work while programs are played."""
+    ours = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for one in ours:
+            one.kill()
+        for one in ours:
+            one.wait()
