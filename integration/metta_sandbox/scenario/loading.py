@@ -23,12 +23,13 @@ from metta_sandbox.scenario.keys import lies_beside
 from metta_sandbox.scenario.model import Cell, Scenario
 from metta_sandbox.scenario.names import suggest_key
 from metta_sandbox.scenario.overrides import nearest
-from metta_sandbox.scenario.problems import describe
+from metta_sandbox.scenario.problems import describe, dotted
 from metta_sandbox.scenario.search import flatten_parameters
 from metta_sandbox.scenario.shape import is_meant
 from metta_sandbox.scenario.tree import Document, Place, UnreadableError, read
 from metta_sandbox.scenario.untrusted import Untrusted
 from metta_sandbox.scenario.workload import command_key
+from metta_sandbox.skypilot.scenario import WithTask, has_task, with_task
 from metta_sandbox.words import many
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -112,9 +113,14 @@ def parse_file(
     scenarios: list[Scenario] = []
     wrong: dict[tuple[Place, str], list[str]] = {}
     for cell in expansion.cells:
+        whole = _with_task(cell, path) if not untrusted else WithTask(cell.data)
+        wrong_task = [(cell.locate(keys), f"{dotted(keys)}: {said}") for keys, said in whole.faults]
+        for each in wrong_task:
+            wrong.setdefault(each, []).append(_cell_id(cell))
         try:
-            scenario = Scenario.model_validate(cell.data)
-            scenarios.append(scenario.knowing(expansion.secrets) if expansion.secrets else scenario)
+            scenario = Scenario.model_validate(whole.data)
+            secrets = {**expansion.secrets, **whole.secrets}
+            scenarios.append(scenario.knowing(secrets) if secrets else scenario)
         except ValidationError as error:
             errors = error.errors(include_url=False)
             sure = [each for each in errors if expansion.whole or each["type"] in _BY_ITSELF]
@@ -129,6 +135,10 @@ def parse_file(
     if found:
         raise _refusal(path, found)
     return ScenarioFile(path, tuple(scenarios), expansion.variables)
+
+
+def _with_task(cell: Document, path: Path) -> WithTask:
+    return with_task(cell.data, path) if has_task(cell.data) else WithTask(cell.data)
 
 
 def _cell_id(document: Document) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +41,8 @@ class Provision:
         mounts: What of this machine nodes see.
         limits: What one node may take of the machine.
         shared_memory: The size of ``/dev/shm``, in bytes, where nodes are containers.
+        own: What each node sees besides, by its host; targets may be below ``~/``.
+        writable_python: Whether each node needs packages of its own to be written to.
 
     """
 
@@ -50,6 +53,8 @@ class Provision:
     mounts: tuple[MountSpec, ...] = ()
     shared_memory: int = 2 * 2**30
     limits: Limits = field(default_factory=Limits)
+    own: Mapping[str, tuple[MountSpec, ...]] = field(default_factory=dict)
+    writable_python: bool = False
 
     @property
     def takes_time(self) -> bool:
