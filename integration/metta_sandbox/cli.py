@@ -194,11 +194,18 @@ def run(
 @app.command()
 def launch(
     words: Annotated[
-        list[str], typer.Argument(help="sweep run=NAME key=value … +hardware=macbook")
+        list[str],
+        typer.Argument(help="sweep run=NAME key=value … +hardware=macbook, or a task.yaml"),
     ],
     nodes: Annotated[
         int | None,
-        typer.Option(min=1, max=64, help="How many nodes [default: the standing stack's, else 2]."),
+        typer.Option(
+            "--nodes",
+            "--num-nodes",
+            min=1,
+            max=64,
+            help="How many nodes [default: the task's, or the standing stack's, else 2].",
+        ),
     ] = None,
     engine: Engine = "auto",
     artifacts: Artifacts = Path("artifacts"),
@@ -211,10 +218,26 @@ def launch(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print what each node would run and see.")
     ] = False,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[=VALUE]", help="A task's variable, over its envs."),
+    ] = None,
+    bucket: Annotated[
+        list[str] | None,
+        typer.Option(metavar="s3://NAME=DIR", help="A folder in place of a task's bucket."),
+    ] = None,
+    bare: Annotated[
+        bool, typer.Option("--bare", help="Add nothing to what SkyPilot sets for a task.")
+    ] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Start a one-off sweep: on the standing stack if one is up, else on a stack of its own."""
+    """Start a one-off sweep, or a SkyPilot task.
+
+    A sweep starts on the standing stack if one is up, else on a stack of its own; a task always on
+    nodes of its own.
+    """
+    from metta_sandbox.play import launch_task  # noqa: PLC0415
     from metta_sandbox.play import run as playing  # noqa: PLC0415
     from metta_sandbox.play.dry_run import dry_run as describe  # noqa: PLC0415
     from metta_sandbox.play.launch import read_launch  # noqa: PLC0415
@@ -223,6 +246,31 @@ def launch(
     from metta_sandbox.report.live import make_reporter  # noqa: PLC0415
     from metta_sandbox.stack.standing import find_record  # noqa: PLC0415
 
+    given = read_secrets(secrets or ())
+    if launch_task.is_task(words):
+        if trainer or dry_run:
+            raise InputError(f"{words[0]}: a task goes with no --trainer and no --dry-run")
+        settings = launch_task.Asked(
+            nodes=nodes,
+            env=launch_task.read_env(env or ()),
+            secrets=tuple(given),
+            buckets=launch_task.read_buckets(bucket or ()),
+            bare=bare,
+        )
+        options = Options(
+            secrets=given,
+            engine=_engine(engine),
+            artifacts=artifacts,
+            source=source,
+            credentials=credentials,
+            ci=playing.in_ci(),
+            jobs=1,
+            follow=True,
+        )
+        with make_reporter(quiet=quiet, verbose=verbose) as reporter:
+            raise typer.Exit(launch_task.play(words, settings, options, reporter))
+    if env or bucket or bare:
+        raise InputError("--env, --bucket and --bare are for a SkyPilot task: launch task.yaml")
     standing = find_record()
     scenario = read_launch(
         words, nodes or (len(standing.hosts) if standing else 2), _words(trainer)
@@ -242,7 +290,7 @@ def launch(
     options = Options(
         given=((Path("launch"), scenario),),
         words=tuple(words),
-        secrets=read_secrets(secrets or ()),
+        secrets=given,
         standing=standing is not None,
         engine=_engine(engine),
         artifacts=artifacts,

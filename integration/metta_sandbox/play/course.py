@@ -44,6 +44,7 @@ class Setting:
         place: The name of the scenario's folder; the scenario's, or one like it, if empty.
         lacks: What scenarios brought along, by name, that could not be had, and why.
         secrets: Variables that the command line gives to all nodes and nobody else.
+        follow: Gets each line that a SkyPilot task prints, for whoever watches, or None.
 
     """
 
@@ -60,6 +61,7 @@ class Setting:
     place: str = ""
     lacks: Mapping[str, SandboxError] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    follow: Callable[[str], None] | None = None
 
 
 @dataclass

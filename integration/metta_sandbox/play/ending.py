@@ -45,6 +45,8 @@ def collect(course: Course, scenario: Scenario, setting: Setting) -> None:
             ("stopping the sweep on every node", course.nodes.stop),
             ("concluding faults", course.strikes.conclude),
         ]
+        if course.nodes.task_log:
+            steps.append(("ending the task's log", course.nodes.task_log.close))
     steps.append(("ending its turn", setting.turn.end))
     if course.stack and course.plan and course.plan.sidecars:
         # Agents end with the connection, and a node's network with its agent.

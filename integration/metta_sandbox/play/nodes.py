@@ -26,16 +26,16 @@ from metta_sandbox.node.agent.messages import (
     TurnedAway,
 )
 from metta_sandbox.play.claims import heard
-from metta_sandbox.play.job import Job, job_command
+from metta_sandbox.play.job import Job, job_command, set_up_of
 from metta_sandbox.play.last_seen import LastSeen, is_sign_of_life
 from metta_sandbox.play.node_commands import Executed, NodeCommands
 from metta_sandbox.play.outcome import End, Ending, Limits
 from metta_sandbox.play.rejoining import Absence, Absentees
+from metta_sandbox.play.task_log import TaskLog
 from metta_sandbox.scenario.names import API
 from metta_sandbox.scenario.notices import gave_notice, used_notice
 from metta_sandbox.stack.ends import describe_end, is_worth_telling
 from metta_sandbox.stack.link import SETUP, SWEEP, HubLink
-from metta_sandbox.stack.node_environment import setup_command, setup_environment
 from metta_sandbox.timeline.recording import Event, Timeline
 
 #: Seconds that a node's job gets to end by itself once it is told to.
@@ -132,6 +132,8 @@ class Nodes:
         self._notices: dict[str, str] = {}
         #: Hears everything, once it is set.
         self.listener: Listener | None = None
+        #: Gets what a SkyPilot task's commands print, once it is set.
+        self.task_log: TaskLog | None = None
 
     @property
     def api(self) -> Mapping[str, Any]:
@@ -179,13 +181,13 @@ class Nodes:
         addresses = [self._addresses[host] for host in self._hosts]
         replies = []
         for rank, host in enumerate(self._hosts):
-            command = setup_command(script)
-            env = {**job.variables, **setup_environment(rank, addresses)}
+            first = set_up_of(job, script, rank, addresses)
             cwd = job.folders.get(host, job.cwd)
-            reply = self._link.ask(host, "start", group=SETUP, command=command, env=env, cwd=cwd)
+            reply = self._link.ask(
+                host, "start", group=SETUP, command=first.command, env=first.env, cwd=cwd
+            )
             replies.append((host, reply))
-        for host, reply in replies:
-            self._link.result(reply, host, "start", patience=30)
+        self._await_started(replies, addresses, SETUP)
         deadline = time.monotonic() + patience
         while len(self._set_up) < len(self._hosts) and self._ending is None:
             message = self._link.receive(deadline - time.monotonic())
@@ -231,7 +233,7 @@ class Nodes:
         for host in hosts:
             rank = self._hosts.index(host)
             env = job.environment(rank, addresses)
-            command = job_command(job)
+            command = job_command(job, rank, addresses)
             cwd = job.folders.get(host, job.cwd)
             start: Args = {
                 "group": SWEEP,
@@ -242,8 +244,19 @@ class Nodes:
             }
             reply = self._link.ask(host, "start", **start)
             replies.append((host, reply))
+        self._await_started(replies, addresses, SWEEP)
+
+    def _await_started(
+        self,
+        replies: Sequence[tuple[str, queue.Queue[Answer]]],
+        addresses: Sequence[str],
+        group: str,
+    ) -> None:
         for host, reply in replies:
-            self._link.result(reply, host, "start", patience=30)
+            started = self._link.result(reply, host, "start", patience=30)
+            if self.task_log:
+                pid = int(started["pid"])
+                self.task_log.started(host, pid, addresses, setup=group == SETUP)
 
     def execute(
         self,
@@ -459,6 +472,8 @@ class Nodes:
             line = self._timeline.line(node, message["source"], text)
             if not own:
                 self._heard.note_line(line)
+            if self.task_log and message["source"] in {SWEEP, SETUP}:
+                self.task_log.line(node, line.text, setup=message["source"] == SETUP)
             if message["source"] in {SWEEP, SETUP} and is_worth_telling(text):
                 self._last_words[node] = text.strip()
 
@@ -519,6 +534,8 @@ class Nodes:
     def _note_exit(self, node: str, message: Exit) -> None:
         group, status = message["group"], message["status"]
         self._timeline.step(f"{node}: {group} ended with status {status}")
+        if self.task_log and group in {SETUP, SWEEP}:
+            self.task_log.ended(node, status, setup=group == SETUP)
         if node == API:
             self._api_end = describe_end(status)
             if not self._api:

@@ -37,6 +37,7 @@ class Options:
         native_stacks: Whether autopsies read calls of C and C++, too.
         untrusted: What the files may say, if they are a stranger's, whose nodes are containers.
         ci: Whether this is a CI job.
+        follow: Whether what a SkyPilot task prints is shown.
 
     """
 
@@ -58,6 +59,7 @@ class Options:
     native_stacks: bool = False
     untrusted: Untrusted | None = None
     ci: bool = False
+    follow: bool = False
 
 
 def chosen(found: Sequence[tuple[Path, Scenario]], options: Options) -> list[tuple[Path, Scenario]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+from datetime import datetime, timezone
 from pathlib import Path
 
 from metta_sandbox.masking import hide
@@ -15,9 +17,12 @@ from metta_sandbox.play.job import Job
 from metta_sandbox.play.resume import resume
 from metta_sandbox.play.secrets import secrets_of
 from metta_sandbox.play.sidecar_needs import sidecars
+from metta_sandbox.play.task_files import with_task_files
 from metta_sandbox.scenario.loading import to_yaml
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.needs import Ability
 from metta_sandbox.scenario.services import ANSWERS
+from metta_sandbox.skypilot.variables import Launched
 from metta_sandbox.stack.credentials import find_credentials
 from metta_sandbox.stack.engines.base import StackPlan
 from metta_sandbox.stack.tokens import tokens_in
@@ -46,6 +51,7 @@ def plan_of(scenario: Scenario, file: Path, folder: Path, setting: Setting) -> S
     (folder / "scenario.yaml").write_text(to_yaml(scenario))
     plan.scenario_file.write_text(to_yaml(scenario.for_nodes(setting.secrets)))
     workspace.place(scenario, file, plan)
+    plan = with_task_files(scenario, plan, containers=Ability.CONTAINERS in setting.engine.has)
     if scenario.sweep.resume:
         resume(scenario, file, plan, setting.progress)
     if scenario.services.api:
@@ -80,8 +86,16 @@ def job_of(course: Course, scenario: Scenario, file: Path, setting: Setting) -> 
         },
         variables={**scenario.workload.env, **secrets_of(scenario, file, setting.secrets)},
         script=scenario.workload.run,
+        task=scenario.workload.skypilot,
+        launched=launched(),
         warm=scenario.workload.trainer.launcher == "warm" and scenario.hardware != "gpu",
     )
+
+
+def launched() -> Launched:
+    """Say when a task is launched, and by whom."""
+    now = datetime.now(timezone.utc)
+    return Launched(f"sky-{now:%Y-%m-%d-%H-%M-%S-%f}", getpass.getuser())
 
 
 def sweep_words(scenario: Scenario) -> tuple[str, ...]:

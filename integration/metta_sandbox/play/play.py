@@ -16,12 +16,15 @@ from metta_sandbox.play.outcome import End, Limits
 from metta_sandbox.play.planning import job_of, plan_of
 from metta_sandbox.play.proving import prove
 from metta_sandbox.play.steady import Execute
+from metta_sandbox.play.task_log import FILE_NAME, TaskLog
 from metta_sandbox.progress import Progress
 from metta_sandbox.report.artifacts import create_scenario_folder
 from metta_sandbox.report.results import ScenarioResult, Timings, hidden
 from metta_sandbox.scenario.expect.judgement import Judgement
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.needs import Ability, lacking
+from metta_sandbox.skypilot.played import SkyPilot
+from metta_sandbox.skypilot.variables import ADDITIONS
 from metta_sandbox.timeline.recording import Event, Timeline
 from metta_sandbox.verdict import Verdict
 
@@ -217,6 +220,8 @@ def _start(course: Course, scenario: Scenario, setting: Setting) -> None:
     assert course.nodes is not None
     assert course.job is not None
     job = course.job
+    if scenario.workload.skypilot:
+        _tell_of_task(course, scenario.workload.skypilot, setting)
     if scenario.workload.setup:
         setting.progress("running setup on every node")
         course.nodes.set_up(job, scenario.workload.setup, scenario.deadline)
@@ -231,6 +236,21 @@ def _start(course: Course, scenario: Scenario, setting: Setting) -> None:
     course.nodes.start(job, course.strikes.late_nodes)
     course.started = time.perf_counter()
     course.strikes.began()
+
+
+def _tell_of_task(course: Course, task: SkyPilot, setting: Setting) -> None:
+    """Say what differs from SkyPilot, and have what the task prints written as there."""
+    assert course.nodes is not None
+    assert course.plan is not None
+    assert course.timeline is not None
+    added = "nothing" if task.bare else ", ".join(one.name for one in ADDITIONS)
+    for note in (*task.notes, f"what SkyPilot does not set, and the sandbox does: {added}"):
+        course.timeline.step(f"task: {note}")
+    for note in task.notes:
+        setting.progress(f"task: {note}")
+    echo = setting.follow or (lambda _line: None)
+    path = course.plan.folder / FILE_NAME
+    course.nodes.task_log = TaskLog(task, course.plan.hosts, path, echo)
 
 
 def _wait(course: Course, scenario: Scenario) -> None:

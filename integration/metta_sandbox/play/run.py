@@ -324,6 +324,7 @@ def _staged(current: Run, options: Options) -> Iterator[None]:
             credentials=options.credentials,
             native_stacks=options.native_stacks,
             secrets=options.secrets,
+            follow=reporter.line if options.follow else None,
         )
         whole = False
         try:

@@ -55,8 +55,7 @@ ADDITIONS: tuple[Addition, ...] = (
         Addition(name, _SANDBOX)
         for name in (
             *("METTA_NODE", "METTA_RUN_FOLDER", "METTA_AGENT", "METTA_EVENTS", "METTA_SCENARIO"),
-            *("METTA_GROUP", "METTA_RUN_ID", "METTA_CMD", "METTA_CMD_ARGS"),
-            *("OBSERVATORY_URL", "COGWEB_URL"),
+            *("METTA_GROUP", "OBSERVATORY_URL", "COGWEB_URL"),
         )
     ),
     *(Addition(name, _TRACKING) for name in ("WANDB_MODE", "WANDB_DIR")),

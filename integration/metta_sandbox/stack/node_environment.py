@@ -1,9 +1,18 @@
-"""What a node sees: the variables that SkyPilot sets, and our own. Pure."""
+"""What a node sees: the variables that SkyPilot sets, and our own. Pure.
+
+Of a scenario's own commands and of sweeps, nodes have variables that tasks of the sandbox's users
+export by themselves, such as ``MASTER_ADDR``. Of a SkyPilot task they have what SkyPilot sets and
+what we must add (``skypilot.variables``), and nothing else.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+#: Whose variables a node has: those of the sandbox's sweeps and commands, or SkyPilot's.
+Whose = Literal["sandbox", "skypilot"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +31,7 @@ class NodeSpec:
         agent: The agent's zipapp, as the node sees it.
         events: The agent's socket, as the node sees it.
         scenario: The scenario file, as the node sees it.
+        variables: Whose variables it has.
 
     """
 
@@ -36,10 +46,21 @@ class NodeSpec:
     events: str
     scenario: str
     num_gpus: int = 0
+    variables: Whose = "sandbox"
 
 
 def node_environment(node: NodeSpec) -> dict[str, str]:
     """Build the variables that are fixed when a node is made."""
+    ours = {
+        "WANDB_MODE": "offline",
+        "METTA_NODE": node.host,
+        "METTA_RUN_FOLDER": node.run_folder,
+        "METTA_AGENT": node.agent,
+        "METTA_EVENTS": node.events,
+        "METTA_SCENARIO": node.scenario,
+    }
+    if node.variables == "skypilot":
+        return ours
     return {
         "NUM_NODES": str(node.num_nodes),
         "NODE_INDEX": str(node.rank),
@@ -51,14 +72,9 @@ def node_environment(node: NodeSpec) -> dict[str, str]:
         "WORLD_SIZE": str(node.num_nodes),
         "DIST_URL": f"tcp://{node.master_addr}:{node.master_port}",
         "SKYPILOT_TASK_ID": node.task,
-        "WANDB_MODE": "offline",
         "OMP_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",
-        "METTA_NODE": node.host,
-        "METTA_RUN_FOLDER": node.run_folder,
-        "METTA_AGENT": node.agent,
-        "METTA_EVENTS": node.events,
-        "METTA_SCENARIO": node.scenario,
+        **ours,
     }
 
 

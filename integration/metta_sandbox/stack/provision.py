@@ -53,7 +53,7 @@ class Provision:
     mounts: tuple[MountSpec, ...] = ()
     shared_memory: int = 2 * 2**30
     limits: Limits = field(default_factory=Limits)
-    own: Mapping[str, tuple[MountSpec, ...]] = field(default_factory=dict)
+    own: Mapping[str, tuple[MountSpec, ...]] = field(default_factory=dict, hash=False)
     writable_python: bool = False
 
     @property
