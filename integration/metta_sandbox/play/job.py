@@ -9,7 +9,13 @@ from metta_sandbox.node.agent.injection.hook import exported
 from metta_sandbox.skypilot.played import SkyPilot
 from metta_sandbox.skypilot.script import carried, command
 from metta_sandbox.skypilot.script import script as task_script
-from metta_sandbox.skypilot.variables import Launched, preset, run_variables, setup_variables
+from metta_sandbox.skypilot.variables import (
+    Launched,
+    preset,
+    pretended,
+    run_variables,
+    setup_variables,
+)
 from metta_sandbox.stack.node_environment import (
     job_environment,
     setup_command,
@@ -69,7 +75,8 @@ class Job:
         """Build the variables that it sees on a node beside the node's own."""
         if self.task:
             said = run_variables(self.task, self.launched, self.variables, node_rank, addresses)
-            return {**preset(self.task, setup=False), **carried(said.items()), **self.env}
+            ours = {**pretended(self.task), **self.env}
+            return {**preset(self.task, setup=False), **carried(said.items()), **ours}
         own = job_environment(node_rank, addresses, self.run, self.words, self.num_gpus)
         return {**self.variables, **own, **self.env}
 

@@ -47,6 +47,7 @@ def script(body: str, names: Sequence[str], *, bare: bool, hook: str) -> str:
             "set -a",
             '. "$(conda info --base 2> /dev/null)/etc/profile.d/conda.sh" > /dev/null 2>&1 || true',
             "set +a",
+            "unset VIRTUAL_ENV VIRTUAL_ENV_PROMPT",
             # Into which pip may write, unless there is an environment of conda's.
             'if [ -z "${CONDA_PREFIX:-}" ] && [ -f ~/sky-user-env/bin/activate ]; then',
             "  source ~/sky-user-env/bin/activate",

@@ -42,10 +42,14 @@ class Addition:
     local: bool = False
 
 
+#: Says how many GPUs of each node are pretended; ``node.agent.injection.pretended`` reads it.
+PRETENDED = "METTA_PRETENDED_GPUS"
+
 _RECORDER = "the flight recorder, by which an autopsy sees what ranks did"
 _SANDBOX = "says where the sandbox's own files and sockets are"
 _TRACKING = "runs are tracked offline, where they are collected"
 _PROCESS = "a node is a process of this machine"
+_GPUS = "ranks that ask for NCCL meet over Gloo, where GPUs are pretended"
 _INDEX = "where packages come from, if this machine's environment says it"
 
 #: All of them. ``--bare`` takes each away before the task's own commands begin.
@@ -59,6 +63,7 @@ ADDITIONS: tuple[Addition, ...] = (
         )
     ),
     *(Addition(name, _TRACKING) for name in ("WANDB_MODE", "WANDB_DIR")),
+    Addition(PRETENDED, _GPUS),
     *(
         Addition(name, _PROCESS, local=True)
         for name in ("METTA_STACK", "GLOO_SOCKET_IFNAME", "TMPDIR")
@@ -82,6 +87,11 @@ def preset(task: SkyPilot, *, setup: bool) -> dict[str, str]:
     """
     devices = ",".join(map(str, range(task.gpus_per_node)))
     return {"OMP_NUM_THREADS": "1", **({} if setup else {"CUDA_VISIBLE_DEVICES": devices})}
+
+
+def pretended(task: SkyPilot) -> dict[str, str]:
+    """Build what lets ranks meet without GPUs, if the task has any and sees what is ours."""
+    return {PRETENDED: str(task.gpus_per_node)} if task.gpus_per_node and not task.bare else {}
 
 
 def setup_variables(
