@@ -13,12 +13,14 @@ from metta_sandbox.errors import SandboxError
 from metta_sandbox.play.examiner import Examiner
 from metta_sandbox.play.job import Job
 from metta_sandbox.play.nodes import Nodes
+from metta_sandbox.play.options import launched_now
 from metta_sandbox.play.outcome import Ending
 from metta_sandbox.play.striking import Strikes
 from metta_sandbox.play.turn import Alone, Turn
 from metta_sandbox.progress import Progress
 from metta_sandbox.report.results import LeftOut, ScenarioResult
 from metta_sandbox.scenario.expect.judgement import Judgement
+from metta_sandbox.skypilot.variables import Launched
 from metta_sandbox.stack.engines.base import Engine, Stack, StackPlan
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
@@ -45,6 +47,7 @@ class Setting:
         lacks: What scenarios brought along, by name, that could not be had, and why.
         secrets: Variables that the command line gives to all nodes and nobody else.
         follow: Gets each line that a SkyPilot task prints, for whoever watches, or None.
+        launched: When SkyPilot tasks are launched, and by whom.
 
     """
 
@@ -62,6 +65,7 @@ class Setting:
     lacks: Mapping[str, SandboxError] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     follow: Callable[[str], None] | None = None
+    launched: Launched = field(default_factory=launched_now)
 
 
 @dataclass

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-from datetime import datetime, timezone
 from pathlib import Path
 
 from metta_sandbox.masking import hide
@@ -22,7 +20,6 @@ from metta_sandbox.scenario.loading import to_yaml
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.needs import Ability
 from metta_sandbox.scenario.services import ANSWERS
-from metta_sandbox.skypilot.variables import Launched
 from metta_sandbox.stack.credentials import find_credentials
 from metta_sandbox.stack.engines.base import StackPlan
 from metta_sandbox.stack.tokens import tokens_in
@@ -87,15 +84,9 @@ def job_of(course: Course, scenario: Scenario, file: Path, setting: Setting) -> 
         variables={**scenario.workload.env, **secrets_of(scenario, file, setting.secrets)},
         script=scenario.workload.run,
         task=scenario.workload.skypilot,
-        launched=launched(),
+        launched=setting.launched,
         warm=scenario.workload.trainer.launcher == "warm" and scenario.hardware != "gpu",
     )
-
-
-def launched() -> Launched:
-    """Say when a task is launched, and by whom."""
-    now = datetime.now(timezone.utc)
-    return Launched(f"sky-{now:%Y-%m-%d-%H-%M-%S-%f}", getpass.getuser())
 
 
 def sweep_words(scenario: Scenario) -> tuple[str, ...]:

@@ -325,6 +325,7 @@ def _staged(current: Run, options: Options) -> Iterator[None]:
             native_stacks=options.native_stacks,
             secrets=options.secrets,
             follow=reporter.line if options.follow else None,
+            launched=options.launched,
         )
         whole = False
         try:
