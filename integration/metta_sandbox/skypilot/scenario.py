@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from metta_sandbox.scenario.provision import misfit_of_target
 from metta_sandbox.skypilot.played import PlayedMount, SkyPilot, TaskFile
-from metta_sandbox.skypilot.task import Mounted, Overrides, Task, load, notes
+from metta_sandbox.skypilot.task import ANY_STORE, Mounted, Overrides, Task, load, notes
 from metta_sandbox.skypilot.task import TaskFile as Loaded
 
 WORKDIR = "~/sky_workdir"
@@ -193,7 +193,7 @@ def _folder_of(address: str, buckets: Mapping[str, str]) -> str | None:
         if key in buckets:
             return posixpath.join(buckets[key], found["below"])
     # A store that was not named is any.
-    if found["store"] == "bucket":
+    if found["store"] == ANY_STORE:
         of_name = (key for key in buckets if key.endswith(f"://{found['name']}"))
         return next((buckets[key] for key in of_name), None)
     return None

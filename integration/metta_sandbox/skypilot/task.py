@@ -14,6 +14,9 @@ from metta_sandbox.scenario.overrides import nearest
 from metta_sandbox.skypilot import fields
 from metta_sandbox.skypilot.reading import Document, read_documents
 
+#: Stands for the store of a bucket whose task does not say it.
+ANY_STORE = "bucket"
+
 _NAME = re.compile(r"[a-zA-Z0-9]+(?:[._-]{1,2}[a-zA-Z0-9]+)*")
 _VARIABLE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _IN_PATHS = re.compile(r"\$\{?\b([a-zA-Z_][a-zA-Z0-9_]*)\b\}?")
@@ -303,7 +306,8 @@ class _Reader:
         if isinstance(said, str):
             said = said.strip("{} ").split(",")[0].strip().strip("'\"")
         if isinstance(said, Mapping):
-            each = (f"{key}:{1 if value is None else value}" for key, value in said.items())
+            # What YAML takes for a mapping may be a set, as in {A100:4, V100:8}.
+            each = (key if value is None else f"{key}:{value}" for key, value in said.items())
             said = next(each, None)
         if isinstance(said, list):
             said = str(said[0]) if said else None
@@ -353,7 +357,7 @@ class _Reader:
             if source and _URL.match(str(source)):
                 yield Mounted(target, bucket=str(source), shared=shared)
             else:
-                store = str(said.get("store", "bucket")).lower()
+                store = str(said.get("store", ANY_STORE)).lower()
                 address = f"{store}://{name}" if name else None
                 yield Mounted(target, source=source, bucket=address, shared=shared)
 
