@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from metta_sandbox.errors import InputError
+from metta_sandbox.scenario.keys import lies_beside
 from metta_sandbox.scenario.provision import misfit_of_target
 from metta_sandbox.skypilot.played import PlayedMount, SkyPilot, TaskFile
 from metta_sandbox.skypilot.task import ANY_STORE, Mounted, Overrides, Task, load, notes
@@ -81,7 +83,17 @@ def with_task(data: Mapping[str, Any], path: Path) -> WithTask:
         return WithTask(whole)
     file = _found(path, asked.file)
     given = Overrides({str(key): str(text) for key, text in env.items()}, frozenset(secrets))
-    loaded = load(file, given)
+    try:
+        loaded = load(file, given)
+    except InputError as error:
+        said = _unread(error)
+        if any(problem.line for problem in error.problems):
+            if lies_beside(file, path):
+                raise
+            said = (
+                f"{file} is wrong; what a file outside the scenario's repository says is not shown"
+            )
+        return WithTask(whole, faults=((("workload", "task"), said),))
     if asked.number > len(loaded.tasks):
         count = len(loaded.tasks)
         faults.append((("workload", "task", "number"), f"the file has {count} of them"))
@@ -117,6 +129,11 @@ def with_task(data: Mapping[str, Any], path: Path) -> WithTask:
         whole["secrets"] = {**{name: {} for name in task.asked}, **secrets}
     values = {reference: task.secrets[name] for name, reference in references.items()}
     return WithTask(whole, values, tuple(faults))
+
+
+def _unread(error: InputError) -> str:
+    """Say why a file can't be read, of which no place can be told."""
+    return "; ".join(problem.message for problem in error.problems) or error.message
 
 
 def _played(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metta_sandbox.errors import InputError, Problem
+from metta_sandbox.scenario.files import read_text
 from metta_sandbox.scenario.overrides import nearest
 from metta_sandbox.skypilot import fields
 from metta_sandbox.skypilot.reading import Document, read_documents
@@ -138,12 +139,7 @@ def load(path: Path, overrides: Overrides = Overrides()) -> TaskFile:
         InputError: It can't be read, or says what SkyPilot itself would refuse.
 
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise InputError(f"{path}: the task can't be read: {reason}") from None
-    return parse(text, path, overrides)
+    return parse(read_text(path), path, overrides)
 
 
 def parse(text: str, path: Path, overrides: Overrides = Overrides()) -> TaskFile:

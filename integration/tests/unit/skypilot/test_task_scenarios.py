@@ -116,6 +116,21 @@ def test_a_wrong_task_is_refused_at_its_own_place(folder: Path) -> None:
     ]
 
 
+def test_what_a_file_of_others_says_is_not_shown(folder: Path) -> None:
+    (folder / "scenarios").mkdir()
+    (folder / "task.yaml").write_text("password: x\n")
+
+    with pytest.raises(InputError) as caught:
+        read(folder / "scenarios", "{task: ../task.yaml}")
+    assert "password" not in str(caught.value)
+    assert "is not shown" in str(caught.value)
+
+
+def test_a_task_that_is_not_there_is_told_where_it_is_named(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"workload.task: .*nothing.yaml: No such file"):
+        read(folder, "{task: nothing.yaml}")
+
+
 def test_what_a_task_names_must_be_there(folder: Path) -> None:
     (folder / "code").rmdir()
     scenario = read(folder, "{task: task.yaml}")
