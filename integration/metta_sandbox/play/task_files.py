@@ -47,7 +47,12 @@ def with_task_files(scenario: Scenario, plan: StackPlan, *, containers: bool) ->
             _make_room(mount, workdir, source)
             found.append(MountSpec(source, mount.target, read_only=False))
         own[host] = tuple(found)
-    provision = replace(plan.provision, own=own, writable_python=task.installs and not containers)
+    provision = replace(
+        plan.provision,
+        own=own,
+        writable_python=task.installs and not containers,
+        programs=task.programs,
+    )
     env = {} if containers else _index(task)
     return replace(plan, provision=provision, variables="skypilot", env={**plan.env, **env})
 

@@ -74,6 +74,9 @@ class SkyPilot(Part):
     installs: bool = Field(
         default=False, description="Whether it may install packages, so that it needs its own."
     )
+    programs: tuple[str, ...] = Field(
+        default=(), strict=False, description="Programs of cluster images that its text names."
+    )
     workdir: str | None = Field(default=None, description="The folder whose copy nodes work in.")
     mounts: tuple[PlayedMount, ...] = Field(
         default=(), strict=False, description="What else nodes find."

@@ -27,6 +27,10 @@ _THE_TASKS = (
 )
 #: Commands that install packages, for which a node must have an environment of its own.
 _INSTALLS = re.compile(r"\b(?:pip3?|uv|conda|poetry)\b|-m venv")
+#: Programs of cluster images that our own image of nodes has not.
+_PROGRAMS = re.compile(
+    r"\b(curl|git|rsync|ping|ps|pgrep|pkill|top|free|uptime|ssh|scp|ssh-keygen|sudo)\b"
+)
 _BUCKET = re.compile(r"(?P<store>[^:]+)://(?P<name>[^/]+)/?(?P<below>.*)")
 #: How SkyPilot writes the clouds whose names are not just capitalised.
 _CLOUDS = {"aws": "AWS", "gcp": "GCP", "oci": "OCI", "ibm": "IBM", "scp": "SCP", "do": "DO"}
@@ -146,6 +150,7 @@ def _played(
 ) -> SkyPilot:
     names = [one.name or f"task-{place}" for place, one in enumerate(loaded.tasks, 1)]
     cloud = (task.infra.cloud or "local").lower()
+    text = f"{task.setup}\n{task.run}"
     return SkyPilot(
         name=task.name,
         cluster=cluster,
@@ -160,7 +165,8 @@ def _played(
         setup_gpus_per_node=task.setup_gpus,
         replica=task.replica,
         bare=asked.bare,
-        installs=_INSTALLS.search(f"{task.setup}\n{task.run}") is not None,
+        installs=_INSTALLS.search(text) is not None,
+        programs=tuple(sorted(set(_PROGRAMS.findall(text)))),
         workdir=str(_found_from(base, task.workdir)) if task.workdir else None,
         mounts=tuple(mount for mount, _ in mounts),
         notes=(*notes(task), *_of_the_file(loaded), *(note for _, note in mounts if note)),

@@ -49,6 +49,7 @@ _RECORDER = "the flight recorder, by which an autopsy sees what ranks did"
 _SANDBOX = "says where the sandbox's own files and sockets are"
 _TRACKING = "runs are tracked offline, where they are collected"
 _PROCESS = "a node is a process of this machine"
+_IMAGE = "of the nodes' image, where pip reaches no index"
 _GPUS = "ranks that ask for NCCL meet over Gloo, where GPUs are pretended"
 _INDEX = "where packages come from, if this machine's environment says it"
 
@@ -64,6 +65,7 @@ ADDITIONS: tuple[Addition, ...] = (
     ),
     *(Addition(name, _TRACKING) for name in ("WANDB_MODE", "WANDB_DIR")),
     Addition(PRETENDED, _GPUS),
+    Addition("PIP_DISABLE_PIP_VERSION_CHECK", _IMAGE),
     *(
         Addition(name, _PROCESS, local=True)
         for name in ("METTA_STACK", "GLOO_SOCKET_IFNAME", "TMPDIR")

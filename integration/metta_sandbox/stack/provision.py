@@ -43,6 +43,7 @@ class Provision:
         shared_memory: The size of ``/dev/shm``, in bytes, where nodes are containers.
         own: What each node sees besides, by its host; targets may be below ``~/``.
         writable_python: Whether each node needs packages of its own to be written to.
+        programs: Programs of cluster images that nodes are to have, where they are containers.
 
     """
 
@@ -55,8 +56,9 @@ class Provision:
     limits: Limits = field(default_factory=Limits)
     own: Mapping[str, tuple[MountSpec, ...]] = field(default_factory=dict, hash=False)
     writable_python: bool = False
+    programs: tuple[str, ...] = ()
 
     @property
     def takes_time(self) -> bool:
         """Whether it must be fetched or built."""
-        return bool(self.requirements or self.image or self.build)
+        return bool(self.requirements or self.image or self.build or self.programs)
