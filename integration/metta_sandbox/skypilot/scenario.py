@@ -87,17 +87,9 @@ def with_task(data: Mapping[str, Any], path: Path) -> WithTask:
         return WithTask(whole)
     file = _found(path, asked.file)
     given = Overrides({str(key): str(text) for key, text in env.items()}, frozenset(secrets))
-    try:
-        loaded = load(file, given)
-    except InputError as error:
-        said = _unread(error)
-        if any(problem.line for problem in error.problems):
-            if lies_beside(file, path):
-                raise
-            said = (
-                f"{file} is wrong; what a file outside the scenario's repository says is not shown"
-            )
-        return WithTask(whole, faults=((("workload", "task"), said),))
+    loaded = _loaded(file, path, given)
+    if isinstance(loaded, str):
+        return WithTask(whole, faults=((("workload", "task"), loaded),))
     if asked.number > len(loaded.tasks):
         count = len(loaded.tasks)
         faults.append((("workload", "task", "number"), f"the file has {count} of them"))
@@ -113,7 +105,44 @@ def with_task(data: Mapping[str, Any], path: Path) -> WithTask:
         if mount.target.startswith("/") and (message := misfit_of_target(mount.target))
     ]
     references = {name: f"task.{name}" for name, text in task.secrets.items() if text}
-    workload |= {
+    whole |= {
+        "workload": {**workload, **_workload(task, asked, played, secrets, references)},
+        "nodes": whole.get("nodes", task.num_nodes),
+    }
+    if task.image and "image" not in workload:
+        whole["workload"]["image"] = task.image
+    if task.asked:
+        whole["secrets"] = {**{name: {} for name in task.asked}, **secrets}
+    values = {reference: task.secrets[name] for name, reference in references.items()}
+    return WithTask(whole, values, tuple(faults))
+
+
+def _loaded(file: Path, scenario: Path, given: Overrides) -> Loaded | str:
+    """Read a task's file, or say why that can't be done or shown.
+
+    Raises:
+        InputError: It is wrong; every problem is listed with its place in it.
+
+    """
+    try:
+        return load(file, given)
+    except InputError as error:
+        if not any(problem.line for problem in error.problems):
+            return _unread(error)
+        if lies_beside(file, scenario):
+            raise
+        return f"{file} is wrong; what a file outside the scenario's repository says is not shown"
+
+
+def _workload(
+    task: Task,
+    asked: TaskFile,
+    played: SkyPilot,
+    secrets: Mapping[str, Any],
+    references: Mapping[str, str],
+) -> dict[str, Any]:
+    """Say what a task does in a workload's own words; of secrets it has references alone."""
+    return {
         "task": asked.model_dump(),
         "skypilot": played.model_dump(),
         "env": {
@@ -126,13 +155,6 @@ def with_task(data: Mapping[str, Any], path: Path) -> WithTask:
         "run": task.run or ":",
         "working_folder": "private",
     }
-    if task.image and "image" not in workload:
-        workload["image"] = task.image
-    whole |= {"workload": workload, "nodes": whole.get("nodes", task.num_nodes)}
-    if task.asked:
-        whole["secrets"] = {**{name: {} for name in task.asked}, **secrets}
-    values = {reference: task.secrets[name] for name, reference in references.items()}
-    return WithTask(whole, values, tuple(faults))
 
 
 def _unread(error: InputError) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,14 @@ from metta_sandbox.scenario.files import read_text
 from metta_sandbox.scenario.overrides import nearest
 from metta_sandbox.skypilot import fields
 from metta_sandbox.skypilot.reading import Document, read_documents
+from metta_sandbox.skypilot.resources import (
+    Accelerators,
+    Infra,
+    accelerators_of,
+    first_candidate,
+    image_of,
+    infra_of,
+)
 
 #: Stands for the store of a bucket whose task does not say it.
 ANY_STORE = "bucket"
@@ -26,8 +33,6 @@ _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _SCOPES = ("secrets:", "personal.", "workspace.", "global.")
 #: Parts of a task's paths in which variables are filled in.
 _FILLED_IN = ("file_mounts", "workdir", "volumes", "service")
-#: Accelerators that count as none in SKYPILOT_NUM_GPUS_PER_NODE.
-_NO_GPUS = ("tpu", "inferentia", "trainium")
 _KINDS = {
     "text": "text",
     "whole": "a whole number",
@@ -55,15 +60,6 @@ class Mounted:
     source: str | None = None
     bucket: str | None = None
     shared: bool = False
-
-
-@dataclass(frozen=True)
-class Infra:
-    """Where the task asked to be played."""
-
-    cloud: str | None = None
-    region: str | None = None
-    zone: str | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +113,7 @@ class Task:
     setup_gpus: int = 0
     accelerator: str = ""
     image: str | None = None
-    infra: Infra = Infra()
+    infra: Infra = field(default_factory=Infra)
     replica: bool = False
     ignored: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -202,8 +198,8 @@ class _Reader:
             self._wrong(("num_nodes",), "expected 1 or more")
         if "service" in data and "pool" in data:
             self._wrong(("pool",), "expected either service or pool")
-        resources = _first(data.get("resources") or {})
-        accelerator, count = self._accelerators(resources)
+        resources = first_candidate(data.get("resources") or {})
+        accelerators = self._accelerators(resources)
         workdir = data.get("workdir")
         return Task(
             name=name,
@@ -215,11 +211,11 @@ class _Reader:
             asked=asked,
             workdir=workdir if isinstance(workdir, str) else None,
             mounts=(*self._mounts(data.get("file_mounts") or {}), *_volumes(data)),
-            gpus=0 if any(one in accelerator.lower() for one in _NO_GPUS) else count,
-            setup_gpus=count,
-            accelerator=accelerator,
+            gpus=accelerators.gpus,
+            setup_gpus=accelerators.count,
+            accelerator=accelerators.name,
             image=self._image(resources.get("image_id")),
-            infra=_infra(resources),
+            infra=infra_of(resources),
             replica="service" in data,
             ignored={why: tuple(dict.fromkeys(keys)) for why, keys in self._ignored.items()},
         )
@@ -296,41 +292,19 @@ class _Reader:
                 self._wrong(("secrets", index), "expected secrets:NAME in a list")
         return {str(item): None for item in given}
 
-    def _accelerators(self, resources: Mapping[str, Any]) -> tuple[str, int]:
-        """Read what the first candidate is called, and how many there are on each node."""
-        said = resources.get("accelerators", resources.get("gpus"))
-        if isinstance(said, str):
-            said = said.strip("{} ").split(",")[0].strip().strip("'\"")
-        if isinstance(said, Mapping):
-            # What YAML takes for a mapping may be a set, as in {A100:4, V100:8}.
-            each = (key if value is None else f"{key}:{value}" for key, value in said.items())
-            said = next(each, None)
-        if isinstance(said, list):
-            said = str(said[0]) if said else None
-        if not said:
-            return "", 0
-        name, _, number = said.rpartition(":")
-        if not name or re.fullmatch(r"\d+[GgMmTt][Bb]\+?", number):
-            return said, 1
+    def _accelerators(self, resources: Mapping[str, Any]) -> Accelerators:
         try:
-            count = float(number)
-        except ValueError:
-            count = 0.0
-        if not 0 < count < math.inf:
-            self._wrong(("resources", "accelerators"), f"expected NAME or NAME:COUNT, got {said!r}")
-            return name, 0
-        return name, math.ceil(count)
+            return accelerators_of(resources)
+        except ValueError as error:
+            self._wrong(("resources", "accelerators"), str(error))
+            return Accelerators()
 
     def _image(self, said: Any) -> str | None:
-        images = said.values() if isinstance(said, Mapping) else [said]
-        named = [str(one) for one in images if one is not None]
-        docker = [one.removeprefix("docker:") for one in named if one.startswith("docker:")]
-        if isinstance(said, Mapping) and "docker" in said and not docker:
-            docker = [str(said["docker"])]
-        if not docker and named:
+        image, other = image_of(said)
+        if other:
             why = "only docker:IMAGE is an image of nodes here"
             self._ignored.setdefault(why, []).append("resources.image_id")
-        return docker[0] if docker else None
+        return image
 
     def _mounts(self, given: Mapping[Any, Any]) -> Iterator[Mounted]:
         for key, said in given.items():
@@ -373,26 +347,6 @@ def _filled(value: Any, variables: Mapping[str, str]) -> Any:
     if not isinstance(value, str):
         return value
     return _IN_PATHS.sub(lambda found: variables.get(found[1], found[0]), value)
-
-
-def _first(resources: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Lay the first of the candidates over what all of them share."""
-    candidates = resources.get("ordered") or resources.get("any_of") or []
-    first = candidates[0] if candidates else {}
-    return {**resources, **first} if isinstance(first, Mapping) else resources
-
-
-def _infra(resources: Mapping[str, Any]) -> Infra:
-    if said := resources.get("infra"):
-        cloud, _, rest = str(said).partition("/")
-        region, _, zone = ("", "", "") if _is_kubernetes(cloud) else rest.partition("/")
-        region = rest if _is_kubernetes(cloud) else region
-        return Infra(*(part if part not in {"", "*"} else None for part in (cloud, region, zone)))
-    return Infra(*(resources.get(key) for key in ("cloud", "region", "zone")))
-
-
-def _is_kubernetes(cloud: str) -> bool:
-    return cloud.lower() in {"k8s", "kubernetes"}
 
 
 def _copied(target: str, source: str) -> Mounted:
