@@ -242,3 +242,23 @@ run: |
     assert done.status == 0, done.text
     assert done.lines.count("33") == 2
     assert done.lines.count("2") == 2
+
+
+@pytest.mark.slow
+def test_containers_have_the_programs_that_a_task_names(
+    launch: Launch, docker: DockerClient
+) -> None:
+    assert docker
+    done = launch(
+        """
+run: |
+  for each in git curl rsync ping ps ssh; do command -v $each; done
+  sudo -E echo "as $(whoami)"; sudo apt-get update || echo refused
+""",
+        engine="compose",
+    )
+
+    assert done.status == 0, done.text
+    assert {"/usr/bin/git", "/usr/bin/rsync", "/usr/bin/ssh", "as metta", "refused"} <= {
+        *done.lines
+    }
