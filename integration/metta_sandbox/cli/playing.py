@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -97,11 +98,18 @@ def run(
 
 def launch(
     words: Annotated[
-        list[str], typer.Argument(help="sweep run=NAME key=value … +hardware=macbook")
+        list[str],
+        typer.Argument(help="sweep run=NAME key=value … +hardware=macbook, or a task.yaml"),
     ],
     nodes: Annotated[
         int | None,
-        typer.Option(min=1, max=64, help="How many nodes [default: the standing stack's, else 2]."),
+        typer.Option(
+            "--nodes",
+            "--num-nodes",
+            min=1,
+            max=64,
+            help="How many nodes [default: the task's, or the standing stack's, else 2].",
+        ),
     ] = None,
     engine: Engine = "auto",
     artifacts: Artifacts = Path("artifacts"),
@@ -114,10 +122,26 @@ def launch(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print what each node would run and see.")
     ] = False,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[=VALUE]", help="A task's variable, over its envs."),
+    ] = None,
+    bucket: Annotated[
+        list[str] | None,
+        typer.Option(metavar="s3://NAME=DIR", help="A folder in place of a task's bucket."),
+    ] = None,
+    bare: Annotated[
+        bool, typer.Option("--bare", help="Add nothing to what SkyPilot sets for a task.")
+    ] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Start a one-off sweep: on the standing stack if one is up, else on a stack of its own."""
+    """Start a one-off sweep, or a SkyPilot task.
+
+    A sweep starts on the standing stack if one is up, else on a stack of its own; a task always on
+    nodes of its own.
+    """
+    from metta_sandbox.play import launch_task
     from metta_sandbox.play import run as playing
     from metta_sandbox.play.dry_run import dry_run as describe
     from metta_sandbox.play.launch import prepare_launch
@@ -126,15 +150,32 @@ def launch(
     from metta_sandbox.report.live import make_reporter
 
     reporter = make_reporter(quiet=quiet, verbose=verbose)
+    given = read_secrets(secrets or ())
+    task = launch_task.is_task(words)
+    if task and (trainer or dry_run):
+        raise InputError(f"{words[0]}: a task goes with no --trainer and no --dry-run")
+    if not task and (env or bucket or bare):
+        raise InputError("--env, --bucket and --bare are for a SkyPilot task: launch task.yaml")
     options = Options(
-        words=tuple(words),
-        secrets=read_secrets(secrets or ()),
+        words=() if task else tuple(words),
+        secrets=given,
         engine=engine,
         artifacts=artifacts,
         source=source,
         credentials=credentials,
         ci=in_ci(),
     )
+    if task:
+        asked = launch_task.Asked(
+            nodes=nodes,
+            env=launch_task.read_env(env or ()),
+            secrets=tuple(given),
+            buckets=launch_task.read_buckets(bucket or ()),
+            bare=bare,
+        )
+        options = replace(options, jobs=1, follow=True)
+        with reporter:
+            raise typer.Exit(launch_task.play(words, asked, options, reporter))
     options, standing = prepare_launch(options, nodes, words_of(trainer), reporter.warn)
     if dry_run:
         say(describe(options, standing, reporter.warn))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -25,6 +26,20 @@ SUITE = "bookworm"
 #: ``python-is-python3`` gives the name ``python``, which the official images have too.
 PACKAGES = ("ca-certificates", "netbase", "python-is-python3", "python3", "python3-venv", "tzdata")
 
+#: What cluster images have besides, and the programs of it.
+CLUSTER_PACKAGES = ("curl", "git", "iputils-ping", "openssh-client", "procps", "rsync")
+#: Stands for sudo where nobody can become root: packages can't be installed, all else is tried.
+_SUDO = """\
+#!/bin/sh
+while [ "${1#-}" != "$1" ]; do shift; done
+case "$1" in
+  apt|apt-get|dpkg|snap|systemctl|service|mount|modprobe|sysctl)
+    echo "sudo: nobody is root on a node of the sandbox, so $1 is not run; put it into an image" >&2
+    exit 1 ;;
+esac
+exec "$@"
+"""
+
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _MIRROR = "http://deb.debian.org/debian"
 _TARGETS = "$(REPO_URI)\t$(RELEASE)\t$(COMPONENT)"
@@ -42,17 +57,20 @@ class DebianBase:
         architecture: Debian's name for it, ``amd64`` or ``arm64``.
         suite: The release.
         packages: What it holds beyond the essential ones.
+        cluster: Whether it has what cluster images have, too.
 
     """
 
     architecture: str
     suite: str = SUITE
     packages: tuple[str, ...] = PACKAGES
+    cluster: bool = False
 
     @property
     def tag(self) -> str:
         """Name the image after what it is made of."""
-        parts = json.dumps([self.architecture, self.suite, sorted(self.packages)])
+        more = [*CLUSTER_PACKAGES, _SUDO] if self.cluster else []
+        parts = json.dumps([self.architecture, self.suite, sorted(self.packages), *more])
         return f"{REPOSITORY}:{self.suite}-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 
     def command(self, target: Path, sources: list[str], apt_options: list[str]) -> list[str]:
@@ -65,7 +83,12 @@ class DebianBase:
 
         """
         command = ["mmdebstrap", "--variant=minbase", f"--architectures={self.architecture}"]
-        command += [f"--include={','.join(self.packages)}"]
+        more = CLUSTER_PACKAGES if self.cluster else ()
+        command += [f"--include={','.join((*self.packages, *more))}"]
+        if self.cluster:
+            path = '"$1"/usr/local/bin/sudo'
+            hook = f"printf %s {shlex.quote(_SUDO)} > {path} && chmod 755 {path}"
+            command += [f"--customize-hook={hook}"]
         # Manuals and translations are a good part of it, and nobody reads them in a node.
         for folder in ("doc", "info", "locale", "man"):
             command += [f"--dpkgopt=path-exclude=/usr/share/{folder}/*"]

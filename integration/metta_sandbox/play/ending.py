@@ -94,6 +94,8 @@ def collect(reached: Reached, scenario: Scenario, setting: Setting) -> Collected
             ("stopping the sweep on every node", connected.nodes.stop),
             ("concluding faults", strikes.conclude),
         ]
+        if connected.nodes.task_log:
+            steps.append(("ending the task's log", connected.nodes.task_log.close))
     steps.append(("ending its turn", setting.turn.end))
     if leased and leased.plan.sidecars:
         # Agents end with the connection, and a node's network with its agent.

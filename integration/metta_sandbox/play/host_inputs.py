@@ -93,6 +93,13 @@ def _named(loaded: Loaded) -> Iterator[tuple[Location, Path, Callable[[Path], bo
         path = context / workload.build.dockerfile
         yield ("workload", "build"), path, Path.is_file, "is no file"
         yield ("workload", "build"), context, Path.is_dir, "is no folder"
+    if task := workload.skypilot:
+        if task.workdir:
+            yield ("workload", "task"), Path(task.workdir), Path.is_dir, "is no folder (workdir)"
+        for mounted in task.mounts:
+            if mounted.source:
+                lack = f"is not there (file_mounts.{mounted.target})"
+                yield ("workload", "task"), Path(mounted.source), Path.exists, lack
     for index, mount in enumerate(workload.mounts):
         path = relative_to_file(file, mount.source)
         yield ("workload", "mounts", index, "source"), path, Path.exists, "is not there"

@@ -19,6 +19,7 @@ def why_isolated(scenario: Scenario, *, source: bool = False, credentials: bool 
     reasons = {
         "it has faults": scenario.faults,
         "it runs a setup": workload.setup,
+        "it plays a task": workload.skypilot,
         "they are of an image of its own": workload.image or workload.build,
         "they have packages of its own": workload.requirements,
         "they see files of this machine": workload.mounts or source,

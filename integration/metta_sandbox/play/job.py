@@ -6,7 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from metta_sandbox.node.agent.injection.hook import exported
-from metta_sandbox.stack.node_environment import job_environment
+from metta_sandbox.skypilot.played import SkyPilot
+from metta_sandbox.skypilot.script import carried, command
+from metta_sandbox.skypilot.script import script as task_script
+from metta_sandbox.skypilot.variables import (
+    Launched,
+    preset,
+    pretended,
+    run_variables,
+    setup_variables,
+)
+from metta_sandbox.stack.node_environment import (
+    job_environment,
+    setup_command,
+    setup_environment,
+)
 
 #: Before a user's commands, on their first line: W&B runs go where they are collected from.
 _TRACKED = 'export WANDB_DIR="${WANDB_DIR:-$METTA_RUN_FOLDER}"; '
@@ -27,6 +41,8 @@ class Job:
         variables: What the scenario adds to the environment.
         script: The user's own shell commands, in place of our rollout; None for the rollout.
         warm: Whether trainers start from a process that has imported what the rollout needs, too.
+        task: The SkyPilot task that the script is of, if it is one's.
+        launched: What is known of the task's launch.
 
     """
 
@@ -40,6 +56,8 @@ class Job:
     variables: Mapping[str, str] = field(default_factory=dict)
     script: str | None = None
     warm: bool = False
+    task: SkyPilot | None = None
+    launched: Launched = field(default_factory=lambda: Launched("sky", ""))
 
     @property
     def noun(self) -> str:
@@ -55,12 +73,41 @@ class Job:
 
     def environment(self, node_rank: int, addresses: Sequence[str]) -> dict[str, str]:
         """Build the variables that it sees on a node beside the node's own."""
+        if self.task:
+            said = run_variables(self.task, self.launched, self.variables, node_rank, addresses)
+            ours = {**pretended(self.task), **self.env}
+            return {**preset(self.task, setup=False), **carried(said.items()), **ours}
         own = job_environment(node_rank, addresses, self.run, self.words, self.num_gpus)
         return {**self.variables, **own, **self.env}
 
 
-def job_command(job: Job) -> list[str]:
+@dataclass(frozen=True)
+class SetUp:
+    """What runs on a node before the job: a command, and the variables it sees."""
+
+    command: list[str]
+    env: dict[str, str]
+
+
+def set_up_of(job: Job, script: str, node_rank: int, addresses: Sequence[str]) -> SetUp:
+    """Say what a node runs before the job; a task's ``setup`` goes on after what fails."""
+    if job.task is None:
+        env = {**job.variables, **setup_environment(node_rank, addresses)}
+        return SetUp(setup_command(script), env)
+    said = setup_variables(job.task, job.launched, job.variables, node_rank, addresses)
+    env = {**preset(job.task, setup=True), **carried(said.items()), **job.env}
+    return SetUp(_task_command(job.task, script, list(said)), env)
+
+
+def _task_command(task: SkyPilot, body: str, names: Sequence[str]) -> list[str]:
+    return command(task_script(body, names, bare=task.bare, hook=exported()))
+
+
+def job_command(job: Job, node_rank: int = 0, addresses: Sequence[str] = ()) -> list[str]:
     """Build the command that starts on every node at once."""
+    if job.script is not None and job.task is not None:
+        said = run_variables(job.task, job.launched, job.variables, node_rank, addresses)
+        return _task_command(job.task, job.script, list(said))
     if job.script is not None:
         # As SkyPilot does it: bash, which goes on after a command that fails.
         return ["bash", "-c", f"{_TRACKED}{exported()}{job.script}"]

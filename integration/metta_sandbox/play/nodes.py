@@ -30,6 +30,7 @@ from metta_sandbox.play.last_seen import LastSeen, is_sign_of_life
 from metta_sandbox.play.node_commands import NodeCommands
 from metta_sandbox.play.outcome import End, Ending
 from metta_sandbox.play.rejoining import Absence, Absentees
+from metta_sandbox.play.task_log import TaskLog
 from metta_sandbox.scenario.names import API
 from metta_sandbox.scenario.notices import gave_notice, used_notice
 from metta_sandbox.stack.ends import describe_end, is_worth_telling
@@ -98,6 +99,8 @@ class Nodes:
         self._notices: dict[str, str] = {}
         #: Hears everything, once it is set.
         self.listener: FaultScheduler | None = None
+        #: Gets what a SkyPilot task's commands print, once it is set.
+        self.task_log: TaskLog | None = None
 
     def subscribe(self, on_event: Callable[[Event], None]) -> None:
         """Have something called with each event from now on."""
@@ -141,9 +144,18 @@ class Nodes:
 
     def _start(self, hosts: Sequence[str], job: Job) -> None:
         self._noun, self._job = job.noun, job
-        command = job_command(job)
-        asked = {host: self.ask(host, SWEEP, command, job, template=job.template) for host in hosts}
-        self.require_started(asked)
+        addresses = self.all_addresses
+        asked = {
+            host: self.ask(
+                host,
+                SWEEP,
+                job_command(job, self.hosts.index(host), addresses),
+                job,
+                template=job.template,
+            )
+            for host in hosts
+        }
+        self.require_started(asked, SWEEP)
 
     def ask(
         self,
@@ -180,15 +192,18 @@ class Nodes:
         }
         return self.link.ask(host, "start", **told)
 
-    def require_started(self, asked: Mapping[str, queue.Queue[Answer]]) -> None:
-        """Wait until all that were asked have started something.
+    def require_started(self, asked: Mapping[str, queue.Queue[Answer]], group: str) -> None:
+        """Wait until all that were asked have started a process group.
 
         Raises:
             StackError: One refused, or does not answer.
 
         """
         for host, reply in asked.items():
-            self.link.result(reply, host, "start", patience=30)
+            started = self.link.result(reply, host, "start", patience=30)
+            if self.task_log:
+                pid = int(started["pid"])
+                self.task_log.started(host, pid, self.all_addresses, setup=group == SETUP)
 
     def stop(self) -> None:
         """End the job on every node that still runs it, and take in its last words.
@@ -261,6 +276,8 @@ class Nodes:
             line = self.timeline.line(node, message["source"], text)
             if not own:
                 self.last_seen.note_line(line)
+            if self.task_log and message["source"] in {SWEEP, SETUP}:
+                self.task_log.line(node, line.text, setup=message["source"] == SETUP)
             if message["source"] in {SWEEP, SETUP} and is_worth_telling(text):
                 self._last_words[node] = text.strip()
 
@@ -322,6 +339,8 @@ class Nodes:
     def _note_exit(self, node: str, message: Exit) -> None:
         group, status = message["group"], message["status"]
         self.timeline.step(f"{node}: {group} ended with status {status}")
+        if self.task_log and group in {SETUP, SWEEP}:
+            self.task_log.ended(node, status, setup=group == SETUP)
         if node == API:
             self._api_end = describe_end(status)
             if not self.api:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 from metta_sandbox.errors import InputError
@@ -14,6 +16,17 @@ from metta_sandbox.scenario.loading import Loaded
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.overrides import nearest
 from metta_sandbox.scenario.untrusted import Untrusted
+from metta_sandbox.skypilot.variables import Launched
+
+
+def launched_now() -> Launched:
+    """Say that a SkyPilot task is launched now, and by whom."""
+    now = datetime.now(timezone.utc)
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # nobody has this number
+        user = str(os.getuid())
+    return Launched(f"sky-{now:%Y-%m-%d-%H-%M-%S-%f}", user)
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,8 @@ class Options:
         native_stacks: Whether autopsies read calls of C and C++, too.
         untrusted: What the files may say, if they are a stranger's, whose nodes are containers.
         ci: Whether this is a CI job.
+        follow: Whether what a SkyPilot task prints is shown.
+        launched: When SkyPilot tasks are launched, and by whom.
 
     """
 
@@ -60,6 +75,8 @@ class Options:
     native_stacks: bool = False
     untrusted: Untrusted | None = None
     ci: bool = False
+    follow: bool = False
+    launched: Launched = field(default_factory=launched_now)
 
 
 def chosen(found: Sequence[Loaded], options: Options) -> list[Loaded]:

@@ -15,8 +15,10 @@ from metta_sandbox.play.reached import Connected
 from metta_sandbox.play.resume import resume
 from metta_sandbox.play.secrets import secrets_of
 from metta_sandbox.play.setting import Setting
+from metta_sandbox.play.task_files import with_task_files
 from metta_sandbox.scenario.loading import Loaded, to_yaml
 from metta_sandbox.scenario.model import Scenario
+from metta_sandbox.scenario.needs import Ability
 from metta_sandbox.scenario.services import ANSWERS, Services
 from metta_sandbox.stack.credentials import find_credentials
 from metta_sandbox.stack.engines.base import StackPlan
@@ -49,6 +51,7 @@ def plan_of(loaded: Loaded, folder: Path, setting: Setting) -> StackPlan:
     (folder / "scenario.yaml").write_text(to_yaml(scenario))
     plan.scenario_file.write_text(to_yaml(scenario.for_nodes(options.secrets)))
     workspace.place(loaded, plan)
+    plan = with_task_files(scenario, plan, containers=Ability.CONTAINERS in setting.engine.has)
     if scenario.sweep.resume:
         resume(loaded, plan, setting.progress)
     if scenario.services != Services():
@@ -85,6 +88,8 @@ def job_of(up: Connected, loaded: Loaded, setting: Setting) -> Job:
         },
         variables={**scenario.workload.env, **secrets_of(loaded, options.secrets)},
         script=scenario.workload.run,
+        task=scenario.workload.skypilot,
+        launched=options.launched,
         warm=scenario.workload.trainer.launcher == "warm" and scenario.hardware != "gpu",
     )
 

@@ -23,6 +23,7 @@ from metta_sandbox.play.reached import Connected, Leased, Reached
 from metta_sandbox.play.readiness import await_ready, set_up
 from metta_sandbox.play.setting import Played, Setting
 from metta_sandbox.play.steady import Execute
+from metta_sandbox.play.task_log import FILE_NAME, TaskLog
 from metta_sandbox.progress import Progress
 from metta_sandbox.report.artifacts import create_scenario_folder
 from metta_sandbox.report.results import ScenarioResult, Timings, hidden
@@ -30,6 +31,8 @@ from metta_sandbox.scenario.expect.judgement import Judgement
 from metta_sandbox.scenario.loading import Loaded
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.needs import Ability, lacking
+from metta_sandbox.skypilot.played import SkyPilot
+from metta_sandbox.skypilot.variables import ADDITIONS
 from metta_sandbox.stack.engines.base import StackPlan
 from metta_sandbox.timeline.recording import Timeline
 from metta_sandbox.verdict import Verdict
@@ -177,6 +180,8 @@ def _start(
     scenario: Scenario, up: Connected, job: Job, setting: Setting, reached: Reached
 ) -> float:
     """Run setup, arm faults, and start the sweep; returns when, by ``time.perf_counter``."""
+    if scenario.workload.skypilot:
+        _tell_of_task(scenario.workload.skypilot, up, setting)
     if scenario.workload.setup:
         setting.progress("running setup on every node")
         set_up(up.nodes, job, scenario.workload.setup, scenario.deadline)
@@ -186,6 +191,17 @@ def _start(
     reached.narrator.began()
     reached.strikes.began()
     return time.perf_counter()
+
+
+def _tell_of_task(task: SkyPilot, up: Connected, setting: Setting) -> None:
+    """Say what differs from SkyPilot, and have what the task prints written as there."""
+    added = "nothing" if task.bare else ", ".join(one.name for one in ADDITIONS)
+    for note in (*task.notes, f"what SkyPilot does not set, and the sandbox does: {added}"):
+        up.nodes.timeline.step(f"task: {note}")
+    for note in task.notes:
+        setting.progress(f"task: {note}")
+    echo = setting.follow or (lambda _line: None)
+    up.nodes.task_log = TaskLog(task, up.plan.hosts, up.plan.folder / FILE_NAME, echo)
 
 
 def _follow(

@@ -6,12 +6,11 @@ import time
 from contextlib import suppress
 
 from metta_sandbox.errors import StackError
-from metta_sandbox.play.job import Job
+from metta_sandbox.play.job import Job, set_up_of
 from metta_sandbox.play.nodes import GRACE, Nodes
 from metta_sandbox.play.outcome import End
 from metta_sandbox.scenario.names import API
 from metta_sandbox.stack.link import SETUP
-from metta_sandbox.stack.node_environment import setup_command, setup_environment
 
 #: Seconds that a stack gets from its start until every node is ready.
 READY = 60.0
@@ -63,9 +62,9 @@ def set_up(nodes: Nodes, job: Job, script: str, patience: float) -> None:
     """
     asked = {}
     for rank, host in enumerate(nodes.hosts):
-        env = {**job.variables, **setup_environment(rank, nodes.all_addresses)}
-        asked[host] = nodes.ask(host, SETUP, setup_command(script), job, env)
-    nodes.require_started(asked)
+        first = set_up_of(job, script, rank, nodes.all_addresses)
+        asked[host] = nodes.ask(host, SETUP, first.command, job, first.env)
+    nodes.require_started(asked, SETUP)
     deadline = time.monotonic() + patience
     while len(nodes.set_up) < len(nodes.hosts) and nodes.ending is None:
         message = nodes.receive(deadline - time.monotonic())

@@ -285,6 +285,7 @@ def _staged(
                 progress=reporter.step,
                 watch=reporter.event,
                 options=options,
+                follow=reporter.line if options.follow else None,
             )
             whole = True
         finally:

@@ -31,6 +31,7 @@ class Setting:
         turn: Says when the scenario may work, of several that are played beside each other.
         place: The name of the scenario's folder; the scenario's, or one like it, if empty.
         lacks: What scenarios brought along, by name, that could not be had, and why.
+        follow: Gets each line that a SkyPilot task prints, for whoever watches, or None.
 
     """
 
@@ -43,6 +44,7 @@ class Setting:
     turn: Turn = field(default_factory=Turn)
     place: str = ""
     lacks: Mapping[str, SandboxError] = field(default_factory=dict)
+    follow: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from metta_sandbox.image.image_context import NodeUser
@@ -22,23 +22,24 @@ _NAME = "workspace"
 def place(loaded: Loaded, plan: StackPlan) -> None:
     """Copy a scenario's folder to where its nodes will see it, once or once for each."""
     workload = loaded.scenario.workload
-    if plan.source and not workload.folder:
-        # The user's own copy is what all work in.
+    if workload.skypilot or (plan.source and not workload.folder):
+        # See ``task_files``; or the user's own copy is what all work in.
         return
-    for name in sorted({_folder_name(loaded.scenario, host) for host in plan.hosts} - {""}):
+    for name in sorted({folder_of(loaded.scenario, host) for host in plan.hosts} - {""}):
         target = plan.run_folder / name
         if workload.folder and not plan.source:
             source = relative_to_file(loaded.file, workload.folder)
-            shutil.copytree(source, target, symlinks=True, ignore=_ignoring(plan.folder))
-            _make_writable(target)
+            ignore = leaving(LEFT_BEHIND, plan.folder)
+            shutil.copytree(source, target, symlinks=True, ignore=ignore)
+            make_writable(target)
         else:
             target.mkdir()
         give(target)
 
 
-def _ignoring(artifacts: Path) -> Callable[[str, list[str]], set[str]]:
+def leaving(patterns: Iterable[str], artifacts: Path) -> Callable[[str, list[str]], set[str]]:
     """Leave behind what is listed, what is no file, and the artifacts: they hold the copy."""
-    listed = shutil.ignore_patterns(*LEFT_BEHIND)
+    listed = shutil.ignore_patterns(*patterns)
     ours = {artifacts.resolve(), *artifacts.resolve().parents}
 
     def ignore(folder: str, names: list[str]) -> set[str]:
@@ -76,17 +77,18 @@ def working_folder(scenario: Scenario, plan: StackPlan, base: str, host: str) ->
         host: The node.
 
     """
-    name = "" if is_live(plan, base) else _folder_name(scenario, host)
+    name = "" if is_live(plan, base) else folder_of(scenario, host)
     return f"{base}/{name}" if name else base
 
 
-def _folder_name(scenario: Scenario, host: str) -> str:
+def folder_of(scenario: Scenario, host: str) -> str:
+    """Name a host's working folder in what nodes share; empty if it is all of that."""
     if scenario.workload.working_folder == "private":
         return f"{_NAME}-{host}"
     return _NAME if scenario.workload.folder or scenario.workload.fresh_trials else ""
 
 
-def _make_writable(folder: Path) -> None:
+def make_writable(folder: Path) -> None:
     """Let the copy of a read-only folder be written to: programs work in it."""
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():

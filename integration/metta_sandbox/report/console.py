@@ -83,6 +83,11 @@ class Reporter:
         if not self._quiet:
             self._print(Text.assemble(("· ", "dim"), _whose(of), shown(text)))
 
+    def line(self, text: str) -> None:
+        """Print a line of a task's own, as it is followed."""
+        if not self._quiet:
+            self._print(shown(text))
+
     def warn(self, text: str) -> None:
         """Print a line that also a quiet run shows, such as a fallback to another engine."""
         self._print(Text.assemble(("! ", "bold yellow"), shown(text)))

@@ -11,6 +11,8 @@ from pathlib import Path
 from metta_sandbox.scenario.expect import table as checks
 from metta_sandbox.scenario.faults import table as faults
 from metta_sandbox.scenario.schema import schema_text
+from metta_sandbox.skypilot import fields
+from metta_sandbox.skypilot.variables import additions_table
 
 _SCHEMA = Path(__file__).with_name("schema.json")
 _DOCS = Path(__file__).parents[3] / "docs"
@@ -18,6 +20,7 @@ _DOCS = Path(__file__).parents[3] / "docs"
 _TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "faults.md": {"catalogue": faults.catalogue},
     "scenarios.md": {"checks": checks.kinds, "keys of checks": checks.keys},
+    "skypilot.md": {"fields": fields.table, "additions": additions_table},
 }
 
 

@@ -23,12 +23,13 @@ from metta_sandbox.scenario.keys import lies_beside
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.names import suggest_key
 from metta_sandbox.scenario.overrides import did_you_mean
-from metta_sandbox.scenario.problems import describe
+from metta_sandbox.scenario.problems import describe, dotted
 from metta_sandbox.scenario.search import flatten_parameters
 from metta_sandbox.scenario.shape import is_meant
 from metta_sandbox.scenario.tree import Document, Place, UnreadableError, read
 from metta_sandbox.scenario.untrusted import Untrusted
 from metta_sandbox.scenario.workload import command_key
+from metta_sandbox.skypilot.scenario import WithTask, has_task, with_task
 from metta_sandbox.words import many
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -150,9 +151,14 @@ def parse_file(
     loaded: list[Loaded] = []
     wrong: dict[Problem, list[str]] = {}
     for cell in expansion.cells:
+        whole = _with_task(cell, path) if not untrusted else WithTask(cell.data)
+        for keys, said in whole.faults:
+            problem = cell.locate(keys).problem(f"{dotted(keys)}: {said}")
+            wrong.setdefault(problem, []).append(_cell_id(cell))
         try:
-            scenario = Scenario.model_validate(cell.data)
-            loaded.append(Loaded(scenario.knowing(expansion.secrets), path, cell))
+            scenario = Scenario.model_validate(whole.data)
+            secrets = {**expansion.secrets, **whole.secrets}
+            loaded.append(Loaded(scenario.knowing(secrets), path, cell))
         except ValidationError as error:
             errors = error.errors(include_url=False)
             sure = [each for each in errors if expansion.whole or each["type"] in _BY_ITSELF]
@@ -167,6 +173,10 @@ def parse_file(
     if found:
         raise _refusal(path, found)
     return ScenarioFile(path, tuple(loaded), expansion.variables)
+
+
+def _with_task(cell: Document, path: Path) -> WithTask:
+    return with_task(cell.data, path) if has_task(cell.data) else WithTask(cell.data)
 
 
 def _cell_id(document: Document) -> str:

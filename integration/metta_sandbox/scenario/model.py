@@ -189,6 +189,8 @@ class Scenario(Part):
                 f"workload.trainer.score: not said, so the last event that carries "
                 f"{self.sweep.metric} counts, or else the bundled evaluation of checkpoint.pt"
             )
+        if self.workload.skypilot:
+            found += (f"workload.task: {note}" for note in self.workload.skypilot.notes)
         found += unlikely(self.expect)
         if not self.expect:
             found.append("expect: nothing is expected, so only a broken run can fail")

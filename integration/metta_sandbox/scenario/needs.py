@@ -70,6 +70,11 @@ def needs(scenario: Scenario) -> tuple[Need, ...]:
         "workload.build": workload.build is not None,
         "workload.mounts": bool(workload.mounts),
     }
+    if workload.skypilot:
+        keys |= {
+            f"file_mounts.{mount.target}": mount.target.startswith("/")
+            for mount in workload.skypilot.mounts
+        }
     found = [Need(Ability.CONTAINERS, key) for key, said in keys.items() if said]
     if scenario.hardware == "gpu":
         found.append(Need(Ability.GPUS, "hardware"))

@@ -24,6 +24,7 @@ from metta_sandbox.scenario.provision import (
 from metta_sandbox.scenario.search import WHOLE, Choice, Parameter
 from metta_sandbox.scenario.units import Pattern, Size
 from metta_sandbox.scenario.values import Value
+from metta_sandbox.skypilot.played import FileOrMore, SkyPilot
 
 #: Words of a trainer's command in whose place the path of a file with the overrides is put.
 OVERRIDES_FILE = "{overrides_file}"
@@ -283,6 +284,14 @@ class Workload(Part):
         min_length=1,
         description="Shell commands that every node runs at the same moment in place of the "
         "bundled rollout, as in a SkyPilot task.",
+    )
+    task: FileOrMore | None = Field(
+        default=None,
+        description="A SkyPilot task that is played as it is, in place of setup and run; nodes is "
+        "its num_nodes, if the scenario does not say, and env goes over its envs.",
+    )
+    skypilot: SkyPilot | None = Field(
+        default=None, description="What the task says, in scenarios as played."
     )
     trainer: Trainer = Field(
         default_factory=Trainer, description="The trainer of every trial of the bundled rollout."

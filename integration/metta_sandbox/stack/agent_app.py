@@ -44,6 +44,10 @@ if is_meant(os.environ):
     from metta_sandbox.node.agent.injection.injector import enter as enter_injection
 
     entering.append(enter_injection)
+if "METTA_PRETENDED_GPUS" in os.environ:
+    from metta_sandbox.node.agent.injection.pretended import enter as enter_pretended
+
+    entering.append(enter_pretended)
 sys.path.pop(0)
 step_aside(folder)
 sys.modules.update(theirs)

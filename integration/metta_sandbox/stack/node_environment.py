@@ -1,11 +1,19 @@
-"""What a node sees: the variables that SkyPilot sets, and our own. Pure."""
+"""What a node sees: the variables that SkyPilot sets, and our own. Pure.
+
+Of a scenario's own commands and of sweeps, nodes have variables that tasks of the sandbox's users
+export by themselves, such as ``MASTER_ADDR``. Of a SkyPilot task they have what SkyPilot sets and
+what we must add (``skypilot.variables``), and nothing else.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+#: Whose variables a node has: those of the sandbox's sweeps and commands, or SkyPilot's.
+Whose = Literal["sandbox", "skypilot"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,7 @@ class NodeSpec:
         scenario: The scenario file, as the node sees it.
         num_gpus: GPUs on each node.
         served_wandb: Whether W&B's clients have a server, which is told what node they are on.
+        variables: Whose variables it has.
 
     """
 
@@ -40,13 +49,24 @@ class NodeSpec:
     scenario: str
     num_gpus: int = 0
     served_wandb: bool = False
+    variables: Whose = "sandbox"
 
 
 def node_environment(node: NodeSpec) -> dict[str, str]:
     """Build the variables that are fixed when a node is made."""
-    header = json.dumps({"X-Metta-Node": node.host})
+    ours = {
+        "WANDB_MODE": "offline",
+        "METTA_NODE": node.host,
+        "METTA_RUN_FOLDER": node.run_folder,
+        "METTA_AGENT": node.agent,
+        "METTA_EVENTS": node.events,
+        "METTA_SCENARIO": node.scenario,
+    }
+    if node.served_wandb:
+        ours["WANDB_X_EXTRA_HTTP_HEADERS"] = json.dumps({"X-Metta-Node": node.host})
+    if node.variables == "skypilot":
+        return ours
     return {
-        **({"WANDB_X_EXTRA_HTTP_HEADERS": header} if node.served_wandb else {}),
         "NUM_NODES": str(node.num_nodes),
         "NODE_INDEX": str(node.rank),
         "MASTER_ADDR": node.master_addr,
@@ -57,14 +77,9 @@ def node_environment(node: NodeSpec) -> dict[str, str]:
         "WORLD_SIZE": str(node.num_nodes),
         "DIST_URL": f"tcp://{node.master_addr}:{node.master_port}",
         "SKYPILOT_TASK_ID": node.task,
-        "WANDB_MODE": "offline",
         "OMP_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",
-        "METTA_NODE": node.host,
-        "METTA_RUN_FOLDER": node.run_folder,
-        "METTA_AGENT": node.agent,
-        "METTA_EVENTS": node.events,
-        "METTA_SCENARIO": node.scenario,
+        **ours,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +41,9 @@ class Provision:
         mounts: What of this machine nodes see.
         limits: What one node may take of the machine.
         shared_memory: The size of ``/dev/shm``, in bytes, where nodes are containers.
+        own: What each node sees besides, by its host; targets may be below ``~/``.
+        writable_python: Whether each node needs packages of its own to be written to.
+        programs: Programs of cluster images that nodes are to have, where they are containers.
 
     """
 
@@ -50,8 +54,11 @@ class Provision:
     mounts: tuple[MountSpec, ...] = ()
     shared_memory: int = 2 * 2**30
     limits: NodeLimits = field(default_factory=NodeLimits)
+    own: Mapping[str, tuple[MountSpec, ...]] = field(default_factory=dict, hash=False)
+    writable_python: bool = False
+    programs: tuple[str, ...] = ()
 
     @property
     def takes_time(self) -> bool:
-        """Whether any of it must be fetched or built."""
-        return bool(self.requirements or self.image or self.build)
+        """Whether it must be fetched or built."""
+        return bool(self.requirements or self.image or self.build or self.programs)

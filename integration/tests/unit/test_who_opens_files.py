@@ -35,6 +35,8 @@ KNOWN = {
     "play/resume.py": (3, "written before nodes are there; and the names of runs"),
     "play/schedule.py": (3, "the kernel's"),
     "play/secrets.py": (1, "the caller's"),
+    "play/task_files.py": (2, "the user's, before nodes are there"),
+    "play/task_log.py": (1, "ours, beside what nodes share"),
     "play/workspace.py": (3, "the user's, before nodes are there"),
     "report/artifacts.py": (1, "ours"),
     "report/environment.py": (1, "ours"),

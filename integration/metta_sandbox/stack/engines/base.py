@@ -18,6 +18,7 @@ from metta_sandbox.stack.engines.view import StackView
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.marks import remove_run
+from metta_sandbox.stack.node_environment import Whose
 from metta_sandbox.stack.provision import Provision
 from metta_sandbox.stack.sidecar_service import SidecarService
 
@@ -45,6 +46,7 @@ class StackPlan:
         hardware: The profile, ``macbook`` or ``gpu``.
         source: A folder of the user's that every node sees at ``/workspace``, or None.
         env: Variables for every node.
+        variables: Whose variables nodes have beside these: ours, or those that SkyPilot sets.
         credentials: What of the caller's home every node sees, read-only.
         standing: Whether it outlives the run that makes it.
         provision: What nodes are to have beyond what all have.
@@ -61,6 +63,7 @@ class StackPlan:
     hardware: str = "macbook"
     source: Path | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    variables: Whose = "sandbox"
     credentials: tuple[Credential, ...] = ()
     standing: bool = False
     provision: Provision = field(default_factory=Provision)

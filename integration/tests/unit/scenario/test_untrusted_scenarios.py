@@ -22,7 +22,10 @@ from metta_sandbox.scenario.untrusted import Untrusted, _allowed
 
 ROOT = Path(__file__).parents[4]
 #: Keys that nobody has allowed, each with what stands below it.
-REFUSED = ("faults.slow_file", "secrets", "sweep.resume", "workload.build", "workload.image")
+REFUSED = (
+    *("faults.slow_file", "secrets", "sweep.resume", "workload.build", "workload.image"),
+    *("workload.skypilot", "workload.task"),
+)
 #: What stands in a file beside a scenario's keys, and is judged before a scenario is there.
 OF_FILES = ("extends", "matrix", "variables")
 
@@ -220,7 +223,8 @@ def test_what_is_shipped_may_mostly_be_played(monkeypatch: pytest.MonkeyPatch) -
             load_files([path], untrusted=bounds)
         except InputError as error:
             refused |= {each.message.partition(":")[0] for each in error.problems}
-    assert refused <= {"workload.build", "workload.image", "sweep.resume", "hardware"}
+    known = {"workload.build", "workload.image", "workload.task", "sweep.resume", "hardware"}
+    assert refused <= known
 
 
 @pytest.mark.usefixtures("bounds")

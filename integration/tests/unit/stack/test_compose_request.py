@@ -281,3 +281,21 @@ def test_what_several_scenarios_use_has_keepers_and_the_first_nodes_a_seed() -> 
         template = ["--template=/venv/bin/python"] if name == "sweep-master" else []
         assert kept[name]["command"] == ["container-init", *template, "--", *own[name]["command"]]
         assert {**kept[name], "command": []} == {**own[name], "command": []}
+
+
+def test_nodes_of_a_task_see_their_own_mounts_and_skypilots_variables_alone() -> None:
+    own = {
+        node_host(rank): (
+            MountSpec(Path(f"/run/{rank}"), "~/sky_workdir", read_only=False),
+            MountSpec(Path("/shared"), "/data/in", read_only=False),
+        )
+        for rank in range(2)
+    }
+    asked = request(provision=Provision(own=own), variables="skypilot")
+
+    for rank in range(2):
+        service = asked["services"][node_host(rank)]
+        mounts = targets(service)
+        assert mounts[f"{HOME}/sky_workdir"]["source"] == f"/run/{rank}"
+        assert mounts["/data/in"]["source"] == "/shared"
+        assert set(service["environment"]) & CONTRACT == {"WANDB_MODE"}

@@ -6,9 +6,16 @@ from dataclasses import replace
 
 from python_on_whales import DockerClient
 
-from metta_sandbox.errors import InputError
+from metta_sandbox.errors import InputError, MachineError
 from metta_sandbox.image import wheelhouse
-from metta_sandbox.image.node_image import Image, ImageSpec, ensure_image, node_platform
+from metta_sandbox.image.debian_base import DebianBase, make_base
+from metta_sandbox.image.node_image import (
+    Image,
+    ImageSpec,
+    ensure_image,
+    find_image,
+    node_platform,
+)
 from metta_sandbox.image.present import in_wheelhouse
 from metta_sandbox.image.trainer_image import ensure_trainer_image
 from metta_sandbox.image.trainer_packages import fetch
@@ -39,6 +46,8 @@ def node_image(
     if provision.image or provision.build:
         image = ensure_user_image(docker, provision.image, provision.build, progress)
         return _foreign(docker, image, spec, provision, progress)
+    if provision.programs:
+        return _with_programs(docker, spec, provision.programs, progress)
     if not provision.requirements:
         return None
     platform = node_platform(docker, spec)
@@ -49,6 +58,21 @@ def node_image(
         return None
     tag = ensure_trainer_image(docker, own.tag, lacking, spec.user.uid, progress)
     return NodeImage(tag)
+
+
+def _with_programs(
+    docker: DockerClient, spec: ImageSpec, programs: tuple[str, ...], progress: Progress
+) -> NodeImage | None:
+    """Make nodes of an image with what cluster images have, if its packages can be had."""
+    base = DebianBase(node_platform(docker, spec).debian_architecture, cluster=True)
+    try:
+        if find_image(docker, base.tag) is None:
+            progress(f"base image: making one with {', '.join(programs)}, which the task names")
+            make_base(docker, base)
+    except MachineError as error:
+        progress(f"nodes lack {', '.join(programs)}, which the task names: {error.message}")
+        return None
+    return NodeImage(ensure_image(replace(spec, base_image=base.tag), progress, docker).tag)
 
 
 def _foreign(

@@ -223,6 +223,7 @@ def _make_node(service: dict[str, Any], rank: int, plan: StackPlan) -> None:
         scenario=f"{RUN_FOLDER}/{plan.scenario_file.name}",
         num_gpus=plan.num_gpus,
         served_wandb=plan.wandb,
+        variables=plan.variables,
     )
     control_plane = {"OBSERVATORY_URL": f"http://{API}:8080", "COGWEB_URL": f"http://{API}:8081"}
     service["environment"] = {**node_environment(node), **control_plane, **plan.env}
@@ -232,11 +233,19 @@ def _make_node(service: dict[str, Any], rank: int, plan: StackPlan) -> None:
     service["volumes"] += [
         _mount(each.source, each.target, read_only=each.read_only) for each in plan.provision.mounts
     ]
+    service["volumes"] += [
+        _mount(each.source, _at_home(each.target), read_only=each.read_only)
+        for each in plan.provision.own.get(node.host, ())
+    ]
     if plan.source:
         service["volumes"].append(_mount(plan.source, WORKSPACE))
     if plan.hardware == "gpu":
         devices = [{"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}]
         service["deploy"] = {"resources": {"reservations": {"devices": devices}}}
+
+
+def _at_home(target: str) -> str:
+    return f"{HOME}/{target.removeprefix('~/')}" if target.startswith("~/") else target
 
 
 def _limits(limits: NodeLimits, memory: int | None) -> dict[str, Any]:

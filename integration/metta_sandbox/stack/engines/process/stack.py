@@ -40,7 +40,10 @@ from metta_sandbox.stack.ends import describe_end, last_words
 from metta_sandbox.stack.engines.base import HUB, Stack, StackPlan
 from metta_sandbox.stack.engines.process.power import ProcessPower
 from metta_sandbox.stack.engines.process.templates import Templates
-from metta_sandbox.stack.engines.process.trainer_python import ensure_trainer_bin
+from metta_sandbox.stack.engines.process.trainer_python import (
+    ensure_trainer_bin,
+    make_user_environment,
+)
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.marks import RUN_MARK, remove_processes, run_folder
 from metta_sandbox.stack.node_environment import NodeSpec, control_plane, node_environment
@@ -152,6 +155,7 @@ class ProcessStack(Stack):
             scenario=str(plan.scenario_file),
             num_gpus=plan.num_gpus,
             served_wandb=plan.wandb,
+            variables=plan.variables,
         )
         return {**node_environment(node), **plan.env}
 
@@ -242,6 +246,14 @@ class ProcessStack(Stack):
         home.mkdir(parents=True)
         for each in credentials:
             (home / each.name).symlink_to(each.source)
+        for mount in self._plan.provision.own.get(host, ()):
+            place = home / mount.target.removeprefix("~/")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if place.is_dir():
+                place.rmdir()
+            place.symlink_to(mount.source)
+        if self._plan.provision.writable_python:
+            make_user_environment(self._python, home)
 
     def _log(self, host: str) -> Path:
         return self._plan.folder / "logs" / f"{host}.log"

@@ -67,6 +67,18 @@ def ensure_trainer_bin(
     return _environment(python, [*links, *pins], house.key, progress)
 
 
+def make_user_environment(python: str, home: Path) -> None:
+    """Make the environment in a node's home that SkyPilot activates: what is installed goes there.
+
+    Raises:
+        MachineError: It can't be made.
+
+    """
+    folder = home / "sky-user-env"
+    run_step([python, overlay.__file__, str(folder)])
+    run_step([python, overlay.__file__, str(folder), "--scripts"])
+
+
 def _environment(python: str, asked: list[str], contents: str, progress: Progress) -> Path:
     """Return the commands' folder of an environment, made if it is not there.
 
