@@ -17,6 +17,7 @@ from metta_sandbox.report.results import CheckResult
 from metta_sandbox.scenario.expect.judgement import EvidenceError, Judgement, unclear
 from metta_sandbox.scenario.expect.kind import Kind
 from metta_sandbox.scenario.expect.kinds import CHECKS, api, checkpoint, digests, run_names
+from metta_sandbox.scenario.expect.kinds.progress import talked
 from metta_sandbox.scenario.loading import find_place
 from metta_sandbox.scenario.model import Scenario
 
@@ -25,10 +26,18 @@ Check = Callable[[Evidence], Judgement]
 
 @dataclass(frozen=True)
 class Standing:
-    """A check that no scenario need ask for, and what must hold, in words."""
+    """A check that no scenario need ask for.
+
+    Attributes:
+        check: Judges the evidence.
+        expected: What must hold, in words.
+        applies: Tells of the evidence whether there is anything to judge.
+
+    """
 
     check: Check
     expected: str
+    applies: Callable[[Evidence], bool] = lambda _: True
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,11 @@ _COMMANDS = Standing(commands.check, "the command exits with status 0 on every n
 _MET = Standing(
     world_size.check_commands, "the command's ranks on all nodes form one process group, if any"
 )
+_PROGRESS = Standing(
+    commands.progress,
+    "a command that talks to the control plane has a run named, and one scored",
+    talked,
+)
 _FOLDER = Standing(folders.check, "no trial reads what an earlier one wrote")
 _ANSWERS = Standing(answers.check, "every answer that the scenario prescribes is given")
 
@@ -92,7 +106,8 @@ _ANSWERS = Standing(answers.check, "every answer that the scenario prescribes is
 def standing(scenario: Scenario) -> dict[str, Standing]:
     """Give the checks that no scenario of this kind need ask for."""
     own = scenario.workload.run is not None
-    checks = {"commands": _COMMANDS, "world size": _MET} if own else dict(STANDING)
+    commands_alone = {"commands": _COMMANDS, "world size": _MET, "progress": _PROGRESS}
+    checks = commands_alone if own else dict(STANDING)
     trainer = scenario.workload.trainer
     if not trainer.bundled and (trainer.score is None or trainer.score.source != "evaluate"):
         # Only the bundled trainer, and one that is scored by its checkpoint, must leave one.
@@ -147,6 +162,7 @@ def evaluate(
     results += [
         judge(partial(each.check, evidence), name=name, expected=each.expected)
         for name, each in standing(evidence.scenario).items()
+        if each.applies(evidence)
     ]
     if evidence.of("folder.reread"):
         # Told where there is something to tell: it may be meant.

@@ -59,7 +59,7 @@ def test_under_a_command_of_ones_own_its_status_counts(unplayed: Played) -> None
 
     results = evaluate(unplayed.evidence())
 
-    assert [result.name for result in results] == ["commands", "world size"]
+    assert [result.name for result in results] == ["commands", "world size", "progress"]
     assert results[0].verdict.value == "failed"
     assert "sweep-worker: expected exit status 0, saw no end" in results[0].detail
     unplayed.emit("command.exited", 1, status=0)
