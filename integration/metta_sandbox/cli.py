@@ -191,7 +191,8 @@ def run(
         raise typer.Exit(playing.run(options, reporter))
 
 
-@app.command()
+# What is no option of ours may be Hydra's.
+@app.command(context_settings={"ignore_unknown_options": True})
 def launch(
     words: Annotated[
         list[str], typer.Argument(help="sweep run=NAME key=value … +hardware=macbook")
@@ -217,7 +218,7 @@ def launch(
     """Start a one-off sweep: on the standing stack if one is up, else on a stack of its own."""
     from metta_sandbox.play import run as playing  # noqa: PLC0415
     from metta_sandbox.play.dry_run import dry_run as describe  # noqa: PLC0415
-    from metta_sandbox.play.launch import read_launch  # noqa: PLC0415
+    from metta_sandbox.play.launch import part_flags, read_launch  # noqa: PLC0415
     from metta_sandbox.play.options import Options  # noqa: PLC0415
     from metta_sandbox.play.secrets import read_secrets  # noqa: PLC0415
     from metta_sandbox.report.live import make_reporter  # noqa: PLC0415
@@ -241,7 +242,7 @@ def launch(
         standing = None
     options = Options(
         given=((Path("launch"), scenario),),
-        words=tuple(words),
+        words=part_flags(words)[0],
         secrets=read_secrets(secrets or ()),
         standing=standing is not None,
         engine=_engine(engine),
