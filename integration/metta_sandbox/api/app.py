@@ -79,7 +79,7 @@ def create_app(settings: Settings, announcer: Announcer | None = None) -> FastAP
         redoc_url=None,
     )
     app.add_exception_handler(RequestValidationError, _refuse)
-    add_routes(app, store, settings.tokens)
+    add_routes(app, store, settings.tokens, settings.data)
     app.add_middleware(Guard, tokens=settings.tokens)
     # Added last, so outermost: what the guard refuses is recorded too.
     app.add_middleware(

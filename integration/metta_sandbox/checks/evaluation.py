@@ -99,15 +99,32 @@ _PROGRESS = Standing(
     "a command that talks to the control plane has a run named, and one scored",
     talked,
 )
-_FOLDER = Standing(folders.check, "no trial reads what an earlier one wrote")
+#: What must hold after every command of somebody's own.
+_OF_COMMANDS: dict[str, Standing] = {
+    "commands": _COMMANDS,
+    "world size": _MET,
+    "progress": _PROGRESS,
+}
+#: What is told only where there is something to tell, as it may be meant.
+_TOLD: dict[str, Standing] = {
+    "trials apart": Standing(
+        folders.check,
+        "no trial reads what an earlier one wrote",
+        lambda evidence: bool(evidence.of("folder.reread")),
+    ),
+    "API routes": Standing(
+        api.check_routes,
+        "the control plane is asked for what it has",
+        lambda evidence: bool(api.asked_in_vain(evidence)),
+    ),
+}
 _ANSWERS = Standing(answers.check, "every answer that the scenario prescribes is given")
 
 
 def standing(scenario: Scenario) -> dict[str, Standing]:
     """Give the checks that no scenario of this kind need ask for."""
     own = scenario.workload.run is not None
-    commands_alone = {"commands": _COMMANDS, "world size": _MET, "progress": _PROGRESS}
-    checks = commands_alone if own else dict(STANDING)
+    checks = dict(_OF_COMMANDS if own else STANDING)
     trainer = scenario.workload.trainer
     if not trainer.bundled and (trainer.score is None or trainer.score.source != "evaluate"):
         # Only the bundled trainer, and one that is scored by its checkpoint, must leave one.
@@ -161,13 +178,9 @@ def evaluate(
     ]
     results += [
         judge(partial(each.check, evidence), name=name, expected=each.expected)
-        for name, each in standing(evidence.scenario).items()
+        for name, each in {**standing(evidence.scenario), **_TOLD}.items()
         if each.applies(evidence)
     ]
-    if evidence.of("folder.reread"):
-        # Told where there is something to tell: it may be meant.
-        check = partial(_FOLDER.check, evidence)
-        results.append(judge(check, name="trials apart", expected=_FOLDER.expected))
     evidence.matcher.close()
     return tuple(results)
 

@@ -26,7 +26,7 @@ _LOOKS = frozenset({"/health", "/whoami"})
 #: Routes that give a run a name, or take note of one.
 _NAMING = frozenset({"/sweeps/{name}/runs/next", "/stats/training-runs"})
 #: Routes that take in what a run came to.
-_SCORING = frozenset({"/stats/episodes"})
+_SCORING = frozenset({"/stats/episodes", "/stats/episodes/bulk_upload/complete"})
 #: Events that carry a score; those of a trainer may carry it under the metric's name.
 _TOLD: tuple[Name, ...] = ("observation.recorded", "eval.finished", "train.finished", "train.step")
 #: What a score is called where it is not called by the sweep's metric.
