@@ -63,13 +63,23 @@ def met_a_closing_store(case: Case) -> Cause | None:
         return None
     first = lost[0]
     kind: Kind = "rank missing at rendezvous"
+    came = _came_to(first)
     if first.alive:
-        what = "came to a store that was being closed, not to the next one, and still waits there"
+        what = f"{came}, not to the next one, and still waits there"
         evidence = ("stack", "sockets")
         return of_rank(case, first, kind, what, str(first.call), evidence=evidence)
-    what = f"came to a store that was being closed, not to the next one, and raised {first.error}"
+    what = f"{came}, not to the next one, and raised {first.error}"
     at = placed(first.error) if first.error else ""
     return of_rank(case, first, kind, what, at, certainty="likely")
+
+
+def _came_to(member: Member) -> str:
+    """Say to which store a rank came: that of its last hand-off, if it met the others before."""
+    groups = member.life.groups if member.life else ()
+    met = sum(one.done_time is not None and bool(one.port) for one in groups)
+    if not met:
+        return "came to a store that was being closed"
+    return f"connected to the store of hand-off {met} that rank 0 was closing"
 
 
 #: What a client of PyTorch's store raises when its server goes away.

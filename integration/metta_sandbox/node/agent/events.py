@@ -53,7 +53,7 @@ Name = Literal[
     "train.step", "checkpoint.saved", "train.finished", "rank.exited", "eval.finished",
     "observation.recorded", "folder.reread", "rollout.finished", "command.exited", "api.ready",
     "api.request", "node.notice", "node.ended", "node.lost", "node.rejoined", "optimizer.step",
-    "fault.happened",
+    "group.closing", "fault.happened",
 ]  # fmt: skip
 
 #: Their fields' names, for whoever reads them. Those below, as a test holds.
@@ -66,7 +66,7 @@ Field = Literal[
     "observatory_port", "cogweb_port", "service", "method", "route", "call", "scripted", "fault",
     "rule", "dropped", "signal", "grace", "groups", "ended", "killed", "how", "ahead", "takes",
     "raised", "at", "exits", "reads", "sleeps", "holds", "loss", "reward", "skipped", "gradients",
-    "nan_before", "nan", "handed_off", "started_with", "command", "received",
+    "nan_before", "nan", "handed_off", "started_with", "command", "number", "received",
 ]  # fmt: skip
 
 
@@ -358,6 +358,12 @@ class OptimizerStep(KnownEvent, name="optimizer.step", teller="what a fault put 
     """Torch's optimizer is about to do its ``step``-th step; told only where a fault waits."""
 
     step: int
+
+
+class GroupClosing(KnownEvent, name="group.closing", teller="what a fault put there"):
+    """A process is about to leave its ``number``-th process group; told where a fault waits."""
+
+    number: int
 
 
 class FaultHappened(KnownEvent, name="fault.happened", teller="what a fault put there"):
