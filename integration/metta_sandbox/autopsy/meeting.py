@@ -19,6 +19,7 @@ from metta_sandbox.autopsy.kinds import (
     kind_of,
 )
 from metta_sandbox.autopsy.members import Member, Tree
+from metta_sandbox.autopsy.seen import Group
 from metta_sandbox.autopsy.sentences import cause_of, of_rank
 
 #: How torch's own lines in a log begin: ``[W1123 08:26:04.020 socket.cpp:764] [c10d] ``.
@@ -58,6 +59,13 @@ def cannot_reach(case: Case) -> Cause | None:
 
 def met_a_closing_store(case: Case) -> Cause | None:
     """Find a rank that came to a store that was closed, while another one waits at the next one."""
+    if (early := _met_early(case)) is not None:
+        first = early
+        what = f"{_came_to(first)}, not to the next one"
+        what += f", and raised {first.error}" if first.error else ""
+        at = str(first.call) if first.call else placed(first.error) if first.error else ""
+        groups = ("each rank's groups",)
+        return of_rank(case, first, "rank missing at rendezvous", what, at, evidence=groups)
     lost = [one for one in case.members if _lost_the_store(one)]
     if not lost or not any(_at_the_door(one) for one in case.members if one not in lost):
         return None
@@ -75,13 +83,35 @@ def met_a_closing_store(case: Case) -> Cause | None:
 
 def _came_to(member: Member) -> str:
     """Say to which store a rank came: that of its last hand-off, if it met the others before."""
-    groups = member.life.groups if member.life else ()
-    met = sum(one.done_time is not None and bool(one.port) for one in groups)
+    groups = _default_groups(member)
+    # The last one may have been made of what it found in the store of the one before.
+    met = sum(one.done_time is not None for one in groups[:-1])
     if not met:
         return "came to a store that was being closed"
     return f"connected to the store of hand-off {met} that rank 0 was closing"
 
 
+def _default_groups(member: Member) -> list[Group]:
+    """List what a rank asked for by ``init_process_group``."""
+    groups = member.life.groups if member.life else ()
+    return [one for one in groups if one.port and one.name == _DEFAULT]
+
+
+def _met_early(case: Case) -> Member | None:
+    """Find a rank whose last group was made before rank 0 had asked for it."""
+    first = next((one for one in case.members if one.rank == 0 and one.life), None)
+    for member in case.members:
+        asked = _default_groups(member)
+        if first is None or member is first or len(asked) <= 1 or asked[-1].done_time is None:
+            continue
+        same = _default_groups(first)[len(asked) - 1 : len(asked)]
+        if not same or same[0].time > asked[-1].done_time:
+            return member
+    return None
+
+
+#: What PyTorch calls the group that ``init_process_group`` makes.
+_DEFAULT = "0"
 #: What a client of PyTorch's store raises when its server goes away.
 _STORE_GONE = re.compile(
     r"Failed to (recv|send)|recv(Value|Vector|String)? failed|Connection was likely closed"
