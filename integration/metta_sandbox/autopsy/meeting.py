@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 
 from metta_sandbox.autopsy.calls import Doing
 from metta_sandbox.autopsy.case import Case
-from metta_sandbox.autopsy.cause import Cause, Kind
+from metta_sandbox.autopsy.cause import Cause, Certainty, Kind
 from metta_sandbox.autopsy.deaths import left_alone, placed
 from metta_sandbox.autopsy.kinds import (
     AT_RENDEZVOUS,
@@ -21,6 +22,7 @@ from metta_sandbox.autopsy.kinds import (
 from metta_sandbox.autopsy.members import Member, Tree
 from metta_sandbox.autopsy.seen import Group
 from metta_sandbox.autopsy.sentences import cause_of, of_rank
+from metta_sandbox.words import ended
 
 #: How torch's own lines in a log begin: ``[W1123 08:26:04.020 socket.cpp:764] [c10d] ``.
 _WHO_LOGS = re.compile(r"^(\[[^\]]*\]\s*)+")
@@ -60,12 +62,7 @@ def cannot_reach(case: Case) -> Cause | None:
 def met_a_closing_store(case: Case) -> Cause | None:
     """Find a rank that came to a store that was closed, while another one waits at the next one."""
     if (early := _met_early(case)) is not None:
-        first = early
-        what = f"{_came_to(first)}, not to the next one"
-        what += f", and raised {first.error}" if first.error else ""
-        at = str(first.call) if first.call else placed(first.error) if first.error else ""
-        groups = ("each rank's groups",)
-        return of_rank(case, first, "rank missing at rendezvous", what, at, evidence=groups)
+        return _of_early(case, early)
     lost = [one for one in case.members if _lost_the_store(one)]
     if not lost or not any(_at_the_door(one) for one in case.members if one not in lost):
         return None
@@ -98,16 +95,34 @@ def _default_groups(member: Member) -> list[Group]:
 
 
 def _met_early(case: Case) -> Member | None:
-    """Find a rank whose last group was made before rank 0 had asked for it."""
+    """Find a rank whose last group was made, or asked for in vain, before rank 0 asked for it."""
     first = next((one for one in case.members if one.rank == 0 and one.life), None)
     for member in case.members:
         asked = _default_groups(member)
-        if first is None or member is first or len(asked) <= 1 or asked[-1].done_time is None:
+        if first is None or member is first or len(asked) <= 1:
             continue
+        last = asked[-1]
         same = _default_groups(first)[len(asked) - 1 : len(asked)]
-        if not same or same[0].time > asked[-1].done_time:
+        began = same[0].time if same else math.inf
+        # Who came before that and has ended in it, may have caught what was raised.
+        left = last.done_time is None and not member.alive and last.time < began < math.inf
+        if left or (last.done_time is not None and began > last.done_time):
             return member
     return None
+
+
+def _of_early(case: Case, member: Member) -> Cause:
+    what = f"{_came_to(member)}, not to the next one"
+    if member.error:
+        what += f", and raised {member.error}"
+    elif member.status is not None:
+        what += f", and {ended(member.status)}"
+    at = str(member.call) if member.call else placed(member.error) if member.error else ""
+    met = _default_groups(member)[-1].done_time is not None
+    certainty: Certainty = "certain" if met else "likely"
+    kind: Kind = "rank missing at rendezvous"
+    groups = ("each rank's groups",)
+    return of_rank(case, member, kind, what, at, certainty=certainty, evidence=groups)
 
 
 #: What PyTorch calls the group that ``init_process_group`` makes.

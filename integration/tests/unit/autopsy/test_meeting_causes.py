@@ -207,6 +207,40 @@ def test_the_hand_off_whose_store_was_closed_is_numbered() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("done", "certainty"), [(3.5, "certain"), (None, "likely")], ids=["met", "caught"]
+)
+def test_who_met_in_the_last_store_and_ended_is_named(done: float | None, certainty: str) -> None:
+    joins = ("init_process_group", C10D, 1899, "default_pg, _ = _new_process_group_helper(")
+    own = ("<module>", "/src/t.py", 8, "dist.init_process_group()")
+    looks = [NodeLook(processes=(process(100, joins, own),)), NodeLook()]
+    about: dict[str, Any] = {"name": "0", "size": 2, "port": "45621"}
+    lives = {
+        host: (
+            Life(
+                pid=100 + rank,
+                groups=(
+                    Group(**about, rank=rank, time=1.0, done_time=2.0),
+                    Group(**about, rank=rank, time=asked, done_time=done if rank else None),
+                ),
+            ),
+        )
+        for rank, (host, asked) in enumerate(zip(HOSTS, (4.0, 3.0), strict=True))
+    }
+    ended = Event(
+        5.0, {"event": "rank.exited", "rank": 1, "node": HOSTS[1], "status": 0, "group": "trial-1"}
+    )
+
+    found = diagnose(case([*started(0, 1), ended], *looks, lives=lives))
+
+    assert found is not None
+    assert (found.rank, found.certainty) == (1, certainty)
+    assert found.sentence.startswith(
+        "rank 1 (sweep-worker) connected to the store of hand-off 1 that rank 0 was closing, "
+        "not to the next one, and exited with status 0"
+    )
+
+
 @pytest.mark.parametrize("pauses", [True, False])
 def test_of_two_addresses_the_one_that_nobody_answers_at_is_wrong(pauses: bool) -> None:
     joins = ("init_process_group", C10D, 1899, "store = _create_c10d_store(")
