@@ -71,7 +71,7 @@ def create_app(
         redoc_url=None,
     )
     app.add_exception_handler(RequestValidationError, _refuse)
-    add_routes(app, store, tokens)
+    add_routes(app, store, tokens, data)
     app.add_middleware(Guard, tokens=tokens)
     # Added last, so outermost: what the guard refuses is recorded too.
     app.add_middleware(

@@ -75,10 +75,13 @@ class ApiAnswer:
 
 
 def route_of(scope: Scope) -> str | None:
-    """Find the template of the route that a request is for, whatever its method."""
-    for route in scope["app"].router.routes:
-        if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE:
-            return route.path
+    """Find the template of the route that a request is for; of its own method, if one has that."""
+    routes = [route for route in scope["app"].router.routes if isinstance(route, Route)]
+    matches = [(route.matches(scope)[0], route.path) for route in routes]
+    for wanted in (Match.FULL, Match.PARTIAL):
+        for match, path in matches:
+            if match is wanted:
+                return path
     return None
 
 

@@ -14,6 +14,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metta_sandbox.api.announcer import Announcer
+from metta_sandbox.api.common import TOKEN_HEADER
+from metta_sandbox.api.episodes import UPLOADS
 from metta_sandbox.api.exchange import ApiAnswer, ReceivedCall, answer_of, read_body, route_of
 from metta_sandbox.api.fault_rules import ApiFaultRule
 from metta_sandbox.api.faults import FaultRules, halve
@@ -22,9 +24,13 @@ from metta_sandbox.api.transcript import Transcript, record_of
 from metta_sandbox.node.agent.events import ApiRequest
 from metta_sandbox.observatory_tokens import Tokens
 
-TOKEN_HEADER = "X-Auth-Token"  # noqa: S105 - the header's name
 #: Liveness asks for no token, and announces nothing: a held event must not look like a dead server.
 HEALTH = "/health"
+
+
+def _is_open(path: str) -> bool:
+    """Tell whether a path asks for no token: an address to put a file at is one itself."""
+    return path == HEALTH or path.startswith(UPLOADS)
 
 
 class Guard:
@@ -42,7 +48,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 401, or pass the request on."""
-        if scope["type"] == "http" and scope["path"] != HEALTH and self._tokens.by_url:
+        if scope["type"] == "http" and not _is_open(scope["path"]) and self._tokens.by_url:
             token = Headers(scope=scope).get(TOKEN_HEADER)
             if self._tokens.user(token) is None:
                 state = "missing" if token is None else "not known"

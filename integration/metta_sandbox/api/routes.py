@@ -5,20 +5,31 @@ Annotations are evaluated here, since FastAPI reads those of functions made insi
 
 import json
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Header, HTTPException, Request, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
+from metta_sandbox.api.common import (
+    MAY_BE_MISSING,
+    TOKEN_HEADER,
+    IdempotencyKey,
+    Kept,
+    Named,
+    as_json,
+    found,
+)
+from metta_sandbox.api.episodes import add_episodes
 from metta_sandbox.api.exchange import strict_json
-from metta_sandbox.api.middleware import HEALTH, TOKEN_HEADER
+from metta_sandbox.api.jobs import add_jobs
+from metta_sandbox.api.middleware import HEALTH
+from metta_sandbox.api.policies import add_policies
+from metta_sandbox.api.sql import add_sql
 from metta_sandbox.api.store import Store
+from metta_sandbox.api.tasks import add_tasks
 from metta_sandbox.observatory_tokens import Tokens
-
-IdempotencyKey = Annotated[str | None, Header()]
-Named = Annotated[str, Field(min_length=1)]
-_MAY_BE_MISSING: dict[int | str, dict[str, Any]] = {404: {"description": "There is none."}}
 
 
 class SweepIn(BaseModel):
@@ -31,36 +42,17 @@ class SweepIn(BaseModel):
     wandb_sweep_id: str
 
 
-class _Stats(BaseModel):
-    """Something kept as it was sent: further fields are welcome."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-
-class TrainingRunIn(_Stats):
+class TrainingRunIn(Kept):
     """The start of a training run."""
 
     name: Named
 
 
-class EpochIn(_Stats):
+class EpochIn(Kept):
     """A stretch of training between two evaluations."""
 
     start_training_epoch: Annotated[int, Field(ge=0)]
     end_training_epoch: Annotated[int, Field(ge=0)]
-
-
-class PolicyIn(_Stats):
-    """A checkpoint that was evaluated."""
-
-    name: Named
-
-
-class EpisodeIn(_Stats):
-    """One evaluated episode: each agent's metrics, by the agent's number."""
-
-    primary_policy_id: Named
-    agent_metrics: dict[str, dict[str, float]]
 
 
 class _StrictRequest(Request):
@@ -88,24 +80,29 @@ class _StrictRoute(APIRoute):
         return strict
 
 
-def add_routes(app: FastAPI, store: Store, tokens: Tokens) -> None:
-    """Give an application every route of the contract."""
+def add_routes(app: FastAPI, store: Store, tokens: Tokens, data: Path) -> None:
+    """Give an application every route of the contract. What its docstring says is documented."""
     app.router.route_class = _StrictRoute
-    _add_identity(app, tokens)
     _add_sweeps(app, store)
-    _add_stats(app, store, "training-runs", TrainingRunIn)
+    _add_training_runs(app, store)
     _add_epochs(app, store)
-    _add_stats(app, store, "policies", PolicyIn)
-    _add_stats(app, store, "episodes", EpisodeIn)
+    add_policies(app, store, tokens)
+    add_episodes(app, store, data)
+    add_tasks(app, store, tokens)
+    add_jobs(app, store, tokens)
+    add_sql(app, store)
+    _add_identity(app, tokens)
 
 
 def _add_identity(app: FastAPI, tokens: Tokens) -> None:
     @app.get(HEALTH)
     async def health() -> dict[str, str]:
+        """Give `{"status": "ok"}`, without a token."""
         return {"status": "ok"}
 
     @app.get("/whoami")
     async def whoami(request: Request) -> dict[str, Any]:
+        """Give `{"user_email", "authenticated"}`."""
         user = tokens.user(request.headers.get(TOKEN_HEADER))
         return {"user_email": user or "anonymous", "authenticated": user is not None}
 
@@ -113,62 +110,60 @@ def _add_identity(app: FastAPI, tokens: Tokens) -> None:
 def _add_sweeps(app: FastAPI, store: Store) -> None:
     @app.get("/sweeps/{name}")
     async def sweep(name: str) -> dict[str, Any]:
+        """Give `{"exists", "wandb_sweep_id"}`; of an unknown one, false and an empty id."""
         found = store.wandb_sweep_id(name)
         return {"exists": found is not None, "wandb_sweep_id": found or ""}
 
     @app.post("/sweeps/{name}/create_sweep")
     async def create_sweep(name: str, sweep: SweepIn) -> dict[str, Any]:
+        """Give `{"created", "sweep_id"}`; a second call creates nothing and gets the same id."""
         created, sweep_id = store.create_sweep(name, **sweep.model_dump())
         return {"created": created, "sweep_id": sweep_id}
 
-    @app.post("/sweeps/{name}/runs/next", responses=_MAY_BE_MISSING)
+    @app.post("/sweeps/{name}/runs/next", responses=MAY_BE_MISSING)
     async def next_run(name: str, idempotency_key: IdempotencyKey = None) -> dict[str, str]:
+        """Give `{"run_id": "<name>.r.<n>"}`, n counted from 1."""
         run = store.next_run(name, idempotency_key)
         if run is None:
             raise HTTPException(404, f"no sweep {name!r}: register it with create_sweep first")
         return {"run_id": run}
 
 
-def _add_stats(app: FastAPI, store: Store, kind: str, model: type[_Stats]) -> None:
-    @app.post(f"/stats/{kind}")
-    async def add(
-        body: model,  # type: ignore[valid-type]
-        idempotency_key: IdempotencyKey = None,
-    ) -> dict[str, str]:
-        return {"id": store.add(kind, _json(body), key=idempotency_key)}
+def _add_training_runs(app: FastAPI, store: Store) -> None:
+    kind = "training-runs"
 
-    @app.get(f"/stats/{kind}")
+    @app.post("/stats/training-runs")
+    async def add(body: TrainingRunIn, idempotency_key: IdempotencyKey = None) -> dict[str, str]:
+        """Give `{"id"}`."""
+        return {"id": store.add(kind, as_json(body), key=idempotency_key)}
+
+    @app.get("/stats/training-runs")
     async def listing() -> list[dict[str, Any]]:
+        """List what was kept, oldest first."""
         return store.records(kind)
 
-    @app.get(f"/stats/{kind}/{{record_id}}", responses=_MAY_BE_MISSING)
+    @app.get("/stats/training-runs/{record_id}", responses=MAY_BE_MISSING)
     async def one(record_id: str) -> dict[str, Any]:
-        return _found(store.record(kind, record_id), kind, record_id)
+        """Give what was kept of it."""
+        return found(store.record(kind, record_id), kind, record_id)
 
 
 def _add_epochs(app: FastAPI, store: Store) -> None:
-    @app.post("/stats/training-runs/{run_id}/epochs", responses=_MAY_BE_MISSING)
+    @app.post("/stats/training-runs/{run_id}/epochs", responses=MAY_BE_MISSING)
     async def add(
         run_id: str, body: EpochIn, idempotency_key: IdempotencyKey = None
     ) -> dict[str, str]:
-        _found(store.record("training-runs", run_id), "training-runs", run_id)
-        return {"id": store.add("epochs", _json(body), run_id, idempotency_key)}
+        """Give `{"id"}`. The numbers of epochs are integers from 0."""
+        found(store.record("training-runs", run_id), "training-runs", run_id)
+        return {"id": store.add("epochs", as_json(body), run_id, idempotency_key)}
 
-    @app.get("/stats/training-runs/{run_id}/epochs", responses=_MAY_BE_MISSING)
+    @app.get("/stats/training-runs/{run_id}/epochs", responses=MAY_BE_MISSING)
     async def listing(run_id: str) -> list[dict[str, Any]]:
-        _found(store.record("training-runs", run_id), "training-runs", run_id)
+        """List what was kept of a run, oldest first."""
+        found(store.record("training-runs", run_id), "training-runs", run_id)
         return store.records("epochs", run_id)
 
-    @app.get("/stats/training-runs/{run_id}/epochs/{epoch_id}", responses=_MAY_BE_MISSING)
+    @app.get("/stats/training-runs/{run_id}/epochs/{epoch_id}", responses=MAY_BE_MISSING)
     async def one(run_id: str, epoch_id: str) -> dict[str, Any]:
-        return _found(store.record("epochs", epoch_id, run_id), "epochs", epoch_id)
-
-
-def _json(body: BaseModel) -> dict[str, Any]:
-    return body.model_dump(mode="json")
-
-
-def _found(record: dict[str, Any] | None, kind: str, record_id: str) -> dict[str, Any]:
-    if record is None:
-        raise HTTPException(404, f"nothing under {kind} has the id {record_id!r}")
-    return record
+        """Give what was kept of it."""
+        return found(store.record("epochs", epoch_id, run_id), "epochs", epoch_id)

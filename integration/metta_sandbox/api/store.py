@@ -115,7 +115,12 @@ class Store:
         return self._once(f"runs/{sweep}", key, count)
 
     def add(
-        self, kind: str, body: Mapping[str, Any], parent: str = "", key: str | None = None
+        self,
+        kind: str,
+        body: Mapping[str, Any],
+        parent: str = "",
+        key: str | None = None,
+        record_id: str | None = None,
     ) -> str:
         """Store a record.
 
@@ -124,23 +129,40 @@ class Store:
             body: What was sent; JSON.
             parent: The record it belongs to, if any.
             key: An idempotency key; one seen with this kind and parent adds nothing.
+            record_id: Its id; a UUID by default. A record that has it already is replaced.
 
         Returns:
-            Its UUID.
+            Its id.
 
         """
 
         def insert() -> str:
-            record_id = str(uuid.uuid4())
+            new = record_id or str(uuid.uuid4())
             self._db.execute(
-                "INSERT INTO records (id, kind, parent, body) VALUES (?, ?, ?, ?)",
-                (record_id, kind, parent, json.dumps(body)),
+                "INSERT OR REPLACE INTO records (id, kind, parent, body) VALUES (?, ?, ?, ?)",
+                (new, kind, parent, json.dumps(body)),
             )
-            return record_id
+            return new
 
-        record_id = self._once(f"{kind}/{parent}", key, insert)
-        assert record_id is not None
-        return record_id
+        added = self._once(f"{kind}/{parent}", key, insert)
+        assert added is not None
+        return added
+
+    def change(
+        self, kind: str, record_id: str, become: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> dict[str, Any] | None:
+        """Change a record. Returns it as it is now, with its ``id``; None if there is none."""
+        with self._transaction():
+            row = self._db.execute(
+                "SELECT body FROM records WHERE id = ? AND kind = ?", (record_id, kind)
+            ).fetchone()
+            if row is None:
+                return None
+            body = become(json.loads(row[0]))
+            self._db.execute(
+                "UPDATE records SET body = ? WHERE id = ?", (json.dumps(body), record_id)
+            )
+        return {**body, "id": record_id}
 
     def records(self, kind: str, parent: str = "") -> list[dict[str, Any]]:
         """List what was kept, oldest first: each body with its ``id``."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 
 from metta_sandbox.autopsy.calls import Doing
 from metta_sandbox.autopsy.case import Case
-from metta_sandbox.autopsy.cause import Cause, Kind
+from metta_sandbox.autopsy.cause import Cause, Certainty, Kind
 from metta_sandbox.autopsy.deaths import left_alone
 from metta_sandbox.autopsy.kinds import (
     AT_RENDEZVOUS,
@@ -19,7 +20,9 @@ from metta_sandbox.autopsy.kinds import (
     kind_of,
 )
 from metta_sandbox.autopsy.members import Member, Tree
+from metta_sandbox.autopsy.seen import RecordedGroup
 from metta_sandbox.autopsy.sentences import cause_of, of_rank
+from metta_sandbox.words import ended
 
 #: How torch's own lines in a log begin: ``[W1123 08:26:04.020 socket.cpp:764] [c10d] ``.
 _WHO_LOGS = re.compile(r"^(\[[^\]]*\]\s*)+")
@@ -58,20 +61,72 @@ def cannot_reach(case: Case) -> Cause | None:
 
 def met_a_closing_store(case: Case) -> Cause | None:
     """Find a rank that came to a store that was closed, while another one waits at the next one."""
+    if (early := _met_early(case)) is not None:
+        return _of_early(case, early)
     lost = [one for one in case.members if _lost_the_store(one)]
     if not lost or not any(_at_the_door(one) for one in case.members if one not in lost):
         return None
     first = lost[0]
     kind: Kind = "rank missing at rendezvous"
+    came = _came_to(first)
     if first.alive:
-        what = "came to a store that was being closed, not to the next one, and still waits there"
+        what = f"{came}, not to the next one, and still waits there"
         evidence = ("stack", "sockets")
         return of_rank(case, first, kind, what, str(first.call), evidence=evidence)
-    what = f"came to a store that was being closed, not to the next one, and raised {first.error}"
+    what = f"{came}, not to the next one, and raised {first.error}"
     at = first.error.site if first.error else ""
     return of_rank(case, first, kind, what, at, certainty="likely")
 
 
+def _came_to(member: Member) -> str:
+    """Say to which store a rank came: that of its last hand-off, if it met the others before."""
+    groups = _default_groups(member)
+    # The last one may have been made of what it found in the store of the one before.
+    met = sum(one.done_time is not None for one in groups[:-1])
+    if not met:
+        return "came to a store that was being closed"
+    return f"connected to the store of hand-off {met} that rank 0 was closing"
+
+
+def _default_groups(member: Member) -> list[RecordedGroup]:
+    """List what a rank asked for by ``init_process_group``."""
+    groups = member.life.groups if member.life else ()
+    return [one for one in groups if one.port and one.name == _DEFAULT]
+
+
+def _met_early(case: Case) -> Member | None:
+    """Find a rank whose last group was made, or asked for in vain, before rank 0 asked for it."""
+    first = next((one for one in case.members if one.rank == 0 and one.life), None)
+    for member in case.members:
+        asked = _default_groups(member)
+        if first is None or member is first or len(asked) <= 1:
+            continue
+        last = asked[-1]
+        same = _default_groups(first)[len(asked) - 1 : len(asked)]
+        began = same[0].time if same else math.inf
+        # Who came before that and has ended in it, may have caught what was raised.
+        left = last.done_time is None and not member.alive and last.time < began < math.inf
+        if left or (last.done_time is not None and began > last.done_time):
+            return member
+    return None
+
+
+def _of_early(case: Case, member: Member) -> Cause:
+    what = f"{_came_to(member)}, not to the next one"
+    if member.error:
+        what += f", and raised {member.error}"
+    elif member.status is not None:
+        what += f", and {ended(member.status)}"
+    at = str(member.call) if member.call else member.error.site if member.error else ""
+    met = _default_groups(member)[-1].done_time is not None
+    certainty: Certainty = "certain" if met else "likely"
+    kind: Kind = "rank missing at rendezvous"
+    groups = ("each rank's groups",)
+    return of_rank(case, member, kind, what, at, certainty=certainty, evidence=groups)
+
+
+#: What PyTorch calls the group that ``init_process_group`` makes.
+_DEFAULT = "0"
 #: What a client of PyTorch's store raises when its server goes away.
 _STORE_GONE = re.compile(
     r"Failed to (recv|send)|recv(Value|Vector|String)? failed|Connection was likely closed"

@@ -25,6 +25,7 @@ from metta_sandbox.report.results import CheckResult
 from metta_sandbox.scenario.expect.judgement import EvidenceError, Judgement, unclear
 from metta_sandbox.scenario.expect.kind import CheckKind
 from metta_sandbox.scenario.expect.kinds import CHECKS, api, checkpoint, digests, run_names
+from metta_sandbox.scenario.expect.kinds.progress import talked
 from metta_sandbox.scenario.loading import Loaded
 from metta_sandbox.scenario.model import Scenario
 
@@ -33,10 +34,18 @@ Check = Callable[[Evidence], Judgement]
 
 @dataclass(frozen=True)
 class Standing:
-    """A check that no scenario need ask for, and what must hold, in words."""
+    """A check that no scenario need ask for.
+
+    Attributes:
+        check: Judges the evidence.
+        expected: What must hold, in words.
+        applies: Tells of the evidence whether there is anything to judge.
+
+    """
 
     check: Check
     expected: str
+    applies: Callable[[Evidence], bool] = lambda _: True
 
 
 @dataclass(frozen=True)
@@ -93,15 +102,38 @@ _COMMANDS = Standing(commands.check, "the command exits with status 0 on every n
 _MET = Standing(
     world_size.check_commands, "the command's ranks on all nodes form one process group, if any"
 )
-_FOLDER = Standing(folders.check, "no trial reads what an earlier one wrote")
 _SERVED = Standing(served_wandb.check, "each step of a run tracked online is told by one node")
+_PROGRESS = Standing(
+    commands.progress,
+    "a command that talks to the control plane has a run named, and one scored",
+    talked,
+)
+#: What must hold after every command of somebody's own.
+_OF_COMMANDS: dict[str, Standing] = {
+    "commands": _COMMANDS,
+    "world size": _MET,
+    "progress": _PROGRESS,
+}
+#: What is told only where there is something to tell, as it may be meant.
+_TOLD: dict[str, Standing] = {
+    "trials apart": Standing(
+        folders.check,
+        "no trial reads what an earlier one wrote",
+        lambda evidence: bool(evidence.of("folder.reread")),
+    ),
+    "API routes": Standing(
+        api.check_routes,
+        "the control plane is asked for what it has",
+        lambda evidence: bool(api.asked_in_vain(evidence)),
+    ),
+}
 _ANSWERS = Standing(answers.check, "every answer that the scenario prescribes is given")
 
 
 def standing(scenario: Scenario) -> dict[str, Standing]:
     """Give the checks that no scenario of this kind need ask for."""
     own = scenario.workload.run is not None
-    checks = {"commands": _COMMANDS, "world size": _MET} if own else dict(STANDING)
+    checks = dict(_OF_COMMANDS if own else STANDING)
     trainer = scenario.workload.trainer
     if not trainer.bundled and (trainer.score is None or trainer.score.source != "evaluate"):
         # Only the bundled trainer, and one that is scored by its checkpoint, must leave one.
@@ -157,12 +189,9 @@ def evaluate(
     ]
     results += [
         judge(partial(each.check, evidence), name=name, expected=each.expected)
-        for name, each in standing(evidence.scenario).items()
+        for name, each in {**standing(evidence.scenario), **_TOLD}.items()
+        if each.applies(evidence)
     ]
-    if evidence.of("folder.reread"):
-        # Told where there is something to tell: it may be meant.
-        check = partial(_FOLDER.check, evidence)
-        results.append(judge(check, name="trials apart", expected=_FOLDER.expected))
     evidence.matcher.close()
     return tuple(results)
 

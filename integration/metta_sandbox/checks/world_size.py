@@ -106,8 +106,7 @@ def check_commands(evidence: Evidence) -> Judgement:
 
     How many ranks the command meant to start nobody can tell, so it passes all the same.
     """
-    path, ranks = _told(evidence)
-    formed = [rank for rank in ranks if rank.groups]
+    path, formed = evidence.folder / FILE_NAME, formed_groups(evidence)
     apart = [] if _spans(formed) else list(_worlds(formed))
     seen = f"{many(len(formed), 'rank')} formed process groups"
     judgement = judge([], seen, [evidence.where(path)] if formed else [])
@@ -116,6 +115,11 @@ def check_commands(evidence: Evidence) -> Judgement:
         for size, nodes in apart
     )
     return judgement.warning("; ".join(told)) if apart else judgement
+
+
+def formed_groups(evidence: Evidence) -> list[Rank]:
+    """Give the ranks that formed process groups."""
+    return [rank for rank in _told(evidence)[1] if rank.groups]
 
 
 def _spans(formed: Sequence[Rank]) -> bool:

@@ -36,7 +36,8 @@ app = typer.Typer(
 )
 app.callback(invoke_without_command=True)(version)
 for command in COMMANDS:
-    app.command()(command)
+    # What is no option of launch's may be Hydra's.
+    app.command(context_settings={"ignore_unknown_options": command is launch})(command)
 app.add_typer(wandb.app, name="wandb")
 
 

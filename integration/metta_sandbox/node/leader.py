@@ -36,7 +36,7 @@ from metta_sandbox.node.trial import trial_folder
 from metta_sandbox.ports import HeldPort
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.overrides import abridged
-from metta_sandbox.scenario.values import Value
+from metta_sandbox.scenario.values import Value, spelt
 from metta_sandbox.scenario.workload import ScoreSource
 from metta_sandbox.sweep import ExhaustedError, Observation, Pruning, Strategy, create
 
@@ -188,14 +188,15 @@ class Leader:
         overrides = {**self._overrides, **suggestion}
         folder = trial_folder(self._run_folder, run)
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(overrides, indent=2) + "\n"
+        said = {key: spelt(value) for key, value in overrides.items()}
+        text = json.dumps(said, indent=2) + "\n"
         beneath.replace(self._run_folder, folder / "overrides.json", text.encode())
         if self._trainer.overrides_style == "file":
             write_files(folder, overrides)
-        tracked = TrackedRun(self._run_folder, self._sweep, run, overrides, PROJECT)
-        known = self._api.training_run(run, {"overrides": overrides, "trial": number})
+        tracked = TrackedRun(self._run_folder, self._sweep, run, said, PROJECT)
+        known = self._api.training_run(run, {"overrides": said, "trial": number})
         self._trial = _Trial(
-            number, run, suggestion, overrides, tracked, folder, started, known, self._attempt
+            number, run, suggestion, said, tracked, folder, started, known, self._attempt
         )
         # The trial's ranks bind it, and nobody else, until the next trial has another one.
         self._port = HeldPort()

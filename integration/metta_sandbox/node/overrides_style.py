@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from metta_sandbox.scenario.overrides import Override, split_key
 from metta_sandbox.scenario.overrides import format as format_override
-from metta_sandbox.scenario.values import Value
+from metta_sandbox.scenario.values import Value, spelt
 from metta_sandbox.scenario.workload import OVERRIDES_FILE, OVERRIDES_YAML, variable_of
 
 #: All overrides at once, as JSON by dotted key, in any trainer's environment.
@@ -51,8 +51,9 @@ def hydra_words(settings: Mapping[str, Value], written: Mapping[str, Value]) -> 
         for key, value in settings.items()
         if parted.get(key) != "~"
     ]
-    dropped = [format_override(Override("~", key)) for key, op in parted.items() if op == "~"]
-    return (*words, *(word for word in dropped if word[1:] not in settings))
+    dropped = ((key, written[f"~{key}"]) for key, op in parted.items() if op == "~")
+    gone = (format_override(Override("~", *item)) for item in dropped if item[0] not in settings)
+    return (*words, *gone)
 
 
 def flag_words(settings: Mapping[str, Value]) -> tuple[str, ...]:
@@ -77,7 +78,7 @@ def everything(settings: Mapping[str, Value], file: Path) -> dict[str, str]:
         file: Is written and told of where they are too long for a variable.
 
     """
-    text = json.dumps(settings)
+    text = json.dumps({key: spelt(value) for key, value in settings.items()})
     if len(text) <= _LONGEST_VARIABLE:
         return {EVERYTHING: text}
     file.write_text(text + "\n")
@@ -116,7 +117,7 @@ def nested(settings: Mapping[str, Value]) -> dict[str, Any]:
 def write_files(folder: Path, settings: Mapping[str, Value]) -> None:
     """Write overrides as files of JSON and YAML, nested."""
     tree = nested(settings)
-    (folder / JSON_NAME).write_text(json.dumps(tree, indent=2) + "\n")
+    (folder / JSON_NAME).write_text(json.dumps(spelt(tree), indent=2) + "\n")
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     # Readers of YAML 1.1, PyYAML for one, take 1e-05 for a text; written for them it is 1.0e-05.
@@ -147,4 +148,5 @@ def fill_in(command: tuple[str, ...], environ: Mapping[str, str], folder: Path) 
 
 def plain_text(value: Value) -> str:
     """Write a value as a program's argument: texts as they are, anything else as JSON."""
+    value = spelt(value)
     return value if isinstance(value, str) else json.dumps(value)

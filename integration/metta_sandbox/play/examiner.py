@@ -22,6 +22,7 @@ from metta_sandbox.autopsy.cause import Cause
 from metta_sandbox.autopsy.diagnose import diagnose
 from metta_sandbox.autopsy.lives import read_lives
 from metta_sandbox.autopsy.losses import LostMetric, first_lost, lost_in
+from metta_sandbox.autopsy.printed import READ, printed_last
 from metta_sandbox.autopsy.progress import gets_on
 from metta_sandbox.autopsy.seen import NodeLook, Recorded
 from metta_sandbox.autopsy.words import Exc, last_error, last_said
@@ -33,7 +34,6 @@ from metta_sandbox.probes import source
 from metta_sandbox.report.results import write_text
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.scenario.notices import gave_notice
-from metta_sandbox.stack.link import SWEEP
 from metta_sandbox.timeline.recording import Event, Timeline
 
 #: Where a scenario's folder keeps what was seen, and what was made of it.
@@ -42,8 +42,6 @@ FILE_NAME = "autopsy.json"
 _PATIENCE = 15.0
 #: Seconds for which what was seen is not looked at again.
 _FRESH = 2.0
-#: How much of the timeline's end is searched for what nodes' commands printed, in bytes.
-_READ = 1 << 21
 
 _T = TypeVar("_T")
 
@@ -210,10 +208,10 @@ class Examiner:
         gone: Mapping[str, str],
     ) -> Case:
         # Asked for only of commands that have ended, or whose ranks nobody else hears of.
-        printed = self._printed() if self._speaks(events) else {}
+        printed = printed_last(self._timeline.path) if self._speaks(events) else {}
         script = self._scenario.workload.run is not None
         # Where the beginning is left out, the first one there is not the first.
-        whole = self._timeline.path.stat().st_size <= _READ
+        whole = self._timeline.path.stat().st_size <= READ
         return Case(
             hosts=self._scenario.hosts,
             ranks_per_node=self._scenario.workload.trainer.ranks_per_node,
@@ -307,18 +305,6 @@ class Examiner:
         return self._scenario.workload.run is not None or any(
             event.name == "command.exited" for event in events
         )
-
-    def _printed(self) -> dict[str, list[str]]:
-        """Read the last lines that each node's command printed."""
-        printed: dict[str, list[str]] = {}
-        path = self._timeline.path
-        for line in beneath.read_end(path.parent, path, _READ).split(b"\n"):
-            # The first one may be cut, and most are none of these.
-            with suppress(ValueError):
-                entry = json.loads(line) if b'"line"' in line else {}
-                if entry.get("source") == SWEEP:
-                    printed.setdefault(entry["node"], []).append(entry["line"])
-        return printed
 
 
 def _found(look: Callable[[list[str]], _T | None], printed: dict[str, list[str]]) -> dict[str, _T]:

@@ -36,6 +36,34 @@ _PARTS = {*Range.model_fields, *Choice.model_fields}
 _EXAMPLE = "metta-sandbox launch sweep run=test trainer.total_timesteps=50"
 
 
+#: Flags by which a trainer that uses Hydra finds its config, each with a word behind it.
+_FLAGS = frozenset(("--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd"))
+
+
+def part_flags(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Part a launch's words from Hydra's own flags, which are its trainer's.
+
+    Raises:
+        InputError: There is a flag that Hydra does not have, or one without its word.
+
+    """
+    rest, flags = [], []
+    left = iter(words)
+    for word in left:
+        name, equals, _ = word.partition("=")
+        if not word.startswith("-"):
+            rest.append(word)
+            continue
+        if name not in _FLAGS:
+            raise InputError(f"no such option: {name}", "metta-sandbox launch --help lists them")
+        flags.append(word)
+        if not equals:
+            if (value := next(left, None)) is None:
+                raise InputError(f"{word} needs a name behind it", f"{word}=NAME")
+            flags.append(value)
+    return tuple(rest), tuple(flags)
+
+
 def prepare_launch(
     options: Options, nodes: int | None, trainer: Sequence[str], warn: Progress
 ) -> tuple[Options, StandingRecord | None]:
@@ -69,14 +97,15 @@ def prepare_launch(
         warn(f"not using the standing stack: {reason}")
         standing = None
     given = (Loaded(scenario, Path("launch")),)
-    return replace(options, given=given, standing=standing is not None), standing
+    words = part_flags(options.words)[0]
+    return replace(options, given=given, words=words, standing=standing is not None), standing
 
 
 def read_launch(words: Sequence[str], nodes: int, trainer: Sequence[str] = ()) -> Scenario:
     """Make a scenario of a launch's command line.
 
     Args:
-        words: ``sweep run=NAME key=value … +hardware=macbook``.
+        words: ``sweep run=NAME key=value … +hardware=macbook``, and Hydra's flags for a trainer.
         nodes: How many nodes take part.
         trainer: What each rank runs in place of the bundled trainer; any key is then let through.
 
@@ -84,6 +113,12 @@ def read_launch(words: Sequence[str], nodes: int, trainer: Sequence[str] = ()) -
         InputError: A word is no override, ``run=`` is missing, or a key is unknown: all at once.
 
     """
+    words, flags = part_flags(words)
+    if flags and not trainer:
+        raise InputError(
+            f"the bundled trainer has no configs of Hydra's for {flags[0]}",
+            'name one of yours: --trainer "python train.py"',
+        )
     if not words or words[0] != "sweep":
         found = f", not {words[0]!r}" if words else ""
         raise InputError(f"a launch begins with `sweep`{found}", _EXAMPLE)
@@ -94,7 +129,7 @@ def read_launch(words: Sequence[str], nodes: int, trainer: Sequence[str] = ()) -
         near = nearest("run", [key for key in named if "." not in key])
         found = f" (there is {near}=)" if near else ""
         raise InputError(f"run=NAME, the sweep's name, is missing{found}", _EXAMPLE)
-    return _scenario(run.value, nodes, overrides, trainer)
+    return _scenario(run.value, nodes, overrides, (*trainer, *flags))
 
 
 def _scenario(

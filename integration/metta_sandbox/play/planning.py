@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from metta_sandbox.masking import hide
+from metta_sandbox.node.agent.events import GroupClosing
+from metta_sandbox.node.agent.injection.hook import CLOSING
 from metta_sandbox.node.agent.stacks import NATIVE_STACKS
 from metta_sandbox.node.fresh import FRESH
 from metta_sandbox.play import workspace
@@ -86,12 +88,22 @@ def job_of(up: Connected, loaded: Loaded, setting: Setting) -> Job:
         folders={
             host: workspace.working_folder(scenario, up.plan, base, host) for host in scenario.hosts
         },
-        variables={**scenario.workload.env, **secrets_of(loaded, options.secrets)},
+        variables={
+            **scenario.workload.env,
+            **secrets_of(loaded, options.secrets),
+            **({CLOSING: "1"} if _waits_for_closing(scenario) else {}),
+        },
         script=scenario.workload.run,
         task=scenario.workload.skypilot,
         launched=options.launched,
         warm=scenario.workload.trainer.launcher == "warm" and scenario.hardware != "gpu",
     )
+
+
+def _waits_for_closing(scenario: Scenario) -> bool:
+    """Tell whether a fault waits for a process group to be left."""
+    triggers = (trigger for fault in scenario.faults for trigger in (fault.when, fault.until))
+    return any(trigger and trigger.event == GroupClosing.name for trigger in triggers)
 
 
 def sweep_words(scenario: Scenario) -> tuple[str, ...]:

@@ -45,9 +45,16 @@ def leaving(patterns: Iterable[str], artifacts: Path) -> Callable[[str, list[str
     def ignore(folder: str, names: list[str]) -> set[str]:
         here = Path(folder).resolve()
         left = (name for name in names if here / name in ours or _is_special(here / name))
-        return {*listed(folder, names), *left}
+        return {*(name for name in listed(folder, names) if not _is_code(here / name)), *left}
 
     return ignore
+
+
+def _is_code(path: Path) -> bool:
+    """Tell whether a folder that is named like what W&B writes is none: a package, or configs."""
+    if path.name != "wandb" or not path.is_dir():
+        return False
+    return not any(path.glob("*run-*")) and not (path / "debug.log").exists()
 
 
 def _is_special(path: Path) -> bool:

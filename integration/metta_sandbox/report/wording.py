@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metta_sandbox.report.results import CheckResult, LeftOut, RunResult
+from metta_sandbox.report.results import CheckResult, LeftOut, RunResult, ScenarioResult
 from metta_sandbox.verdict import Verdict
 from metta_sandbox.words import many
 
@@ -20,15 +20,28 @@ def headline(run: RunResult) -> str:
     bad = [one for one in run.scenarios if not one.verdict.is_well]
     if len(bad) == 1:
         (one,) = bad
-        return _sentence(f"{one.name}: {one.reason}" if one.reason else f"{one.name} {one.verdict}")
+        told = f"{one.name}: {one.reason}" if one.reason else f"{one.name} {one.verdict}"
+        return _sentence("; ".join([told, *_warnings(one)]))
     if bad:
         names = ", ".join(one.name for one in bad)
         return f"{len(bad)} of {many(len(run.scenarios), 'scenario')} did not pass: {names}."
     passed = sum(one.verdict is Verdict.PASSED for one in run.scenarios)
     skipped = len(run.scenarios) - passed
     checks = sum(len(one.checks) for one in run.scenarios)
-    said = f"{many(passed, 'scenario')} passed, {many(checks, 'check')} held"
-    return f"{said}; {skipped} skipped." if skipped else f"{said}."
+    said = [f"{many(passed, 'scenario')} passed, {many(checks, 'check')} held"]
+    said += [f"{skipped} skipped"] if skipped else []
+    warned = {one.name: _warnings(one) for one in run.scenarios if _warnings(one)}
+    if len(warned) == 1:
+        ((name, warnings),) = warned.items()
+        said.append(f"{name} with a warning: {'; '.join(warnings)}")
+    elif warned:
+        said.append(f"with warnings: {', '.join(warned)}")
+    return _sentence("; ".join(said))
+
+
+def _warnings(scenario: ScenarioResult) -> list[str]:
+    """List what is worth a look in a scenario."""
+    return [check.warning for check in scenario.checks if check.warning]
 
 
 def without(left_out: LeftOut) -> str:

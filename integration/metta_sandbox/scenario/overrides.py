@@ -1,8 +1,10 @@
 """Hydra-style overrides, ``trainer.ppo.clip_coef=0.2``: reading, writing, flattening.
 
 The grammar is the part of Hydra's that names one value: ``key=value``, ``+key=value`` (add),
-``++key=value`` (add or set) and ``~key`` (delete). A sweep over choices (``key=1,2``) and
-functions (``key=range(3)``) belong to a launcher and are refused.
+``++key=value`` (add or set), ``~key`` (delete) and ``~key=value`` (delete if it is that); a key may
+be a group's, ``db@package``. A sweep over choices (``key=1,2``, ``key=range(3)``) belongs to a
+launcher and is refused. All that Hydra reads means the same here. More than that is read, too: text
+with marks that Hydra wants quoted, which are quoted for it.
 See https://hydra.cc/docs/advanced/override_grammar/basic/.
 """
 
@@ -17,11 +19,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from metta_sandbox.errors import InputError
-from metta_sandbox.scenario.values import Value, read_value, write_value
+from metta_sandbox.scenario.values import Value, read_value, spelt, write_value
 
 Op = Literal["", "+", "++", "~"]
 
-_KEY = re.compile(r"[A-Za-z_][\w-]*(?:[./@:][\w$-]+)*")
+_KEY = re.compile(r"[A-Za-z_$][\w$-]*(?:[./@:][\w$-]+)*")
 _OVERRIDE = re.compile(r"(?P<op>\+\+|\+|~|)(?P<key>[^=\s]*)(?P<value>=.*)?", re.DOTALL)
 
 
@@ -33,7 +35,7 @@ class Override:
         op: What is done to the key: ``""`` sets a known one, ``"+"`` adds a new one, ``"++"`` does
             either, ``"~"`` deletes it.
         key: Dotted, without the operator.
-        value: What it is set to; None for a deletion.
+        value: What it is set to. Of a deletion: what it must be; None for whatever it is.
 
     """
 
@@ -70,11 +72,9 @@ def parse(text: str) -> Override:
     """
     head, equals, value = text.partition("=")
     op, key = split_key(head.strip())
-    if op == "~":
-        if equals:
-            raise ValueError(f"a deletion has no value: ~{key}")
-        return Override(op, key)
     if not equals:
+        if op == "~":
+            return Override(op, key)
         raise ValueError(f"expected {text[:80]}=VALUE")
     return Override(op, key, read_value(value))
 
@@ -100,7 +100,7 @@ def parse_all(texts: Iterable[str]) -> tuple[Override, ...]:
 
 def format(override: Override) -> str:  # noqa: A001 - the counterpart of parse
     """Write an override so that ``parse`` reads the same one back."""
-    if override.op == "~":
+    if override.op == "~" and override.value is None:
         return f"~{override.key}"
     return f"{override.op}{override.key}={write_value(override.value)}"
 
@@ -130,7 +130,8 @@ def flatten(nested: Mapping[str, Value] | Sequence[str]) -> dict[str, Value]:
 def abridged(overrides: Mapping[str, Value]) -> dict[str, Value]:
     """Replace each value that is too long to repeat in every event by its length and digest.
 
-    Equal values have equal digests, so what is abridged can still be compared.
+    Equal values have equal digests, so what is abridged can still be compared. What is no number is
+    spelt as text.
     """
     return {key: _abridged(value) for key, value in overrides.items()}
 
@@ -140,6 +141,7 @@ _LONGEST_TOLD = 4096
 
 
 def _abridged(value: Value) -> Value:
+    value = spelt(value)
     text = json.dumps(value)
     if len(text) <= _LONGEST_TOLD:
         return value

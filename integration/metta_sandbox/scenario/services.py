@@ -15,27 +15,61 @@ from metta_sandbox.words import time
 #: The control plane's routes that may be given an answer. A check of one's health may not: it
 #: tells whether the process lives.
 ROUTES = (
-    "GET /whoami",
     "GET /sweeps/{name}",
     "POST /sweeps/{name}/create_sweep",
     "POST /sweeps/{name}/runs/next",
-    "POST /stats/training-runs",
-    "GET /stats/training-runs",
-    "GET /stats/training-runs/{record_id}",
-    "POST /stats/training-runs/{run_id}/epochs",
-    "GET /stats/training-runs/{run_id}/epochs",
-    "GET /stats/training-runs/{run_id}/epochs/{epoch_id}",
-    "POST /stats/policies",
-    "GET /stats/policies",
-    "GET /stats/policies/{record_id}",
-    "POST /stats/episodes",
+    "GET /whoami",
+    "GET /jobs",
+    "POST /jobs/batch",
+    "GET /jobs/{job_id}",
+    "POST /jobs/{job_id}",
+    "POST /sql/query",
+    "GET /sql/tables",
+    "GET /sql/tables/{table_name}/schema",
     "GET /stats/episodes",
+    "POST /stats/episodes",
+    "POST /stats/episodes/bulk_upload/complete",
+    "POST /stats/episodes/bulk_upload/presigned-url",
+    "POST /stats/episodes/query",
     "GET /stats/episodes/{record_id}",
+    "GET /stats/policies",
+    "POST /stats/policies",
+    "GET /stats/policies/ids",
+    "GET /stats/policies/my-versions",
+    "GET /stats/policies/versions/{version_id}",
+    "PUT /stats/policies/versions/{version_id}/tags",
+    "GET /stats/policies/{policy_id}/versions",
+    "POST /stats/policies/{policy_id}/versions",
+    "GET /stats/policies/{record_id}",
+    "GET /stats/policy-versions",
+    "GET /stats/training-runs",
+    "POST /stats/training-runs",
+    "GET /stats/training-runs/{record_id}",
+    "GET /stats/training-runs/{run_id}/epochs",
+    "POST /stats/training-runs/{run_id}/epochs",
+    "GET /stats/training-runs/{run_id}/epochs/{epoch_id}",
+    "POST /tasks",
+    "GET /tasks/all",
+    "GET /tasks/available",
+    "POST /tasks/claim",
+    "GET /tasks/claimed",
+    "POST /tasks/claimed/update",
+    "GET /tasks/git-hashes",
+    "POST /tasks/git-hashes",
+    "GET /tasks/latest",
+    "GET /tasks/{task_id}",
+    "GET /tasks/{task_id}/attempts",
+    "POST /tasks/{task_id}/finish",
+    "POST /tasks/{task_id}/start",
+    "PUT /uploads/{upload_id}",
 )
 
 #: The file of a control plane's data folder that holds its part of a scenario, as JSON.
 ANSWERS = "answers.json"
 
+
+#: What is scripted most.
+_USUAL = "POST /sweeps/{name}/runs/next"
 
 #: Asked all the time, also when all else waits.
 _HEALTH = "GET /health"
@@ -45,7 +79,7 @@ def _known(value: str) -> str:
     if value == _HEALTH:
         raise ValueError("can't be scripted or counted (it tells whether the process lives)")
     if value not in ROUTES:
-        hint = did_you_mean(value, ROUTES, f"such as {ROUTES[3]}")
+        hint = did_you_mean(value, ROUTES, f"such as {_USUAL}")
         raise ValueError(f"the control plane has no route '{value[:60]}'{hint}")
     return value
 

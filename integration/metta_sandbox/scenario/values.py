@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from pydantic import JsonValue
@@ -16,9 +18,13 @@ _FLOAT = re.compile(
     r"[+-]?(?:(?:\d+\.\d*|\.\d+)(?:e[+-]?\d+)?|\d+e[+-]?\d+|inf|nan)", re.IGNORECASE
 )
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
-#: What ends an unquoted word inside brackets, and what one may never hold.
-_ENDS = ",]}"
+#: What ends an unquoted word inside brackets, and what one may never hold but behind a backslash.
+_ENDS = ",]})"
 _NEVER = "[]{}()'\",\n"
+#: What a backslash in an unquoted word takes its meaning from. In front of all else it is itself.
+_ESCAPED = "\\()[]{}:=, \t"
+#: The functions that give one value; the others of Hydra's sweep, which is a launcher's to do.
+_CAST = re.compile(r"(int|float|str|bool)[ \t]*\([ \t]*(?:value[ \t]*=[ \t]*)?")
 
 
 def read_value(text: str) -> Value:
@@ -50,9 +56,18 @@ def write_value(value: Value) -> str:
     if isinstance(value, list):
         return "[" + ",".join(write_value(item) for item in value) + "]"
     if isinstance(value, dict):
-        pairs = (f"{_write_text(key)}:{write_value(item)}" for key, item in value.items())
+        pairs = (f"{_write_key(key)}:{write_value(item)}" for key, item in value.items())
         return "{" + ",".join(pairs) + "}"
     return _write_text(value)
+
+
+def spelt(value: Value) -> Value:
+    """Write numbers that JSON has no spelling for as texts: ``nan``, ``inf`` and ``-inf``."""
+    if isinstance(value, list):
+        return [spelt(item) for item in value]
+    if isinstance(value, dict):
+        return {key: spelt(item) for key, item in value.items()}
+    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _typed(word: str) -> Value:
@@ -73,6 +88,53 @@ def _write_text(text: str) -> str:
     return f"'{escaped}{chr(92) * tail}'"
 
 
+def _write_key(text: str) -> str:
+    """Write a mapping's key. Hydra takes none in quotes, so what it can take is escaped."""
+    if re.fullmatch(r"[\w./+@%?*|$\\()\[\]{}:=, \t-]+", text, re.ASCII):
+        return "".join(f"\\{mark}" if mark in _ESCAPED else mark for mark in text)
+    return _write_text(text)
+
+
+def _cast_int(value: Value) -> Value:
+    return int(value)  # type: ignore[arg-type] # what is no number is refused by whoever asks
+
+
+def _cast_float(value: Value) -> Value:
+    return float(value)  # type: ignore[arg-type] # see above
+
+
+def _cast_str(value: Value) -> Value:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _cast_bool(value: Value) -> Value:
+    if isinstance(value, str):
+        return {"true": True, "false": False}[value.lower()]
+    return bool(value)
+
+
+_CASTS: Mapping[str, Callable[[Value], Value]] = {
+    "int": _cast_int,
+    "float": _cast_float,
+    "str": _cast_str,
+    "bool": _cast_bool,
+}
+
+
+def _cast(name: str, value: Value) -> Value:
+    """Cast a value, or all in a list or a mapping, as Hydra's function of this name does."""
+    if isinstance(value, list):
+        return [_cast(name, item) for item in value]
+    if isinstance(value, dict):
+        return {key: _cast(name, item) for key, item in value.items()}
+    try:
+        if value is not None:
+            return _CASTS[name](value)
+    except (ValueError, OverflowError, KeyError):
+        pass
+    raise ValueError(f"{write_value(value)[:20]} is no {name}")
+
+
 class _Reader:
     """A recursive-descent reader over one value's text."""
 
@@ -91,7 +153,10 @@ class _Reader:
             return self._mapping(depth)
         if head and head in "'\"":
             return self._quoted()
-        return _typed(self._word(_ENDS if nested else ""))
+        if (cast := _CAST.match(self._text, self._at)) is not None:
+            return self._function(cast, depth)
+        word, escaped = self._word(_ENDS if nested else "")
+        return word if escaped else _typed(word)
 
     def skip(self) -> None:
         while self._peek() in {" ", "\t"}:
@@ -129,7 +194,7 @@ class _Reader:
             if pairs and not self._take(","):
                 raise self.wrong("expected , or }")
             self.skip()
-            key = self._quoted() if self._peek() in {"'", '"'} else self._word(":")
+            key = self._quoted() if self._peek() in {"'", '"'} else self._word(":")[0]
             if key in pairs:
                 raise self.wrong(f"{key!r} is given twice")
             if not self._take(":"):
@@ -137,19 +202,34 @@ class _Reader:
             pairs[key] = self.value(nested=True, depth=depth + 1)
         return pairs
 
-    def _word(self, ends: str) -> str:
-        start = self._at
+    def _function(self, name: re.Match[str], depth: int) -> Value:
+        self._at = name.end()
+        value = self.value(nested=True, depth=depth + 1)
+        if not self._take(")"):
+            raise self.wrong("expected )")
+        return _cast(name[1], value)
+
+    def _word(self, ends: str) -> tuple[str, bool]:
+        """Read an unquoted word, and tell whether something in it was escaped."""
+        word, kept = "", 0
         while not self.at_end() and self._peek() not in ends:
-            if self._text.startswith("${", self._at):
+            start = self._at
+            if self._text.startswith("${", start):
                 self._interpolation()
+            elif self._peek() == "\\" and self._text[start + 1 : start + 2] in set(_ESCAPED):
+                self._at += 2
+                word += self._text[start + 1]
+                kept = len(word)
+                continue
             elif self._peek() in _NEVER:
                 raise self.wrong("expected the end; a list is written [a,b], other text is quoted")
             else:
                 self._at += 1
-        word = self._text[start : self._at].strip(" \t")
+            word += self._text[start : self._at]
+        word = word[:kept] + word[kept:].rstrip(" \t")
         if not word:
             raise self.wrong("expected a value")
-        return word
+        return word, kept > 0
 
     def _interpolation(self) -> None:
         end = self._text.find("}", self._at)

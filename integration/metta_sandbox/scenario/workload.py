@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 from typing_extensions import Self
 
 from metta_sandbox.scenario.base import Misfit, Part, misfit
 from metta_sandbox.scenario.names import TRAINER_KEYS, suggest_key
-from metta_sandbox.scenario.overrides import flatten, nearest, split_key
+from metta_sandbox.scenario.overrides import Override, flatten, nearest, split_key
+from metta_sandbox.scenario.overrides import format as format_override
 from metta_sandbox.scenario.provision import (
     BuildOrFolder,
     Environment,
@@ -23,7 +34,7 @@ from metta_sandbox.scenario.provision import (
 )
 from metta_sandbox.scenario.search import WHOLE, Choice, Parameter
 from metta_sandbox.scenario.units import Pattern, Size
-from metta_sandbox.scenario.values import Value
+from metta_sandbox.scenario.values import Value, spelt
 from metta_sandbox.skypilot.played import FileOrMore, SkyPilot
 
 #: Words of a trainer's command in whose place the path of a file with the overrides is put.
@@ -39,8 +50,17 @@ def _flatten(given: Any) -> Any:
     raise ValueError("expected a mapping of override keys, or a list of key=value")
 
 
+def _is_filled(value: Value) -> bool:
+    return isinstance(value, Mapping) and bool(value)
+
+
+def _take_any_float(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    # Hydra has nan and inf, and so may a trainer's overrides.
+    return value if isinstance(value, float) else handler(value)
+
+
 Overrides = Annotated[
-    dict[str, Value],
+    dict[str, Annotated[Value, WrapValidator(_take_any_float)]],
     BeforeValidator(_flatten, json_schema_input_type=dict[str, Value] | list[str]),
 ]
 
@@ -158,6 +178,14 @@ class Trainer(Part):
         "bundled trainer; for any other the last event that carries the metric, or else the "
         "bundled evaluation of the checkpoint.pt it left.",
     )
+
+    @field_serializer("overrides")
+    def _written(self, value: dict[str, Value]) -> dict[str, Value] | list[str]:
+        # In a mapping, one that is a value would be read back as nested keys, and nan as null.
+        if spelt(value) == value and not any(map(_is_filled, value.values())):
+            return value
+        parted = ((split_key(key), item) for key, item in value.items())
+        return [format_override(Override(op, key, item)) for (op, key), item in parted]
 
     @property
     def bundled(self) -> bool:
@@ -396,4 +424,6 @@ _KIND_NAMES: Mapping[_Kind, str] = {
 def _is_a(value: Value, kind: _Kind) -> bool:
     if isinstance(value, bool):
         return kind is bool
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
     return isinstance(value, (int, float) if kind is float else kind)

@@ -36,7 +36,7 @@ own = [name for name in sys.modules if name.partition(".")[0] == "metta_sandbox"
 theirs = {name: sys.modules.pop(name) for name in own}
 sys.path.insert(0, os.path.dirname(folder))
 from metta_sandbox.node.agent.recorder.flight import enter as enter_flight
-from metta_sandbox.node.agent.injection.hook import hand_on, is_meant, step_aside
+from metta_sandbox.node.agent.injection.hook import CLOSING, hand_on, is_meant, step_aside
 from metta_sandbox.node.agent.recorder.life import enter as enter_witness
 
 entering = [enter_witness, enter_flight]
@@ -44,6 +44,10 @@ if is_meant(os.environ):
     from metta_sandbox.node.agent.injection.injector import enter as enter_injection
 
     entering.append(enter_injection)
+if CLOSING in os.environ:
+    from metta_sandbox.node.agent.injection.closing import enter as enter_closing
+
+    entering.append(enter_closing)
 if "METTA_PRETENDED_GPUS" in os.environ:
     from metta_sandbox.node.agent.injection.pretended import enter as enter_pretended
 

@@ -55,7 +55,7 @@ Name = Literal[
     "train.step", "checkpoint.saved", "train.finished", "rank.exited", "eval.finished",
     "trial.pruned", "observation.recorded", "folder.reread", "rollout.finished", "command.exited",
     "api.ready", "api.request", "node.notice", "node.ended", "node.lost", "node.rejoined",
-    "optimizer.step", "fault.happened",
+    "optimizer.step", "group.closing", "fault.happened",
 ]  # fmt: skip
 
 #: Their fields' names, for whoever reads them. Those below, as a test holds.
@@ -70,7 +70,7 @@ Field = Literal[
     "wandb_port", "service", "method", "route", "call", "scripted", "fault",
     "rule", "dropped", "signal", "grace", "groups", "ended", "killed", "how", "ahead", "takes",
     "raised", "at", "exits", "reads", "sleeps", "holds", "loss", "reward", "skipped", "gradients",
-    "nan_before", "nan", "handed_off", "started_with", "command", "received",
+    "nan_before", "nan", "handed_off", "started_with", "command", "number", "received",
 ]  # fmt: skip
 
 
@@ -365,6 +365,12 @@ class OptimizerStep(KnownEvent, teller="what a fault put there"):
     """Torch's optimizer is about to do its ``step``-th step; told only where a fault waits."""
 
     step: int
+
+
+class GroupClosing(KnownEvent, teller="what a fault put there"):
+    """A process is about to leave its ``number``-th process group; told where a fault waits."""
+
+    number: int
 
 
 class FaultHappened(KnownEvent, teller="what a fault put there"):

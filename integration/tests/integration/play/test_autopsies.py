@@ -223,3 +223,45 @@ def test_the_rank_that_went_another_way_is_named_whatever_pytorch_says_of_it(
     (cause,) = scenario.causes
     assert (cause.kind, cause.rank) == ("collective mismatch", 1)
     assert "is at `barrier`, train.py:9 where `all_reduce`, train.py:12 was due" in cause.sentence
+
+
+#: The hand-off of a rollout that makes a group for each value that rank 0 gives to all.
+HAND_OFF = """\
+import os
+import torch.distributed as dist
+
+def run_once(value):
+    size, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
+    dist.init_process_group("gloo", init_method="env://", world_size=size, rank=rank)
+    result = [value]
+    dist.broadcast_object_list(result, src=0)
+    dist.destroy_process_group()
+
+for number in range(3):
+    run_once(number)
+"""
+
+
+def test_who_came_to_the_store_of_the_last_hand_off_is_named(cli: Start, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "rollout.py").write_text(HAND_OFF)
+    closing = {"event": "group.closing", "rank": 0, "where": {"number": 1}}
+    content = {
+        "version": 1,
+        "name": "closing",
+        "longest_silence": "20s",
+        "workload": {"folder": str(tmp_path / "mine"), "run": "python rollout.py"},
+        "faults": [
+            {"pause": {"node": "sweep-master"}, "when": closing, "until": {"after": "4s"}},
+        ],
+    }
+    YAML(typ="safe", pure=True).dump(content, tmp_path / "closing.yaml")
+
+    command = cli("run", tmp_path / "closing.yaml", "--engine", "process")
+    command.wait()
+
+    (scenario,) = command.results().scenarios
+    assert scenario.causes, command.text
+    assert scenario.causes[0].sentence.startswith(
+        "rank 1 (sweep-worker) connected to the store of hand-off 1 that rank 0 was closing"
+    )

@@ -133,6 +133,46 @@ def test_what_needs_containers_passes_there_and_so_does_a_script_of_somebodys(
     assert [one.verdict for one in played] == ["passed"] * len(files), text
 
 
+#: As Hydra does: the rollout catches its failure and returns 1, which nobody hands on.
+SWALLOWING = """
+import json, logging, os, urllib.request
+
+def call(route, **body):
+    data = json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"}
+    url = os.environ["COGWEB_URL"] + route
+    urllib.request.urlopen(urllib.request.Request(url, data, headers)).read()
+
+def main():
+    try:
+        if os.environ["NODE_INDEX"] == "0":
+            call("/sweeps/x/create_sweep", project="p", entity="e", wandb_sweep_id="s")
+            call("/sweeps/x/runs/next")
+        raise RuntimeError("Evaluation failed")
+    except RuntimeError:
+        logging.exception("Rollout failed")
+        return 1
+
+main()
+"""
+
+
+def test_a_rollout_that_swallows_its_failure_does_not_pass(
+    play: Play, write: Callable[..., Path]
+) -> None:
+    workload = {"folder": "mine", "run": "python train.py"}
+
+    outcome = play(write(SWALLOWING, workload=workload))
+
+    assert (outcome.result.verdict, outcome.result.reason) == ("failed", "did not hold: progress")
+    assert "exited with status 0 after a traceback: RuntimeError: Evaluation failed" in outcome.text
+    assert "expected a score, saw none" in outcome.text
+    assert "expected a run named" not in outcome.text
+
+    allowed = write(SWALLOWING, workload=workload, expect=[{"progress": False}])
+    assert play(allowed).result.verdict == "passed"
+
+
 @pytest.mark.slow  # ways and random programs have two ranks on a node
 def test_the_bundled_trainer_has_two_ranks_on_each_node(
     play: Play, write: Callable[..., Path]

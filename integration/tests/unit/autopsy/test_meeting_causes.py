@@ -8,7 +8,14 @@ import pytest
 
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.diagnose import diagnose
-from metta_sandbox.autopsy.seen import Frame, NodeLook, Process, RecordedLife, Socket, Thread
+from metta_sandbox.autopsy.seen import (Frame, NodeLook, Process, RecordedGroup, RecordedLife, Socket, Thread)
+    Frame,
+    NodeLook,
+    Process,
+    RecordedLife,
+    Socket,
+    Thread,
+)
 from metta_sandbox.autopsy.words import Exc
 from metta_sandbox.timeline.recording import Event
 
@@ -182,6 +189,63 @@ def test_who_still_waits_at_a_store_that_was_closed_is_named() -> None:
     assert found is not None
     assert (found.kind, found.rank, found.certainty) == ("rank missing at rendezvous", 1, "certain")
     assert "came to a store that was being closed" in found.sentence
+
+
+def test_the_hand_off_whose_store_was_closed_is_numbered() -> None:
+    joins = ("init_process_group", C10D, 1899, "default_pg, _ = _new_process_group_helper(")
+    own = ("<module>", "/src/t.py", 8, "dist.init_process_group()")
+    port = {"MASTER_PORT": "45621", "MASTER_ADDR": "127.14.146.2"}
+    closed = Socket(local="127.0.0.1:48924", remote="127.14.146.2:45621", state="closed by peer")
+    looks = [
+        NodeLook(processes=(process(100, joins, own),)),
+        NodeLook(processes=(process(101, joins, own, sockets=(closed,)),)),
+    ]
+    lives: dict[str, tuple[RecordedLife, ...]] = {}
+    for number, host in enumerate(HOSTS):
+        about: dict[str, Any] = {"name": "0", "rank": number, "size": 2, "port": "45621"}
+        groups = (RecordedGroup(**about, time=1.0, done_time=2.0), RecordedGroup(**about, time=3.0))
+        lives[host] = (RecordedLife(pid=100 + number, environ=port, groups=groups),)
+
+    found = diagnose(case(started(0, 1), *looks, lives=lives))
+
+    assert found is not None
+    assert found.sentence.startswith(
+        "rank 1 (sweep-worker) connected to the store of hand-off 1 that rank 0 was closing"
+    )
+
+
+@pytest.mark.parametrize(
+    ("done", "certainty"), [(3.5, "certain"), (None, "likely")], ids=["met", "caught"]
+)
+def test_who_met_in_the_last_store_and_ended_is_named(done: float | None, certainty: str) -> None:
+    joins = ("init_process_group", C10D, 1899, "default_pg, _ = _new_process_group_helper(")
+    own = ("<module>", "/src/t.py", 8, "dist.init_process_group()")
+    looks = [NodeLook(processes=(process(100, joins, own),)), NodeLook()]
+    about: dict[str, Any] = {"name": "0", "size": 2, "port": "45621"}
+    lives = {
+        host: (
+            RecordedLife(
+                pid=100 + rank,
+                groups=(
+                    RecordedGroup(**about, rank=rank, time=1.0, done_time=2.0),
+                    RecordedGroup(**about, rank=rank, time=asked, done_time=done if rank else None),
+                ),
+            ),
+        )
+        for rank, (host, asked) in enumerate(zip(HOSTS, (4.0, 3.0), strict=True))
+    }
+    ended = Event(
+        5.0, {"event": "rank.exited", "rank": 1, "node": HOSTS[1], "status": 0, "group": "trial-1"}
+    )
+
+    found = diagnose(case([*started(0, 1), ended], *looks, lives=lives))
+
+    assert found is not None
+    assert (found.rank, found.certainty) == (1, certainty)
+    assert found.sentence.startswith(
+        "rank 1 (sweep-worker) connected to the store of hand-off 1 that rank 0 was closing, "
+        "not to the next one, and exited with status 0"
+    )
 
 
 @pytest.mark.parametrize("pauses", [True, False])

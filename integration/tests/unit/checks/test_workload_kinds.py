@@ -59,7 +59,7 @@ def test_under_a_command_of_ones_own_its_status_counts(unplayed: Played) -> None
 
     results = evaluate(unplayed.evidence())
 
-    assert [result.name for result in results] == ["commands", "world size"]
+    assert [result.name for result in results] == ["commands", "world size", "progress"]
     assert results[0].verdict.value == "failed"
     assert "sweep-worker: expected exit status 0, saw no end" in results[0].detail
     unplayed.emit("command.exited", 1, status=0)
@@ -100,3 +100,18 @@ def test_a_name_that_got_lost_on_its_way_was_given_out(played: Played) -> None:
 
 def test_the_bundled_workload_has_every_standing_check(played: Played) -> None:
     assert standing(played.evidence().scenario) == STANDING
+
+
+def test_a_call_of_what_the_control_plane_lacks_is_a_line(played: Played) -> None:
+    played.call("GET", "/dashboard/saved", {"detail": "Not Found"}, 404)
+    played.calls[-1]["route"] = None
+    played.call("PUT", "/whoami", {"detail": "Method Not Allowed"}, 405)
+
+    (found,) = (each for each in evaluate(played.evidence()) if each.name == "API routes")
+
+    assert found.verdict.value == "passed"
+    assert found.warning == (
+        "asked for GET /dashboard/saved, which the stand-in does not have; "
+        "asked for PUT /whoami, which the stand-in does not have"
+    )
+    assert found.where == ("api/requests.jsonl:5", "api/requests.jsonl:6")

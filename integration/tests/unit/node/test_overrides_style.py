@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 import yaml
 
 from metta_sandbox.node.overrides_style import (
+    everything,
     fill_in,
     flag_words,
     hydra_words,
@@ -16,6 +18,7 @@ from metta_sandbox.node.overrides_style import (
     variables,
     write_files,
 )
+from metta_sandbox.scenario.overrides import flatten
 from metta_sandbox.scenario.values import Value
 
 SETTINGS: dict[str, Value] = {
@@ -33,6 +36,27 @@ def test_hydra_words_keep_the_operators_of_the_file() -> None:
     words = hydra_words({"mine": 2, "lr": 0.5, "found.by.search": 3}, written)
 
     assert words == ("+mine=2", "lr=0.5", "found.by.search=3", "~scheduler")
+
+
+def test_hydra_words_keep_mappings_whole_and_deletions_their_values() -> None:
+    written = flatten(["+new.d={a:1,b:{c:[1,2]}}", "~db=mysql", "~w", "x=nan", "e={}"])
+    settings = {key: value for key, value in written.items() if key[0] != "~"}
+    bare = {key.lstrip("+"): value for key, value in settings.items()}
+
+    words = hydra_words(bare, written)
+
+    assert words == ("+new.d={a:1,b:{c:[1,2]}}", "x=nan", "e={}", "~db=mysql", "~w")
+
+
+def test_numbers_that_json_has_no_spelling_for_are_texts_there(tmp_path: Path) -> None:
+    unbound: dict[str, Value] = {"top": math.inf, "lists": [math.nan]}
+    write_files(tmp_path, unbound)
+
+    found = json.loads((tmp_path / "overrides-file.json").read_text())
+    assert found == {"top": "inf", "lists": ["nan"]}
+    assert yaml.safe_load((tmp_path / "overrides-file.yaml").read_text())["top"] == math.inf
+    assert flag_words({"top": -math.inf}) == ("--top=-inf",)
+    assert json.loads(everything(unbound, tmp_path / "all")["METTA_OVERRIDES"]) == found
 
 
 def test_a_suggestion_goes_over_a_dropped_key() -> None:

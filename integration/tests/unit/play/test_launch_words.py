@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from metta_sandbox.errors import InputError
-from metta_sandbox.play.launch import read_launch
+from metta_sandbox.play.launch import part_flags, read_launch
 from metta_sandbox.scenario.search import Choice, Range
 
 
@@ -118,3 +118,31 @@ def test_many_nodes_on_one_machine_may_take_longer() -> None:
     few, many = read_launch(words(""), 2), read_launch(words(""), 16)
     assert many.longest_silence - few.longest_silence == 140
     assert many.deadline > few.deadline
+
+
+@pytest.mark.parametrize("flag", [["--config-name=mine"], ["--config-name", "mine"], ["-cn", "a"]])
+def test_hydras_flags_are_the_trainers(flag: list[str]) -> None:
+    given = [*words("model.depth=3"), *flag, "+db@pkg=mysql", "~sched=adam"]
+
+    scenario = read_launch(given, 2, ["python", "train.py"])
+
+    assert scenario.workload.trainer.command == ("python", "train.py", *flag)
+    assert scenario.workload.trainer.overrides == {
+        "model.depth": 3,
+        "+db@pkg": "mysql",
+        "~sched": "adam",
+    }
+    assert part_flags(given)[0] == (*words("model.depth=3"), "+db@pkg=mysql", "~sched=adam")
+
+
+@pytest.mark.parametrize(
+    ("flags", "trainer", "said"),
+    [
+        (["--config-name=x"], [], "the bundled trainer has no configs"),
+        (["--node", "3"], ["python", "t.py"], "no such option: --node"),
+        (["--config-name"], ["python", "t.py"], "needs a name"),
+    ],
+)
+def test_other_flags_are_refused(flags: list[str], trainer: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        read_launch([*words(""), *flags], 2, trainer)

@@ -56,6 +56,21 @@ def test_all_nodes_share_one_copy_without_what_belongs_to_this_machine(
     )
 
 
+def test_what_wandb_wrote_is_left_behind_and_code_of_that_name_is_not(
+    plan: StackPlan, file: Path
+) -> None:
+    for name in ("wandb/offline-run-1/run-1.wandb", "conf/wandb/on.yaml", "lib/wandb/log.py"):
+        path = file.parent / "mine" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    place(Loaded(scenario(folder="mine"), file), plan)
+
+    assert {name for name in files(plan.run_folder) if "wandb" in name} == {
+        "workspace/conf/wandb/on.yaml",
+        "workspace/lib/wandb/log.py",
+    }
+
+
 def test_what_is_no_file_is_left_behind(plan: StackPlan, file: Path) -> None:
     os.mkfifo(file.parent / "mine" / "pipe")
     place(Loaded(scenario(folder="mine"), file), plan)

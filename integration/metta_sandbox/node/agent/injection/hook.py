@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # ``typing`` takes long to import, and this is in every inter
 
 #: Names the ranks, with commas between.
 VARIABLE = "METTA_INJECT"
+#: Set where a fault waits for a process group to be left.
+CLOSING = "METTA_CLOSING"
 #: The folder in the agent's zipapp that holds the ``sitecustomize``.
 HOOK = "inject"
 #: Set where descendants are to find it, too.

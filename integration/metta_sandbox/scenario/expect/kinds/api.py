@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from metta_sandbox.scenario.expect.bounds import Count
-from metta_sandbox.scenario.expect.judgement import Finding, Judgement, judge, unclear
+from metta_sandbox.scenario.expect.judgement import (
+    EvidenceError,
+    Finding,
+    Judgement,
+    judge,
+    unclear,
+)
 from metta_sandbox.scenario.expect.kind import CheckKind, CheckPair
 from metta_sandbox.scenario.services import Route
 from metta_sandbox.words import many
@@ -18,6 +24,8 @@ if TYPE_CHECKING:
     from metta_sandbox.checks.evidence import ApiCall, Evidence
 
 RECORD = "api/requests.jsonl"
+#: Of how many routes a warning tells.
+_MOST_ROUTES = 5
 
 
 class ApiCheck(CheckKind):
@@ -54,6 +62,30 @@ def check(evidence: Evidence) -> Judgement:
         if not call.scripted and (call.status or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR
     ]
     return judge(problems, f"{many(len(evidence.api_calls), 'call')}, none broke", [RECORD])
+
+
+def asked_in_vain(evidence: Evidence) -> tuple[ApiCall, ...]:
+    """Find the calls of routes that the stand-in does not have."""
+    try:
+        return tuple(call for call in evidence.api_calls if _is_unknown(call))
+    except EvidenceError:
+        return ()
+
+
+def check_routes(evidence: Evidence) -> Judgement:
+    """Warn of calls of routes that the stand-in does not have: Observatory may have them."""
+    calls = asked_in_vain(evidence)
+    judgement = judge([], many(len(calls), "call"), (call.place for call in calls))
+    routes = dict.fromkeys(f"{call.method} {call.path}" for call in calls)
+    told = [f"asked for {route}, which the stand-in does not have" for route in routes]
+    more = [f"and for {len(told) - _MOST_ROUTES} more"] if len(told) > _MOST_ROUTES else []
+    return judgement.warning("; ".join([*told[:_MOST_ROUTES], *more]))
+
+
+def _is_unknown(call: ApiCall) -> bool:
+    return not call.scripted and (
+        call.route is None or call.status == HTTPStatus.METHOD_NOT_ALLOWED
+    )
 
 
 def expect(expected: ApiCheck, evidence: Evidence) -> Judgement:

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from metta_sandbox.checks.evidence import Evidence
 
 _UNFINISHED = frozenset(
-    ("trials", "sweep finished", "hand-off", "W&B runs", "API calls", "commands", "world size")
+    (
+        *("trials", "sweep finished", "hand-off", "W&B runs", "API calls", "commands"),
+        *("world size", "progress"),
+    )
 )
 
 
