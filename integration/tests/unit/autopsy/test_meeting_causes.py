@@ -8,10 +8,11 @@ import pytest
 
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.diagnose import diagnose
-from metta_sandbox.autopsy.seen import (Frame, NodeLook, Process, RecordedGroup, RecordedLife, Socket, Thread)
+from metta_sandbox.autopsy.seen import (
     Frame,
     NodeLook,
     Process,
+    RecordedGroup,
     RecordedLife,
     Socket,
     Thread,
