@@ -84,7 +84,7 @@ def test_with_a_key_that_one_alone_is_let_in(made: Callable[..., StandIn]) -> No
 @pytest.mark.parametrize(("address", "key"), [("0.0.0.0", None), ("::", None), ("127.0.0.1", "k")])
 def test_others_are_not_let_in_without_a_key(tmp_path: Path, address: str, key: str | None) -> None:
     with pytest.raises(InputError):
-        run(address, 0, tmp_path, key, str)
+        run(address, 0, tmp_path, key, lambda _: None)
 
 
 def test_the_page_shows_what_runs_say_and_does_nothing_of_it(server: StandIn) -> None:
