@@ -175,7 +175,7 @@ class Mutation(ArtifactMutations):
         """Change a run's state, where that makes sense."""
         run, state = self._run_row(given["id"]), given["state"].lower()
         if run["state"] not in _TRANSITIONS.get(state, ()):
-            raise GraphQLError(f"a run that is {run['state']} cannot be made {state}")
+            raise GraphQLError(f"invalid state transition: from {run['state']} to {state}")
         with self._db.transaction():
             self._db.update("runs", run["id"], state=state, updated_at=now())
             self._context.note(run["id"], state=state)

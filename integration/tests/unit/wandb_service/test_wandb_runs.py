@@ -123,6 +123,18 @@ def test_a_deleted_run_is_gone_from_answers_and_stays_in_the_store(server: Stand
     assert server.upsert()["inserted"] is True
 
 
+def test_the_state_of_a_run_is_changed_where_that_makes_sense(server: StandIn) -> None:
+    run = server.upsert()["bucket"]
+    change = """mutation U($id: ID!, $s: String!) {
+      updateRunState(input: {id: $id, state: $s}) { success } }"""
+    server.data_of(change, id=run["id"], s="failed")
+    assert server.record().state == "failed"
+    refused = server.answer(change, id=run["id"], s="failed").json()["errors"]
+    assert refused[0]["message"] == "invalid state transition: from failed to failed"
+    server.data_of(change, id=run["id"], s="pending")
+    assert server.record().state == "pending"
+
+
 def test_history_is_asked_for_by_steps_and_by_keys(server: StandIn) -> None:
     server.upsert()
     rows = [{"_step": step, "loss": step, "a": {"b": step}} for step in range(10)]

@@ -182,3 +182,14 @@ def test_earlier_runs_become_the_sweeps(server: StandIn) -> None:
     filters = json.dumps({"$or": [{"name": "old"}]})
     found = server.data_of(query, c=json.dumps(GRID), f=filters)["upsertSweep"]["sweep"]
     assert found == {"runCount": 1}
+
+
+def test_sweeps_are_listed_by_filters(server: StandIn) -> None:
+    for _ in range(2):
+        sweep = server.sweep(GRID)
+    server.data_of(STATE, id=sweep["id"], state="CANCELED")
+    query = """query Q($f: JSONString) { project(name: "p") { totalSweeps
+      sweeps(filters: $f) { edges { node { name } } } } }"""
+    found = server.data_of(query, f=json.dumps({"state": "CANCELED"}))["project"]
+    assert found["totalSweeps"] == 2
+    assert found["sweeps"]["edges"] == [{"node": {"name": sweep["name"]}}]
