@@ -14,6 +14,7 @@ class Absent:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Absent())
 import metta_sandbox.cli
+import metta_sandbox.services.wandb.records
 for package in {packages!r}:
     root = importlib.import_module(f"metta_sandbox.{{package}}")
     for module in pkgutil.walk_packages(root.__path__, f"{{root.__name__}}."):

@@ -6,7 +6,8 @@ import json
 import sys
 import traceback
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def create_app(
     *,
     key: str | None = None,
     script: Sequence[Scripted] = (),
-    entity_of: Callable[[str], str] = lambda _: "sandbox",
+    entity_of: Callable[[str], str | None] = lambda _: "sandbox",
     silence: float = SILENCE,
     largest: int = LARGEST,
 ) -> ASGIApp:
@@ -62,7 +63,7 @@ def create_app(
         data: The folder of its store; made when missing. ``records.Records`` reads it.
         key: The only key that is let in; None for any that looks like one of W&B's.
         script: What is done with certain calls, for tests.
-        entity_of: Says whose a key is; by default, everybody is ``sandbox``.
+        entity_of: Says whose a key is; None refuses it. By default, everybody is ``sandbox``.
         silence: Seconds without a sign of life after which a run counts as crashed.
         largest: Bytes that a file may have.
 
@@ -79,7 +80,13 @@ def create_app(
         ) from error
     db = Database(data / STATE)
     service = Service(db, blobs, Links(db), load_schema(), key, entity_of, silence)
-    app = FastAPI(title="W&B, standing in", docs_url=None, redoc_url=None, on_shutdown=[db.close])
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        db.close()
+
+    app = FastAPI(title="W&B, standing in", lifespan=lifespan, docs_url=None, redoc_url=None)
     _add_api(app, service)
     add_files(app, service)
     return HangUps(Door(app, script))
@@ -90,7 +97,7 @@ def _add_api(app: FastAPI, service: Service) -> None:
 
     @app.get("/", response_class=HTMLResponse)
     def page(request: Request) -> Response:
-        if service.key is not None and service.key_of(request) is None:
+        if service.key is not None and service.caller(request) is None:
             return Response("401", HTTPStatus.UNAUTHORIZED, headers=_REALM)
         return render(service.db)
 
@@ -101,15 +108,15 @@ def _add_api(app: FastAPI, service: Service) -> None:
 
     @app.post("/graphql")
     async def graphql(request: Request) -> Response:
-        key = service.key_of(request)
-        if key is None:
+        entity = service.caller(request)
+        if entity is None:
             return refusal(HTTPStatus.UNAUTHORIZED, "the API key is not known here")
         body = await request.body()
-        return await run_in_threadpool(_answer, service, request, key, body)
+        return await run_in_threadpool(_answer, service, request, entity, body)
 
     @app.post("/files/{entity}/{project}/{run}/file_stream")
     async def file_stream(request: Request, entity: str, project: str, run: str) -> Response:
-        if service.key_of(request) is None:
+        if service.caller(request) is None:
             return refusal(HTTPStatus.UNAUTHORIZED, "the API key is not known here")
         body = await request.body()
         path = (entity, project, run)
@@ -122,9 +129,9 @@ def _add_api(app: FastAPI, service: Service) -> None:
         return JSONResponse({})
 
 
-def _answer(service: Service, request: Request, key: str, body: bytes) -> Response:
+def _answer(service: Service, request: Request, entity: str, body: bytes) -> Response:
     """Answer a GraphQL request."""
-    context = service.context(request, key)
+    context = service.context(request, entity)
     agent = request.headers.get("user-agent", "")
     try:
         asked = json.loads(body)

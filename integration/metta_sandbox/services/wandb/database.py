@@ -118,7 +118,8 @@ class Database:
             if not read_only:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = NORMAL")
-                self._db.executescript(_TABLES)
+                # At once: one by one, each would wait for the disk.
+                self._db.executescript(f"BEGIN;{_TABLES}COMMIT;")
         except sqlite3.Error as error:
             raise MachineError(
                 f"cannot use the state file {path}: {error}", "choose another --data folder"

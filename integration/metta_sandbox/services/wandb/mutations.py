@@ -149,13 +149,18 @@ class Mutation(ArtifactMutations):
         return run
 
     def delete_run(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Delete a run. What it wrote stays in the store, and out of every answer."""
-        run = self._run_row(given["id"])
+        """Delete a run. What it wrote stays in the store, and out of every answer.
+
+        To delete it again is no error: the first answer may have been lost.
+        """
+        number = read_id("Run", given["id"])
+        if self._db.row("SELECT id FROM runs WHERE id = ?", number) is None:
+            raise MissingError("no such run")
         with self._db.transaction():
-            self._db.update("runs", run["id"], deleted=1, updated_at=now())
+            self._db.update("runs", number, deleted=1, updated_at=now())
             if given.get("delete_artifacts"):
-                self._db.write("UPDATE artifacts SET state = 'DELETED' WHERE run = ?", run["id"])
-            self._context.note(run["id"])
+                self._db.write("UPDATE artifacts SET state = 'DELETED' WHERE run = ?", number)
+            self._context.note(number)
         return {"success": True}
 
     def stop_run(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,7 +175,7 @@ class Mutation(ArtifactMutations):
         """Change a run's state, where that makes sense."""
         run, state = self._run_row(given["id"]), given["state"].lower()
         if run["state"] not in _TRANSITIONS.get(state, ()):
-            raise GraphQLError(f"a run that is {run['state']} cannot be made {state}")
+            raise GraphQLError(f"invalid state transition: from {run['state']} to {state}")
         with self._db.transaction():
             self._db.update("runs", run["id"], state=state, updated_at=now())
             self._context.note(run["id"], state=state)

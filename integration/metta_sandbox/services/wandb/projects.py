@@ -13,6 +13,9 @@ from metta_sandbox.services.wandb.ids import checked_name, make_id, when
 from metta_sandbox.services.wandb.runs import Run, document, find_run
 from metta_sandbox.services.wandb.sweeps import Sweep
 
+#: What clients ask no server for that does not announce it.
+_FEATURES = ("SWEEPS_QUERY_FILTERING", "UPDATE_RUN_STATE")
+
 
 def find_project(db: Database, entity: str, name: str) -> Row | None:
     """Find a project."""
@@ -191,9 +194,12 @@ class Query:
         return User(self._context.entity)
 
     def server_info(self) -> dict[str, Any]:
-        """Say what the server is. It announces no features: a client asks for less then."""
-        versions = {"max_cli_version": "99.0.0", "min_cli_version": "0.0.1"}
-        return {"cli_version_info": versions, "latest_local_version_info": None, "features": []}
+        """Say what the server is, and which of what is optional it has."""
+        return {
+            "cli_version_info": {"max_cli_version": "99.0.0", "min_cli_version": "0.0.1"},
+            "latest_local_version_info": None,
+            "features": [{"name": name, "is_enabled": True} for name in _FEATURES],
+        }
 
     def users(self, query: str | None = None) -> dict[str, Any]:
         """Find users; there is the one who asks."""

@@ -149,7 +149,8 @@ class Records:
     def writes(self, run: RunRecord | None = None) -> list[WriteRecord]:
         """Give all that was written, or what was to a run, in its order."""
         rows = self._db.rows(
-            "SELECT writes.*, runs.name AS run_name, node, address, agent, client FROM writes"
+            "SELECT writes.*, runs.name AS run_name, writers.node, writers.address, writers.agent,"
+            " writers.client FROM writes"
             " JOIN writers ON writers.id = writes.writer LEFT JOIN runs ON runs.id = writes.run"
             " WHERE ? IS NULL OR writes.run = ? ORDER BY writes.id",
             *([run and run.number] * 2),

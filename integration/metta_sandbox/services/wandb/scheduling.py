@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from graphql import GraphQLError
@@ -131,15 +131,18 @@ def _make_run(db: Database, sweep: Row, agent: Row, args: Mapping[str, Any]) -> 
     return made
 
 
-@cache
-def _engine() -> Any:
-    """Load W&B's engine, which takes a second: it brings scikit-learn."""
-    # It was written for an older pydantic, and says when it converges badly.
-    warnings.filterwarnings("ignore", message="Valid config keys have changed in V2")
-    warnings.filterwarnings("ignore", module=r"sklearn\.gaussian_process")
-    import sweeps  # noqa: PLC0415
+@contextmanager
+def _engine() -> Iterator[Any]:
+    """Give W&B's engine, whose import takes a second: it brings scikit-learn.
 
-    return sweeps
+    It was written for an older pydantic, and its search warns when it converges badly; nobody who
+    serves a sweep can do anything about either.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import sweeps  # noqa: PLC0415
+
+        yield sweeps
 
 
 def _suggest(db: Database, sweep: Row, settings: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -149,9 +152,10 @@ def _suggest(db: Database, sweep: Row, settings: Mapping[str, Any]) -> dict[str,
     if isinstance(cap, int) and len(rows) >= cap:
         return None
     config = _for_engine(settings)
-    runs = [_seen_run(db, row, with_history=False) for row in rows]
     try:
-        found = _engine().next_run(config, runs)
+        with _engine() as engine:
+            runs = [_seen_run(engine, db, row, with_history=False) for row in rows]
+            found = engine.next_run(config, runs)
     except Exception as error:
         raise GraphQLError(f"the sweep's configuration: {error}") from error
     return None if found is None else dict(found.config)
@@ -169,12 +173,12 @@ def _for_engine(settings: Mapping[str, Any]) -> dict[str, Any]:
     return dict(config)
 
 
-def _seen_run(db: Database, row: Row, *, with_history: bool) -> Any:
+def _seen_run(engine: Any, db: Database, row: Row, *, with_history: bool) -> Any:
     """Give a run as the engine sees it."""
     state = row["state"] if row["state"] in _KNOWN else "running"
     config = {key: value for key, value in loaded(row["config"]).items() if key != "_wandb"}
     history = list(streams.parsed(streams.lines(db, row["id"], "history"))) if with_history else []
-    return _engine().SweepRun(
+    return engine.SweepRun(
         name=row["name"],
         state=state,
         config=config,
@@ -190,9 +194,10 @@ def _seen_run(db: Database, row: Row, *, with_history: bool) -> Any:
 def _terminate_early(db: Database, sweep: Row, settings: Mapping[str, Any]) -> None:
     """Stop the runs that the engine gives no chance any more."""
     rows = runs_of(db, "sweep", sweep["id"])
-    runs = [_seen_run(db, row, with_history=True) for row in rows]
     try:
-        chosen = _engine().stop_runs(dict(settings), runs)
+        with _engine() as engine:
+            runs = [_seen_run(engine, db, row, with_history=True) for row in rows]
+            chosen = engine.stop_runs(dict(settings), runs)
     except Exception as error:
         raise GraphQLError(f"the sweep's early termination: {error}") from error
     names = {run.name for run in chosen}

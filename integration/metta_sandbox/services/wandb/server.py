@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp
 
 from metta_sandbox.api.server import KEEP_ALIVE, listen
@@ -15,6 +16,8 @@ from metta_sandbox.errors import InputError
 from metta_sandbox.services.wandb.app import create_app
 from metta_sandbox.services.wandb.service import KEY
 
+#: What only this machine calls itself. Of [::1], the first letter is all that is looked at.
+_OWN_NAMES = ["127.0.0.1", "localhost", "["]
 #: Seconds that calls in flight get to end.
 _GRACE = 2
 
@@ -41,7 +44,11 @@ def run(address: str, port: int, data: Path, key: str | None, say: Callable[[str
             f"--listen {address}: expected --key beside it", "choose 40 letters or digits"
         )
     with listen(address, port) as listener:
-        stand_in = server(create_app(data, key=key))
+        app = create_app(data, key=key)
+        if key is None:
+            # Any key is let in: so no page of somebody else's, under a name that it has point here.
+            app = TrustedHostMiddleware(app, allowed_hosts=_OWN_NAMES)
+        stand_in = server(app)
         say(f"the stand-in for W&B keeps what comes in {data}; clients find it by\n")
         say(f"  export WANDB_BASE_URL={address_of(listener)}")
         say(f"  export WANDB_API_KEY={'…' if key else '0' * 40}")

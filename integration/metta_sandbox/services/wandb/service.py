@@ -31,30 +31,30 @@ class Service:
     links: Links
     schema: GraphQLSchema
     key: str | None
-    entity_of: Callable[[str], str]
+    entity_of: Callable[[str], str | None]
     silence: float
 
-    def key_of(self, request: Request) -> str | None:
-        """Read the key that a request shows; None if it may not pass."""
+    def caller(self, request: Request) -> str | None:
+        """Name whose key a request shows; None if it may not pass."""
         shown = _shown_key(request.headers.get("authorization", ""))
         if shown is None or not KEY.fullmatch(shown):
             return None
         if self.key is not None and not hmac.compare_digest(shown, self.key):
             return None
-        return shown
+        return self.entity_of(shown)
 
     def writer(self, request: Request) -> int:
         """Give the number of who sends a request."""
         return writer_id(self.db, Writer.of(request))
 
-    def context(self, request: Request, key: str) -> Context:
+    def context(self, request: Request, entity: str) -> Context:
         """Gather what an answer needs."""
         return Context(
             db=self.db,
             blobs=self.blobs,
             links=self.links,
             base_url=str(request.base_url).rstrip("/"),
-            entity=self.entity_of(key),
+            entity=entity,
             writer=self.writer(request),
             operation=request.scope["operation"],
         )

@@ -51,7 +51,7 @@ def _add_named(app: FastAPI, service: Service) -> None:
 
     @app.get("/files/{entity}/{project}/{run}/{name:path}")
     def run_file(request: Request, entity: str, project: str, run: str, name: str) -> Response:
-        if service.key_of(request) is None:
+        if service.caller(request) is None:
             return refusal(HTTPStatus.UNAUTHORIZED, "the API key is not known here")
         row = service.db.row(
             "SELECT files.* FROM files JOIN runs ON runs.id = files.owner_id"
@@ -66,7 +66,7 @@ def _add_named(app: FastAPI, service: Service) -> None:
     @app.get("/artifacts/{rest:path}")
     def artifact_file(request: Request, rest: str) -> Response:
         """Send a file of an artifact by its digest, the last word of hexadecimal digits."""
-        if service.key_of(request) is None:
+        if service.caller(request) is None:
             return refusal(HTTPStatus.UNAUTHORIZED, "the API key is not known here")
         digests = [word for word in rest.split("/") if re.fullmatch("[0-9a-f]{32}", word)]
         md5 = base64.b64encode(bytes.fromhex(digests[-1])).decode() if digests else ""
