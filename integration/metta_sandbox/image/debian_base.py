@@ -40,6 +40,14 @@ esac
 exec "$@"
 """
 
+#: A file's capability, which nodes may not have, keeps it from being run at all; a copy has none.
+_PING = 'cp "$1"/usr/bin/ping "$1"/usr/bin/plain && mv "$1"/usr/bin/plain "$1"/usr/bin/ping'
+_PLACE = '"$1"/usr/local/bin/sudo'
+_CLUSTER_HOOKS = (
+    f"printf %s {shlex.quote(_SUDO)} > {_PLACE} && chmod 755 {_PLACE}",
+    _PING,
+)
+
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _MIRROR = "http://deb.debian.org/debian"
 _TARGETS = "$(REPO_URI)\t$(RELEASE)\t$(COMPONENT)"
@@ -69,7 +77,7 @@ class DebianBase:
     @property
     def tag(self) -> str:
         """Name the image after what it is made of."""
-        more = [*CLUSTER_PACKAGES, _SUDO] if self.cluster else []
+        more = [*CLUSTER_PACKAGES, *_CLUSTER_HOOKS] if self.cluster else []
         parts = json.dumps([self.architecture, self.suite, sorted(self.packages), *more])
         return f"{REPOSITORY}:{self.suite}-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 
@@ -86,9 +94,7 @@ class DebianBase:
         more = CLUSTER_PACKAGES if self.cluster else ()
         command += [f"--include={','.join((*self.packages, *more))}"]
         if self.cluster:
-            path = '"$1"/usr/local/bin/sudo'
-            hook = f"printf %s {shlex.quote(_SUDO)} > {path} && chmod 755 {path}"
-            command += [f"--customize-hook={hook}"]
+            command += [f"--customize-hook={hook}" for hook in _CLUSTER_HOOKS]
         # Manuals and translations are a good part of it, and nobody reads them in a node.
         for folder in ("doc", "info", "locale", "man"):
             command += [f"--dpkgopt=path-exclude=/usr/share/{folder}/*"]

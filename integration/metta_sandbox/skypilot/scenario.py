@@ -98,7 +98,7 @@ def with_task(data: Mapping[str, Any], path: Path) -> WithTask:
     task = loaded.tasks[asked.number - 1]
     base = _found(path, asked.folder) if asked.folder else file.parent
     mounts = [_mount(mounted, base, path, asked) for mounted in task.mounts]
-    played = _played(loaded, task, asked, base, str(whole.get("name", "task")), mounts)
+    played = _played(loaded, task, asked, base, whole, mounts)
     faults += [
         (("workload", "task"), f"file_mounts.{mount.target}: {message}")
         for mount in played.mounts
@@ -167,15 +167,16 @@ def _played(
     task: Task,
     asked: TaskFile,
     base: Path,
-    cluster: str,
+    scenario: Mapping[str, Any],
     mounts: list[tuple[PlayedMount, str]],
 ) -> SkyPilot:
     names = [one.name or f"task-{place}" for place, one in enumerate(loaded.tasks, 1)]
     cloud = (task.infra.cloud or "local").lower()
     text = f"{task.setup}\n{task.run}"
+    has_gpus = scenario.get("hardware") == "gpu"
     return SkyPilot(
         name=task.name,
-        cluster=cluster,
+        cluster=str(scenario.get("name", "task")),
         job=loaded.name or loaded.path.stem,
         tasks=tuple(names),
         number=asked.number,
@@ -191,7 +192,11 @@ def _played(
         programs=tuple(sorted(set(_PROGRAMS.findall(text)))),
         workdir=str(_found_from(base, task.workdir)) if task.workdir else None,
         mounts=tuple(mount for mount, _ in mounts),
-        notes=(*notes(task), *_of_the_file(loaded), *(note for _, note in mounts if note)),
+        notes=(
+            *notes(task, gpus=has_gpus),
+            *_of_the_file(loaded),
+            *(note for _, note in mounts if note),
+        ),
     )
 
 

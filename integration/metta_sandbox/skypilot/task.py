@@ -375,11 +375,17 @@ def _is_a(kind: str, value: Any) -> bool:
     }[kind]
 
 
-def notes(task: Task) -> Iterator[str]:
-    """Say of a task what is not done, each reason once, in one line."""
+def notes(task: Task, *, gpus: bool = False) -> Iterator[str]:
+    """Say of a task what is not done, each reason once, in one line.
+
+    Args:
+        task: Which one.
+        gpus: Whether nodes have GPUs, so that none is pretended.
+
+    """
     for why, keys in task.ignored.items():
         yield f"ignored: {', '.join(keys)} ({why})"
-    if task.gpus:
+    if task.gpus and not gpus:
         yield (
             f"{task.gpus} {task.accelerator} on each node are pretended: the variables say so, "
             "and ranks are on the CPU, over gloo"

@@ -84,6 +84,12 @@ def test_what_is_ignored_is_a_caution(folder: Path) -> None:
     assert any("s3://b at /out is an empty folder" in text for text in cautions)
 
 
+def test_with_gpus_none_is_pretended(folder: Path) -> None:
+    cautions = read(folder, "{task: task.yaml}", "hardware: gpu\n").cautions
+
+    assert not any("pretended" in text for text in cautions)
+
+
 def test_a_folder_takes_a_buckets_place(folder: Path) -> None:
     for buckets in ("{'s3://b': data}", "{b: data}"):
         scenario = read(folder, f"{{task: {{file: task.yaml, buckets: {buckets}}}}}")
