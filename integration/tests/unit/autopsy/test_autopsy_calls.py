@@ -127,6 +127,9 @@ def test_one_whose_other_thread_holds_the_interpreters_lock_waits_for_that() -> 
 def test_without_a_stack_nothing_is_made_up() -> None:
     call = reading(Process(pid=1, threads_problem="Permission denied"))
     assert call == CurrentCall(Doing.UNKNOWN, place="Permission denied")
+    empty = (Thread(name="MainThread", id=1),)
+    call = reading(Process(pid=1, threads=empty, threads_problem="Permission denied"))
+    assert call == CurrentCall(Doing.UNKNOWN, place="Permission denied")
 
 
 def test_only_collectives_and_the_rendezvous_wait_for_others() -> None:

@@ -39,3 +39,19 @@ def test_a_thread_that_is_joined_is_followed_to_the_worker_that_it_waits_for() -
     assert (call.doing, call.place) == (Doing.IDLE, "data.py:18")
     assert call.thread == "data loader worker, pid 3"
     assert call.at == "train.py:60, and its thread `fit` at train.py:24"
+
+
+def test_a_thread_that_serves_a_library_is_not_what_an_idle_main_thread_waits_for() -> None:
+    sleeps = (frame("main", "/work/train.py", 60, "time.sleep(0.1)"),)
+    reduces = (
+        frame("all_reduce", f"{TORCH}/distributed/distributed_c10d.py", 1, "work.wait()"),
+        frame("fit", "/work/train.py", 24, "dist.all_reduce(x)"),
+    )
+    main = Thread(name="MainThread", id=1, frames=sleeps)
+
+    def found(name: str) -> Doing:
+        threads = (main, Thread(name=name, id=2, frames=reduces))
+        return resolve(Family(Process(pid=1, threads=threads), {})).doing
+
+    assert found("fit") is Doing.COLLECTIVE
+    assert found("wandb-sender") is Doing.IDLE

@@ -191,3 +191,11 @@ def test_observations_of_another_search_are_refused(begin: Begin, tmp_path: Path
     path.write_text(path.read_text().replace('"n":', '"other":'))
     with pytest.raises(InputError, match=r"sweep\.resume: s\.r\.1 is not of this search"):
         begin("trials: 2", "part")
+
+
+def test_failures_that_are_apart_are_none_in_a_row(begin: Begin) -> None:
+    sweep = begin("trials: 5, max_failures_in_a_row: 2")
+    sweep.play(failing=(1, 3, 5))
+
+    leader = sweep.leader
+    assert (leader.completed, leader.failed, leader.gave_up) == (2, 3, False)

@@ -76,3 +76,15 @@ def test_a_rank_of_a_pruned_trial_has_failed_only_by_itself(
     workers.stop.assert_called_once()
     group.failure.assert_not_called()
     assert outcome == Outcome(1, {1: status}, said)
+
+
+def test_one_of_two_ranks_that_failed_by_itself_says_why(tmp_path: Path) -> None:
+    (tmp_path / "rank-2.log").write_text("ValueError: enough\n")
+    spec = GroupSpec("trial-1", ("x",), 2, 1, "sweep-master", 1, tmp_path, ranks_per_node=2)
+    ranks = [{"rank": 2, "status": 1}, {"rank": 3, "status": -15}]
+    workers = Mock(next=Mock(side_effect=[None, {"type": "exit", "status": 1, "ranks": ranks}]))
+    group = Mock(failure=Mock(return_value=ALONE), is_pruned=Mock(return_value=False))
+
+    outcome = train(Mock(launch=Mock(return_value=workers)), spec, group, 1, Mock())
+
+    assert outcome.reason.startswith("rank 2 exited with status 1, saying: ValueError: enough")
