@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import traceback
 import zlib
@@ -25,6 +24,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp
 
+from metta_sandbox.api.exchange import strict_json
 from metta_sandbox.api.script import HangUps
 from metta_sandbox.errors import MachineError
 from metta_sandbox.services.wandb import streams
@@ -134,7 +134,7 @@ def _answer(service: Service, request: Request, entity: str, body: bytes) -> Res
     context = service.context(request, entity)
     agent = request.headers.get("user-agent", "")
     try:
-        asked = json.loads(body)
+        asked = strict_json(body)
         document = parse(asked["query"], max_tokens=20_000)
         variables = _without_nothing(asked.get("variables") or {})
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -200,8 +200,8 @@ def _take_stream(
     try:
         if request.headers.get("content-encoding") == "gzip":
             body = _unzipped(body)
-        streams.append(service.db, run, json.loads(body), service.writer(request))
-    except (ValueError, RecursionError, zlib.error) as error:
+        streams.append(service.db, run, strict_json(body), service.writer(request))
+    except (ValueError, OverflowError, RecursionError, zlib.error) as error:
         return refusal(HTTPStatus.BAD_REQUEST, f"no stream of a run: {error}")
     return JSONResponse({"exitcode": None, "limits": {}, "stopped": bool(run["stopped"])})
 

@@ -223,7 +223,7 @@ assert sweep.best_run().config["x"] == 1, sweep.best_run().config
 
 def test_a_client_without_the_key_is_told_at_once(serving: Callable[..., StandIn]) -> None:
     stand_in = serving(key="s" * 40)
-    assert "401" in stand_in.use(LOG, status=1)
+    assert "the API key is not known here" in stand_in.use(LOG, status=1)
     with closing(stand_in.records()) as records:
         assert records.runs() == []
 

@@ -44,7 +44,16 @@ def test_arguments_that_are_not_there_are_noted_unless_they_are_null(server: Sta
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[]", b"{}", b'{"query": 1}', b'{"query": "{"}', b'{"query": "{ viewer { id } }'],
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"query": 1}',
+        b'{"query": "{"}',
+        b'{"query": "{ viewer { id } }',
+        b'{"query": "{ \\ud800 }"}',
+        b'{"query": "{ viewer { id } }", "variables": {"a": NaN}}',
+    ],
 )
 def test_what_is_no_question_is_refused(server: StandIn, body: bytes) -> None:
     assert server.ask("POST", "/graphql", content=body).status_code == 400

@@ -160,7 +160,17 @@ def test_a_rewound_run_forgets_what_came_after(server: StandIn) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[]", b'{"files": [1]}', b'{"files": {"output.log": {"offset": "x"}}}', b"[" * 100_000],
+    [
+        b"",
+        b"[]",
+        b'{"files": [1]}',
+        b'{"files": {"output.log": {"offset": "x"}}}',
+        b"[" * 100_000,
+        b'{"files": {"output.log": {"offset": 1e999, "content": []}}}',
+        b'{"files": {"output.log": {"offset": 99999999999999999999, "content": ["x"]}}}',
+        b'{"files": {"output.log": {"offset": 0, "content": ["\\ud800"]}}}',
+        b'{"complete": true, "exitcode": 99999999999999999999}',
+    ],
 )
 def test_what_is_no_stream_is_refused_once(server: StandIn, body: bytes) -> None:
     server.upsert()
