@@ -56,7 +56,7 @@ def launch(tmp_path: Path) -> Launch:
             capture_output=True,
             text=True,
             check=False,
-            timeout=900,
+            timeout=1500,
         )
         text = done.stdout + done.stderr
         return Launched(done.returncode, text, (artifacts / "latest").resolve())
@@ -245,6 +245,7 @@ run: |
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # the image is made from packages once, which takes minutes
 def test_containers_have_the_programs_that_a_task_names(
     launch: Launch, docker: DockerClient
 ) -> None:
