@@ -35,7 +35,7 @@ KNOWN = {
     "play/resume.py": (3, "written before nodes are there; and the names of runs"),
     "play/schedule.py": (3, "the kernel's"),
     "play/secrets.py": (1, "the caller's"),
-    "play/workspace.py": (3, "the user's, before nodes are there"),
+    "play/workspace.py": (4, "the user's, before nodes are there"),
     "report/artifacts.py": (1, "ours"),
     "report/environment.py": (1, "ours"),
     "report/hiding.py": (2, "from descriptors of folders, following nothing"),
