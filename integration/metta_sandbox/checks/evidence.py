@@ -177,6 +177,10 @@ class Evidence:
         """The offline W&B runs."""
         return tuple(self._wandb(file) for file in self.find("wandb/*/run-*.wandb"))
 
+    def runs_anywhere(self) -> Iterator[OfflineRun]:
+        """Read the W&B runs one by one that were written anywhere, offline or not."""
+        yield from map(self._wandb, self.find("**/wandb/*/run-*.wandb"))
+
     def trainers_runs(self, run: str) -> tuple[tuple[int | None, OfflineRun], ...]:
         """Read the W&B runs that a trial's trainers tracked themselves, each with its rank."""
         files = written_by_ranks(self.folder, self.folder / "trials" / run)

@@ -27,6 +27,7 @@ _THEIRS = "of local processes, which may do what the caller may"
 #: How many such calls a module has, and whose files those are. Before a number is raised: can a
 #: node have put something else in the file's place? Then it belongs behind ``beneath``.
 KNOWN = {
+    "checks/served_wandb.py": (1, "a copy of our own, in a temporary folder"),
     "play/collection.py": (3, "from descriptors of folders, following nothing"),
     "play/ending.py": (1, "names alone are taken, and moved"),
     "play/examiner.py": (2, "ours, written beside what nodes share"),
@@ -37,7 +38,7 @@ KNOWN = {
     "play/secrets.py": (1, "the caller's"),
     "play/task_files.py": (2, "the user's, before nodes are there"),
     "play/task_log.py": (1, "ours, beside what nodes share"),
-    "play/workspace.py": (3, "the user's, before nodes are there"),
+    "play/workspace.py": (4, "the user's, before nodes are there"),
     "report/artifacts.py": (1, "ours"),
     "report/environment.py": (1, "ours"),
     "report/hiding.py": (2, "from descriptors of folders, following nothing"),

@@ -105,6 +105,16 @@ def test_a_score_may_stand_in_wandb(ran: Played, summary: dict[str, Any], verdic
     assert ran.judged("progress")[0] == verdict
 
 
+def test_a_run_may_be_tracked_below_the_working_folder(ran: Played) -> None:
+    ran.call("POST", NAMES, {"run_id": "basic.r.1"})
+    file = ran.wandb("basic.r.1", summary={"score": 0.5})
+    own = ran.folder / "shared/workspace/wandb/wandb/run-20261130_214755-basic.r.1"
+    own.parent.mkdir(parents=True)
+    file.parent.rename(own)
+
+    assert ran.judged("progress") == ("passed", "a run was named, and one was scored")
+
+
 def test_who_only_looks_whether_it_is_there_need_not(ran: Played) -> None:
     ran.calls.clear()
     ran.call("GET", "/whoami", {})

@@ -171,7 +171,7 @@ def test_the_documents_triggers_are_triggers() -> None:
     rows = re.findall(r"^\| (`\{.*?\}`(?:, `\{.*?\}`)*) \|", DOCS, re.MULTILINE)
     said = [each for row in rows for each in re.findall(r"`(\{.*?\})`", row)]
 
-    assert len(said) == 7
+    assert len(said) == 8
     for trigger in said:
         named = trigger.replace("NAME", "first")
         first = "{name: first, kill: W, when: {after: 1s}}"

@@ -106,7 +106,7 @@ def _scored(evidence: Evidence) -> Iterator[str]:
     for event in (event for name in _TOLD for event in evidence.of(name)):
         if any(_is_number(event.fields.get(name)) for name in names):
             yield evidence.place_of(event)
-    for run in evidence.wandb_runs:
+    for run in evidence.runs_anywhere():
         summary = flat(run.summary)
         if any(_is_number(summary.get(name)) for name in names):
             yield evidence.where(run.path)
