@@ -1,4 +1,4 @@
-"""Two listening sockets, one application, one event loop."""
+"""Listening sockets, the applications behind them, one event loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from metta_sandbox.api.announcer import Announcer
 from metta_sandbox.api.app import Settings, create_app
@@ -21,6 +21,7 @@ from metta_sandbox.errors import MachineError
 from metta_sandbox.node.agent.emitter import Emitter
 from metta_sandbox.node.agent.events import ApiReady
 from metta_sandbox.observatory_tokens import Tokens
+from metta_sandbox.services.packages.index import create_index
 
 #: Seconds that calls in flight get to end once the process is told to stop.
 GRACE = 0.25
@@ -54,33 +55,54 @@ def listen(host: str, port: int) -> socket.socket:
     )
 
 
-def run(host: str, observatory_port: int, cogweb_port: int, data: Path, tokens: Tokens) -> None:
+def run(
+    host: str,
+    ports: tuple[int, int, int],
+    data: Path,
+    tokens: Tokens,
+    packages: Path | None = None,
+) -> None:
     """Serve the control plane until SIGTERM or SIGINT.
 
-    Emits ``api.ready`` (``host``, ``observatory_port``, ``cogweb_port``) once both ports answer.
+    Emits ``api.ready`` once all ports answer.
+
+    Args:
+        host: The address to listen on.
+        ports: Of Observatory, of Cogweb and of the package index.
+        data: The folder of state and transcript.
+        tokens: Who may call.
+        packages: Where the harness answers for the package index; None for no index.
 
     Raises:
         MachineError: A port or the data folder can't be used.
 
     """
     with ExitStack() as stack:
-        sockets = [
-            stack.enter_context(listen(host, port)) for port in (observatory_port, cogweb_port)
-        ]
-        ports = [int(sock.getsockname()[1]) for sock in sockets]
+        wanted = ports if packages else ports[:2]
+        sockets = [stack.enter_context(listen(host, port)) for port in wanted]
+        bound = [int(sock.getsockname()[1]) for sock in sockets]
         announcer = Announcer(Emitter.from_environment())
-        app = create_app(Settings(data=data, cogweb_port=ports[1], tokens=tokens), announcer)
-        asyncio.run(_serve(app, sockets, announcer, host, ports))
+        app = create_app(Settings(data=data, cogweb_port=bound[1], tokens=tokens), announcer)
+        apps: list[Starlette] = [app, app]
+        if packages:
+            apps.append(create_index(packages, announcer.tell))
+        ready = ApiReady(
+            host=host,
+            observatory_port=bound[0],
+            cogweb_port=bound[1],
+            packages_port=bound[2] if packages else None,
+        )
+        asyncio.run(_serve(apps, sockets, announcer, ready))
 
 
 class _Server(uvicorn.Server):
     """A server that tells when it listens, and leaves the signals to us."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: Starlette) -> None:
         super().__init__(
             uvicorn.Config(
                 HangUps(app),
-                lifespan="off",  # two servers share one application
+                lifespan="off",  # two servers share one application, and that is begun below
                 log_config=None,
                 access_log=False,
                 proxy_headers=False,  # a caller is who connects
@@ -99,9 +121,9 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(
-    app: FastAPI, sockets: list[socket.socket], announcer: Announcer, host: str, ports: list[int]
+    apps: list[Starlette], sockets: list[socket.socket], announcer: Announcer, ready: ApiReady
 ) -> None:
-    servers = [_Server(app) for _ in sockets]
+    servers = [_Server(app) for app in apps]
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -117,15 +139,13 @@ async def _serve(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    async with app.router.lifespan_context(app):
+    async with apps[0].router.lifespan_context(apps[0]):
         serving = [
             asyncio.create_task(server.serve([sock]))
             for server, sock in zip(servers, sockets, strict=True)
         ]
         for server in servers:
             await server.listening.wait()
-        ready = asyncio.create_task(
-            announcer.tell(ApiReady(host=host, observatory_port=ports[0], cogweb_port=ports[1]))
-        )
+        telling = asyncio.create_task(announcer.tell(ready))
         await asyncio.gather(*serving)
-        ready.cancel()
+        telling.cancel()

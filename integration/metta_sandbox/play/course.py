@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from metta_sandbox.errors import SandboxError
+from metta_sandbox.image.package_source import PackageSource
 from metta_sandbox.play.examiner import Examiner
 from metta_sandbox.play.job import Job
 from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.play.outcome import Ending
+from metta_sandbox.play.packages import PackageDesk
 from metta_sandbox.play.striking import Strikes
 from metta_sandbox.play.turn import Alone, Turn
 from metta_sandbox.progress import Progress
@@ -44,6 +46,8 @@ class Setting:
         place: The name of the scenario's folder; the scenario's, or one like it, if empty.
         lacks: What scenarios brought along, by name, that could not be had, and why.
         secrets: Variables that the command line gives to all nodes and nobody else.
+        packages: What has packages for nodes that ask for some.
+        reviewed_only: Whether nodes may have those packages alone that the scenario requires.
 
     """
 
@@ -60,6 +64,8 @@ class Setting:
     place: str = ""
     lacks: Mapping[str, SandboxError] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    packages: PackageSource = field(default_factory=PackageSource)
+    reviewed_only: bool = False
 
 
 @dataclass
@@ -81,6 +87,7 @@ class Course:
     ending: Ending | None = None
     wanted_end: str = ""
     examiner: Examiner | None = None
+    desk: PackageDesk | None = None
     problems: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     first_exits: dict[str, Event] = field(default_factory=dict)

@@ -49,6 +49,8 @@ def collect(course: Course, scenario: Scenario, setting: Setting) -> None:
     if course.stack and course.plan and course.plan.sidecars:
         # Agents end with the connection, and a node's network with its agent.
         steps.append(("ending what is beside nodes", course.stack.end_sidecars))
+    if course.desk and course.plan:
+        steps.append(("telling what was installed", partial(course.desk.close, course.plan.folder)))
     if course.link:
         steps.append(("leaving the nodes", course.link.close))
     if course.stack:

@@ -25,6 +25,7 @@ class Job:
         num_gpus: GPUs on each node.
         folders: Working folders by host, of those that have their own.
         variables: What the scenario adds to the environment.
+        index: How pip asks the stack's package index.
         script: The user's own shell commands, in place of our rollout; None for the rollout.
         warm: Whether trainers start from a process that has imported what the rollout needs, too.
 
@@ -38,6 +39,7 @@ class Job:
     num_gpus: int = 0
     folders: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
+    index: Mapping[str, str] = field(default_factory=dict)
     script: str | None = None
     warm: bool = False
 
@@ -56,7 +58,7 @@ class Job:
     def environment(self, node_rank: int, addresses: Sequence[str]) -> dict[str, str]:
         """Build the variables that it sees on a node beside the node's own."""
         own = job_environment(node_rank, addresses, self.run, self.words, self.num_gpus)
-        return {**self.variables, **own, **self.env}
+        return {**self.index, **self.variables, **own, **self.env}
 
 
 def job_command(job: Job) -> list[str]:

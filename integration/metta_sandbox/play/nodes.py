@@ -180,7 +180,7 @@ class Nodes:
         replies = []
         for rank, host in enumerate(self._hosts):
             command = setup_command(script)
-            env = {**job.variables, **setup_environment(rank, addresses)}
+            env = {**job.index, **job.variables, **setup_environment(rank, addresses)}
             cwd = job.folders.get(host, job.cwd)
             reply = self._link.ask(host, "start", group=SETUP, command=command, env=env, cwd=cwd)
             replies.append((host, reply))

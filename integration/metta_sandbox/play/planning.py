@@ -79,6 +79,7 @@ def job_of(course: Course, scenario: Scenario, file: Path, setting: Setting) -> 
             for host in scenario.hosts
         },
         variables={**scenario.workload.env, **secrets_of(scenario, file, setting.secrets)},
+        index=course.stack.index_environment(course.nodes.api),
         script=scenario.workload.run,
         warm=scenario.workload.trainer.launcher == "warm" and scenario.hardware != "gpu",
     )

@@ -7,12 +7,14 @@ from functools import partial
 from pathlib import Path
 
 from metta_sandbox.interrupt import uninterrupted
+from metta_sandbox.node.agent.events import PackageAsked
 from metta_sandbox.play import steady
 from metta_sandbox.play.course import Course, Played, Setting
 from metta_sandbox.play.ending import collect, hide_secrets, judge_evidence, verdict_on
 from metta_sandbox.play.examiner import Examiner
 from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.play.outcome import End, Limits
+from metta_sandbox.play.packages import PackageDesk
 from metta_sandbox.play.planning import job_of, plan_of
 from metta_sandbox.play.proving import prove
 from metta_sandbox.play.steady import Execute
@@ -120,6 +122,8 @@ def _bring_up(course: Course, setting: Setting) -> None:
 
     def on_event(event: Event) -> None:
         setting.watch(event)
+        if event.name == PackageAsked.name and course.desk is not None:
+            course.desk.take(event)
         _show(course, event, setting.progress)
 
     def progress(text: str) -> None:
@@ -128,6 +132,16 @@ def _bring_up(course: Course, setting: Setting) -> None:
 
     course.stack = setting.engine.lease(plan, setting.owner, progress)
     course.stack.up(progress)
+    if course.stack.answers is not None:
+        required = {each.name for each in plan.provision.requirements}
+        course.desk = PackageDesk(
+            setting.packages,
+            course.stack.answers,
+            progress,
+            gpu=plan.hardware == "gpu",
+            allowed=frozenset(required) if setting.reviewed_only else None,
+        )
+        course.desk.open()
     with uninterrupted():
         course.link = course.stack.connect()
     fallen, ready = course.stack.fallen, course.stack.ready

@@ -324,6 +324,7 @@ def _staged(current: Run, options: Options) -> Iterator[None]:
             credentials=options.credentials,
             native_stacks=options.native_stacks,
             secrets=options.secrets,
+            reviewed_only=options.untrusted is not None,
         )
         whole = False
         try:
@@ -331,6 +332,7 @@ def _staged(current: Run, options: Options) -> Iterator[None]:
             whole = True
         finally:
             with uninterrupted():
+                current.setting.packages.close()
                 remove_copies(owner.run)
             if not whole or Verdict.ERROR in {one.verdict for one in current.results}:
                 with uninterrupted():

@@ -53,7 +53,7 @@ Name = Literal[
     "train.step", "checkpoint.saved", "train.finished", "rank.exited", "eval.finished",
     "trial.pruned", "observation.recorded", "folder.reread", "rollout.finished", "command.exited",
     "api.ready", "api.request", "node.notice", "node.ended", "node.lost", "node.rejoined",
-    "optimizer.step", "fault.happened",
+    "optimizer.step", "fault.happened", "package.asked",
 ]  # fmt: skip
 
 #: Their fields' names, for whoever reads them. Those below, as a test holds.
@@ -68,6 +68,7 @@ Field = Literal[
     "rule", "dropped", "signal", "grace", "groups", "ended", "killed", "how", "ahead", "takes",
     "raised", "at", "exits", "reads", "sleeps", "holds", "loss", "reward", "skipped", "gradients",
     "nan_before", "nan", "handed_off", "started_with", "command", "received",
+    "question", "package", "file", "packages_port",
 ]  # fmt: skip
 
 
@@ -312,11 +313,12 @@ class CommandExited(KnownEvent, name="command.exited", teller="the harness"):
 
 
 class ApiReady(KnownEvent, name="api.ready", teller="the control plane"):
-    """Both ports of the control plane answer."""
+    """All ports of the control plane answer; at the last one is the package index."""
 
     host: str
     observatory_port: int
     cogweb_port: int
+    packages_port: Optional[int] = None
 
 
 class ApiRequest(KnownEvent, name="api.request", teller="the control plane"):
@@ -333,6 +335,14 @@ class ApiRequest(KnownEvent, name="api.request", teller="the control plane"):
     fault: Optional[str] = None
     rule: Optional[int] = None
     dropped: Optional[bool] = None
+
+
+class PackageAsked(KnownEvent, name="package.asked", teller="the control plane"):
+    """A node's pip asks for the list of a package's files, or for one of them."""
+
+    question: str
+    package: str
+    file: Optional[str] = None
 
 
 class NodeNotice(KnownEvent, name="node.notice", teller="the agent"):

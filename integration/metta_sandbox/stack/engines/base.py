@@ -187,6 +187,15 @@ class Stack(ABC):
     def service_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
         """Tell the nodes where the control plane is, from its ``api.ready`` event."""
 
+    @property
+    def answers(self) -> Path | None:
+        """Where the harness answers the stack's package index; None if there is no index."""
+        return None
+
+    def index_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:  # noqa: ARG002
+        """Tell the nodes where that is, from ``api.ready``; nothing if there is none."""
+        return {}
+
     @abstractmethod
     def working_folder(self) -> str:
         """Return the folder in which commands start on a node."""
