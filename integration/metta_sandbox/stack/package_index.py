@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -37,19 +38,24 @@ def make_answers_folder(folder: Path) -> None:
     folder.chmod(0o755)
 
 
-def remove_answers(run: str) -> None:
-    """Remove what is left of a run's answers."""
-    shutil.rmtree(answers_folder(run, "").parent, ignore_errors=True)
+def remove_answers(run: str, scenario: str | None = None) -> None:
+    """Remove the answers of a run, or of one of its scenarios."""
+    folder = answers_folder(run, scenario or "")
+    shutil.rmtree(folder if scenario else folder.parent, ignore_errors=True)
+    with suppress(OSError):  # another scenario's are still there
+        folder.parent.rmdir()
 
 
-def index_environment(host: str, port: int) -> dict[str, str]:
+def index_environment(host: str, port: int | None) -> dict[str, str]:
     """Build the variables by which pip and uv ask the index, whatever is configured elsewhere.
 
     Args:
         host: Its name or address, as a node sees it.
-        port: Its port.
+        port: Its port; None where there is none, as in a stack of an older make.
 
     """
+    if port is None:
+        return {}
     address = f"http://{host}:{port}{ROOT}"
     return {
         "PIP_INDEX_URL": address,

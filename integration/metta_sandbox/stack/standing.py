@@ -279,6 +279,15 @@ class StandingStack(Stack):
         """Connect to the hub."""
         return self._stack.connect()
 
+    @property
+    def answers(self) -> Path | None:
+        """Where the harness answers the stack's package index."""
+        return self._stack.answers
+
+    def index_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
+        """Tell the nodes where that is."""
+        return self._stack.index_environment(ready)
+
     def service_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
         """Tell the nodes where the control plane is."""
         return self._stack.service_environment(ready)

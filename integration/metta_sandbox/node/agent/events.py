@@ -52,8 +52,8 @@ Name = Literal[
     "handoff.sent", "handoff.received", "trial.launched", "rank.started", "train.started",
     "train.step", "checkpoint.saved", "train.finished", "rank.exited", "eval.finished",
     "trial.pruned", "observation.recorded", "folder.reread", "rollout.finished", "command.exited",
-    "api.ready", "api.request", "node.notice", "node.ended", "node.lost", "node.rejoined",
-    "optimizer.step", "fault.happened", "package.asked",
+    "api.ready", "api.request", "package.asked", "node.notice", "node.ended", "node.lost",
+    "node.rejoined", "optimizer.step", "fault.happened",
 ]  # fmt: skip
 
 #: Their fields' names, for whoever reads them. Those below, as a test holds.

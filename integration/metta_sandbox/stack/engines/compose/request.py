@@ -14,15 +14,19 @@ from metta_sandbox.scenario.provision import Limits
 from metta_sandbox.stack.credentials import Credential, tokens_of
 from metta_sandbox.stack.engines.base import HUB, RUN_FOLDER, StackPlan
 from metta_sandbox.stack.node_environment import NodeSpec, node_environment
+from metta_sandbox.stack.package_index import PORT, answers_folder
 from metta_sandbox.stack.sidecar_service import SidecarService
 
 #: Where things are inside a container.
 AGENT = "/opt/metta/agent.pyz"
+#: What runs it, where the image is ours.
+INTERPRETER = "/opt/metta/venv/bin/python3"
 #: Before it: Python without anybody's packages, of which it has no use.
 PLAIN = ("-S",)
 EVENTS = "/tmp/metta-agent.sock"  # noqa: S108 - a container's own /tmp
 WORKSPACE = "/workspace"
 API_DATA = "/var/lib/metta-api"
+API_PACKAGES = "/var/lib/metta-packages"
 HOME = "/home/metta"
 TOKENS_FILE = "/run/metta/observatory_tokens.yaml"
 MASTER_PORT = 8008
@@ -30,7 +34,7 @@ MASTER_PORT = 8008
 HUB_PORT = 7077
 HUB_ADDRESS = f"tcp:127.0.0.1:{HUB_PORT}"
 #: Where the control plane listens.
-API_PORTS = (8080, 8081)
+API_PORTS = (8080, 8081, PORT)
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class NodeImage:
     """
 
     tag: str
-    interpreter: str = "python3"
+    interpreter: str = INTERPRETER
     foreign: bool = False
 
 
@@ -161,7 +165,7 @@ def _place(service: dict[str, Any], name: str, place: Placement) -> None:
         hostname=name,
         user=place.user,
         labels=dict(place.labels),
-        entrypoint=["python3", *PLAIN, AGENT],
+        entrypoint=[INTERPRETER, *PLAIN, AGENT],
         volumes=[_mount(place.agent, AGENT, read_only=True)],
     )
 
@@ -203,7 +207,10 @@ def _keep(services: dict[str, Any], container_inits: ContainerInits | None) -> N
 
 def _make_api(service: dict[str, Any], plan: StackPlan, tokens: Path | None) -> None:
     service["environment"] = {"METTA_EVENTS": EVENTS, "METTA_NODE": API}
-    service["volumes"].append(_mount(plan.folder / "api", API_DATA))
+    service["volumes"] += [
+        _mount(plan.folder / "api", API_DATA),
+        _mount(answers_folder(plan.run, plan.scenario), API_PACKAGES, read_only=True),
+    ]
     if tokens:
         service["volumes"].append(_mount(tokens, TOKENS_FILE, read_only=True))
         service["command"] = [*service["command"], f"--tokens={TOKENS_FILE}"]

@@ -49,6 +49,7 @@ from metta_sandbox.stack.engines.compose.power import ContainerPower
 from metta_sandbox.stack.engines.compose.request import (
     AGENT,
     HUB_ADDRESS,
+    INTERPRETER,
     PLAIN,
     WORKSPACE,
     ContainerInits,
@@ -60,6 +61,12 @@ from metta_sandbox.stack.engines.compose.sidecars import DiskSidecars, NetworkSi
 from metta_sandbox.stack.engines.compose.subnet import POOL, host_routes, offer_subnets
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
+from metta_sandbox.stack.package_index import (
+    answers_folder,
+    index_environment,
+    make_answers_folder,
+    remove_answers,
+)
 from metta_sandbox.stack.provision import node_memory
 from metta_sandbox.stack.sidecar_service import SidecarService, first_line
 from metta_sandbox.words import many
@@ -140,6 +147,7 @@ class ComposeStack(Stack):
             folder.mkdir(parents=True, exist_ok=True)
             if os.geteuid() == 0:
                 os.chown(folder, uid, gid)
+        make_answers_folder(self.answers)
         place = replace(self._place(image.tag, self._credentials()), nodes=nodes)
         progress(
             f"starting {many(len(plan.hosts), 'node')} as containers of project {self._project}"
@@ -238,7 +246,7 @@ class ComposeStack(Stack):
         """Connect to the hub."""
         hub = container_name(self._project, HUB)
         docker = self._client()
-        relay = ["python3", *PLAIN, AGENT, "relay", f"--hub={HUB_ADDRESS}"]
+        relay = [INTERPRETER, *PLAIN, AGENT, "relay", f"--hub={HUB_ADDRESS}"]
         return HubLink([*docker, "exec", "-i", hub, *relay])
 
     def service_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
@@ -247,6 +255,15 @@ class ComposeStack(Stack):
             "OBSERVATORY_URL": f"http://{API}:{ready['observatory_port']}",
             "COGWEB_URL": f"http://{API}:{ready['cogweb_port']}",
         }
+
+    @property
+    def answers(self) -> Path:
+        """Where the harness answers the stack's package index."""
+        return answers_folder(self._plan.run, self._plan.scenario)
+
+    def index_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
+        """Tell the nodes where that is."""
+        return index_environment(API, ready.get("packages_port"))
 
     def working_folder(self) -> str:
         """Return the folder in which commands start on a node."""
@@ -344,6 +361,7 @@ class ComposeStack(Stack):
         """Stop and remove containers and network."""
         if self._plan.credentials:
             remove_copies(self._plan.run, self._plan.scenario)
+        remove_answers(self._plan.run, self._plan.scenario)
         if not self._file.exists():
             return
         try:

@@ -16,7 +16,7 @@ from typing import Any
 from metta_sandbox import removing
 from metta_sandbox.node.agent.container_init.residue import PLACES
 from metta_sandbox.stack.engines.base import RUN_FOLDER
-from metta_sandbox.stack.engines.compose.request import AGENT, HOME, PLAIN
+from metta_sandbox.stack.engines.compose.request import AGENT, HOME, INTERPRETER, PLAIN
 
 #: Containers asked at once: a client mostly waits for its engine.
 _AT_ONCE = 4
@@ -38,7 +38,7 @@ def ask_all(
     """
 
     def ask(name: str) -> dict[str, Any]:
-        command = [*docker, "exec", "-i", name, "python3", *PLAIN, AGENT, "turn"]
+        command = [*docker, "exec", "-i", name, INTERPRETER, *PLAIN, AGENT, "turn"]
         text = json.dumps(requests[name]) + "\n"
         said = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
         if said.returncode != 0:

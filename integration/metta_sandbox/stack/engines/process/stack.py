@@ -50,6 +50,7 @@ from metta_sandbox.stack.package_index import (
     answers_folder,
     index_environment,
     make_answers_folder,
+    remove_answers,
 )
 from metta_sandbox.words import many
 
@@ -187,7 +188,7 @@ class ProcessStack(Stack):
 
     def index_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
         """Tell the nodes where that is."""
-        return index_environment(self.addresses[API], ready["packages_port"])
+        return index_environment(self.addresses[API], ready.get("packages_port"))
 
     def working_folder(self) -> str:
         """Return the folder in which commands start on a node."""
@@ -224,9 +225,7 @@ class ProcessStack(Stack):
                 process.wait()
         remove_processes(self._plan.run, self._plan.scenario)
         shutil.rmtree(self.folder, ignore_errors=True)
-        shutil.rmtree(self.answers, ignore_errors=True)
-        with suppress(OSError):
-            self.answers.parent.rmdir()
+        remove_answers(self._plan.run, self._plan.scenario)
         with suppress(OSError):  # another scenario of the run is still there
             self.folder.parent.rmdir()
         if self._plan.credentials:
