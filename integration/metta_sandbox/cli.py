@@ -119,6 +119,10 @@ AllowEnv = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME", help="A variable whose value files may have with --untrusted."),
 ]
+RequirementsFile = Annotated[
+    Path | None,
+    typer.Option("--requirements", metavar="FILE", help="What your trainer imports, for pip."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
@@ -208,6 +212,7 @@ def launch(
     trainer: Annotated[
         str, typer.Option(help='Your own trainer in place of the bundled one: "python train.py".')
     ] = "",
+    requirements: RequirementsFile = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print what each node would run and see.")
     ] = False,
@@ -225,7 +230,7 @@ def launch(
 
     standing = find_record()
     scenario = read_launch(
-        words, nodes or (len(standing.hosts) if standing else 2), _words(trainer)
+        words, nodes or (len(standing.hosts) if standing else 2), _words(trainer), requirements
     )
     reporter = make_reporter(quiet=quiet, verbose=verbose)
     if standing and (
@@ -264,6 +269,7 @@ def up(
     hardware: Annotated[str, typer.Option(help="macbook or gpu.")] = "macbook",
     source: Source = None,
     credentials: Credentials = False,
+    requirements: RequirementsFile = None,
 ) -> None:
     """Start the standing stack; it stays until `stop`."""
     from metta_sandbox.play import standing  # noqa: PLC0415
@@ -276,6 +282,7 @@ def up(
         hardware=_one_of(hardware, ("macbook", "gpu"), "--hardware"),
         source=source,
         credentials=credentials,
+        requirements=requirements,
         ci=in_ci(),
     )
     reporter = Reporter()

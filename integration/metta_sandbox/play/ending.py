@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -84,6 +84,7 @@ def judge_evidence(
     """Judge what was left; of a sweep that we broke off ourselves, only its trials are told."""
     why_not = course.ending.reason if course.ending else ""
     states = steady.results(scenario, course.before, course.after, why_not)
+    states = (*states, *_notices(course, scenario))
     if course.plan is None or course.timeline is None or course.started is None:
         return (), states
     took = {
@@ -107,6 +108,21 @@ def judge_evidence(
     read = partial(_within, Allowance(_READING, _HURRIED), "reading trials")
     course.attempt(lambda: read(lambda: over.extend(trials.results(evidence))))
     return tuple(over), (*course.strikes.checks, *checks, *states)
+
+
+def _notices(course: Course, scenario: Scenario) -> Iterator[CheckResult]:
+    """Give what is told of nodes and decides nothing."""
+    if course.plan is not None and scenario.workload.network == "open":
+        yield CheckResult(
+            name="network",
+            verdict=Verdict.PASSED,
+            expected="nodes have a way out, as the scenario asks for",
+            seen="workload.network is open",
+            warning="its nodes had a way out (workload.network: open): what ran there could reach "
+            "whatever this machine can",
+        )
+    if course.desk is not None and (told := course.desk.result()):
+        yield told
 
 
 def hide_secrets(course: Course) -> None:

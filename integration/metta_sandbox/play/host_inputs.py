@@ -165,6 +165,7 @@ def provision(
             MountSpec(relative_to_file(file, mount.source), mount.target, mount.read_only)
             for mount in workload.mounts
         ),
+        way_out=workload.network == "open",
         shared_memory=workload.shared_memory,
         limits=workload.limits,
     )

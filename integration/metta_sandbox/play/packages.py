@@ -15,15 +15,20 @@ from typing import Any
 
 from metta_sandbox.errors import SandboxError
 from metta_sandbox.image.package_source import Fetched, PackageSource
+from metta_sandbox.report.results import CheckResult
 from metta_sandbox.services.packages import answers
 from metta_sandbox.services.packages.answers import METADATA, Answer, package_name
 from metta_sandbox.timeline.recording import Event
+from metta_sandbox.verdict import Verdict
+from metta_sandbox.words import many
 
 #: The artifact that tells what was asked for.
 FILE_NAME = "packages.json"
 #: Packages that one scenario may ask for: names carry what a node knows to whoever runs an index.
 _MOST = 2_000
 _AT_ONCE = 8
+#: Packages that the report names.
+_SHOWN = 5
 
 
 @dataclass
@@ -90,11 +95,23 @@ class PackageDesk:
         if told:
             (artifacts / FILE_NAME).write_text(json.dumps(told, indent=1) + "\n")
 
-    @property
-    def lacking(self) -> dict[str, str]:
-        """What could not be had, by package, and why."""
+    def result(self) -> CheckResult | None:
+        """Say what could not be had, as what is worth a look; None if nothing was asked for."""
         with self._lock:
-            return {name: one.lacks for name, one in self._packages.items() if one.lacks}
+            asked = dict(self._packages)
+        if not asked:
+            return None
+        lacking = [f"{name}: {one.lacks}" for name, one in asked.items() if one.lacks]
+        files = sum(len(one.files) for one in asked.values())
+        few = [*lacking[:_SHOWN], *(["…"] if len(lacking) > _SHOWN else [])]
+        return CheckResult(
+            name="packages",
+            verdict=Verdict.PASSED,
+            expected="what nodes ask their package index for is noted; it decides nothing",
+            seen=f"{many(len(asked), 'package')} asked for, {many(files, 'file')} given",
+            where=(FILE_NAME,),
+            warning=f"packages that could not be had: {'; '.join(few)}" if few else "",
+        )
 
     def _answer(self, question: str, name: str, file: str | None) -> None:
         try:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from metta_sandbox.errors import InputError, MachineError, SandboxError, StackError
 from metta_sandbox.homes import own_folder
+from metta_sandbox.image.requirements import read_requirements
 from metta_sandbox.interrupt import interruptible, uninterrupted
 from metta_sandbox.masking import hide
 from metta_sandbox.play.nodes import Nodes
@@ -22,6 +23,7 @@ from metta_sandbox.stack.credentials import find_credentials
 from metta_sandbox.stack.engines import choose, remove_everywhere
 from metta_sandbox.stack.engines.base import Engine, Stack
 from metta_sandbox.stack.lease import Owner
+from metta_sandbox.stack.provision import Provision
 from metta_sandbox.stack.standing import Record, StandingEngine
 from metta_sandbox.stack.status import stack_status
 from metta_sandbox.stack.tokens import tokens_in
@@ -42,6 +44,7 @@ class Wanted:
         hardware: The profile.
         source: A working copy that every node sees, or None.
         credentials: Whether nodes see the caller's credentials.
+        requirements: A requirements file of what trainers import, or None.
         ci: Whether this is a CI job.
 
     """
@@ -51,6 +54,7 @@ class Wanted:
     hardware: str = "macbook"
     source: Path | None = None
     credentials: bool = False
+    requirements: Path | None = None
     ci: bool = False
 
 
@@ -138,10 +142,12 @@ def standing_engine(sweep: str, words: tuple[str, ...]) -> StandingEngine | None
 
 def _bring_up(engine: Engine, wanted: Wanted, progress: Progress) -> None:
     hosts = tuple(node_host(rank) for rank in range(wanted.nodes))
+    required = read_requirements(wanted.requirements) if wanted.requirements else ()
     credentials = find_credentials() if wanted.credentials else ()
     for each in credentials:
         progress(f"nodes see ~/{each.name}, read-only")
     plan = standing.standing_plan(hosts, wanted.hardware, wanted.source, credentials)
+    plan = replace(plan, provision=Provision(required))
     plan.run_folder.mkdir(parents=True)
     stack = engine.lease(plan, _owner(), progress)
     stack.up(progress)

@@ -39,6 +39,7 @@ class Provision:
         bundled_rollout: Whether our rollout must run on the nodes.
         mounts: What of this machine nodes see.
         limits: What one node may take of the machine.
+        way_out: Whether nodes that are containers can reach what this machine can.
         shared_memory: The size of ``/dev/shm``, in bytes, where nodes are containers.
 
     """
@@ -48,6 +49,7 @@ class Provision:
     build: Build | None = None
     bundled_rollout: bool = True
     mounts: tuple[MountSpec, ...] = ()
+    way_out: bool = False
     shared_memory: int = 2 * 2**30
     limits: Limits = field(default_factory=Limits)
 

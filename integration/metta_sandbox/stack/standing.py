@@ -378,7 +378,10 @@ class StandingEngine(Engine):
             InputError: Always.
 
         """
-        raise InputError("the standing stack has no requirements or images of a scenario's")
+        raise InputError(
+            "the standing stack has no requirements or images of a scenario's",
+            "metta-sandbox stop, and launch it again; or metta-sandbox up --requirements FILE",
+        )
 
     def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:  # noqa: ARG002
         """Give the standing stack.

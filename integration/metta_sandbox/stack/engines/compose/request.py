@@ -146,6 +146,8 @@ def compose_request(base: Mapping[str, Any], plan: StackPlan, place: Placement) 
             services[sidecar.service(host)] = _make_sidecar(sidecar, host, names, place)
     network = request["networks"]["stack"]
     network["labels"] = dict(place.labels)
+    if plan.provision.way_out:
+        _open(network, [services[host] for host in plan.hosts])
     addresses = {}
     if place.subnet:
         network["ipam"] = {"config": [{"subnet": place.subnet}]}
@@ -156,6 +158,14 @@ def compose_request(base: Mapping[str, Any], plan: StackPlan, place: Placement) 
     _keep(services, place.container_inits)
     escaped: dict[str, Any] = _escape(request)
     return escaped
+
+
+def _open(network: dict[str, Any], nodes: list[dict[str, Any]]) -> None:
+    """Give nodes a way out: a bridge that has an address, and the machine's name servers."""
+    network["internal"] = False
+    del network["driver_opts"]
+    for node in nodes:
+        del node["dns"]
 
 
 def _place(service: dict[str, Any], name: str, place: Placement) -> None:
