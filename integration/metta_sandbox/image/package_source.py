@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -122,13 +123,16 @@ class PackageSource:
         with self._lock:
             process, self._process = self._process, None
             self._problem = self._problem or "the run is over"
-        if process is not None and process.stdin is not None:
+        if process is None:
+            return
+        assert process.stdin is not None
+        with suppress(OSError):  # it has ended
             process.stdin.close()
-            try:
-                process.wait(_END)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        try:
+            process.wait(_END)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
     def _once(self, key: tuple[object, ...], work: Callable[[], Any]) -> Any:
         """Do something for the first who asks; the others wait for what came of it."""
@@ -171,11 +175,9 @@ class PackageSource:
             assert self._process.stdin is not None
             number = next(self._numbers)
             self._waiting[number] = answer
-            try:
+            with suppress(OSError):  # it has ended, which is told below
                 self._process.stdin.write(json.dumps({"id": number, **question}) + "\n")
                 self._process.stdin.flush()
-            except OSError:  # it has ended, which is told below
-                pass
         told = answer.result()
         if problem := told.get("problem"):
             raise LackingError(problem)
@@ -197,14 +199,15 @@ class PackageSource:
         """Hand out answers until the process ends; from then on nothing can be had."""
         assert process.stdout is not None
         problem = "the user's pip has ended while it was asked for packages"
-        for line in process.stdout:
-            told = json.loads(line)
-            if told["id"] == 0:
-                problem = f"{told['problem']}\n  -> {told['mends']}"
-                continue
-            with self._lock:
-                waiting = self._waiting.pop(told["id"])
-            waiting.set_result(told)
+        with process.stdout as answers:
+            for line in answers:
+                told = json.loads(line)
+                if told["id"] == 0:
+                    problem = f"{told['problem']}\n  -> {told['mends']}"
+                    continue
+                with self._lock:
+                    waiting = self._waiting.pop(told["id"])
+                waiting.set_result(told)
         with self._lock:
             self._problem = self._problem or problem
             left, self._waiting = self._waiting, {}

@@ -68,7 +68,7 @@ class PackageDesk:
         self._lock = threading.Lock()
         self._packages: dict[str, _Package] = {}
 
-    def open(self) -> None:
+    def attend(self) -> None:
         """Answer from now on."""
         answers.attend(self._folder)
 

@@ -141,7 +141,7 @@ def _bring_up(course: Course, setting: Setting) -> None:
             gpu=plan.hardware == "gpu",
             allowed=frozenset(required) if setting.reviewed_only else None,
         )
-        course.desk.open()
+        course.desk.attend()
     with uninterrupted():
         course.link = course.stack.connect()
     fallen, ready = course.stack.fallen, course.stack.ready

@@ -10,7 +10,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from metta_sandbox.image.host_cache import cache_folder
-from metta_sandbox.services.packages.index import ROOT
+from metta_sandbox.services.packages.answers import ROOT
 
 #: Where it listens in a container.
 PORT = 8082

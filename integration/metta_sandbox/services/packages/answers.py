@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+#: Where packages are listed, below the index's address.
+ROOT = "/simple"
 #: Names a file that is there as long as somebody answers.
 ATTENDED = "attended"
 #: The folder in which files of packages lie.

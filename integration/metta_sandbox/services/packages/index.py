@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from metta_sandbox.node.agent.events import KnownEvent, PackageAsked
 from metta_sandbox.services.packages.answers import (
+    ROOT,
     Answer,
     ListedFile,
     is_attended,
@@ -29,8 +30,6 @@ from metta_sandbox.services.packages.answers import (
     read_answer,
 )
 
-#: Where packages are listed, below the index's address.
-ROOT = "/simple"
 #: Seconds that the harness gets to download a file.
 _PATIENCE = 900.0
 #: Seconds between two looks at whether it has answered.

@@ -47,7 +47,7 @@ class Model:
         """
         return self.folder / _COMMANDS
 
-    def copy(self, folder: Path) -> None:
+    def make(self, folder: Path) -> None:
         """Make a node's environment."""
         (packages,) = self.folder.glob("lib/python3*/site-packages")
         own = folder / packages.relative_to(self.folder)

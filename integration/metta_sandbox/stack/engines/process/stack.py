@@ -132,7 +132,7 @@ class ProcessStack(Stack):
         self._start_agent(agent, API, addresses[API], {}, serve)
         for rank, host in enumerate(plan.hosts):
             self._give(credentials, host)
-            model.copy(self.folder / host / own_environment.FOLDER)
+            model.make(self.folder / host / own_environment.FOLDER)
             environment = self._node_environment(rank, port.number, agent)
             self._start_agent(agent, host, addresses[host], environment, [])
 
