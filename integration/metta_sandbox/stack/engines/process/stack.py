@@ -94,12 +94,13 @@ class ProcessStack(Stack):
 
     def up(self, progress: Progress) -> None:
         """Start hub, control plane and nodes."""
-        plan = self._plan
+        plan, python = self._plan, self._python
         if plan.provision.requirements:
             required, gpu = plan.provision.requirements, plan.hardware == "gpu"
-            bin_folder = ensure_trainer_bin(self._python, required, progress, gpu=gpu)
-            self._bins[:0] = [str(bin_folder)] if bin_folder else []
-        model = ensure_model(str(Path(self._bins[0]) / "python"))
+            if bin_folder := ensure_trainer_bin(self._python, required, progress, gpu=gpu):
+                self._bins[:0] = [str(bin_folder)]
+                python = str(bin_folder / "python")
+        model = ensure_model(python)
         self._bins[:0] = [str(model.commands)]
         (plan.folder / "logs").mkdir(parents=True, exist_ok=True)
         (plan.folder / "api").mkdir(exist_ok=True)
