@@ -33,7 +33,6 @@ _SHOWN = 5
 
 @dataclass
 class _Package:
-    asked: int = 0
     lacks: str = ""
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -86,7 +85,6 @@ class PackageDesk:
             told = [
                 {
                     "package": name,
-                    "asked": one.asked,
                     **({"lacks": one.lacks} if one.lacks else {}),
                     "files": [{"file": file, **facts} for file, facts in one.files.items()],
                 }
@@ -124,7 +122,7 @@ class PackageDesk:
             answers.write_answer(self._folder, question, answer)
 
     def _found(self, name: str, file: str | None) -> Answer:
-        package = self._note(name, file)
+        package = self._note(name)
         try:
             self._require_reviewed(name)
             if file is None:
@@ -143,13 +141,11 @@ class PackageDesk:
         if self._allowed is not None and name not in self._allowed:
             raise SandboxError("--untrusted: it is not among workload.requirements")
 
-    def _note(self, name: str, file: str | None) -> _Package:
+    def _note(self, name: str) -> _Package:
         with self._lock:
             if name not in self._packages and len(self._packages) >= _MOST:
                 raise SandboxError(f"more than {_MOST} packages were asked for")
-            package = self._packages.setdefault(name, _Package())
-            package.asked += file is None
-            return package
+            return self._packages.setdefault(name, _Package())
 
     def _lack(self, package: _Package, name: str, reason: str) -> None:
         with self._lock:

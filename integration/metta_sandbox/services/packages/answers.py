@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -111,9 +110,12 @@ def read_answer(folder: Path, question: str) -> Answer | None:
     return Answer(told["lacks"], listed, told["place"])
 
 
-def is_attended(folder: Path) -> bool:
-    """Tell whether somebody answers."""
-    return (folder / ATTENDED).exists()
+def attended_since(folder: Path) -> int | None:
+    """Tell since when somebody answers, in nanoseconds; None if nobody does."""
+    try:
+        return (folder / ATTENDED).stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def attend(folder: Path) -> None:
@@ -125,7 +127,7 @@ def attend(folder: Path) -> None:
     """
     (folder / FILES).mkdir(exist_ok=True)
     (folder / FILES).chmod(0o755)
-    (folder / ATTENDED).write_text(str(time.time()))
+    (folder / ATTENDED).touch()
 
 
 def leave(folder: Path) -> None:

@@ -24,7 +24,7 @@ from metta_sandbox.services.packages.answers import (
     ROOT,
     Answer,
     ListedFile,
-    is_attended,
+    attended_since,
     is_file_name,
     package_name,
     read_answer,
@@ -62,6 +62,9 @@ class _Index:
     def __init__(self, folder: Path, tell: Tell) -> None:
         self._folder = folder
         self._tell = tell
+        self._since: int | None = None
+        #: Answers, or who waits for them: nodes of a stack mostly ask for the same.
+        self._known: dict[tuple[str, str | None], asyncio.Task[Answer]] = {}
 
     async def package(self, request: Request) -> Response:
         """List the files of a package."""
@@ -91,8 +94,21 @@ class _Index:
         )
 
     async def _ask(self, package: str, file: str | None = None) -> Answer:
-        if not is_attended(self._folder):
+        since = attended_since(self._folder)
+        if since is None:
             return Answer(_NOBODY)
+        if since != self._since:
+            self._since, self._known = since, {}
+        known = self._known
+        if (package, file) not in known:
+            known[package, file] = asyncio.create_task(self._answer(package, file))
+        # Whoever asked first may have gone away; the others still wait.
+        answer = await asyncio.shield(known[package, file])
+        if answer.lacks:
+            known.pop((package, file), None)
+        return answer
+
+    async def _answer(self, package: str, file: str | None) -> Answer:
         question = secrets.token_hex(8)
         await self._tell(PackageAsked(question=question, package=package, file=file))
         deadline = time.monotonic() + _PATIENCE
@@ -100,7 +116,7 @@ class _Index:
         while time.monotonic() < deadline:
             if answer := read_answer(self._folder, question):
                 return answer
-            if not is_attended(self._folder):
+            if attended_since(self._folder) is None:
                 return Answer(_NOBODY)
             await asyncio.sleep(look)
             look = min(look * 1.2, _LONGEST_LOOK)

@@ -36,15 +36,21 @@ class Harness:
         answers.write_answer(self._folder, said["question"], answer)
 
 
-def get(folder: Path, path: str) -> tuple[httpx.Response, Harness]:
+def get_all(folder: Path, *paths: str) -> tuple[list[httpx.Response], Harness]:
+    """Ask for several at once."""
     harness = Harness(folder)
 
-    async def ask() -> httpx.Response:
+    async def ask() -> list[httpx.Response]:
         transport = httpx.ASGITransport(create_index(folder, harness.tell))
         async with httpx.AsyncClient(transport=transport, base_url="http://index") as client:
-            return await client.get(path)
+            return await asyncio.gather(*map(client.get, paths))
 
     return asyncio.run(ask()), harness
+
+
+def get(folder: Path, path: str) -> tuple[httpx.Response, Harness]:
+    (answer,), harness = get_all(folder, path)
+    return answer, harness
 
 
 def test_a_page_lists_what_the_harness_says(tmp_path: Path) -> None:
@@ -64,6 +70,15 @@ def test_a_file_is_given_as_it_is(tmp_path: Path) -> None:
 
     assert (file.status_code, file.content) == (200, b"content")
     assert harness.asked == [("a-b", WHEEL.file)]
+
+
+def test_what_several_nodes_want_is_asked_once(tmp_path: Path) -> None:
+    answers.attend(tmp_path)
+    path = f"/files/a-b/{WHEEL.file}"
+    given, harness = get_all(tmp_path, path, path, "/simple/a-b/", path)
+
+    assert {each.status_code for each in given} == {200}
+    assert sorted(harness.asked, key=str) == [("a-b", WHEEL.file), ("a-b", None)]
 
 
 def test_what_cannot_be_had_is_not_found_and_says_why(tmp_path: Path) -> None:
