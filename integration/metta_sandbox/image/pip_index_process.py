@@ -186,7 +186,7 @@ def answer(indexes: Indexes, asked: dict[str, Any]) -> dict[str, Any]:
 def main() -> int:
     """Answer questions until there are no more."""
     # Only answers belong on standard output.
-    answers = os.fdopen(os.dup(1), "w")
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     try:
         indexes = Indexes()
@@ -195,14 +195,14 @@ def main() -> int:
 
         what = f"{type(error).__name__}: {error}"
         problem = f"pip {pip.__version__} can't be asked which files a package has ({what})"
-        print(json.dumps({"id": 0, "problem": problem, "mends": _MENDS}), file=answers, flush=True)
+        answers.write(json.dumps({"id": 0, "problem": problem, "mends": _MENDS}) + "\n")
         return 1
     lock = threading.Lock()
 
     def work(asked: dict[str, Any]) -> None:
         told = {"id": asked["id"], **answer(indexes, asked)}
         with lock:
-            print(json.dumps(told), file=answers, flush=True)
+            answers.write(json.dumps(told) + "\n")
 
     pool = ThreadPoolExecutor(_AT_ONCE)
     for line in sys.stdin:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from metta_sandbox.errors import InputError
@@ -118,3 +120,14 @@ def test_many_nodes_on_one_machine_may_take_longer() -> None:
     few, many = read_launch(words(""), 2), read_launch(words(""), 16)
     assert many.longest_silence - few.longest_silence == 140
     assert many.deadline > few.deadline
+
+
+def test_requirements_are_those_of_the_trainer(tmp_path: Path) -> None:
+    file = tmp_path / "requirements.txt"
+    scenario = read_launch(["sweep", "run=r"], 2, ["python", "t.py"], file)
+    assert scenario.workload.requirements == str(file)
+
+
+def test_the_bundled_trainer_needs_no_requirements(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the bundled trainer needs none"):
+        read_launch(["sweep", "run=r"], 2, (), tmp_path / "requirements.txt")

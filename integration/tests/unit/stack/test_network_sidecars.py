@@ -37,7 +37,13 @@ def test_it_joins_the_nodes_network_alone_and_goes_with_the_project() -> None:
         "--label=com.docker.compose.project=metta-x",
         "--label=com.docker.compose.service=sweep-worker-network",
         "--label=dev.metta-sandbox.run=x",
-        *("--entrypoint=python3", "sha256:1", "-S", "/opt/metta/agent.pyz", "netfault"),
+        *(
+            "--entrypoint=/opt/metta/venv/bin/python3",
+            "sha256:1",
+            "-S",
+            "/opt/metta/agent.pyz",
+            "netfault",
+        ),
     ]
 
 
