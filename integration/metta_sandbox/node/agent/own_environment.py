@@ -5,6 +5,12 @@ from typing import Mapping
 
 #: Its folder, below a node's home.
 FOLDER = "venv"
+#: Variables by which pip and uv ask the stack's package index.
+INDEX_VARIABLES = (
+    *("PIP_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT", "PIP_DISABLE_PIP_VERSION_CHECK"),
+    *("PIP_NO_CACHE_DIR", "UV_DEFAULT_INDEX", "UV_INSECURE_HOST", "UV_HTTP_TIMEOUT"),
+    *("UV_NO_CACHE", "UV_PYTHON_DOWNLOADS"),
+)
 #: What lies among its packages from the start.
 _AT_FIRST = frozenset({"behind.pth", "__pycache__"})
 

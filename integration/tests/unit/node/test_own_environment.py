@@ -9,6 +9,8 @@ import pytest
 
 from metta_sandbox.node.agent.fork_server.spawn import at_start
 from metta_sandbox.node.agent.own_environment import bin_folder, path_of_use, path_without
+from metta_sandbox.node.trial import TrialPlan
+from metta_sandbox.scenario.workload import Workload
 
 
 @pytest.fixture
@@ -37,3 +39,13 @@ def test_a_node_without_one_is_as_ever() -> None:
 def test_nodes_that_differ_in_it_alone_start_alike(environ: dict[str, str]) -> None:
     other = {"HOME": "/other", "PATH": f"{bin_folder('/other')}:/opt/bin:/bin"}
     assert at_start(environ) == at_start(other) == {"PATH": "/opt/bin:/bin"}
+
+
+def test_a_trainer_may_install_as_its_rollout_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://index/simple")
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://index/simple")
+    workload = Workload.model_validate({"env": {"UV_DEFAULT_INDEX": "http://mine"}})
+    env = TrialPlan(workload, 1, "macbook").env
+
+    assert env["PIP_INDEX_URL"] == "http://index/simple"
+    assert env["UV_DEFAULT_INDEX"] == "http://mine"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from metta_sandbox.node.agent.own_environment import FOLDER
+from metta_sandbox.node.agent.own_environment import FOLDER, INDEX_VARIABLES
 from metta_sandbox.stack.engines.process.own_environment import ensure_model
 from metta_sandbox.stack.package_index import index_environment
 
@@ -44,3 +44,5 @@ def test_pip_and_uv_ask_the_stacks_index_alone() -> None:
     address = "http://dummy-api:8082/simple"
     assert variables["PIP_INDEX_URL"] == variables["UV_DEFAULT_INDEX"] == address
     assert index_environment("dummy-api", None) == {}
+    # Trainers are given what the rollout was.
+    assert set(variables) == set(INDEX_VARIABLES)
