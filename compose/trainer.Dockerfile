@@ -5,11 +5,15 @@ FROM ${NODE_IMAGE}
 
 USER root
 RUN --mount=type=bind,source=.,target=/build \
-    python /build/overlay.py /opt/metta/trainer \
- && pip --python /opt/metta/trainer/bin/python install --no-cache-dir --no-compile --no-deps --no-index \
+    /opt/metta/venv/bin/python /build/overlay.py /opt/metta/trainer \
+ && /opt/metta/venv/bin/pip --python /opt/metta/trainer/bin/python install --no-cache-dir --no-compile --no-deps --no-index \
       --find-links /build/wheelhouse --requirement /build/wheelhouse/requirements.txt \
- && python /build/overlay.py /opt/metta/trainer --scripts \
- && { python -m compileall -q -j 0 /opt/metta/trainer/lib || echo 'some files are not for this Python'; }
+ && /opt/metta/venv/bin/python /build/overlay.py /opt/metta/trainer --scripts \
+ && { /opt/metta/venv/bin/python -m compileall -q -j 0 /opt/metta/trainer/lib || echo 'some files are not for this Python'; }
+# The environment that a workload installs into lies over this one now.
 USER metta
-ENV PATH=/opt/metta/trainer/bin:$PATH \
-    VIRTUAL_ENV=/opt/metta/trainer
+RUN --mount=type=bind,source=overlay.py,target=/build/overlay.py \
+    rm -r /home/metta/venv \
+ && /opt/metta/trainer/bin/python /build/overlay.py /home/metta/venv \
+ && /opt/metta/trainer/bin/python /build/overlay.py /home/metta/venv --scripts
+ENV PATH=/home/metta/venv/bin:/opt/metta/trainer/bin:$PATH

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,10 @@ from metta_sandbox.api.app import create_app
 from metta_sandbox.api.script import HangUps
 from metta_sandbox.errors import MachineError
 from metta_sandbox.node.agent.emitter import Emitter
-from metta_sandbox.node.agent.events import ApiReady
+from metta_sandbox.node.agent.events import ApiReady, KnownEvent
 from metta_sandbox.observatory_tokens import Tokens
+
+Tell = Callable[[KnownEvent], Awaitable[None]]
 
 #: Seconds that calls in flight get to end once the process is told to stop.
 GRACE = 0.25
@@ -58,23 +60,31 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 @dataclass(frozen=True)
-class Wandb:
-    """A stand-in for W&B's server.
+class StandIn:
+    """Another server of the same process.
 
     Args:
-        app: The application.
+        make: Makes the application, which tells its events by what it is given.
         port: Where it listens; 0 takes a free port.
+        lifespan: ``on`` if the application ends something when the server ends.
 
     """
 
-    app: ASGIApp
+    make: Callable[[Tell], ASGIApp]
     port: int
+    lifespan: Literal["on", "off"] = "off"
 
 
 def run(
-    host: str, ports: tuple[int, int], data: Path, tokens: Tokens, wandb: Wandb | None = None
+    host: str,
+    ports: tuple[int, int],
+    data: Path,
+    tokens: Tokens,
+    *,
+    wandb: StandIn | None = None,
+    packages: StandIn | None = None,
 ) -> None:
-    """Serve the control plane until SIGTERM or SIGINT, and what stands in for W&B, if anything.
+    """Serve the control plane until SIGTERM or SIGINT, and what else stands in beside it.
 
     Emits ``api.ready`` once all ports answer.
 
@@ -83,7 +93,8 @@ def run(
         ports: Observatory's and Cogweb's; 0 takes a free one.
         data: The folder of state and transcript.
         tokens: Who may call.
-        wandb: W&B's stand-in and its port, or None.
+        wandb: W&B's server, or None.
+        packages: The package index, or None.
 
     Raises:
         MachineError: A port or the data folder can't be used.
@@ -91,21 +102,30 @@ def run(
     """
     with ExitStack() as stack:
         sockets = [stack.enter_context(listen(host, port)) for port in ports]
-        numbers = [int(sock.getsockname()[1]) for sock in sockets]
+        observatory, cogweb = map(_port_of, sockets)
         announcer = Announcer(Emitter.from_environment())
-        app = create_app(data, announcer, cogweb_port=numbers[1], tokens=tokens)
+        app = create_app(data, announcer, cogweb_port=cogweb, tokens=tokens)
         serving = [(_Server(app), sockets)]
-        if wandb is not None:
-            sock = stack.enter_context(listen(host, wandb.port))
-            serving.append((_Server(wandb.app, lifespan="on"), [sock]))
-            numbers.append(int(sock.getsockname()[1]))
+
+        def add(other: StandIn | None) -> int | None:
+            if other is None:
+                return None
+            sock = stack.enter_context(listen(host, other.port))
+            serving.append((_Server(other.make(announcer.tell), other.lifespan), [sock]))
+            return _port_of(sock)
+
         ready = ApiReady(
             host=host,
-            observatory_port=numbers[0],
-            cogweb_port=numbers[1],
-            wandb_port=numbers[2] if len(numbers) > len(ports) else None,
+            observatory_port=observatory,
+            cogweb_port=cogweb,
+            wandb_port=add(wandb),
+            packages_port=add(packages),
         )
         asyncio.run(_serve(app, serving, announcer, ready))
+
+
+def _port_of(listener: socket.socket) -> int:
+    return int(listener.getsockname()[1])
 
 
 class _Server(uvicorn.Server):

@@ -73,6 +73,10 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Give a scenario file's variable a value."),
 ]
+RequirementsFile = Annotated[
+    Path | None,
+    typer.Option("--requirements", metavar="FILE", help="What your trainer imports, for pip."),
+]
 Secrets = Annotated[
     list[str] | None,
     typer.Option(

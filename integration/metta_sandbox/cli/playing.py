@@ -15,6 +15,7 @@ from metta_sandbox.cli.options import (
     Engine,
     Paths,
     Quiet,
+    RequirementsFile,
     Secrets,
     Settings,
     Source,
@@ -116,6 +117,7 @@ def launch(
     source: Source = None,
     credentials: Credentials = False,
     secrets: Secrets = None,
+    requirements: RequirementsFile = None,
     trainer: Annotated[
         str, typer.Option(help='Your own trainer in place of the bundled one: "python train.py".')
     ] = "",
@@ -152,8 +154,8 @@ def launch(
     reporter = make_reporter(quiet=quiet, verbose=verbose)
     given = read_secrets(secrets or ())
     task = launch_task.is_task(words)
-    if task and (trainer or dry_run):
-        raise InputError(f"{words[0]}: a task goes with no --trainer and no --dry-run")
+    if task and (trainer or dry_run or requirements):
+        raise InputError(f"{words[0]}: a task goes with no --trainer, --requirements and --dry-run")
     if not task and (env or bucket or bare):
         raise InputError("--env, --bucket and --bare are for a SkyPilot task: launch task.yaml")
     options = Options(
@@ -162,6 +164,7 @@ def launch(
         engine=engine,
         artifacts=artifacts,
         source=source,
+        requirements=requirements,
         credentials=credentials,
         ci=in_ci(),
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from metta_sandbox.cli.options import AsJson, Credentials, Engine, Source, one_of
+from metta_sandbox.cli.options import AsJson, Credentials, Engine, RequirementsFile, Source, one_of
 from metta_sandbox.cli.safely import say
 from metta_sandbox.errors import InputError
 from metta_sandbox.interrupt import INTERRUPTED
@@ -22,6 +22,7 @@ def up(
     hardware: Annotated[str, typer.Option(help="macbook or gpu.")] = "macbook",
     source: Source = None,
     credentials: Credentials = False,
+    requirements: RequirementsFile = None,
 ) -> None:
     """Start the standing stack; it stays until `stop`."""
     from metta_sandbox.play import standing
@@ -29,7 +30,13 @@ def up(
     from metta_sandbox.report.console import Reporter
 
     hardware = one_of(hardware, ("macbook", "gpu"), "--hardware")
-    options = Options(engine=engine, source=source, credentials=credentials, ci=in_ci())
+    options = Options(
+        engine=engine,
+        source=source,
+        requirements=requirements,
+        credentials=credentials,
+        ci=in_ci(),
+    )
     reporter = Reporter()
     try:
         started = standing.up(options, reporter.step, reporter.warn, nodes=nodes, hardware=hardware)

@@ -34,6 +34,17 @@ LARGEST_CPU_TORCH_MB = 400.0
 _NOT_FOUND = re.compile(r"No matching distribution found for ([A-Za-z0-9][\w.-]*)(\S*)")
 
 
+#: Names of distributions that only a CUDA build of torch needs.
+_CUDA_NAME = re.compile(
+    r"nvidia-(?!ml-py$).+|cuda-(?:bindings|pathfinder|python|toolkit)|(?:pytorch-)?triton"
+)
+
+
+def is_cuda(name: str) -> bool:
+    """Tell whether a distribution, by its normalised name, is part of CUDA."""
+    return _CUDA_NAME.fullmatch(name) is not None
+
+
 def cuda_in(line: str) -> str:
     """Return what in a line of pip's output belongs to CUDA, or an empty string."""
     if match := _CUDA.match(_FROM.sub("", line)):

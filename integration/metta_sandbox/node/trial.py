@@ -15,6 +15,7 @@ from metta_sandbox import beneath
 from metta_sandbox.node.agent.events import Record
 from metta_sandbox.node.agent.injection.hook import VARIABLE
 from metta_sandbox.node.agent.load import slowed
+from metta_sandbox.node.agent.own_environment import INDEX_VARIABLES
 from metta_sandbox.node.handoff import LEFT_ALONE, STOPPED, HandOff, Outcome, SweepGroup
 from metta_sandbox.node.launchers.base import GroupSpec, Launcher, WorkerGroup
 from metta_sandbox.node.launchers.plain import OF_A_RANK, place_of
@@ -82,8 +83,10 @@ class TrialPlan:
     @property
     def env(self) -> dict[str, str]:
         """The variables that the scenario gives to the trainer."""
+        # The agent, which starts trainers, knows nothing of these.
+        given = {name: os.environ[name] for name in INDEX_VARIABLES if name in os.environ}
         known = {name: os.environ[name] for name in self.secrets if name in os.environ}
-        return {**self.workload.env, **known}
+        return {**given, **self.workload.env, **known}
 
 
 def trial_folder(run_folder: Path, run: str) -> Path:

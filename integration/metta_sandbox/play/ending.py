@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -100,6 +100,9 @@ def collect(reached: Reached, scenario: Scenario, setting: Setting) -> Collected
     if leased and leased.plan.sidecars:
         # Agents end with the connection, and a node's network with its agent.
         steps.append(("ending what is beside nodes", leased.stack.end_sidecars))
+    if reached.desk and leased:
+        close = partial(reached.desk.close, leased.plan.folder)
+        steps.append(("telling what was installed", close))
     if connected:
         steps.append(("leaving the nodes", connected.nodes.link.close))
     if leased:
@@ -132,6 +135,7 @@ def judge_evidence(
     scenario, ending = loaded.scenario, reached.ending
     why_not = ending.reason if ending else ""
     states = steady.results(scenario, reached.before, reached.after, why_not)
+    states = (*states, *_notices(reached, scenario))
     if not reached.started:
         return Judged((), states)
     evidence = Evidence(
@@ -149,6 +153,21 @@ def judge_evidence(
     read = partial(_within, Allowance(_READING, _HURRIED), "reading trials")
     reached.attempt(lambda: read(lambda: over.extend(trials.results(evidence))))
     return Judged(tuple(over), (*collected.fault_checks, *checks, *states))
+
+
+def _notices(reached: Reached, scenario: Scenario) -> Iterator[CheckResult]:
+    """Give what is told of nodes and decides nothing."""
+    if reached.leased and scenario.workload.network == "open":
+        yield CheckResult(
+            name="network",
+            verdict=Verdict.PASSED,
+            expected="nodes have a way out, as the scenario asks for",
+            seen="workload.network is open",
+            warning="its nodes had a way out (workload.network: open): what ran there could reach "
+            "whatever this machine can",
+        )
+    if reached.desk is not None and (told := reached.desk.result()):
+        yield told
 
 
 def hide_secrets(reached: Reached, left_out: LeftOut) -> LeftOut:

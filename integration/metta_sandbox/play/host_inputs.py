@@ -157,6 +157,7 @@ def provision(loaded: Loaded, secrets: Mapping[str, str] = MappingProxyType({}))
             MountSpec(relative_to_file(file, mount.source), mount.target, mount.read_only)
             for mount in workload.mounts
         ),
+        way_out=workload.network == "open",
         shared_memory=workload.shared_memory,
         limits=workload.limits,
     )

@@ -22,6 +22,7 @@ def why_isolated(scenario: Scenario, *, source: bool = False, credentials: bool 
         "it plays a task": workload.skypilot,
         "they are of an image of its own": workload.image or workload.build,
         "they have packages of its own": workload.requirements,
+        "they have a way out": workload.network == "open",
         "they see files of this machine": workload.mounts or source,
         "they see credentials": scenario.credentials or credentials,
         "they have GPUs": scenario.hardware == "gpu",

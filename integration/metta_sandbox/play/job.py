@@ -39,6 +39,7 @@ class Job:
         num_gpus: GPUs on each node.
         folders: Working folders by host, of those that have their own.
         variables: What the scenario adds to the environment.
+        index: How pip asks the stack's package index.
         script: The user's own shell commands, in place of our rollout; None for the rollout.
         warm: Whether trainers start from a process that has imported what the rollout needs, too.
         task: The SkyPilot task that the script is of, if it is one's.
@@ -54,6 +55,7 @@ class Job:
     num_gpus: int = 0
     folders: Mapping[str, str] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
+    index: Mapping[str, str] = field(default_factory=dict)
     script: str | None = None
     warm: bool = False
     task: SkyPilot | None = None
@@ -75,10 +77,10 @@ class Job:
         """Build the variables that it sees on a node beside the node's own."""
         if self.task:
             said = run_variables(self.task, self.launched, self.variables, node_rank, addresses)
-            ours = {**pretended(self.task), **self.env}
+            ours = {**pretended(self.task), **({} if self.task.bare else self.index), **self.env}
             return {**preset(self.task, setup=False), **carried(said.items()), **ours}
         own = job_environment(node_rank, addresses, self.run, self.words, self.num_gpus)
-        return {**self.variables, **own, **self.env}
+        return {**self.index, **self.variables, **own, **self.env}
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,11 @@ class SetUp:
 def set_up_of(job: Job, script: str, node_rank: int, addresses: Sequence[str]) -> SetUp:
     """Say what a node runs before the job; a task's ``setup`` goes on after what fails."""
     if job.task is None:
-        env = {**job.variables, **setup_environment(node_rank, addresses)}
+        env = {**job.index, **job.variables, **setup_environment(node_rank, addresses)}
         return SetUp(setup_command(script), env)
     said = setup_variables(job.task, job.launched, job.variables, node_rank, addresses)
-    env = {**preset(job.task, setup=True), **carried(said.items()), **job.env}
+    ours = {**({} if job.task.bare else job.index), **job.env}
+    env = {**preset(job.task, setup=True), **carried(said.items()), **ours}
     return SetUp(_task_command(job.task, script, list(said)), env)
 
 

@@ -84,7 +84,7 @@ def prepare_launch(
     """
     standing = find_record()
     count = nodes or (len(standing.hosts) if standing else 2)
-    scenario = read_launch(options.words, count, trainer)
+    scenario = read_launch(options.words, count, trainer, options.requirements)
     if standing and (
         reason := standing.misfit(
             engine=options.engine,
@@ -101,13 +101,19 @@ def prepare_launch(
     return replace(options, given=given, words=words, standing=standing is not None), standing
 
 
-def read_launch(words: Sequence[str], nodes: int, trainer: Sequence[str] = ()) -> Scenario:
+def read_launch(
+    words: Sequence[str],
+    nodes: int,
+    trainer: Sequence[str] = (),
+    requirements: Path | None = None,
+) -> Scenario:
     """Make a scenario of a launch's command line.
 
     Args:
         words: ``sweep run=NAME key=value … +hardware=macbook``, and Hydra's flags for a trainer.
         nodes: How many nodes take part.
         trainer: What each rank runs in place of the bundled trainer; any key is then let through.
+        requirements: A requirements file of what that imports.
 
     Raises:
         InputError: A word is no override, ``run=`` is missing, or a key is unknown: all at once.
@@ -129,11 +135,15 @@ def read_launch(words: Sequence[str], nodes: int, trainer: Sequence[str] = ()) -
         near = nearest("run", [key for key in named if "." not in key])
         found = f" (there is {near}=)" if near else ""
         raise InputError(f"run=NAME, the sweep's name, is missing{found}", _EXAMPLE)
-    return _scenario(run.value, nodes, overrides, (*trainer, *flags))
+    return _scenario(run.value, nodes, overrides, (*trainer, *flags), requirements)
 
 
 def _scenario(
-    run: str, nodes: int, overrides: Sequence[Override], trainer: Sequence[str]
+    run: str,
+    nodes: int,
+    overrides: Sequence[Override],
+    trainer: Sequence[str],
+    requirements: Path | None,
 ) -> Scenario:
     searched = any(override.key.startswith("sweep.parameters") for override in overrides)
     sweep: dict[str, Any] = {"parameters": {} if searched else _PARAMETERS}
@@ -155,6 +165,8 @@ def _scenario(
         else:
             settings.append(format_override(override))
     data["workload"] = {"trainer": {"command": list(trainer), "overrides": settings}}
+    if requirements is not None:
+        data["workload"]["requirements"] = str(requirements.resolve())
     text = io.StringIO()
     YAML(typ="safe", pure=True).dump(data, text)
     try:

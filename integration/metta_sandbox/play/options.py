@@ -46,6 +46,7 @@ class Options:
         settings: Values of the files' variables, by name.
         secrets: Variables that all nodes are given, masked wherever anything is written.
         source: A working copy that every node sees, with no links in its path, or None.
+        requirements: A requirements file of what a launch's trainer imports, or None.
         jobs: How many scenarios may be played at once; None: as many as the cores allow.
         fresh: Whether each scenario's stack comes up when the one before has gone, and no sooner.
         keep_nodes: Whether containers stay for scenarios of the same needs, but with ``fresh``.
@@ -69,6 +70,7 @@ class Options:
     settings: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     source: Path | None = None
+    requirements: Path | None = None
     jobs: int | None = None
     fresh: bool = False
     keep_nodes: bool = True

@@ -93,6 +93,7 @@ def job_of(up: Connected, loaded: Loaded, setting: Setting) -> Job:
             **secrets_of(loaded, options.secrets),
             **({CLOSING: "1"} if _waits_for_closing(scenario) else {}),
         },
+        index=up.stack.index_environment(up.nodes.api),
         script=scenario.workload.run,
         task=scenario.workload.skypilot,
         launched=options.launched,

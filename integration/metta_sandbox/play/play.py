@@ -17,6 +17,7 @@ from metta_sandbox.play.job import Job
 from metta_sandbox.play.narrator import Narrator
 from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.play.outcome import End, Ending, Limits
+from metta_sandbox.play.packages import PackageDesk
 from metta_sandbox.play.planning import job_of, plan_of
 from metta_sandbox.play.proving import prove
 from metta_sandbox.play.reached import Connected, Leased, Reached
@@ -125,12 +126,24 @@ def _bring_up(plan: StackPlan, setting: Setting, reached: Reached, tell: Progres
     stack = setting.engine.lease(plan, setting.owner, tell)
     reached.leased = Leased(plan, stack)
     stack.up(tell)
+    if stack.answers is not None:
+        required = {each.name for each in plan.provision.requirements}
+        reached.desk = PackageDesk(
+            setting.packages,
+            stack.answers,
+            tell,
+            gpu=plan.hardware == "gpu",
+            allowed=frozenset(required) if setting.options.untrusted else None,
+        )
+        reached.desk.attend()
     with uninterrupted():
         nodes = Nodes(
             stack.connect(), plan.hosts, reached.timeline, stack.fallen, stack.ready, tell
         )
         reached.connected = up = Connected(plan, stack, nodes)
     nodes.subscribe(setting.watch)
+    if reached.desk:
+        nodes.subscribe(reached.desk.take)
     nodes.subscribe(reached.narrator.take)
     await_ready(nodes)
     reached.took["up"] = time.perf_counter() - reached.began

@@ -12,6 +12,7 @@ from metta_sandbox.play.examiner import Examiner
 from metta_sandbox.play.narrator import Narrator
 from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.play.outcome import Ending
+from metta_sandbox.play.packages import PackageDesk
 from metta_sandbox.play.striking import Strikes
 from metta_sandbox.scenario.expect.judgement import Judgement
 from metta_sandbox.stack.engines.base import Stack, StackPlan
@@ -66,6 +67,7 @@ class Reached:
     leased: Leased | None = None
     connected: Connected | None = None
     examiner: Examiner | None = None
+    desk: PackageDesk | None = None
     started: bool = False
     ending: Ending | None = None
     strikes: Strikes = field(default_factory=Strikes)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from metta_sandbox.errors import MachineError, SandboxError, StackError
+from metta_sandbox.image.package_source import PackageSource
 from metta_sandbox.interrupt import INTERRUPTED, Interrupted, interruptible, uninterrupted
 from metta_sandbox.play.cleaning import clean
 from metta_sandbox.play.host_inputs import provision, require_folders, require_known
@@ -277,6 +278,7 @@ def _staged(
     whose = Owner(record.folder.name, engine=engine.name)
     with lease(whose, keep=lambda: left_behind) as owner:
         whole = False
+        packages = PackageSource()
         try:
             yield Setting(
                 engine=engine,
@@ -285,11 +287,13 @@ def _staged(
                 progress=reporter.step,
                 watch=reporter.event,
                 options=options,
+                packages=packages,
                 follow=reporter.line if options.follow else None,
             )
             whole = True
         finally:
             with uninterrupted():
+                packages.close()
                 remove_copies(owner.run)
             if not whole or Verdict.ERROR in {one.verdict for one in record.results}:
                 with uninterrupted():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metta_sandbox.errors import SandboxError
+from metta_sandbox.image.package_source import PackageSource
 from metta_sandbox.play.options import Options
 from metta_sandbox.play.turn import Turn
 from metta_sandbox.progress import Progress
@@ -31,6 +32,7 @@ class Setting:
         turn: Says when the scenario may work, of several that are played beside each other.
         place: The name of the scenario's folder; the scenario's, or one like it, if empty.
         lacks: What scenarios brought along, by name, that could not be had, and why.
+        packages: What has packages for nodes that ask for some.
         follow: Gets each line that a SkyPilot task prints, for whoever watches, or None.
 
     """
@@ -44,6 +46,7 @@ class Setting:
     turn: Turn = field(default_factory=Turn)
     place: str = ""
     lacks: Mapping[str, SandboxError] = field(default_factory=dict)
+    packages: PackageSource = field(default_factory=PackageSource)
     follow: Callable[[str], None] | None = None
 
 

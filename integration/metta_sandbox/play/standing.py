@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from filelock import FileLock, Timeout
 
 from metta_sandbox.errors import InputError, MachineError, SandboxError, StackError
 from metta_sandbox.homes import own_folder
+from metta_sandbox.image.requirements import read_requirements
 from metta_sandbox.interrupt import interruptible, uninterrupted
 from metta_sandbox.masking import hide
 from metta_sandbox.play.nodes import Nodes
@@ -22,6 +24,7 @@ from metta_sandbox.stack.credentials import find_credentials
 from metta_sandbox.stack.engines import choose, remove_everywhere
 from metta_sandbox.stack.engines.base import Engine, Stack
 from metta_sandbox.stack.lease import Owner
+from metta_sandbox.stack.provision import Provision
 from metta_sandbox.stack.standing import StandingEngine
 from metta_sandbox.stack.standing_record import StandingRecord
 from metta_sandbox.stack.status import stack_status
@@ -135,7 +138,9 @@ def _bring_up(
     credentials = find_credentials() if options.credentials else ()
     for each in credentials:
         progress(f"nodes see ~/{each.name}, read-only")
+    required = read_requirements(options.requirements) if options.requirements else ()
     plan = standing_record.standing_plan(hosts, hardware, options.source, credentials)
+    plan = replace(plan, provision=Provision(required))
     plan.run_folder.mkdir(parents=True)
     stack = engine.lease(plan, _owner(), progress)
     stack.up(progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +12,6 @@ from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.skypilot.ignoring import ignoring
 from metta_sandbox.skypilot.played import PlayedMount, SkyPilot
 from metta_sandbox.skypilot.scenario import WORKDIR
-from metta_sandbox.skypilot.variables import INDEX
 from metta_sandbox.stack.engines.base import StackPlan
 from metta_sandbox.stack.provision import MountSpec
 
@@ -53,16 +51,7 @@ def with_task_files(scenario: Scenario, plan: StackPlan, *, containers: bool) ->
         writable_python=task.installs and not containers,
         programs=task.programs,
     )
-    env = {} if containers else _index(task)
-    return replace(plan, provision=provision, variables="skypilot", env={**plan.env, **env})
-
-
-def _index(task: SkyPilot) -> dict[str, str]:
-    """Take from the environment where packages come from, unless a password is part of it."""
-    if task.bare:
-        return {}
-    said = {name: os.environ.get(name, "") for name in INDEX}
-    return {name: text for name, text in said.items() if text and "@" not in text}
+    return replace(plan, provision=provision, variables="skypilot")
 
 
 def _workdir(task: SkyPilot, target: Path, plan: StackPlan) -> Path:

@@ -179,6 +179,7 @@ _VALUES: Mapping[str, Callable[[Any], str]] = {
     "nodes": _at_most(_MOST_NODES),
     "deadline": _at_most(_LONGEST_DEADLINE, parse_duration),
     "workload.mounts.read_only": _only(allowed=True),
+    "workload.network": _only("sealed"),
     "workload.shared_memory": _at_most(Workload.model_fields["shared_memory"].default, parse_size),
     "workload.limits.processes": _at_most(NodeLimits().processes),
     "workload.limits.files": _at_most(NodeLimits().files),

@@ -302,6 +302,11 @@ class Workload(Part):
         default_factory=NodeLimits,
         description="What one node may take of the machine, so that it alone ends of it.",
     )
+    network: Literal["sealed", "open"] = Field(
+        default="sealed",
+        description="Whether containers reach each other and the control plane alone, or whatever "
+        "this machine can (open). Packages can be had either way.",
+    )
     setup: str = Field(
         default="",
         description="Shell commands that every node runs before the sweep starts, as in a SkyPilot "

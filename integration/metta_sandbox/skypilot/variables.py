@@ -51,7 +51,8 @@ _TRACKING = "runs are tracked offline, where they are collected"
 _PROCESS = "a node is a process of this machine"
 _IMAGE = "of the nodes' image, where pip reaches no index"
 _GPUS = "ranks that ask for NCCL meet over Gloo, where GPUs are pretended"
-_INDEX = "where packages come from, if this machine's environment says it"
+_INDEX = "pip and uv ask the stack's package index"
+_OWN = "packages are installed into an environment of the node's own"
 
 #: All of them. ``--bare`` takes each away before the task's own commands begin.
 ADDITIONS: tuple[Addition, ...] = (
@@ -65,18 +66,20 @@ ADDITIONS: tuple[Addition, ...] = (
     ),
     *(Addition(name, _TRACKING) for name in ("WANDB_MODE", "WANDB_DIR")),
     Addition(PRETENDED, _GPUS),
-    Addition("PIP_DISABLE_PIP_VERSION_CHECK", _IMAGE),
     *(
         Addition(name, _PROCESS, local=True)
         for name in ("METTA_STACK", "GLOO_SOCKET_IFNAME", "TMPDIR")
     ),
     *(
-        Addition(name, _INDEX, local=True)
-        for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_CONFIG_FILE", "UV_INDEX_URL")
+        Addition(name, _INDEX)
+        for name in (
+            *("PIP_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT", "PIP_NO_CACHE_DIR"),
+            *("PIP_DISABLE_PIP_VERSION_CHECK", "UV_DEFAULT_INDEX", "UV_INSECURE_HOST"),
+            *("UV_HTTP_TIMEOUT", "UV_NO_CACHE", "UV_PYTHON_DOWNLOADS"),
+        )
     ),
+    Addition("VIRTUAL_ENV", _OWN),
 )
-#: Where packages come from.
-INDEX = tuple(one.name for one in ADDITIONS if one.why == _INDEX)
 
 
 def preset(task: SkyPilot, *, setup: bool) -> dict[str, str]:

@@ -17,6 +17,7 @@ from metta_sandbox.homes import own_folder
 from metta_sandbox.node.agent.load import slowed
 from metta_sandbox.stack.credentials import remove_copies
 from metta_sandbox.stack.lease import Owner
+from metta_sandbox.stack.package_index import remove_answers
 
 #: Carried by the processes of a stack: ``RUN/SCENARIO``.
 RUN_MARK = "METTA_STACK"
@@ -125,6 +126,7 @@ def remove_run(run: str) -> None:
     _end_clients(run)
     shutil.rmtree(run_folder(run), ignore_errors=True)
     remove_copies(run)
+    remove_answers(run)
 
 
 def remove_processes(run: str, scenario: str | None = None) -> None:

@@ -40,6 +40,7 @@ class Provision:
         bundled_rollout: Whether our rollout must run on the nodes.
         mounts: What of this machine nodes see.
         limits: What one node may take of the machine.
+        way_out: Whether nodes that are containers can reach what this machine can.
         shared_memory: The size of ``/dev/shm``, in bytes, where nodes are containers.
         own: What each node sees besides, by its host; targets may be below ``~/``.
         writable_python: Whether each node needs packages of its own to be written to.
@@ -52,6 +53,7 @@ class Provision:
     build: ImageBuild | None = None
     bundled_rollout: bool = True
     mounts: tuple[MountSpec, ...] = ()
+    way_out: bool = False
     shared_memory: int = 2 * 2**30
     limits: NodeLimits = field(default_factory=NodeLimits)
     own: Mapping[str, tuple[MountSpec, ...]] = field(default_factory=dict, hash=False)

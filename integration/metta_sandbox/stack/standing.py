@@ -101,6 +101,15 @@ class StandingStack(Stack):
         """Connect to the hub."""
         return self._stack.connect()
 
+    @property
+    def answers(self) -> Path | None:
+        """Where the harness answers the stack's package index."""
+        return self._stack.answers
+
+    def index_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
+        """Tell the nodes where that is."""
+        return self._stack.index_environment(ready)
+
     def service_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
         """Tell the nodes where the control plane is."""
         return self._stack.service_environment(ready)
@@ -191,7 +200,10 @@ class StandingEngine(Engine):
             InputError: Always.
 
         """
-        raise InputError("the standing stack has no requirements or images of a scenario's")
+        raise InputError(
+            "the standing stack has no requirements or images of a scenario's",
+            "metta-sandbox stop, and launch it again; or metta-sandbox up --requirements FILE",
+        )
 
     def lease(self, plan: StackPlan, owner: Owner, progress: Progress) -> Stack:  # noqa: ARG002
         """Return the standing stack for one sweep.

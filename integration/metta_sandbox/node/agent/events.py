@@ -54,8 +54,8 @@ Name = Literal[
     "handoff.sent", "handoff.received", "trial.launched", "rank.started", "train.started",
     "train.step", "checkpoint.saved", "train.finished", "rank.exited", "eval.finished",
     "trial.pruned", "observation.recorded", "folder.reread", "rollout.finished", "command.exited",
-    "api.ready", "api.request", "node.notice", "node.ended", "node.lost", "node.rejoined",
-    "optimizer.step", "group.closing", "fault.happened",
+    "api.ready", "api.request", "package.asked", "node.notice", "node.ended", "node.lost",
+    "node.rejoined", "optimizer.step", "group.closing", "fault.happened",
 ]  # fmt: skip
 
 #: Their fields' names, for whoever reads them. Those below, as a test holds.
@@ -71,6 +71,7 @@ Field = Literal[
     "rule", "dropped", "signal", "grace", "groups", "ended", "killed", "how", "ahead", "takes",
     "raised", "at", "exits", "reads", "sleeps", "holds", "loss", "reward", "skipped", "gradients",
     "nan_before", "nan", "handed_off", "started_with", "command", "number", "received",
+    "question", "package", "file", "packages_port",
 ]  # fmt: skip
 
 
@@ -313,6 +314,7 @@ class ApiReady(KnownEvent, teller="the control plane"):
     observatory_port: int
     cogweb_port: int
     wandb_port: Optional[int] = None
+    packages_port: Optional[int] = None
 
 
 class ApiRequest(KnownEvent, teller="the control plane"):
@@ -329,6 +331,14 @@ class ApiRequest(KnownEvent, teller="the control plane"):
     fault: Optional[str] = None
     rule: Optional[int] = None
     dropped: Optional[bool] = None
+
+
+class PackageAsked(KnownEvent, teller="the control plane"):
+    """A node's pip asks for the list of a package's files, or for one of them."""
+
+    question: str
+    package: str
+    file: Optional[str] = None
 
 
 class NodeNotice(KnownEvent, teller="the agent"):

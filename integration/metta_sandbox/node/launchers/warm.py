@@ -24,6 +24,7 @@ from typing import Literal
 from metta_sandbox.node.agent.client import AgentClient, AgentError
 from metta_sandbox.node.agent.fork_server.client import WARM, ask
 from metta_sandbox.node.agent.fork_server.spawn import USUAL, at_start, templates_of
+from metta_sandbox.node.agent.own_environment import path_of_use
 from metta_sandbox.node.launchers.base import GroupSpec, Launcher, WorkerGroup
 
 _PYTHON = re.compile(r"python(3(\.\d+)?)?")
@@ -65,7 +66,7 @@ def read_program(command: Sequence[str], environ: Mapping[str, str]) -> Program 
     """
     if not _PYTHON.fullmatch(Path(command[0]).name):
         return f"{command[0]} is no Python interpreter"
-    interpreter = shutil.which(command[0], path=environ.get("PATH"))
+    interpreter = shutil.which(command[0], path=path_of_use(environ))
     if interpreter is None:
         return f"{command[0]} is not there"
     words, unbuffered = list(command[1:]), False

@@ -77,11 +77,6 @@ class StackPlan:
         return f"{self.run}-{self.scenario}"
 
     @property
-    def services_module(self) -> str:
-        """The module that serves the control plane, and W&B where that is wanted."""
-        return "metta_sandbox.services" if self.wandb else "metta_sandbox.api"
-
-    @property
     def num_gpus(self) -> int:
         """The GPUs of each node: one for its one rank, or none."""
         return int(self.hardware == "gpu")
@@ -201,6 +196,15 @@ class Stack(ABC):
     @abstractmethod
     def service_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
         """Tell the nodes where the control plane is, from its ``api.ready`` event."""
+
+    @property
+    def answers(self) -> Path | None:
+        """Where the harness answers the stack's package index; None if there is no index."""
+        return None
+
+    def index_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:  # noqa: ARG002
+        """Tell the nodes where that is, from ``api.ready``; nothing if there is none."""
+        return {}
 
     @abstractmethod
     def working_folder(self) -> str:

@@ -30,6 +30,7 @@ def test_plain_ones_take_turns() -> None:
         ({"workload": {"run": "true", "image": "python:3.11"}}, "image"),
         ({"workload": {"run": "true", "requirements": ["rich"]}}, "packages"),
         ({"workload": {"run": "true", "mounts": [{"source": "x", "target": "/x"}]}}, "files"),
+        ({"workload": {"run": "true", "network": "open"}}, "way out"),
         ({"credentials": True}, "credentials"),
         ({"hardware": "gpu"}, "GPUs"),
         ({"expect": [{"nothing_outside": True}]}, "watched"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from metta_sandbox.errors import InputError
@@ -146,3 +148,14 @@ def test_hydras_flags_are_the_trainers(flag: list[str]) -> None:
 def test_other_flags_are_refused(flags: list[str], trainer: list[str], said: str) -> None:
     with pytest.raises(InputError, match=said):
         read_launch([*words(""), *flags], 2, trainer)
+
+
+def test_requirements_are_those_of_the_trainer(tmp_path: Path) -> None:
+    file = tmp_path / "requirements.txt"
+    scenario = read_launch(["sweep", "run=r"], 2, ["python", "t.py"], file)
+    assert scenario.workload.requirements == str(file)
+
+
+def test_the_bundled_trainer_needs_no_requirements(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the bundled trainer needs none"):
+        read_launch(["sweep", "run=r"], 2, (), tmp_path / "requirements.txt")

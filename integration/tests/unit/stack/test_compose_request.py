@@ -17,6 +17,7 @@ from metta_sandbox.stack.credentials import Credential
 from metta_sandbox.stack.engines.base import RUN_FOLDER, StackPlan
 from metta_sandbox.stack.engines.compose.request import (
     HOME,
+    INTERPRETER,
     WORKSPACE,
     ContainerInits,
     NodeImage,
@@ -133,7 +134,7 @@ def test_beside_each_node_is_what_the_plan_asks_for_with_the_rights_it_needs() -
         "image": "i",
         "container_name": "metta-x-sweep-worker-watcher",
         "network_mode": "service:sweep-worker",
-        "entrypoint": ["python3", "-S", "/opt/metta/agent.pyz"],
+        "entrypoint": [INTERPRETER, "-S", "/opt/metta/agent.pyz"],
         "command": ["watch"],
         "environment": {
             "METTA_NODE": "sweep-worker",
@@ -226,7 +227,7 @@ def test_only_nodes_are_made_of_an_image_of_the_users() -> None:
     services = request(place=place)["services"]
     for host in ("hub", "dummy-api"):
         assert services[host]["image"] == "image:tag"
-        assert services[host]["entrypoint"][0] == "python3"
+        assert services[host]["entrypoint"][0] == INTERPRETER
     for host in ("sweep-master", "sweep-worker"):
         assert services[host]["image"] == "my/trainer:1"
         assert services[host]["entrypoint"] == ["/usr/bin/python3.9", "-S", "/opt/metta/agent.pyz"]
@@ -240,7 +241,7 @@ def test_only_nodes_are_made_of_an_image_of_the_users() -> None:
 def test_an_image_with_a_trainers_packages_is_ours_otherwise() -> None:
     place = Placement("p", "image:tag", "7:8", Path("/agent.pyz"), nodes=NodeImage("more:1"))
     service = request(place=place)["services"]["sweep-worker"]
-    assert (service["image"], service["entrypoint"][0]) == ("more:1", "python3")
+    assert (service["image"], service["entrypoint"][0]) == ("more:1", INTERPRETER)
     assert "tmpfs" not in service
     assert "HOME" not in service["environment"]
 
@@ -299,3 +300,23 @@ def test_nodes_of_a_task_see_their_own_mounts_and_skypilots_variables_alone() ->
         assert mounts[f"{HOME}/sky_workdir"]["source"] == f"/run/{rank}"
         assert mounts["/data/in"]["source"] == "/shared"
         assert set(service["environment"]) & CONTRACT == {"WANDB_MODE"}
+
+
+def test_a_network_that_is_opened_has_a_bridge_with_an_address() -> None:
+    sealed = request()
+    opened = request(provision=Provision(way_out=True))
+
+    assert sealed["networks"]["stack"]["internal"] is True
+    assert opened["networks"]["stack"]["internal"] is False
+    assert "driver_opts" not in opened["networks"]["stack"]
+    assert "dns" not in opened["services"]["sweep-master"]
+    # Hub and control plane look up nobody.
+    assert opened["services"]["dummy-api"]["dns"] == ["127.0.0.1"]
+
+
+def test_the_index_sees_its_answers_and_cannot_change_them() -> None:
+    asked = request()
+    mount = targets(asked["services"]["dummy-api"])["/var/lib/metta-packages"]
+
+    assert mount["read_only"] is True
+    assert "/var/lib/metta-packages" not in targets(asked["services"]["sweep-master"])

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from metta_sandbox.errors import StackError
+from metta_sandbox.stack.engines.compose.request import INTERPRETER
 from metta_sandbox.stack.engines.compose.sidecars import (
     DISK,
     NETWORK,
@@ -37,7 +38,13 @@ def test_it_joins_the_nodes_network_alone_and_goes_with_the_project() -> None:
         "--label=com.docker.compose.project=metta-x",
         "--label=com.docker.compose.service=sweep-worker-network",
         "--label=dev.metta-sandbox.run=x",
-        *("--entrypoint=python3", "sha256:1", "-S", "/opt/metta/agent.pyz", "netfault"),
+        *(
+            f"--entrypoint={INTERPRETER}",
+            "sha256:1",
+            "-S",
+            "/opt/metta/agent.pyz",
+            "netfault",
+        ),
     ]
 
 

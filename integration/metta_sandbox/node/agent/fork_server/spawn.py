@@ -9,6 +9,7 @@ import sys
 from typing import Any, Dict, List, Mapping, NoReturn, Optional, Sequence, Tuple
 
 from metta_sandbox.node.agent.fork_server.client import about, send_with_output
+from metta_sandbox.node.agent.own_environment import path_without
 from metta_sandbox.node.agent.wire import dial, own_bounds, own_environ, receive_one
 
 #: What trainers mostly import, and what torch imports on the first step of an optimizer.
@@ -74,7 +75,11 @@ def template_command(
 
 def at_start(environ: Mapping[str, str]) -> Dict[str, str]:
     """Pick the variables that a process can't take over later."""
-    return {name: value for name, value in sorted(environ.items()) if _AT_START.fullmatch(name)}
+    found = {name: value for name, value in sorted(environ.items()) if _AT_START.fullmatch(name)}
+    if "PATH" in found:
+        # Each node has a folder of its own there, before those that all have.
+        found["PATH"] = path_without(environ)
+    return found
 
 
 def misfit(

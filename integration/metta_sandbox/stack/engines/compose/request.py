@@ -14,16 +14,20 @@ from metta_sandbox.scenario.provision import NodeLimits
 from metta_sandbox.stack.credentials import Credential, tokens_of
 from metta_sandbox.stack.engines.base import HUB, RUN_FOLDER, StackPlan
 from metta_sandbox.stack.node_environment import NodeSpec, node_environment
+from metta_sandbox.stack.package_index import PORT, answers_folder
 from metta_sandbox.stack.sidecar_service import SidecarService
 
 #: Where things are inside a container.
 AGENT = "/opt/metta/agent.pyz"
+#: What runs it, where the image is ours.
+INTERPRETER = "/opt/metta/venv/bin/python3"
 #: Before it: Python without anybody's packages, of which it has no use.
 PLAIN = ("-S",)
 EVENTS = "/tmp/metta-agent.sock"  # noqa: S108 - a container's own /tmp
 WORKSPACE = "/workspace"
 API_DATA = "/var/lib/metta-api"
-WANDB_PORT = 8082
+WANDB_PORT = 8083
+API_PACKAGES = "/var/lib/metta-packages"
 HOME = "/home/metta"
 TOKENS_FILE = "/run/metta/observatory_tokens.yaml"
 MASTER_PORT = 8008
@@ -31,7 +35,7 @@ MASTER_PORT = 8008
 HUB_PORT = 7077
 HUB_ADDRESS = f"tcp:127.0.0.1:{HUB_PORT}"
 #: Where the control plane listens.
-API_PORTS = (8080, 8081)
+API_PORTS = (8080, 8081, PORT)
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class NodeImage:
     """
 
     tag: str
-    interpreter: str = "python3"
+    interpreter: str = INTERPRETER
     foreign: bool = False
 
 
@@ -138,6 +142,8 @@ def compose_request(base: Mapping[str, Any], plan: StackPlan, place: Placement) 
             services[sidecar.service(host)] = _make_sidecar(sidecar, host, names, place)
     network = request["networks"]["stack"]
     network["labels"] = dict(place.labels)
+    if plan.provision.way_out:
+        _open(network, [services[host] for host in plan.hosts])
     addresses = {}
     if place.subnet:
         network["ipam"] = {"config": [{"subnet": place.subnet}]}
@@ -150,6 +156,14 @@ def compose_request(base: Mapping[str, Any], plan: StackPlan, place: Placement) 
     return escaped
 
 
+def _open(network: dict[str, Any], nodes: list[dict[str, Any]]) -> None:
+    """Give nodes a way out: a bridge that has an address, and the machine's name servers."""
+    network["internal"] = False
+    del network["driver_opts"]
+    for node in nodes:
+        del node["dns"]
+
+
 def _place(service: dict[str, Any], name: str, place: Placement) -> None:
     service.update(
         image=place.image,
@@ -157,7 +171,7 @@ def _place(service: dict[str, Any], name: str, place: Placement) -> None:
         hostname=name,
         user=place.user,
         labels=dict(place.labels),
-        entrypoint=["python3", *PLAIN, AGENT],
+        entrypoint=[INTERPRETER, *PLAIN, AGENT],
         volumes=[_mount(place.agent, AGENT, read_only=True)],
     )
 
@@ -199,14 +213,15 @@ def _keep(services: dict[str, Any], container_inits: ContainerInits | None) -> N
 
 def _make_api(service: dict[str, Any], plan: StackPlan, tokens: Path | None) -> None:
     service["environment"] = {"METTA_EVENTS": EVENTS, "METTA_NODE": API}
-    service["volumes"].append(_mount(plan.folder / "api", API_DATA))
+    service["volumes"] += [
+        _mount(plan.folder / "api", API_DATA),
+        _mount(answers_folder(plan.run, plan.scenario), API_PACKAGES, read_only=True),
+    ]
     if tokens:
         service["volumes"].append(_mount(tokens, TOKENS_FILE, read_only=True))
         service["command"] = [*service["command"], f"--tokens={TOKENS_FILE}"]
     if plan.wandb:
-        known = {"metta_sandbox.api": plan.services_module}
-        command = [known.get(word, word) for word in service["command"]]
-        service["command"] = [*command, f"--wandb-port={WANDB_PORT}"]
+        service["command"] = [*service["command"], f"--wandb-port={WANDB_PORT}"]
 
 
 def _make_node(service: dict[str, Any], rank: int, plan: StackPlan) -> None:

@@ -87,6 +87,15 @@ class SharedStack(Stack):
         """Tell the nodes where the control plane is."""
         return self._inner.service_environment(ready)
 
+    @property
+    def answers(self) -> Path:
+        """Where the harness answers the stack's package index."""
+        return self._inner.answers
+
+    def index_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
+        """Tell the nodes where that is."""
+        return self._inner.index_environment(ready)
+
     def working_folder(self) -> str:
         """Return the folder in which commands start on a node."""
         return self._own.working_folder()

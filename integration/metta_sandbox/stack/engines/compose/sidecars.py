@@ -14,7 +14,12 @@ from typing import Any, Literal
 from metta_sandbox.errors import StackError
 from metta_sandbox.stack.engines.base import HUB
 from metta_sandbox.stack.engines.compose.containers import docker
-from metta_sandbox.stack.engines.compose.request import AGENT, PLAIN, container_name
+from metta_sandbox.stack.engines.compose.request import (
+    AGENT,
+    INTERPRETER,
+    PLAIN,
+    container_name,
+)
 from metta_sandbox.stack.engines.sidecars import Sidecar, Sidecars
 
 _LOOK = "{{json .}}"
@@ -84,7 +89,7 @@ def sidecar_request(base: SidecarBase, host: str, spec: SidecarSpec) -> list[str
         # The file of programs, where the hub has it.
         f"--volumes-from={container_name(base.project, HUB)}:ro",
         *(f"--label={key}={value}" for key, value in sorted(labels.items())),
-        *("--entrypoint=python3", base.image, *PLAIN, AGENT, spec.program),
+        *(f"--entrypoint={INTERPRETER}", base.image, *PLAIN, AGENT, spec.program),
     ]
 
 

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from pathlib import Path
 from dataclasses import replace
 from ipaddress import IPv4Network
 from typing import Any
@@ -46,6 +47,7 @@ from metta_sandbox.stack.engines.compose.power import ContainerPower
 from metta_sandbox.stack.engines.compose.request import (
     AGENT,
     HUB_ADDRESS,
+    INTERPRETER,
     PLAIN,
     WORKSPACE,
     ContainerInits,
@@ -64,6 +66,12 @@ from metta_sandbox.stack.engines.compose.subnet import (
 from metta_sandbox.stack.lease import Owner
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.node_environment import control_plane
+from metta_sandbox.stack.package_index import (
+    answers_folder,
+    index_environment,
+    make_answers_folder,
+    remove_answers,
+)
 from metta_sandbox.stack.provision import node_memory
 from metta_sandbox.stack.sidecar_service import SidecarService, first_line
 from metta_sandbox.words import many
@@ -139,6 +147,7 @@ class ComposeStack(Stack):
             folder.mkdir(parents=True, exist_ok=True)
             if os.geteuid() == 0:
                 os.chown(folder, uid, gid)
+        make_answers_folder(self.answers)
         place = replace(self._place(image.tag, self._credentials()), nodes=nodes)
         progress(
             f"starting {many(len(plan.hosts), 'node')} as containers of project {self._project}"
@@ -235,12 +244,21 @@ class ComposeStack(Stack):
     def connect(self) -> HubLink:
         """Connect to the hub."""
         hub = container_name(self._project, HUB)
-        relay = ["python3", *PLAIN, AGENT, "relay", f"--hub={HUB_ADDRESS}"]
+        relay = [INTERPRETER, *PLAIN, AGENT, "relay", f"--hub={HUB_ADDRESS}"]
         return HubLink(["docker", "exec", "-i", hub, *relay])
 
     def service_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
         """Tell the nodes where the control plane is."""
         return control_plane(API, ready)
+
+    @property
+    def answers(self) -> Path:
+        """Where the harness answers the stack's package index."""
+        return answers_folder(self._plan.run, self._plan.scenario)
+
+    def index_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
+        """Tell the nodes where that is."""
+        return index_environment(API, ready.get("packages_port"))
 
     def working_folder(self) -> str:
         """Return the folder in which commands start on a node."""
@@ -333,6 +351,7 @@ class ComposeStack(Stack):
         """Stop and remove containers and network."""
         if self._plan.credentials:
             remove_copies(self._plan.run, self._plan.scenario)
+        remove_answers(self._plan.run, self._plan.scenario)
         if not self._file.exists():
             return
         try:

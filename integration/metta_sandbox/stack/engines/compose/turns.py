@@ -16,7 +16,7 @@ from metta_sandbox import removing
 from metta_sandbox.node.agent.container_init.residue import PLACES
 from metta_sandbox.stack.engines.base import RUN_FOLDER
 from metta_sandbox.stack.engines.compose.containers import docker
-from metta_sandbox.stack.engines.compose.request import AGENT, HOME, PLAIN
+from metta_sandbox.stack.engines.compose.request import AGENT, HOME, INTERPRETER, PLAIN
 
 #: Containers asked at once: a client mostly waits for its engine.
 _AT_ONCE = 4
@@ -35,7 +35,7 @@ def ask_all(requests: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, An
     """
 
     def ask(name: str) -> dict[str, Any]:
-        command = ["exec", "-i", name, "python3", *PLAIN, AGENT, "turn"]
+        command = ["exec", "-i", name, INTERPRETER, *PLAIN, AGENT, "turn"]
         said = docker(*command, told=json.dumps(requests[name]) + "\n")
         if said.returncode != 0:
             words = said.stderr.strip().splitlines() or [f"status {said.returncode}"]

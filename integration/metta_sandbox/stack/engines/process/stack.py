@@ -22,6 +22,7 @@ from typing import Any
 
 from metta_sandbox import beneath
 from metta_sandbox.interrupt import uninterrupted
+from metta_sandbox.node.agent import own_environment
 from metta_sandbox.node.agent.fork_server.spawn import at_start
 from metta_sandbox.node.agent.hub.admission import HARNESS
 from metta_sandbox.ports import HeldPort
@@ -38,6 +39,7 @@ from metta_sandbox.stack.credentials import (
 )
 from metta_sandbox.stack.ends import describe_end, last_words
 from metta_sandbox.stack.engines.base import HUB, Stack, StackPlan
+from metta_sandbox.stack.engines.process.own_environment import ensure_model
 from metta_sandbox.stack.engines.process.power import ProcessPower
 from metta_sandbox.stack.engines.process.templates import Templates
 from metta_sandbox.stack.engines.process.trainer_python import (
@@ -47,6 +49,12 @@ from metta_sandbox.stack.engines.process.trainer_python import (
 from metta_sandbox.stack.link import HubLink
 from metta_sandbox.stack.marks import RUN_MARK, remove_processes, run_folder
 from metta_sandbox.stack.node_environment import NodeSpec, control_plane, node_environment
+from metta_sandbox.stack.package_index import (
+    answers_folder,
+    index_environment,
+    make_answers_folder,
+    remove_answers,
+)
 from metta_sandbox.words import many
 
 #: Variables of the caller's that a node keeps; everything else stays outside.
@@ -89,15 +97,19 @@ class ProcessStack(Stack):
 
     def up(self, progress: Progress) -> None:
         """Start hub, control plane and nodes."""
-        plan = self._plan
+        plan, python = self._plan, self._python
         if plan.provision.requirements:
             required, gpu = plan.provision.requirements, plan.hardware == "gpu"
-            bin_folder = ensure_trainer_bin(self._python, required, progress, gpu=gpu)
-            self._bins[:0] = [str(bin_folder)] if bin_folder else []
+            if bin_folder := ensure_trainer_bin(self._python, required, progress, gpu=gpu):
+                self._bins[:0] = [str(bin_folder)]
+                python = str(bin_folder / "python")
+        model = ensure_model(python)
+        self._bins[:0] = [str(model.commands)]
         (plan.folder / "logs").mkdir(parents=True, exist_ok=True)
         (plan.folder / "api").mkdir(exist_ok=True)
         agent = install(self.folder)
         self._make_keys()
+        make_answers_folder(self.answers)
         addresses = self.addresses
         standing = ["--standing"] if plan.standing else []
         names = [f"--node={host}" for host in addresses]
@@ -112,17 +124,20 @@ class ProcessStack(Stack):
             "--",
             self._python,
             "-m",
-            plan.services_module,
+            "metta_sandbox.services",
             f"--host={addresses[API]}",
             "--observatory-port=0",
             "--cogweb-port=0",
             f"--data={plan.folder / 'api'}",
+            "--packages-port=0",
+            f"--packages={self.answers}",
             *([f"--tokens={tokens}"] if tokens else []),
             *(["--wandb-port=0"] if plan.wandb else []),
         ]
         self._start_agent(agent, API, addresses[API], {}, serve)
         for rank, host in enumerate(plan.hosts):
             self._give(credentials, host)
+            model.make(self.folder / host / own_environment.FOLDER)
             environment = self._node_environment(rank, port.number, agent)
             self._start_agent(agent, host, addresses[host], environment, [])
 
@@ -169,6 +184,15 @@ class ProcessStack(Stack):
         """Tell the nodes where the control plane is."""
         return control_plane(self.addresses[API], ready)
 
+    @property
+    def answers(self) -> Path:
+        """Where the harness answers the stack's package index."""
+        return answers_folder(self._plan.run, self._plan.scenario)
+
+    def index_environment(self, ready: Mapping[str, Any]) -> dict[str, str]:
+        """Tell the nodes where that is."""
+        return index_environment(self.addresses[API], ready.get("packages_port"))
+
     def working_folder(self) -> str:
         """Return the folder in which commands start on a node."""
         return str(self._plan.source or self._plan.run_folder)
@@ -204,6 +228,7 @@ class ProcessStack(Stack):
                 process.wait()
         remove_processes(self._plan.run, self._plan.scenario)
         shutil.rmtree(self.folder, ignore_errors=True)
+        remove_answers(self._plan.run, self._plan.scenario)
         with suppress(OSError):  # another scenario of the run is still there
             self.folder.parent.rmdir()
         if self._plan.credentials:
@@ -326,8 +351,13 @@ class ProcessStack(Stack):
 
     def _environment(self, host: str, env: Mapping[str, str]) -> dict[str, str]:
         home = self.folder / host
+        bins, own = self._bins, {}
+        if host in self._plan.hosts:
+            bins = [own_environment.bin_folder(str(home)), *bins]
+            own = {"VIRTUAL_ENV": str(home / own_environment.FOLDER)}
         return {
-            **local_environment(self._bins, home),
+            **local_environment(bins, home),
+            **own,
             RUN_MARK: self._mark,
             **env,
         }
@@ -364,7 +394,9 @@ def with_templates(run: str, python: str, nodes: int) -> Iterator[None]:
 
     """
     environment = {
-        **local_environment([str(Path(python).parent)], run_folder(run)),
+        **local_environment(
+            [str(ensure_model(python).commands), str(Path(python).parent)], run_folder(run)
+        ),
         **at_start(node_environment(_ANY_NODE)),
         RUN_MARK: f"{run}/templates",
     }

@@ -1,0 +1,1 @@
+"""The package index of a stack, which asks the harness."""
