@@ -1,4 +1,4 @@
-"""A script that learns step by step, slowly where its learning rate is small, and tells its reward."""
+"""A script that learns step by step, slowly where its rate is small, and tells its reward."""
 
 import os
 import sys
