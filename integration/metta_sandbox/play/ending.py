@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from metta_sandbox import removing
 from metta_sandbox.autopsy.cause import Cause
@@ -73,21 +74,13 @@ class Judged:
     checks: tuple[CheckResult, ...]
 
 
-def collect(reached: Reached, scenario: Scenario, setting: Setting) -> Collected:
-    """Bring all evidence to where it is kept. Each step is tried, whatever became of the others."""
+Step: TypeAlias = tuple[str, Callable[[], object]]
+
+
+def _endings(reached: Reached, setting: Setting) -> list[Step]:
+    """List, each with what it does, the steps that end all that is under way on the nodes."""
     leased, connected, strikes = reached.leased, reached.connected, reached.strikes
-    left_out = LeftOut()
-
-    def leave_out(shared: Path) -> None:
-        """Remove from the nodes' shared folder what can't be kept."""
-        nonlocal left_out
-        # What processes told has been read. What setup left stands in each trial's folder, too,
-        # but for what that changed.
-        for name in (FOLDER, KEPT):
-            removing.remove(shared, name)
-        left_out = collection.keep_within(shared, scenario.artifacts, (RUN_FOLDER,))
-
-    steps: list[tuple[str, Callable[[], object]]] = []
+    steps: list[Step] = []
     if connected:
         steps += [
             ("healing faults", strikes.heal),
@@ -105,6 +98,24 @@ def collect(reached: Reached, scenario: Scenario, setting: Setting) -> Collected
         steps.append(("telling what was installed", close))
     if connected:
         steps.append(("leaving the nodes", connected.nodes.link.close))
+    return steps
+
+
+def collect(reached: Reached, scenario: Scenario, setting: Setting) -> Collected:
+    """Bring all evidence to where it is kept. Each step is tried, whatever became of the others."""
+    leased, strikes = reached.leased, reached.strikes
+    left_out = LeftOut()
+
+    def leave_out(shared: Path) -> None:
+        """Remove from the nodes' shared folder what can't be kept."""
+        nonlocal left_out
+        # What processes told has been read. What setup left stands in each trial's folder, too,
+        # but for what that changed.
+        for name in (FOLDER, KEPT):
+            removing.remove(shared, name)
+        left_out = collection.keep_within(shared, scenario.artifacts, (RUN_FOLDER,))
+
+    steps = _endings(reached, setting)
     if leased:
         steps.append(("collecting logs", leased.stack.collect))
         if reached.examiner:

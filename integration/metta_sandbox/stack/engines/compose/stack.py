@@ -6,9 +6,9 @@ import os
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from pathlib import Path
 from dataclasses import replace
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Any
 
 import yaml
