@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import secrets
 import tarfile
 import threading
 import zipfile
@@ -43,12 +44,16 @@ class Index:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.asked: Counter[str] = Counter()
+        # What another test has fetched is in the user's cache.
+        self._summary = f"Summary: {secrets.token_hex(8)}\n"
 
     def add_wheel(self, name: str, version: str, code: str, *requires: str) -> None:
         """Make a wheel of one module."""
         info, content = f"{name}-{version}.dist-info", io.BytesIO()
         needs = "".join(f"Requires-Dist: {each}\n" for each in requires)
-        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}"
+        metadata = (
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{self._summary}{needs}"
+        )
         tag = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         with zipfile.ZipFile(content, "w") as wheel:
             wheel.writestr(f"{name}.py", code)
@@ -62,7 +67,7 @@ class Index:
         """Make a source distribution, which whoever installs it must build."""
         content = io.BytesIO()
         with tarfile.open(fileobj=content, mode="w:gz") as archive:
-            info = "Metadata-Version: 2.1\nName: sandboxtestbuilt\nVersion: 1\n"
+            info = f"Metadata-Version: 2.1\nName: sandboxtestbuilt\nVersion: 1\n{self._summary}"
             for file, text in (
                 ("pyproject.toml", _PYPROJECT),
                 ("backend.py", _BACKEND),
