@@ -7,7 +7,8 @@ import pytest
 import xmlschema
 
 from metta_sandbox.report import junit
-from metta_sandbox.report.results import RunResult
+from metta_sandbox.report.results import CheckResult, RunResult, ScenarioResult
+from metta_sandbox.verdict import Verdict
 
 SCHEMA = xmlschema.XMLSchema(Path(__file__).with_name("junit.xsd"))
 
@@ -82,3 +83,21 @@ def test_a_run_that_could_not_start_is_an_error(unplayed: RunResult) -> None:
     (error,) = root.iter("error")
     assert error.get("message") == "no Docker engine answers"
     assert root[0].get("timestamp") is None
+
+
+def test_a_suite_counts_each_outcome_by_itself() -> None:
+    verdicts = [Verdict.SKIPPED] * 3 + [Verdict.FAILED] * 2 + [Verdict.ERROR, Verdict.PASSED]
+    checks = tuple(
+        CheckResult(name=f"c{number}", verdict=verdict, detail="d")
+        for number, verdict in enumerate(verdicts)
+    )
+    scenario = ScenarioResult(
+        name="s", file="s.yaml", verdict=Verdict.FAILED, reason="", engine="process",
+        nodes=2, seconds=1.0, checks=checks,
+    )  # fmt: skip
+    run = RunResult(
+        run="r", verdict=Verdict.FAILED, engine="process", seconds=1.0, scenarios=(scenario,)
+    )
+    (suite,) = ET.fromstring(junit.render(run))
+    counts = {key: suite.get(key) for key in ("tests", "skipped", "failures", "errors")}
+    assert counts == {"tests": "7", "skipped": "3", "failures": "2", "errors": "1"}
