@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
-from metta_sandbox.autopsy.calls import AT_WORK, Doing
+from metta_sandbox.autopsy.calls import AT_WORK, CurrentCall, Doing
 from metta_sandbox.autopsy.case import Case
 from metta_sandbox.autopsy.cause import Cause, Certainty, Kind
 from metta_sandbox.autopsy.deaths import clashed, left_alone
@@ -72,7 +72,7 @@ def _kept_waiting(case: Case, graph: Graph, absent: Sequence[Member]) -> Cause:
             return _held_in_a_circle(case, first, holder, file)
         first = holder if holder in absent else first
     assert first.call is not None
-    kind, what = what_holds(first.call)
+    kind, what = _held(case, first.call)
     what += "" if first.alive else f" until {_stopped_by(first)} ended it"
     others = [one for one in case.members if one is not first]
     alone = len(absent) == 1 and (not others or any(waits(case, one) for one in others))
@@ -85,6 +85,12 @@ def _kept_waiting(case: Case, graph: Graph, absent: Sequence[Member]) -> Cause:
 
 def _stopped_by(member: Member) -> str:
     return "SIGINT" if member.status == -signal.SIGINT else "SIGTERM"
+
+
+def _held(case: Case, call: CurrentCall) -> tuple[Kind, str]:
+    """Tell what keeps a process from coming, and of W&B what its server has answered."""
+    kind, what = what_holds(call)
+    return kind, f"{what}{case.tracker_answers if kind == 'tracker failed' else ''}"
 
 
 def _is_compared(member: Member) -> bool:
@@ -202,7 +208,7 @@ def _at_the_store(case: Case, alive: Sequence[Member]) -> Cause | None:
         return _has_not_set(case, elsewhere[0], found)
     waiter, call = found[0], found[0].call
     assert call is not None
-    kind, what = what_holds(call)
+    kind, what = _held(case, call)
     if met and not _came_round(elsewhere[0]):
         # Of two, either may have the wrong key.
         told = f"{waiter} {what}; which of the ranks is wrong is not known"

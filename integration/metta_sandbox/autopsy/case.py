@@ -140,6 +140,19 @@ class Case:
         )
 
     @cached_property
+    def tracker_answers(self) -> str:
+        """What the stand-in for W&B's server answered as the scenario prescribes; or nothing."""
+        told = Counter(
+            "closed the connection" if event.get("dropped") else f"answered {event.get('status')}"
+            for event in self.events
+            if event.name == "api.request" and event.get("service") == "wandb"
+        )
+        answers = (
+            f"{what} {'once' if count == 1 else f'{count} times'}" for what, count in told.items()
+        )
+        return f"; its server {' and '.join(answers)}" if told else ""
+
+    @cached_property
     def commands(self) -> dict[str, tuple[int, float]]:
         """Exit status and time of each node's command, of those that have ended."""
         return {

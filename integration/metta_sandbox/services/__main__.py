@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from metta_sandbox.api.__main__ import parser, serve
 from metta_sandbox.api.script import read_services
 from metta_sandbox.api.server import StandIn, Tell
+from metta_sandbox.node.agent.events import ApiRequest
 from metta_sandbox.services.packages.index import create_index
 
 #: The folder of W&B's stand-in, in that of the control plane.
@@ -34,7 +35,7 @@ def main() -> int:
     return serve(given, wandb, packages)
 
 
-def _wandb(data: Path, _tell: Tell) -> ASGIApp:
+def _wandb(data: Path, tell: Tell) -> ASGIApp:
     """Make W&B's stand-in, with the answers that the scenario prescribes.
 
     Raises:
@@ -50,7 +51,23 @@ def _wandb(data: Path, _tell: Tell) -> ASGIApp:
         for answer in (said.answers if said else ())
         for first, last in ([(call, call) for call in answer.call] if answer.call else [(1, None)])
     ]
-    return create_app(data / _WANDB, script=script)
+
+    async def tell_scripted(path: str, operation: str, number: int, status: int | None) -> None:
+        await tell(
+            ApiRequest(
+                service="wandb",
+                method="POST",
+                route=operation,
+                path=path,
+                call=number,
+                status=status,
+                seconds=0.0,
+                scripted=True,
+                dropped=True if status is None else None,
+            )
+        )
+
+    return create_app(data / _WANDB, script=script, tell=tell_scripted)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from metta_sandbox.services.wandb.projects import Query, find_project
 from metta_sandbox.services.wandb.runs import find_run
 from metta_sandbox.services.wandb.schema import load_schema, resolve_field, resolve_type
 from metta_sandbox.services.wandb.script import LARGEST as LARGEST_REQUEST
-from metta_sandbox.services.wandb.script import Door, Scripted
+from metta_sandbox.services.wandb.script import Door, Scripted, TellScripted, tell_nobody
 from metta_sandbox.services.wandb.service import Service, refusal
 from metta_sandbox.services.wandb.storage import add_files
 from metta_sandbox.services.wandb.writing import note_unknown
@@ -53,6 +53,7 @@ def create_app(
     *,
     key: str | None = None,
     script: Sequence[Scripted] = (),
+    tell: TellScripted = tell_nobody,
     entity_of: Callable[[str], str | None] = lambda _: "sandbox",
     silence: float = SILENCE,
     largest: int = LARGEST,
@@ -63,6 +64,7 @@ def create_app(
         data: The folder of its store; made when missing. ``records.Records`` reads it.
         key: The only key that is let in; None for any that looks like one of W&B's.
         script: What is done with certain calls, for tests.
+        tell: Hears of each call that is refused, or left without an answer, by the script.
         entity_of: Says whose a key is; None refuses it. By default, everybody is ``sandbox``.
         silence: Seconds without a sign of life after which a run counts as crashed.
         largest: Bytes that a file may have.
@@ -89,7 +91,7 @@ def create_app(
     app = FastAPI(title="W&B, standing in", lifespan=lifespan, docs_url=None, redoc_url=None)
     _add_api(app, service)
     add_files(app, service)
-    return HangUps(Door(app, script))
+    return HangUps(Door(app, script, tell))
 
 
 def _add_api(app: FastAPI, service: Service) -> None:

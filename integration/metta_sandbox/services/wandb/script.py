@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -54,17 +54,30 @@ class Scripted:
         return operation == self.operation and within
 
 
+#: Hears of a call that was answered as prescribed: its path, operation, number among those of the
+#: operation, and the status; None if the connection was closed.
+TellScripted = Callable[[str, str, int, int | None], Awaitable[None]]
+
+
+async def tell_nobody(_path: str, _operation: str, _number: int, _status: int | None) -> None:
+    """Tell nobody."""
+
+
 class Door:
     """Reads requests that are read whole, names them, and does what the script says.
 
     Args:
         app: Who answers. It finds an operation's name in ``scope["operation"]``.
         script: What is prescribed; the first of several that take a call.
+        tell: Hears of each call that is answered as prescribed.
 
     """
 
-    def __init__(self, app: ASGIApp, script: Sequence[Scripted] = ()) -> None:
+    def __init__(
+        self, app: ASGIApp, script: Sequence[Scripted] = (), tell: TellScripted = tell_nobody
+    ) -> None:
         self._app = app
+        self._tell = tell
         self._script = tuple(script)
         self._calls: Counter[str] = Counter()
 
@@ -90,6 +103,8 @@ class Door:
         if rule is None:
             await self._app(scope, receive, send)
         else:
+            if rule.status is not None or rule.drop:
+                await self._tell(scope["path"], operation, number, rule.status)
             await self._follow(rule, scope, receive, send)
 
     async def _follow(self, rule: Scripted, scope: Scope, receive: Receive, send: Send) -> None:

@@ -609,6 +609,29 @@ def test_a_rollout_that_gave_up_on_a_slow_one_is_not_to_blame() -> None:
     assert (cause.kind, cause.rank, cause.certainty) == ("tracker failed", 0, "likely")
 
 
+def test_what_the_served_tracker_answered_is_told_of_who_waits_for_it() -> None:
+    held = frames(
+        ("WandbInit.init", "/v/lib/site-packages/wandb/sdk/wandb_init.py", 9, "result.wait()"),
+        ("main", "/work/train.py", 48, "wandb.init()"),
+    )
+    waits = frames(
+        ("all_reduce", "/v/lib/site-packages/torch/distributed/distributed_c10d.py", 9, ""),
+        ("main", "/work/train.py", 50, "dist.all_reduce(x)"),
+    )
+    answered = [
+        event("api.request", 2.0 + call, service="wandb", status=503, call=call) for call in (1, 2)
+    ]
+    dropped = event("api.request", 5.0, service="wandb", status=None, dropped=True, call=3)
+    other = event("api.request", 6.0, service="cogweb", status=500, call=1)
+    seen = looks(process(100, held), process(101, waits))
+
+    cause = named(case([*started(), *answered, dropped, other], seen))
+
+    assert (cause.kind, cause.rank) == ("tracker failed", 0)
+    assert "; its server answered 503 2 times and closed the connection once" in cause.sentence
+    assert "its server" not in named(case([*started(), other], seen)).sentence
+
+
 def test_a_rank_that_began_after_its_node_was_looked_at_is_not_missing() -> None:
     environ = {"METTA_TRIAL": "2", "RANK": "1"}
     life = RecordedLife(pid=101, argv=("python", "train.py"), environ=environ, started=50.0)
