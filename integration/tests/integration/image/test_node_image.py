@@ -65,8 +65,9 @@ def test_a_changed_line_of_ours_keeps_every_layer_below(
         assert changed.built
         assert changed.tag != image.tag
         common = [old == new for old, new in zip(before, after, strict=True)].index(False)
-        # Base, environment, packages, user: all but our code and its registration.
-        assert common == 4
+        # Base, environment, packages, user, the workload's own environment: all but our code and
+        # its registration.
+        assert common == 5
         assert "wheelhouse" in changed.seconds
         assert run(
             docker, changed, "python", "-c", "import metta_sandbox.errors as e; print(e.CHANGED)"
@@ -82,7 +83,7 @@ def test_a_node_runs_as_the_caller(docker: DockerClient, image: Image) -> None:
     assert lines[:3] == [str(user.uid), str(user.gid), "metta"]
     assert lines[3] == "/home/metta"
     assert lines[4] == "/home/metta"
-    assert run(docker, image, "bash", "-c", "which python") == "/opt/metta/venv/bin/python"
+    assert run(docker, image, "bash", "-c", "which python") == "/home/metta/venv/bin/python"
 
 
 def test_a_node_has_its_packages_and_our_code(docker: DockerClient, image: Image) -> None:
