@@ -74,6 +74,7 @@ def test_a_steady_state_is_looked_at_before_and_after_from_the_nodes(play: Play)
             "workload": {"run": SEVERAL, "env": {"MINE": "mine"}},
             "expect": [
                 {"api": {"route": "GET /sweeps/{name}", "calls": 2, "status": 200}},
+                {"progress": False},
                 {"exits": {"status": 0}},
                 {"events": {"in_order": ["api.request", "command.exited"]}},
                 {"duration": {"of": "up", "at_most": "60s"}},

@@ -230,8 +230,8 @@ def test_a_control_plane_that_answers_500_is_quoted(cli: Start, tiny: Write) -> 
 def _api_servers(command: Command) -> list[Any]:
     return [
         each
-        for each in command.nodes("dummy-api", "metta_sandbox.api")
-        if each.command[1:3] == ("-m", "metta_sandbox.api")
+        for each in command.nodes("dummy-api", "metta_sandbox.services")
+        if each.command[1:3] == ("-m", "metta_sandbox.services")
     ]
 
 

@@ -112,7 +112,9 @@ def write(folder: Path, name: str, program: str, **keys: Any) -> None:
     place.mkdir(exist_ok=True)
     (place / "program.py").write_text(program)
     workload = {"folder": place.name, "run": "python program.py", **keys.pop("workload", {})}
-    said = {"version": 1, "name": name, "nodes": 2, "workload": workload, **keys}
+    # They talk to the control plane, and lead no sweep.
+    expect = [{"progress": False}]
+    said = {"version": 1, "name": name, "nodes": 2, "workload": workload, "expect": expect, **keys}
     (folder / f"{name}.yaml").write_text(json.dumps(said))
 
 

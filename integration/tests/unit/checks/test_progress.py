@@ -122,6 +122,15 @@ def test_who_only_looks_whether_it_is_there_need_not(ran: Played) -> None:
     assert "progress" not in {result.name for result in evaluate(ran.evidence())}
 
 
+def test_what_the_steady_state_asks_for_is_not_the_commands(ran: Played) -> None:
+    ran.calls.clear()
+    ran.call("GET", "/sweeps/mine", {})
+    assert ran.judged("progress")[0] == "failed"
+
+    ran.scenario["steady_state"] = [{"api": {"route": "GET /sweeps/mine"}}]
+    assert "progress" not in {result.name for result in evaluate(ran.evidence())}
+
+
 def test_the_file_may_ask_for_none_or_for_some(ran: Played) -> None:
     names = [result.name for result in evaluate(ran.evidence({"progress": False}))]
     assert names == ["no progress is asked for", "commands", "world size"]

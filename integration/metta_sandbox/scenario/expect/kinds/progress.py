@@ -71,10 +71,19 @@ class ProgressCheck(CheckKind):
 def talked(evidence: Evidence) -> bool:
     """Tell whether somebody asked the control plane for more than whether it is there."""
     try:
-        return any(call.route not in _LOOKS for call in evidence.api_calls)
+        ours = _asked_by_steady_state(evidence)
+        return any(
+            call.route not in _LOOKS and f"{call.method} {call.path}" not in ours
+            for call in evidence.api_calls
+        )
     except EvidenceError:
         # Where there is a record, judging it says what is wrong with it.
         return evidence.size(evidence.folder / RECORD) is not None
+
+
+def _asked_by_steady_state(evidence: Evidence) -> frozenset[str]:
+    """Give what the scenario itself asks the control plane for, as method and path."""
+    return frozenset(getattr(item.said, "route", "") for item in evidence.scenario.steady_state)
 
 
 def expect(expected: ProgressCheck, evidence: Evidence) -> Judgement:
