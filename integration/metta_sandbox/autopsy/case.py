@@ -146,6 +146,7 @@ class Case:
             "closed the connection" if event.get("dropped") else f"answered {event.get('status')}"
             for event in self.events
             if event.name == "api.request" and event.get("service") == "wandb"
+            if event.get("dropped") or event.get("status") is not None
         )
         answers = (
             f"{what} {'once' if count == 1 else f'{count} times'}" for what, count in told.items()

@@ -102,7 +102,7 @@ _COMMANDS = Standing(commands.check, "the command exits with status 0 on every n
 _MET = Standing(
     world_size.check_commands, "the command's ranks on all nodes form one process group, if any"
 )
-_SERVED = Standing(served_wandb.check, "each step of a run tracked online is told by one node")
+_SERVED = Standing(served_wandb.check, "what is tracked online arrives, each step from one node")
 _PROGRESS = Standing(
     commands.progress,
     "a command that talks to the control plane has a run named, and one scored",

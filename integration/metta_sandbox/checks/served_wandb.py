@@ -11,7 +11,13 @@ from pathlib import Path
 from metta_sandbox import beneath
 from metta_sandbox.checks.evidence import Evidence
 from metta_sandbox.errors import MachineError
-from metta_sandbox.scenario.expect.judgement import EvidenceError, Finding, Judgement, judge
+from metta_sandbox.scenario.expect.judgement import (
+    EvidenceError,
+    Finding,
+    Judgement,
+    judge,
+    unclear,
+)
 from metta_sandbox.services.wandb.database import STATE
 from metta_sandbox.services.wandb.records import Records, RunRecord
 from metta_sandbox.words import many
@@ -37,12 +43,35 @@ def check(evidence: Evidence) -> Judgement:
             if (steps := records.told_by_several(run))
         ]
         lacks = list(records.unknown())
+        problems += _unheard(evidence, {run.name: len(records.history(run)) for run in runs})
+    if unused := _unused(evidence):
+        return unclear(f"no call took the answer {'; '.join(unused)}", "api")
     judgement = judge(problems, f"{many(len(runs), 'run')}, no step of which two nodes told")
     if not lacks:
         return judgement
     more = f", and {len(lacks) - _FEW} more" if len(lacks) > _FEW else ""
     told = "; ".join(lacks[:_FEW])
     return judgement.warning(f"asked for what the stand-in for W&B does not have: {told}{more}")
+
+
+def _unheard(evidence: Evidence, heard: Mapping[str, int]) -> Iterator[Finding]:
+    """Find runs that their client tracked online and finished, of which the server lacks rows."""
+    for run in evidence.runs_anywhere():
+        online = run.path.parent.name.startswith("run-")
+        told, got = len(run.history), heard.get(run.id, 0)
+        if online and run.exit_code == 0 and got < told:
+            text = f"run {run.id} told {many(told, 'row')} of history, and its server has {got}"
+            yield Finding(text, evidence.where(run.path))
+
+
+def _unused(evidence: Evidence) -> list[str]:
+    """List the prescribed answers that no call has taken."""
+    said = evidence.scenario.services.wandb
+    taken = {
+        event.get("rule") for event in evidence.of("api.request") if event.get("service") == "wandb"
+    }
+    answers = enumerate(said.answers if said else (), 1)
+    return [f"{number}, to {one.operation}" for number, one in answers if number not in taken]
 
 
 def _told(run: RunRecord, steps: Mapping[int, tuple[str, ...]]) -> str:

@@ -47,23 +47,24 @@ def _wandb(data: Path, tell: Tell) -> ASGIApp:
 
     said = read_services(data).wandb
     script = [
-        Scripted(**answer.model_dump(exclude={"call"}), first=first, last=last)
-        for answer in (said.answers if said else ())
+        Scripted(**answer.model_dump(exclude={"call"}), first=first, last=last, rule=rule)
+        for rule, answer in enumerate(said.answers if said else (), 1)
         for first, last in ([(call, call) for call in answer.call] if answer.call else [(1, None)])
     ]
 
-    async def tell_scripted(path: str, operation: str, number: int, status: int | None) -> None:
+    async def tell_scripted(path: str, number: int, rule: Scripted) -> None:
         await tell(
             ApiRequest(
                 service="wandb",
                 method="POST",
-                route=operation,
+                route=rule.operation,
                 path=path,
                 call=number,
-                status=status,
+                status=rule.status,
                 seconds=0.0,
                 scripted=True,
-                dropped=True if status is None else None,
+                rule=rule.rule,
+                dropped=rule.drop or None,
             )
         )
 

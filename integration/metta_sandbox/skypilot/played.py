@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from metta_sandbox.scenario.base import Part
 
@@ -41,6 +42,11 @@ def _as_file(given: Any) -> Any:
 FileOrMore = Annotated[TaskFile, BeforeValidator(_as_file, json_schema_input_type=str | TaskFile)]
 
 
+def leads_elsewhere(target: str) -> bool:
+    """Tell whether a path has a part that leads out of the folder before it."""
+    return ".." in PurePosixPath(target).parts
+
+
 class PlayedMount(Part):
     """What nodes of a task find at a path."""
 
@@ -51,6 +57,13 @@ class PlayedMount(Part):
     how: Literal["live", "shared", "own"] = Field(
         description="The source itself (live), a copy that all nodes share, or one for each (own)."
     )
+
+    @field_validator("target")
+    @classmethod
+    def _stays_on_the_node(cls, value: str) -> str:
+        if leads_elsewhere(value) or not value.startswith(("/", "~")):
+            raise ValueError("expected a place on the node, absolute or below ~/, without `..`")
+        return value
 
 
 class SkyPilot(Part):

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from metta_sandbox.errors import InputError
 from metta_sandbox.scenario.keys import lies_beside
 from metta_sandbox.scenario.provision import misfit_of_target
-from metta_sandbox.skypilot.played import PlayedMount, SkyPilot, TaskFile
+from metta_sandbox.skypilot.played import PlayedMount, SkyPilot, TaskFile, leads_elsewhere
 from metta_sandbox.skypilot.task import ANY_STORE, Mounted, Overrides, Task, load, notes
 from metta_sandbox.skypilot.task import TaskFile as Loaded
 
@@ -96,6 +96,13 @@ def with_task(data: Mapping[str, Any], path: Path) -> WithTask:
     if faults:
         return WithTask(whole, faults=tuple(faults))
     task = loaded.tasks[asked.number - 1]
+    faults += [
+        (("workload", "task"), f"file_mounts.{mounted.target}: expected the place without `..`")
+        for mounted in task.mounts
+        if leads_elsewhere(mounted.target)
+    ]
+    if faults:
+        return WithTask(whole, faults=tuple(faults))
     base = _found(path, asked.folder) if asked.folder else file.parent
     mounts = [_mount(mounted, base, path, asked) for mounted in task.mounts]
     played = _played(loaded, task, asked, base, whole, mounts)

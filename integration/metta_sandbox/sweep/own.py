@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from metta_sandbox.errors import InputError
 from metta_sandbox.scenario.search import Sweep
 from metta_sandbox.scenario.values import Value
+from metta_sandbox.sweep.space import Space
 from metta_sandbox.sweep.strategy import ExhaustedError, Observation, Suggestion
 
 
@@ -42,6 +44,7 @@ class Own:
     def __init__(self, sweep: Sweep, seed: int, folder: Path) -> None:
         self._name = sweep.strategy
         self._keys = tuple(sweep.parameters)
+        self._space = Space.of(sweep.parameters)
         self._asked: dict[str, Value] | None = None
         module, _, name = self._name.partition(":")
         if str(folder) not in sys.path:
@@ -74,6 +77,7 @@ class Own:
             missing = [key for key in self._keys if key not in dict(found)]
             if missing:
                 raise self._refused(f"suggest() gave no value for {', '.join(missing)}")
+            self._require_within(found)
             self._asked = dict(found)
         return Suggestion(self._asked)
 
@@ -91,6 +95,18 @@ class Own:
         """Ask it whether the trial under way ends now, if it can say so."""
         said: Any = getattr(self._search, "prunes", None)
         return bool(said(step=step, score=score)) if said else False
+
+    def _require_within(self, found: Mapping[str, Value]) -> None:
+        """Refuse a point outside of what the scenario searches."""
+        if more := [key for key in found if key not in self._keys]:
+            raise self._refused(f"suggest() gave {', '.join(more)}, which is not searched")
+        for key, axis in self._space.axes.items():
+            try:
+                within = 0 <= axis.to_unit(found[key]) <= 1
+            except ValueError:
+                within = False
+            if not within:
+                raise self._refused(f"suggest() gave {key} {found[key]!r}, outside its bounds")
 
     def _refused(self, why: str) -> InputError:
         return InputError(f"sweep.strategy: {self._name} can't be used: {why}")

@@ -64,7 +64,7 @@ def create_app(
         data: The folder of its store; made when missing. ``records.Records`` reads it.
         key: The only key that is let in; None for any that looks like one of W&B's.
         script: What is done with certain calls, for tests.
-        tell: Hears of each call that is refused, or left without an answer, by the script.
+        tell: Hears of each call that the script is followed for.
         entity_of: Says whose a key is; None refuses it. By default, everybody is ``sandbox``.
         silence: Seconds without a sign of life after which a run counts as crashed.
         largest: Bytes that a file may have.

@@ -36,6 +36,7 @@ class Scripted:
         delay: Seconds that the call waits before anything is done.
         drop: The server does what was asked, and the connection is closed without an answer.
         broken_json: The server does what was asked, and half of its answer is sent.
+        rule: Which answer of a scenario it is of, from 1.
 
     """
 
@@ -47,6 +48,7 @@ class Scripted:
     delay: float | None = None
     drop: bool = False
     broken_json: bool = False
+    rule: int = 0
 
     def takes(self, operation: str, number: int) -> bool:
         """Tell whether a call of an operation is one of those meant."""
@@ -54,12 +56,12 @@ class Scripted:
         return operation == self.operation and within
 
 
-#: Hears of a call that was answered as prescribed: its path, operation, number among those of the
-#: operation, and the status; None if the connection was closed.
-TellScripted = Callable[[str, str, int, int | None], Awaitable[None]]
+#: Hears of a call that is answered as prescribed: its path, its number among those of its
+#: operation, and what is prescribed.
+TellScripted = Callable[[str, int, Scripted], Awaitable[None]]
 
 
-async def tell_nobody(_path: str, _operation: str, _number: int, _status: int | None) -> None:
+async def tell_nobody(_path: str, _number: int, _rule: Scripted) -> None:
     """Tell nobody."""
 
 
@@ -103,8 +105,7 @@ class Door:
         if rule is None:
             await self._app(scope, receive, send)
         else:
-            if rule.status is not None or rule.drop:
-                await self._tell(scope["path"], operation, number, rule.status)
+            await self._tell(scope["path"], number, rule)
             await self._follow(rule, scope, receive, send)
 
     async def _follow(self, rule: Scripted, scope: Scope, receive: Receive, send: Send) -> None:

@@ -15,7 +15,9 @@ from metta_sandbox.scenario.expect.judgement import EvidenceError, Judgement
 from metta_sandbox.scenario.loading import parse
 from metta_sandbox.services.wandb.database import STATE, Database, now
 from metta_sandbox.services.wandb.writing import Writer, note_unknown, writer_id
+from metta_sandbox.timeline.recording import Event
 from metta_sandbox.verdict import Verdict
+from metta_sandbox.wandb_file import OfflineRun
 
 SERVED = "version: 1\nname: s\nservices: {wandb: {}}\nworkload: {run: 'true'}\n"
 
@@ -86,3 +88,39 @@ def test_it_stands_where_wandb_is_served() -> None:
     assert "W&B's server" in standing(parse(SERVED, Path("s.yaml")))
     offline = SERVED.replace("{wandb: {}}", "{wandb: {serve: false}}")
     assert "W&B's server" not in standing(parse(offline, Path("s.yaml")))
+
+
+@pytest.mark.usefixtures("store")
+def test_an_answer_that_no_call_took_is_told(tmp_path: Path) -> None:
+    said = "{wandb: {answers: [{operation: A, status: 503}, {operation: B, delay: 1s}]}}"
+    scenario = parse(SERVED.replace("{wandb: {}}", said), Path("s.yaml"))
+    fields = {"event": "api.request", "service": "wandb", "rule": 1}
+
+    found = served_wandb.check(Evidence(tmp_path, scenario, (Event(1.0, fields),)))
+
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "2, to B" in found.detail
+    assert "1, to A" not in found.detail
+
+
+@pytest.mark.parametrize(
+    ("folder", "exit_code", "fails"),
+    [("run-1-r", 0, True), ("offline-run-1-r", 0, False), ("run-1-r", 1, False)],
+)
+def test_a_run_that_the_server_lacks_rows_of_is_a_finding(
+    store: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    folder: str,
+    exit_code: int,
+    fails: bool,
+) -> None:
+    told(store, "sweep-master", 0)
+    path = tmp_path / "shared" / "wandb" / folder / "run-r.wandb"
+    run = OfflineRun(path, id="r", history=({"loss": 1}, {"loss": 2}), exit_code=exit_code)
+    monkeypatch.setattr(Evidence, "runs_anywhere", lambda _: iter([run]))
+
+    found = judged(tmp_path)
+
+    assert (found.verdict is Verdict.FAILED) is fails
+    assert ("run r told 2 rows of history, and its server has 1" in found.detail) is fails

@@ -169,3 +169,11 @@ def test_the_words_of_a_launch(folder: Path) -> None:
         read_buckets(["b=/nowhere"])
     with pytest.raises(InputError, match="more: a task's file has no more words"):
         list(read_task(["task.yaml", "more"], Asked()))
+
+
+@pytest.mark.parametrize("target", ["~/../../x", "~/../x", "a/../../x", "/data/../etc/x"])
+def test_no_mount_leads_out_of_where_it_is_put(folder: Path, target: str) -> None:
+    (folder / "task.yaml").write_text(TASK.replace("~/data: data", f"{target}: data"))
+    with pytest.raises(InputError) as caught:
+        read(folder, "{task: task.yaml}")
+    assert "expected the place without `..`" in str(caught.value.problems[0])

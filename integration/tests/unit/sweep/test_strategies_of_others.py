@@ -132,12 +132,13 @@ def test_arguments_that_optuna_refuses_are_told() -> None:
 
 
 OWN = """
+    options_more = {}
     class Search:
         def __init__(self, parameters, goal, metric, trials, seed, options):
             self.left = options["points"]
             self.ends = options.get("ends", 9)
         def suggest(self):
-            return {"lr": self.left.pop(0), **{"more": 1}} if self.left else None
+            return {"lr": self.left.pop(0), **options_more} if self.left else None
         def observe(self, overrides, score, cost, failed):
             assert overrides["lr"] and not failed and score == 2.0 and cost == 1.0
         def prunes(self, step, score):
@@ -183,3 +184,19 @@ def test_a_suggestion_that_lacks_a_key_is_told(tmp_path: Path) -> None:
     text = OWN.replace('"lr": self.left.pop(0), ', "")
     with pytest.raises(InputError, match="gave no value for lr"):
         own(tmp_path, text, {"points": [1]}).suggest()
+
+
+@pytest.mark.parametrize(
+    ("point", "words"),
+    [(2.5, "lr 2.5, outside its bounds"), ("'x'", "lr 'x', outside its bounds")],
+)
+def test_a_suggestion_out_of_bounds_is_told(tmp_path: Path, point: object, words: str) -> None:
+    text = OWN.replace("self.left.pop(0)", str(point))
+    with pytest.raises(InputError, match=words):
+        own(tmp_path, text, {"points": [1]}).suggest()
+
+
+def test_a_suggestion_of_what_is_not_searched_is_told(tmp_path: Path) -> None:
+    text = OWN.replace("options_more = {}", "options_more = {'more': 1}")
+    with pytest.raises(InputError, match="gave more, which is not searched"):
+        own(tmp_path, text, {"points": [0.5]}).suggest()
