@@ -206,7 +206,9 @@ def run(options: Options, reporter: Reporter) -> int:
                 _play_all(current, scenarios, options, reporter)
     except KeyboardInterrupt:
         return INTERRUPTED
-    return exit_status([one.verdict for one in current.record.results], ci=options.ci)
+    # Whoever launches a task asks for that alone; a machine that can't play it is no success.
+    ci = options.ci or options.follow
+    return exit_status([one.verdict for one in current.record.results], ci=ci)
 
 
 def _play_all(
