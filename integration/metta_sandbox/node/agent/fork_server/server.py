@@ -1,4 +1,4 @@
-"""A process that has already imported what trainers need, and forks each trial's ranks.
+"""A process that has already imported what trainers need, and forks each trial's launcher.
 
 ``import torch`` is most of what a short trial costs. A warm server pays it once: it imports, waits
 on a socket, and forks a launcher for every trial (see ``launcher``), which forks the ranks as
