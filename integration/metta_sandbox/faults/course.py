@@ -13,6 +13,7 @@ from metta_sandbox.errors import SandboxError
 from metta_sandbox.report.results import FaultResult
 from metta_sandbox.scenario.faults import FaultItem
 from metta_sandbox.scenario.faults.executor import Executor, Observed
+from metta_sandbox.scenario.faults.trigger import Trigger
 
 
 class Phase(str, Enum):
@@ -41,6 +42,8 @@ class FaultCourse:
     phase: Phase = Phase.AWAITED
     #: Whether it finds its moment by itself.
     by_itself: bool = field(init=False)
+    #: What sets it off; another event than the scenario says, if the fault has to wait for that.
+    when: Trigger | None = field(init=False)
     #: When it strikes, and when it is healed, by ``time.monotonic``, if that is known.
     strike_at: float = math.inf
     heal_at: float = math.inf
@@ -55,7 +58,8 @@ class FaultCourse:
     problem: str = ""
 
     def __post_init__(self) -> None:
-        self.by_itself = self.executor.by_itself(self.item.when)
+        self.when = self.item.when
+        self.by_itself = self.executor.by_itself(self.when)
 
     @property
     def fired(self) -> bool:
@@ -83,7 +87,7 @@ class FaultCourse:
 
     def prepare(self) -> None:
         """Let an executor that finds its moment by itself get ready."""
-        self.attempt(lambda: self.executor.prepare(self.item.when, self.item.until))
+        self.attempt(lambda: self.executor.prepare(self.when, self.item.until))
 
     def strike(self) -> None:
         """Look whether all is well, and bring the fault about."""
@@ -137,7 +141,7 @@ class FaultCourse:
     def proof(self) -> str:
         """What was seen, in words."""
         if not self.fired:
-            why = self.problem or f"{self.item.when or 'its moment'} never came"
+            why = self.problem or f"{self.when or 'its moment'} never came"
             return f"never set off: {why}"
         observations = {"before": self.before, "during": self.during, "after": self.after}
         told = [

@@ -74,7 +74,7 @@ class FaultScheduler:
         for course in self._courses:
             if course.by_itself:
                 course.prepare()
-        moments = [moment for one in self._courses for moment in (one.item.when, one.item.until)]
+        moments = [moment for one in self._courses for moment in (one.when, one.item.until)]
         if any(moment is not None and moment.log is not None for moment in moments):
             self._matcher.start()
         self._arm()
@@ -83,7 +83,7 @@ class FaultScheduler:
         """Take in that the sweep has started."""
         now = time.monotonic()
         for course in self._courses:
-            said, when = course.item.said, course.item.when
+            said, when = course.item.said, course.when
             if said.comes_after is not None:
                 self._delay(course, now + said.comes_after)
             elif when is None and not course.by_itself and said.trigger == "may":
@@ -140,6 +140,11 @@ class FaultScheduler:
         for course, trigger, begins in list(self._awaited()):
             if not _matches(trigger, record, course):
                 continue
+            if begins and (later := course.executor.must_follow(record)):
+                # Whoever emitted this goes on.
+                course.when = Trigger(event=later, trial=record["trial"])
+                self._arm()
+                continue
             held = _arm_of(course, begins) in holders
             if held and begins and course.executor.waits_for(record):
                 # Whoever emitted it must go on, so that what is struck comes into being.
@@ -182,7 +187,7 @@ class FaultScheduler:
     def _awaited(self) -> Iterator[tuple[FaultCourse, Trigger, bool]]:
         """Give each moment that is waited for, and whether the fault begins with it, or ends."""
         for course in self._courses:
-            when, until = course.item.when, course.item.until
+            when, until = course.when, course.item.until
             if course.phase is Phase.AWAITED and when is not None and not course.by_itself:
                 yield course, when, True
             elif course.phase is Phase.STRUCK and until is not None and course.heal_at == math.inf:
@@ -324,7 +329,9 @@ def _check(index: int, course: FaultCourse) -> CheckResult:
 
 
 def _arm_of(course: FaultCourse, begins: bool) -> str:
-    return f"{course.name}/{'start' if begins else 'end'}"
+    if not begins:
+        return f"{course.name}/end"
+    return f"{course.name}/{'start' if course.when is course.item.when else 'start, later'}"
 
 
 def _is_after_alone(trigger: Trigger) -> bool:

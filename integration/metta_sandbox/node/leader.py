@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -25,6 +26,7 @@ from metta_sandbox.node.agent.events import (
     SuggestionMade,
     SweepResumed,
     Told,
+    TrackingStarted,
     TrialPruned,
 )
 from metta_sandbox.node.control_plane import ControlPlane
@@ -193,7 +195,8 @@ class Leader:
         beneath.replace(self._run_folder, folder / "overrides.json", text.encode())
         if self._trainer.overrides_style == "file":
             write_files(folder, overrides)
-        tracked = TrackedRun(self._run_folder, self._sweep, run, said, PROJECT)
+        begun = partial(self._emitter.tell, TrackingStarted(trial=number, run=run))
+        tracked = TrackedRun(self._run_folder, self._sweep, run, said, PROJECT, begun)
         known = self._api.training_run(run, {"overrides": said, "trial": number})
         self._trial = _Trial(
             number, run, suggestion, said, tracked, folder, started, known, self._attempt

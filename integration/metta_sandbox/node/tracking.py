@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -57,7 +57,8 @@ def _settings(wandb: Any) -> Any:
 class TrackedRun:
     """A trial's W&B run.
 
-    What W&B does with it later can't harm whoever tracks: the first that goes wrong is kept as
+    A thread of its own calls W&B, one call after another, so that neither the hand-off nor training
+    waits for it. Whatever goes wrong there can't harm whoever tracks: the first problem is kept as
     ``problem``, and from then on nothing is tracked any more.
 
     Args:
@@ -66,17 +67,24 @@ class TrackedRun:
         run: The run's name, which is its id too.
         overrides: The trainer's settings.
         project: The W&B project.
-
-    Raises:
-        TrackerError: W&B can't begin it, not even with a service of its own.
+        begun: Called, in that thread, once the run has begun.
 
     """
 
     def __init__(
-        self, folder: Path, sweep: str, run: str, overrides: Mapping[str, Value], project: str
+        self,
+        folder: Path,
+        sweep: str,
+        run: str,
+        overrides: Mapping[str, Value],
+        project: str,
+        begun: Callable[[], None],
     ) -> None:
         self.id = run
         self.problem = ""
+        self._run: WandbRun | None = None
+        self._folder = folder
+        self._calls = ThreadPoolExecutor(1, "wandb")
         wanted = {
             "dir": folder,
             "project": project,
@@ -85,17 +93,7 @@ class TrackedRun:
             "id": run,
             "config": dict(overrides),
         }
-        try:
-            self._run = _begin(wanted)
-        except Exception:  # noqa: BLE001 - of any kind, once the service is gone
-            _end_service()
-            try:
-                self._run = _begin(wanted)
-            except Exception as error:
-                raise TrackerError(
-                    f"wandb can't begin the run {run}: {_told(error)}",
-                    f"can files be made in {folder / 'wandb'}?",
-                ) from error
+        self._calls.submit(self._open, wanted, begun)
 
     def log_step(self, record: Record) -> None:
         """Log the metrics of a ``train.step`` event, as ``train/<name>``.
@@ -107,25 +105,52 @@ class TrackedRun:
             for key, value in record.items()
             if key not in _IDENTITY and isinstance(value, (int, float))
         }
-        self._attempt(lambda: self._run.log(metrics, step=record.get("step")))
+        self._calls.submit(self._attempt, lambda run: run.log(metrics, step=record.get("step")))
 
     def finish(self, observation: Mapping[str, Any], *, failed: bool) -> None:
-        """Write the trial's observation into the summary, and end the run."""
-        for key, value in observation.items():
-            self._attempt(partial(operator.setitem, self._run.summary, key, value))
-        self._attempt(lambda: self._run.finish(exit_code=1 if failed else 0))
+        """Write the trial's observation into the summary, end the run, and wait for all of it.
+
+        Raises:
+            TrackerError: W&B could not begin it, not even with a service of its own.
+
+        """
+        with self._calls as calls:
+            for key, value in observation.items():
+                calls.submit(self._attempt, partial(_summarise, key, value))
+            calls.submit(self._attempt, lambda run: run.finish(exit_code=1 if failed else 0))
+        if self._run is None:
+            raise TrackerError(
+                f"wandb can't begin the run {self.id}: {self.problem}",
+                f"can files be made in {self._folder / 'wandb'}?",
+            )
         if self.problem:
             # The next run gets a service that knows nothing of this one.
             _end_service()
 
-    def _attempt(self, step: Callable[[], object]) -> None:
+    def _open(self, wanted: Mapping[str, Any], begun: Callable[[], None]) -> None:
+        try:
+            self._run = _begin(wanted)
+        except Exception:  # noqa: BLE001 - of any kind, once the service is gone
+            _end_service()
+            try:
+                self._run = _begin(wanted)
+            except Exception as error:  # noqa: BLE001
+                self.problem = _told(error)
+                return
+        begun()
+
+    def _attempt(self, step: Callable[[WandbRun], object]) -> None:
         """Call W&B, unless a call has failed before; keeps the failure as ``problem``."""
-        if self.problem:
+        if self._run is None or self.problem:
             return
         try:
-            step()
+            step(self._run)
         except Exception as error:  # noqa: BLE001 - of any kind, once the service is gone
             self.problem = _told(error)
+
+
+def _summarise(key: str, value: object, run: WandbRun) -> None:
+    run.summary[key] = value
 
 
 def _begin(wanted: Mapping[str, Any]) -> WandbRun:

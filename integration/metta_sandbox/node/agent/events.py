@@ -51,11 +51,11 @@ Teller = Literal[
 #: The events' names, for whoever reads them: those of the classes below, as a test holds.
 Name = Literal[
     "rollout.started", "sweep.resumed", "suggestion.made", "run.named", "folder.fresh",
-    "handoff.sent", "handoff.received", "trial.launched", "rank.started", "train.started",
-    "train.step", "checkpoint.saved", "train.finished", "rank.exited", "eval.finished",
-    "trial.pruned", "observation.recorded", "folder.reread", "rollout.finished", "command.exited",
-    "api.ready", "api.request", "package.asked", "node.notice", "node.ended", "node.lost",
-    "node.rejoined", "optimizer.step", "group.closing", "fault.happened",
+    "tracking.started", "handoff.sent", "handoff.received", "trial.launched", "rank.started",
+    "train.started", "train.step", "checkpoint.saved", "train.finished", "rank.exited",
+    "eval.finished", "trial.pruned", "observation.recorded", "folder.reread", "rollout.finished",
+    "command.exited", "api.ready", "api.request", "package.asked", "node.notice", "node.ended",
+    "node.lost", "node.rejoined", "optimizer.step", "group.closing", "fault.happened",
 ]  # fmt: skip
 
 #: Their fields' names, for whoever reads them. Those below, as a test holds.
@@ -175,6 +175,13 @@ class FolderFresh(KnownEvent, teller="each node's rollout"):
     trial: int
     moved: int
     seconds: float
+
+
+class TrackingStarted(KnownEvent, teller="rank 0's rollout"):
+    """The trial's W&B run has begun, beside the hand-off and the training."""
+
+    trial: int
+    run: str
 
 
 class HandoffSent(KnownEvent, teller="rank 0's rollout"):

@@ -53,6 +53,10 @@ class Executor(Generic[K]):
         """Tell whether whoever emitted the trigger must go on for the fault to be carried out."""
         return False
 
+    def must_follow(self, _moment: Mapping[str, Any]) -> str | None:
+        """Name the event of the trigger's trial that has to come first; None if none has to."""
+        return None
+
     def by_itself(self, _when: Trigger | None) -> bool:
         """Tell whether the fault finds its moment by itself, which ``struck`` then tells of."""
         return False

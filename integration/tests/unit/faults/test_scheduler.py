@@ -277,6 +277,25 @@ def test_one_that_breaks_lets_go_of_who_waits_and_keeps_no_other_from_healing() 
     assert "broke: it broke" in play.scheduler.conclude()[0][0].proof
 
 
+def test_one_that_must_follow_another_event_waits_for_it_and_lets_go_of_the_trigger(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        Flip, "must_follow", lambda _, record: "tracking.started" if "step" in record else None
+    )
+    play = Play(PAUSE % "{event: train.step}")
+    play.event(["pause/start"], event="train.step", trial=2, step=1)
+    assert play.armed == ["pause/start, later"]
+    assert play.context.node.did == []
+
+    play.event(["pause/start, later"], event="tracking.started", trial=1)
+    assert play.context.node.did == []
+    play.event(["pause/start, later"], event="tracking.started", trial=2)
+
+    assert play.context.node.did == ["pause strikes"]
+    assert play.armed == []
+
+
 def test_one_that_says_how_long_it_lasts_ends_by_itself() -> None:
     play = Play("  - {restart: {node: sweep-worker, down: 50ms}, when: {event: train.step}}\n")
     play.event(["restart/start"], event="train.step")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,8 +47,8 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Service:
     return made
 
 
-def begin(folder: Path) -> TrackedRun:
-    return TrackedRun(folder, "s", "s.r.1", {"lr": 0.1}, "p")
+def begin(folder: Path, begun: Callable[[], None] = lambda: None) -> TrackedRun:
+    return TrackedRun(folder, "s", "s.r.1", {"lr": 0.1}, "p", begun)
 
 
 def test_steps_and_the_observation_are_kept(service: Service, tmp_path: Path) -> None:
@@ -60,10 +61,32 @@ def test_steps_and_the_observation_are_kept(service: Service, tmp_path: Path) ->
     assert run.problem == ""
 
 
+def test_nobody_waits_for_the_run_to_begin(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_begin, order = Event(), []
+
+    def slow(wanted: Mapping[str, Any]) -> SimpleNamespace:
+        may_begin.wait()
+        return service.begin(wanted)
+
+    monkeypatch.setattr(tracking, "_begin", slow)
+    run = begin(tmp_path, lambda: order.append("begun"))
+    run.log_step({"step": 1})
+    order.append("logged")
+    may_begin.set()
+    run.finish({}, failed=False)
+
+    assert order == ["logged", "begun"]
+    assert service.asked == ["begin s.r.1", "log 1", "finish 0"]
+
+
 def test_the_first_thing_that_goes_wrong_is_kept_and_nothing_is_asked_any_more(
     service: Service, tmp_path: Path
 ) -> None:
-    run = begin(tmp_path)
+    begun = Event()
+    run = begin(tmp_path, begun.set)
+    begun.wait()
     service.down = True
     run.log_step({"step": 1})
     run.log_step({"step": 2})
@@ -79,13 +102,16 @@ def test_a_run_begins_with_another_service_when_there_is_none_any_more(
     service.down = True
     monkeypatch.setattr(tracking, "_end_service", lambda: setattr(service, "down", False))
     run = begin(tmp_path)
+    run.finish({}, failed=False)
 
-    assert service.asked == ["begin s.r.1", "begin s.r.1"]
+    assert service.asked == ["begin s.r.1", "begin s.r.1", "finish 0"]
     assert run.problem == ""
 
 
 def test_one_that_can_not_begin_is_told_with_its_folder(service: Service, tmp_path: Path) -> None:
     service.down = True
+    run = begin(tmp_path, lambda: pytest.fail("it has not begun"))
+    run.log_step({"step": 1})
     with pytest.raises(TrackerError, match=r"wandb can't begin the run s\.r\.1: .*lost") as caught:
-        begin(tmp_path)
+        run.finish({}, failed=False)
     assert str(tmp_path / "wandb") in caught.value.hint

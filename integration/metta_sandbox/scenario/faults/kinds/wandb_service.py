@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from metta_sandbox.scenario.faults.base import FaultKind
-from metta_sandbox.scenario.faults.executor import Executor, FaultPair, Observed
+from metta_sandbox.scenario.faults.executor import Executor, FaultPair, Message, Observed
+
+if TYPE_CHECKING:
+    from metta_sandbox.faults.context import FaultContext
 
 
 class WandbServiceFault(FaultKind):
@@ -25,7 +29,25 @@ class WandbServiceFault(FaultKind):
 class KillWandbService(Executor[WandbServiceFault]):
     """Kills the processes that write W&B's runs on rank 0's node."""
 
+    hears_all = True
     _pids: Sequence[int] = ()
+
+    def __init__(self, name: str, said: WandbServiceFault, context: FaultContext) -> None:
+        super().__init__(name, said, context)
+        self._named: set[int] = set()
+        self._tracked: set[int] = set()
+
+    def take(self, message: Message) -> None:
+        """Note which trials have a run, and which of those W&B writes."""
+        record = message.get("record", {})
+        noted = {"run.named": self._named, "tracking.started": self._tracked}
+        if record.get("event") in noted and isinstance(record.get("trial"), int):
+            noted[record["event"]].add(record["trial"])
+
+    def must_follow(self, moment: Mapping[str, Any]) -> str | None:
+        """Wait for the trial's run: W&B begins it while training has begun already."""
+        waits = moment.get("trial") in self._named - self._tracked
+        return "tracking.started" if waits else None
 
     def before(self) -> Observed:
         """See that the processes run."""
