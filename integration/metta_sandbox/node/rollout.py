@@ -29,6 +29,7 @@ from metta_sandbox.node.agent.events import (
     RolloutStarted,
     TrialLaunched,
 )
+from metta_sandbox.node.agent.fork_server.spawn import BUNDLED as PRELOADED
 from metta_sandbox.node.control_plane import ControlPlane
 from metta_sandbox.node.handoff import HandOff, SweepGroup
 from metta_sandbox.node.launchers.base import Launcher
@@ -39,7 +40,6 @@ from metta_sandbox.node.leader import Leader
 from metta_sandbox.node.rejoin import RejoiningGroup
 from metta_sandbox.node.trial import (
     BUNDLED,
-    BUNDLED_MODULES,
     TrialPlan,
     group_spec,
     train,
@@ -187,7 +187,7 @@ def _launcher(plan: TrialPlan, view: NodeView) -> Launcher:
     if plan.hardware == "gpu":
         _say("not warm, so torchrun starts all trials: CUDA does not survive a fork")
         return torchrun
-    preload = BUNDLED_MODULES if trainer.bundled else trainer.preload
+    preload = PRELOADED if trainer.bundled else trainer.preload
     warm = WarmLauncher(client, view.agent, cold=torchrun, preload=preload, tell=_say)
     warm.prepare(trainer.command or BUNDLED, plan.env)
     return warm

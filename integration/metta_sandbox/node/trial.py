@@ -48,8 +48,6 @@ _NOT_SAID = ('{"event":', "->")
 
 #: The bundled trainer; overrides follow, Hydra-style.
 BUNDLED = (sys.executable, "-m", "metta_sandbox.node.arena")
-#: What it imports.
-BUNDLED_MODULES = ("metta_sandbox.node.arena.train", "metta_sandbox.node.arena.world")
 
 #: How a trainer ends that was told to, or that had to be killed; None if nobody heard of it.
 _TOLD_TO_END = frozenset({None, -signal.SIGTERM, -signal.SIGKILL, 128 + signal.SIGTERM})

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.node.agent.load import slowed
-from metta_sandbox.node.agent.messages import Answer
+from metta_sandbox.node.agent.messages import Answer, Template
 from metta_sandbox.play.job import Job
 from metta_sandbox.play.node_commands import Executed, NodeCommands
 from metta_sandbox.play.nodes import GRACE, Nodes
@@ -28,6 +28,7 @@ def execute(
     patience: float,
     *,
     soon: float = GRACE,
+    template: Template | None = None,
 ) -> Mapping[str, Executed]:
     """Run a command on some nodes, beside whatever runs there, and wait for its ends.
 
@@ -39,12 +40,13 @@ def execute(
         patience: Seconds until it is stopped where it still runs.
         soon: Seconds within which a node must have begun, once all others are done; more where
             the slowest of those took long itself, as on a machine that is busy.
+        template: From which template it may be forked, if from one.
 
     """
     told = nodes.beside = NodeCommands(group, commands)
     began = time.monotonic()
     try:
-        asked = _ask(nodes, job, group, commands, told)
+        asked = _ask(nodes, job, group, commands, told, template)
         slowest = 0.0
         while told.missing and (left := began + patience - time.monotonic()) > 0:
             nodes.receive(min(left, _SOON))
@@ -69,6 +71,7 @@ def _ask(
     group: str,
     commands: Mapping[str, Sequence[str]],
     told: NodeCommands,
+    template: Template | None,
 ) -> dict[str, queue.Queue[Answer]]:
     """Ask all nodes at once; returns where their answers come in."""
     asked = {}
@@ -77,7 +80,7 @@ def _ask(
             told.fail(host, f"{host} is lost")
             continue
         try:
-            asked[host] = nodes.ask(host, group, command, job)
+            asked[host] = nodes.ask(host, group, command, job, template=template)
         except StackError as error:
             told.fail(host, str(error))
     return asked

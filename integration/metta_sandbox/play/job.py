@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from metta_sandbox.node.agent.injection.hook import exported
+from metta_sandbox.node.agent.messages import Template
 from metta_sandbox.skypilot.played import SkyPilot
 from metta_sandbox.skypilot.script import carried, command
 from metta_sandbox.skypilot.script import script as task_script
@@ -67,7 +68,7 @@ class Job:
         return "the sweep's rollout" if self.script is None else "the command"
 
     @property
-    def template(self) -> str | None:
+    def template(self) -> Template | None:
         """From which template it may be forked: any that is there, a node's own, or none."""
         if self.script is not None:
             return None

@@ -22,6 +22,7 @@ from metta_sandbox.node.agent.messages import (
     RankTold,
     Registered,
     Still,
+    Template,
     TurnedAway,
 )
 from metta_sandbox.play.claims import heard
@@ -164,7 +165,7 @@ class Nodes:
         command: Sequence[str],
         job: Job,
         env: dict[str, str] | None = None,
-        template: str | None = None,
+        template: Template | None = None,
     ) -> queue.Queue[Answer]:
         """Ask a node to start a process group; returns where its answer comes in.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -13,6 +14,8 @@ from metta_sandbox.homes import own_folder
 from metta_sandbox.image.requirements import read_requirements
 from metta_sandbox.interrupt import interruptible, uninterrupted
 from metta_sandbox.masking import hide
+from metta_sandbox.play.executing import execute
+from metta_sandbox.play.job import Job
 from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.play.options import Options
 from metta_sandbox.play.readiness import await_ready
@@ -33,6 +36,8 @@ from metta_sandbox.timeline.recording import Timeline
 
 #: Seconds that another `up` gets: it may have an image to build.
 _PATIENCE = 1800.0
+#: Seconds that nodes get to import what launches need.
+_WARM = 120.0
 
 
 def up(
@@ -144,7 +149,7 @@ def _bring_up(
     plan.run_folder.mkdir(parents=True)
     stack = engine.lease(plan, _owner(), progress)
     stack.up(progress)
-    ready = _await(stack, hosts)
+    ready = _await(stack, hosts, progress)
     standing_record.remember(
         StandingRecord(
             engine=engine.name,
@@ -158,17 +163,34 @@ def _bring_up(
     )
 
 
-def _await(stack: Stack, hosts: tuple[str, ...]) -> dict[str, object]:
+def _await(stack: Stack, hosts: tuple[str, ...], progress: Progress) -> dict[str, object]:
     timeline = Timeline(standing_record.standing_folder() / "up.jsonl")
     with uninterrupted():
         link = stack.connect()
     try:
         nodes = Nodes(link, hosts, timeline, stack.fallen)
         await_ready(nodes)
-        return dict(nodes.api)
+        ready = dict(nodes.api)
+        _warm_up(nodes, stack, ready, progress)
+        return ready
     finally:
         link.close()
         timeline.finish()
+
+
+def _warm_up(nodes: Nodes, stack: Stack, ready: Mapping[str, object], progress: Progress) -> None:
+    """Have each node import what launches need, and keep it; say how that went."""
+    began = time.monotonic()
+    env = {**stack.service_environment(ready), **stack.index_environment(ready)}
+    job = Job(stack.python, "warm-up", ("sweep", "run=warm-up"), stack.working_folder(), env)
+    command = [stack.python, "-m", "metta_sandbox.node.warm_up"]
+    commands = dict.fromkeys(nodes.hosts, command)
+    ends = execute(nodes, job, "warm-up", commands, _WARM, template="kept")
+    cold = [host for host, end in ends.items() if end.status != 0]
+    if cold:
+        progress(f"not warm: {', '.join(cold)}; launches there import what they need")
+    else:
+        progress(f"warm after {time.monotonic() - began:.1f} s: {', '.join(nodes.hosts)}")
 
 
 def _owner() -> Owner:

@@ -68,7 +68,8 @@ def _ranks(options: argparse.Namespace) -> int:
 def _template(options: argparse.Namespace) -> NoReturn:
     from metta_sandbox.node.agent.fork_server.template import serve
 
-    serve(options.listen, options.preload_if_there, options.for_programs, options.own)
+    wanted, programs = options.preload_if_there, options.for_programs
+    serve(options.listen, wanted, programs, options.for_bundled, options.own)
 
 
 def _spawn(options: argparse.Namespace) -> int:
@@ -282,6 +283,7 @@ def _add_forking(programs: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     template.add_argument("--listen", required=True, help="the path of its socket")
     template.add_argument("--for-programs", action="append", default=[], metavar="MODULE")
+    template.add_argument("--for-bundled", action="append", default=[], metavar="MODULE")
     template.add_argument("--own", action="store_true", help="it is one node's")
     template.add_argument("--preload-if-there", action="append", default=[], metavar="MODULE")
 

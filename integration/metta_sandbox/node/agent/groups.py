@@ -114,7 +114,7 @@ class Groups:
         environ = {**os.environ, **args["env"], "METTA_EVENTS": self._local, "METTA_GROUP": name}
         command, template = findable(args["command"], environ), args.get("template")
         if template is not None:
-            command = self._proxies.standing_for(command, environ, grow=template == "own")
+            command = self._proxies.standing_for(command, environ, template)
         group = Group(
             name,
             command=command,

@@ -30,6 +30,11 @@ Verb = Literal[
 ]  # fmt: skip
 
 
+#: From which template a program is forked: any that is there; one of the node's own, which is
+#: started if there is none; or such a one that imports for programs to come, too.
+Template = Literal["any", "own", "kept"]
+
+
 class Args(TypedDict, total=False):
     """What a request carries; which of these, its verb says."""
 
@@ -38,7 +43,7 @@ class Args(TypedDict, total=False):
     env: Dict[str, str]
     cwd: Optional[str]
     log: Optional[str]
-    template: Optional[str]
+    template: Optional[Template]
     grace: float
     signal: int
     rank: int

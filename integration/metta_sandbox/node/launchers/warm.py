@@ -23,7 +23,7 @@ from typing import Literal
 
 from metta_sandbox.node.agent.client import AgentClient, AgentError
 from metta_sandbox.node.agent.fork_server.client import WARM, ask
-from metta_sandbox.node.agent.fork_server.spawn import USUAL, at_start, templates_of
+from metta_sandbox.node.agent.fork_server.spawn import USUAL, at_start, forked_for, templates_of
 from metta_sandbox.node.agent.own_environment import path_of_use
 from metta_sandbox.node.launchers.base import GroupSpec, Launcher, WorkerGroup
 
@@ -182,7 +182,7 @@ class WarmLauncher:
         template = own if Path(own).exists() else shared
         return [
             *(sys.executable, "-I", "-S", self._agent, "spawn"),
-            f"--template={template}",
+            f"--template={forked_for(self._preload, template)}",
             f"--listen={self._socket(server)}",
             *(f"--preload={module}" for module in self._preload),
             "--",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from metta_sandbox.node.agent.messages import GroupState
+    from metta_sandbox.node.agent.messages import GroupState, Template
     from tests.integration.agent.conftest import Harness, SmallStack, WaitUntil
 
 ENDS = {
@@ -46,7 +46,7 @@ class Node:
         (self.work / "torch" / "__init__.py").write_text(TORCH)
         (self.work / "torch" / "distributed" / "__init__.py").write_text("")
 
-    def start(self, group: str, text: str, template: str | None = None, **env: str) -> int:
+    def start(self, group: str, text: str, template: Template | None = None, **env: str) -> int:
         (self.work / "program.py").write_text(text + "\n")
         given = {"PYTHONPATH": str(self.work), "HOME": str(self.work), **env}
         command = [sys.executable, "-m", "program", "--key", "value"]

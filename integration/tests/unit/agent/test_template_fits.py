@@ -14,7 +14,13 @@ def case(tmp_path: Path, **changes: Any) -> str:
     home.mkdir()
     environ = {"HOME": str(home), "TMPDIR": str(home / "tmp"), "OMP_NUM_THREADS": "1", "MINE": "1"}
     theirs = {"OMP_NUM_THREADS": "1", "HOME": "/template"}
-    template = {"refusal": "", "interpreter": sys.executable, "environ": theirs, "cwd": "/template"}
+    template = {
+        "refusal": "",
+        "fixed": "",
+        "interpreter": sys.executable,
+        "environ": theirs,
+        "cwd": "/template",
+    }
     if changes.pop("local", False):
         (home / ".local").mkdir()
     given = {"interpreter": sys.executable, "environ": environ, "cwd": str(home), **changes}
@@ -32,6 +38,7 @@ def test_a_fork_serves_where_it_is_what_would_be_started(tmp_path: Path) -> None
     ("changes", "told"),
     [
         ({"template": {"refusal": "an import left 1 threads"}}, "an import left 1 threads"),
+        ({"template": {"fixed": "builtins.tuple"}}, "imports remember where they ran: builtins"),
         ({"interpreter": "/usr/bin/python9"}, "/usr/bin/python9 is another interpreter"),
         ({"env": {"PYTHONHASHSEED": "0"}}, "PYTHONHASHSEED counts at its start"),
         ({"env": {"OMP_NUM_THREADS": "2", "LD_PRELOAD": "x"}}, "LD_PRELOAD, OMP_NUM_THREADS"),
@@ -61,6 +68,6 @@ def test_a_containers_own_seed_serves_where_it_stands_itself(
 ) -> None:
     home = str(tmp_path / "home")
     theirs = {"HOME": home, "TMPDIR": f"{home}/tmp", "OMP_NUM_THREADS": "1"}
-    template = {"environ": theirs, "cwd": "/mnt"}
+    template = {"environ": theirs, "cwd": "/mnt", "fixed": "builtins.tuple" if fits else ""}
     told = case(tmp_path, **{"template": template, "cwd": "/mnt", **changes})
     assert told == ("" if fits else "its folders are none of the template's")

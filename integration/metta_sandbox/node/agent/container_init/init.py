@@ -33,6 +33,8 @@ from metta_sandbox.node.agent.container_init.residue import (
 from metta_sandbox.node.agent.fork_server.client import about
 from metta_sandbox.node.agent.fork_server.environ_block import with_room
 from metta_sandbox.node.agent.fork_server.spawn import (
+    BUNDLED,
+    bundled_of,
     programs_of,
     rollout_of,
     template_beside,
@@ -81,7 +83,7 @@ class ContainerInit:
         self._spared: Set[str] = set()
         if template:
             own = template_beside(os.environ["METTA_EVENTS"])
-            self._spared |= {own, programs_of(own)}
+            self._spared |= {own, programs_of(own), bundled_of(own)}
         self._told_to_end = False
         self._mark = ""
         self._open = False
@@ -182,7 +184,8 @@ class ContainerInit:
                 self._interpreter,
                 sys.argv[0],
                 template_beside(os.environ["METTA_EVENTS"]),
-                programs=rollout_of(int(os.environ["NODE_INDEX"])),
+                programs=rollout_of(int(os.environ["NODE_INDEX"]), there=True),
+                bundled=BUNDLED,
             ),
             env=with_room(os.environ),
             stdin=subprocess.DEVNULL,
@@ -239,7 +242,7 @@ class ContainerInit:
             return set(), []
         own, found = template_beside(os.environ["METTA_EVENTS"]), {self._template.pid}
         try:
-            for each in (own, programs_of(own)):
+            for each in (own, programs_of(own), bundled_of(own)):
                 found.add(int(about(each, _IMPORTED)["pid"]))
         except OSError as error:
             return found, [f"what has torch imported does not answer ({error})"]

@@ -15,12 +15,14 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
-from typing import Any, Dict, Iterator, List, Mapping, NoReturn, Optional
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, NoReturn, Optional
 
 from metta_sandbox.node.agent.fork_server.client import send_with_output
 from metta_sandbox.node.agent.fork_server.environ_block import with_room
 from metta_sandbox.node.agent.fork_server.spawn import (
+    BUNDLED,
     programs_of,
+    rollout_of,
     start_by_itself,
     template_command,
     templates_of,
@@ -28,6 +30,9 @@ from metta_sandbox.node.agent.fork_server.spawn import (
 from metta_sandbox.node.agent.processes import dying_with_this
 from metta_sandbox.node.agent.startup_heartbeat import tell_signs_of_life, used_by
 from metta_sandbox.node.agent.wire import dial, encode, own_bounds, own_environ, receive_each
+
+if TYPE_CHECKING:
+    from metta_sandbox.node.agent.messages import Template
 
 #: Seconds within which a template that was started listens; it imports only then.
 _PATIENCE = 20.0
@@ -47,14 +52,14 @@ class Proxies:
         self._template: Optional["subprocess.Popen[bytes]"] = None
 
     def standing_for(
-        self, command: List[str], environ: Mapping[str, str], *, grow: bool
+        self, command: List[str], environ: Mapping[str, str], wanted: "Template"
     ) -> List[str]:
         """Build what stands for a program, or is the program where no template will fork it.
 
         Args:
             command: ``python -m MODULE …``.
             environ: Its environment.
-            grow: Whether to start a template if there is none.
+            wanted: From which template.
 
         """
         interpreter = shutil.which(command[0], path=environ.get("PATH"))
@@ -62,19 +67,24 @@ class Proxies:
         template = next(
             (one for each in places for one in (programs_of(each), each) if _listens(one)), ""
         )
-        if interpreter is None or not (template or grow):
+        if interpreter is None or not (template or wanted != "any"):
             return command
         if not template:
             template = places[0]
             with suppress(FileNotFoundError):  # of one that is gone
                 os.unlink(template)
-            self._start(interpreter, template, environ)
+            forks = {}
+            if wanted == "kept":
+                programs = rollout_of(int(environ["NODE_INDEX"]), there=True)
+                forks = {"programs": programs, "bundled": BUNDLED}
+            start = template_command(interpreter, sys.argv[0], template, own=True, **forks)
+            self._start(start, environ)
         own = [sys.executable, "-I", "-S", sys.argv[0], "proxy", f"--template={template}", "--"]
         return [*own, interpreter, *command[1:]]
 
-    def _start(self, interpreter: str, template: str, environ: Mapping[str, str]) -> None:
+    def _start(self, command: List[str], environ: Mapping[str, str]) -> None:
         self._template = subprocess.Popen(
-            template_command(interpreter, sys.argv[0], template, own=True),
+            command,
             # Nobody's group: it stays for the next sweep on a node that stands.
             env=with_room({name: text for name, text in environ.items() if name != "METTA_GROUP"}),
             stdin=subprocess.DEVNULL,

@@ -24,6 +24,11 @@ USUAL = (
 #: What a rollout imports beyond that; the first node's leads, suggests and tracks.
 _ROLLOUT = ("metta_sandbox.node.rollout",)
 _LEADS = ("metta_sandbox.sweep.protein", "metta_sandbox.sweep.model")
+#: The same, of what remembers the folder in which it was imported; the last two as the first run
+#: begins and as the first one is scored.
+_LEADS_THERE = ("wandb", "wandb.apis.public", "metta_sandbox.node.arena.evaluate")
+#: What the trainer that comes with the sandbox imports.
+BUNDLED = ("metta_sandbox.node.arena.train", "metta_sandbox.node.arena.world")
 #: Variables that are read when an interpreter starts or a library is loaded.
 _AT_START = re.compile(
     r"(PYTHON|LD_|MALLOC_|GLIBC_|OMP_|GOMP_|KMP_|MKL_|OPENBLAS_|TORCH|NCCL_|GLOO_|CUDA_).*"
@@ -51,9 +56,17 @@ def templates_of(events: str, index: str) -> Tuple[str, str]:
     return template_beside(events), os.path.join(shared, f"template-{index}", "socket")
 
 
-def rollout_of(index: int) -> Tuple[str, ...]:
-    """List the modules that the rollout of a node imports beyond the usual, by the node's index."""
-    return (*_ROLLOUT, *_LEADS) if index == 0 else _ROLLOUT
+def rollout_of(index: int, *, there: bool) -> Tuple[str, ...]:
+    """List the modules that the rollout of a node imports beyond the usual.
+
+    Args:
+        index: The node's index.
+        there: Whether it runs in the folders in which they are imported.
+
+    """
+    if index:
+        return _ROLLOUT
+    return (*_ROLLOUT, *_LEADS, *(_LEADS_THERE if there else ()))
 
 
 def programs_of(template: str) -> str:
@@ -61,14 +74,32 @@ def programs_of(template: str) -> str:
     return f"{template}-programs"
 
 
+def bundled_of(template: str) -> str:
+    """Name the socket of the template of bundled trainers that is forked from a template."""
+    return f"{template}-bundled"
+
+
+def forked_for(preload: Sequence[str], template: str) -> str:
+    """Choose the template from which trainers are forked that import this beyond the usual."""
+    bundled = bundled_of(template)
+    return bundled if tuple(preload) == BUNDLED and os.path.exists(bundled) else template
+
+
 def template_command(
-    interpreter: str, app: str, address: str, *, programs: Sequence[str] = (), own: bool = False
+    interpreter: str,
+    app: str,
+    address: str,
+    *,
+    programs: Sequence[str] = (),
+    bundled: Sequence[str] = (),
+    own: bool = False,
 ) -> List[str]:
     """Build the command that starts a template; see ``template.serve``."""
     return [
         *(interpreter, app, "template", f"--listen={address}"),
         *(f"--preload-if-there={module}" for module in USUAL),
         *(f"--for-programs={module}" for module in programs),
+        *(f"--for-bundled={module}" for module in bundled),
         *(["--own"] if own else []),
     ]
 
@@ -88,7 +119,8 @@ def misfit(
     """Say why what a template forks would not be what one that is started is, or nothing.
 
     Args:
-        template: What it says of itself: ``refusal``, ``interpreter``, ``environ``, ``cwd``.
+        template: What it says of itself: ``refusal``, ``fixed``, ``interpreter``,
+            ``environ``, ``cwd``.
         interpreter: What would be started.
         environ: Its environment.
         cwd: The folder in which it would start; None if it does not matter to what it imports.
@@ -114,6 +146,8 @@ def _misplaced(template: Mapping[str, Any], environ: Mapping[str, str], cwd: Opt
     ):
         # It stands where its forks do.
         return ""
+    if template["fixed"]:
+        return f"imports remember where they ran: {template['fixed']}"
     if template["cwd"] != theirs:
         return "its folders are none of the template's"
     if not home or cwd not in (None, home) or temp != os.path.join(home, "tmp"):

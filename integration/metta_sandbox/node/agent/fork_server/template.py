@@ -34,7 +34,7 @@ from metta_sandbox.node.agent.fork_server.server import (
     step_aside,
     unforkable,
 )
-from metta_sandbox.node.agent.fork_server.spawn import misfit, programs_of
+from metta_sandbox.node.agent.fork_server.spawn import bundled_of, misfit, programs_of
 from metta_sandbox.node.agent.processes import adopt_orphans, children, dying_with_this, kill_all
 from metta_sandbox.node.agent.wire import encode, native
 
@@ -44,7 +44,9 @@ BEFORE_PROGRAMS = frozenset({"torch", "torch.distributed"})
 MARKS = ("METTA_STACK", "METTA_GROUP", "METTA_EVENTS", "METTA_NODE")
 
 
-def serve(address: str, wanted: List[str], programs: List[str], own: bool) -> NoReturn:
+def serve(
+    address: str, wanted: List[str], programs: List[str], bundled: List[str], own: bool
+) -> NoReturn:
     """Import, then fork a warm server or a program for each request, until killed.
 
     Args:
@@ -53,40 +55,75 @@ def serve(address: str, wanted: List[str], programs: List[str], own: bool) -> No
             ``BEFORE_PROGRAMS`` are, where this is one node's own.
         programs: Modules of programs alone, which no trainer may find imported: a fork imports
             them, and serves programs at ``programs_of(address)``. None: there is no such fork.
+        bundled: The same for the trainer that comes with the sandbox, at ``bundled_of(address)``.
         own: Whether it is a node's own, and what it forks has its folders. Else it stands in a
             home of its own, unless it stands where its forks do.
 
     """
     adopt_orphans()
     about: Dict[str, Any] = {
+        "fixed": "",
         "interpreter": sys.executable,
         "environ": dict(os.environ),
         "cwd": os.getcwd(),
     }
     template = _Template(listen(address), about, step_aside())
-    theirs = listen(programs_of(address)) if programs else None
-    rest = list(wanted)
-    while rest:
-        import_all([], [rest.pop(0)])
-        if not sys.modules.keys() >= BEFORE_PROGRAMS or unforkable():
-            continue
-        if theirs is not None:
-            if template.fork_template(theirs):
-                rest = list(programs)
-            theirs = None
-        elif own:
-            template.fork_programs()
-    if theirs is not None:
-        theirs.close()
+    forks = [
+        _Fork(listen(place(address)), modules)
+        for place, modules in ((programs_of, programs), (bundled_of, bundled))
+        if modules
+    ]
+    _import(template, wanted, forks, own)
     refusal = unforkable()
     gc.collect()
     if about["cwd"] == about["environ"]["HOME"] and not own:
         found, fixed = places(about["cwd"])
-        template.put_right(found)
-        if fixed and not refusal:
-            refusal = f"imports remember where they ran: {', '.join(sorted(set(fixed)))}"
+        template.put_right(found, fixed)
     gc.freeze()
     template.run(refusal)
+
+
+class _Fork(NamedTuple):
+    """A template that is forked from another: where it listens, and what it imports."""
+
+    listener: socket.socket
+    modules: List[str]
+
+
+def _import(template: "_Template", wanted: List[str], forks: List[_Fork], own: bool) -> None:
+    """Import what is wanted, or, as a fork, what that imports.
+
+    The first fork is made as soon as a program can start, and any other once all is imported.
+    """
+    early = forks[:1]
+    for name in wanted:
+        import_all([], [name])
+        if not sys.modules.keys() >= BEFORE_PROGRAMS or unforkable():
+            continue
+        if early:
+            if _go_on(template, early.pop(), forks, own):
+                return
+        elif own:
+            template.fork_programs()
+    for fork in forks[1:]:
+        if not unforkable() and _go_on(template, fork, forks, own):
+            return
+    for fork in forks:
+        fork.listener.close()
+
+
+def _go_on(template: "_Template", fork: _Fork, forks: List[_Fork], own: bool) -> bool:
+    """Fork; tells whether this is the fork, which has imported what it needs."""
+    if not template.fork_template(fork.listener):
+        return False
+    for other in forks:
+        if other is not fork:
+            other.listener.close()
+    for name in fork.modules:
+        import_all([], [name])
+        if own:
+            template.fork_programs()
+    return True
 
 
 class _Request(NamedTuple):
@@ -120,9 +157,10 @@ class _Template:
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._selector.register(self._wake, selectors.EVENT_READ)
 
-    def put_right(self, found: List[Place]) -> None:
-        """Keep the texts that a fork with another home must replace."""
+    def put_right(self, found: List[Place], fixed: List[str]) -> None:
+        """Keep the texts that a fork with another home must replace, and tell of those it can't."""
         self._places = found
+        self._about["fixed"] = ", ".join(sorted(set(fixed)))
 
     def fork_programs(self) -> None:
         """Fork the programs that were asked for so far; other requests wait until ``run``."""
@@ -143,8 +181,16 @@ class _Template:
             return False
         with_this()
         adopt_orphans()
-        for one in (self._listener, self._wake, self._woken):
+        for asked in self._later:
+            for stream in asked.streams:
+                os.close(stream)
+        others = [one for one in self._programs.values() if one is not None]
+        others += [asked.caller for asked in self._later]
+        for one in (self._listener, self._wake, self._woken, *others):
             one.close()
+        self._servers.clear()
+        self._programs.clear()
+        self._later.clear()
         self._selector.close()
         self._begin(listener)
         return True

@@ -51,7 +51,7 @@ class Templates:
                             self._python,
                             str(install(folder)),
                             str(folder / "socket"),
-                            programs=rollout_of(index),
+                            programs=rollout_of(index, there=False),
                         ),
                         cwd=home,
                         env=with_room(
