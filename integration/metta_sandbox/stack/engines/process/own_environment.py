@@ -67,10 +67,8 @@ def ensure_model(python: str) -> Model:
         MachineError: It can't be made.
 
     """
-    code = Path(overlay.__file__).read_text() + Path(__file__).read_text()
-    parts = [python, Path(python).parent.stat().st_mtime_ns, code]
-    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-    folder = cache_folder("environments") / key
+    model = model_of(python)
+    folder = model.folder
     with FileLock(f"{folder}.lock"):
         if not (folder / _READY).exists():
             shutil.rmtree(folder, ignore_errors=True)
@@ -78,7 +76,15 @@ def ensure_model(python: str) -> Model:
             _run([python, overlay.__file__, str(folder), "--scripts"])
             _share_commands(folder)
             (folder / _READY).touch()
-    return Model(folder)
+    return model
+
+
+def model_of(python: str) -> Model:
+    """Say where the model for an interpreter is, or will be."""
+    code = Path(overlay.__file__).read_text() + Path(__file__).read_text()
+    parts = [python, Path(python).parent.stat().st_mtime_ns, code]
+    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return Model(cache_folder("environments") / key)
 
 
 def _share_commands(folder: Path) -> None:

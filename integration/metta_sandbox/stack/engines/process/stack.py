@@ -39,7 +39,7 @@ from metta_sandbox.stack.credentials import (
 )
 from metta_sandbox.stack.ends import describe_end, last_words
 from metta_sandbox.stack.engines.base import HUB, Stack, StackPlan
-from metta_sandbox.stack.engines.process.own_environment import ensure_model
+from metta_sandbox.stack.engines.process.own_environment import ensure_model, model_of
 from metta_sandbox.stack.engines.process.power import ProcessPower
 from metta_sandbox.stack.engines.process.templates import Templates
 from metta_sandbox.stack.engines.process.trainer_python import (
@@ -144,9 +144,11 @@ class ProcessStack(Stack):
     def preview(self) -> dict[str, Any]:
         """Say what every node will see, before anything is started."""
         nodes = {}
+        commands = str(model_of(self._python).commands)
+        bins = self._bins if commands in self._bins else [commands, *self._bins]
         for rank, host in enumerate(self._plan.hosts):
             environment = self._environment(
-                host, self._node_environment(rank, 0, place(self.folder))
+                host, self._node_environment(rank, 0, place(self.folder)), bins
             )
             nodes[host] = {
                 "folder": self.working_folder(),
@@ -326,7 +328,7 @@ class ProcessStack(Stack):
         descriptors: tuple[int, ...] = (),
     ) -> None:
         (self.folder / host / "tmp").mkdir(parents=True, exist_ok=True)
-        environment = self._environment(host, env)
+        environment = self._environment(host, env, self._bins)
         (self.folder / f"{host}.json").write_text(json.dumps(environment))
         self._started[host] = words, env
         app, program, *options = words
@@ -349,9 +351,10 @@ class ProcessStack(Stack):
         with suppress(BrokenPipeError), stdin:  # one that has ended is missed elsewhere
             stdin.write(f"{told}\n".encode())
 
-    def _environment(self, host: str, env: Mapping[str, str]) -> dict[str, str]:
-        home = self.folder / host
-        bins, own = self._bins, {}
+    def _environment(
+        self, host: str, env: Mapping[str, str], bins: Sequence[str]
+    ) -> dict[str, str]:
+        home, own = self.folder / host, {}
         if host in self._plan.hosts:
             bins = [own_environment.bin_folder(str(home)), *bins]
             own = {"VIRTUAL_ENV": str(home / own_environment.FOLDER)}
