@@ -26,10 +26,12 @@ PATIENCE = 120.0
 
 ENGINES = ["process", pytest.param("compose", marks=pytest.mark.docker)]
 
-#: A trainer of the user's own: it leaves a word in its log, and trains as the bundled one does.
+#: A trainer of the user's own: it leaves a word in its log, and what it finds imported that only
+#: the rollout and the bundled trainer need, and trains as that one does.
 TRAINER = """\
 import runpy
-print("{word}", flush=True)
+import sys
+print("{word}", sorted({{"wandb", "mettagrid"}} & sys.modules.keys()), flush=True)
 runpy.run_module("metta_sandbox.node.arena", run_name="__main__", alter_sys=True)
 """
 #: Written into every file of the user's credentials, and looked for everywhere afterwards.

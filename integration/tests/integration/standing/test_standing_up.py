@@ -21,6 +21,7 @@ MOMENTS = [0.1, 0.7, 1.3]
 
 def test_up_twice_stop_twice(user: User) -> None:
     first = user.up("--nodes", "1")
+    assert "warm after" in first
     assert "the standing stack is up" in first
     again = user.up("--nodes", "1")
     assert "a standing stack is up already" in again

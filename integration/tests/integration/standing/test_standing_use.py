@@ -158,6 +158,8 @@ def compare_with_dry_run(user: User, words: tuple[str, ...]) -> None:
 def test_a_shell_sees_what_a_job_sees(user: User) -> None:
     status, said = user.end(user.launch("run=seen", *SHORT))
     assert status == 0, said
+    forked = (user.artifacts() / "seen" / "logs" / "sweep-master.log").read_text()
+    assert "started by itself" not in forked
     status, said = user.do("shell", "1", stdin=PRINT_ENVIRONMENT)
     assert status == 7, said
     environment, folder = said.splitlines()[-2:]
@@ -212,7 +214,7 @@ def test_a_fix_is_tried_by_typing_the_command_again(user: User) -> None:
     folder = user.artifacts() / "long"
     for rank in (0, 1):
         log = (folder / "trials" / "long.r.2" / f"rank-{rank}.log").read_text()
-        assert "second word" in log
+        assert "second word []" in log
         assert "first word" not in log
     assert [path.name for path in (folder / "trials").iterdir()] == ["long.r.2"]
     for path in (folder / "logs").glob("sweep-*.log"):
