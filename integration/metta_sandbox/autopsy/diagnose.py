@@ -15,7 +15,7 @@ from metta_sandbox.autopsy.cause import Cause, Certainty
 from metta_sandbox.autopsy.deaths import death_of, failed_by_themselves
 from metta_sandbox.autopsy.graph import graph_of
 from metta_sandbox.autopsy.handled import waits_as_it_handles
-from metta_sandbox.autopsy.kinds import TRACKER, kind_of
+from metta_sandbox.autopsy.kinds import TOLD_TO_END, TRACKER, kind_of
 from metta_sandbox.autopsy.meeting import (
     cannot_reach,
     launcher_failed,
@@ -85,6 +85,9 @@ def _rank_failed(case: Case) -> Cause | None:
     if not failed:
         return None
     first = failed[0]
+    if first.status in TOLD_TO_END and (broke := rollout_broke(case)) is not None:
+        # It was its own rollout that told it to.
+        return broke
     kind, what, call = death_of(case, first)
     if kind == "rank missing at rendezvous":
         return None

@@ -39,7 +39,7 @@ _PREFIX = re.compile(r"^(?:\[(?:rank|default)\d+\]:\s?)+")
 _PARTING = re.compile(
     r"^\[[WEIF]\d{4} |^[WEIF]\d{4} [\d:.]+|^wandb: |^terminate called|^  what\(\):"
     r"|^Exception ignored|^Aborted|^Fatal Python error|/multiprocessing/resource_tracker\.py"
-    r"|^warnings\.warn"
+    r"|^warnings\.warn|^sweep: at work, "
 )
 #: Where a launcher begins to tell what became of its children, which have said why themselves.
 _REPORT = re.compile(

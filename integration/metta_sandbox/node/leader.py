@@ -118,6 +118,8 @@ class Leader:
         self.failed = 0
         self.retried = 0
         self._failed_in_a_row = 0
+        #: What the strategy raised in the middle of a trial, which ends on all ranks first.
+        self._broken: Exception | None = None
 
     @property
     def gave_up(self) -> bool:
@@ -238,7 +240,14 @@ class Leader:
         """Ask the strategy whether a trial with this intermediate score goes on."""
         if not (isinstance(self._strategy, Pruning) and _is_number(score)):
             return False
-        if trial.pruned_at is not None or not self._strategy.prunes(trial.step, float(score)):
+        if trial.pruned_at is not None or self._broken:
+            return False
+        try:
+            pruned = self._strategy.prunes(trial.step, float(score))
+        except Exception as error:  # noqa: BLE001 - it is the user's; ``conclude`` raises it
+            self._broken = error
+            return True
+        if not pruned:
             return False
         trial.pruned_at = float(score)
         told = TrialPruned(trial=trial.number, run=trial.run, step=trial.step, score=float(score))
@@ -246,9 +255,16 @@ class Leader:
         return True
 
     def conclude(self, outcomes: list[Outcome]) -> None:
-        """Score the trial if it was trained on every node, and record what was observed."""
+        """Score the trial if it was trained on every node, and record what was observed.
+
+        Raises:
+            Exception: The strategy's, if that broke while the trial was trained.
+
+        """
         trial = self._trial
         assert trial is not None
+        if self._broken is not None:
+            raise self._broken
         reason, score = why(outcomes), None
         if not reason and trial.pruned_at is not None:
             score = trial.pruned_at

@@ -71,10 +71,12 @@ class Own:
     def suggest(self) -> Suggestion:
         """Ask for a point; the same one until it is observed what came of it."""
         if self._asked is None:
-            found = self._search.suggest()
+            found = self._call("suggest")
             if found is None:
                 raise ExhaustedError(f"{self._name} has nothing left to suggest")
-            missing = [key for key in self._keys if key not in dict(found)]
+            if not isinstance(found, Mapping):
+                raise self._refused(f"suggest() gave {found!r:.200}, expected a dict or None")
+            missing = [key for key in self._keys if key not in found]
             if missing:
                 raise self._refused(f"suggest() gave no value for {', '.join(missing)}")
             self._require_within(found)
@@ -84,7 +86,8 @@ class Own:
     def observe(self, observation: Observation) -> None:
         """Tell it what came of a trial."""
         self._asked = None
-        self._search.observe(
+        self._call(
+            "observe",
             overrides=dict(observation.overrides),
             score=observation.score,
             cost=observation.cost,
@@ -93,8 +96,16 @@ class Own:
 
     def prunes(self, step: int, score: float) -> bool:
         """Ask it whether the trial under way ends now, if it can say so."""
-        said: Any = getattr(self._search, "prunes", None)
-        return bool(said(step=step, score=score)) if said else False
+        if not hasattr(self._search, "prunes"):
+            return False
+        return bool(self._call("prunes", step=step, score=score))
+
+    def _call(self, method: str, **words: Any) -> Any:
+        """Call a method of the user's, which may not end the rollout."""
+        try:
+            return getattr(self._search, method)(**words)
+        except SystemExit as error:
+            raise self._refused(f"{method}() called sys.exit({error.code!r})") from error
 
     def _require_within(self, found: Mapping[str, Value]) -> None:
         """Refuse a point outside of what the scenario searches."""

@@ -387,6 +387,17 @@ def test_a_command_s_log_tells_of_the_loss_of_the_one_rank_on_its_node() -> None
     assert crowd.losses == {}
 
 
+def test_a_rollout_that_raised_has_told_its_rank_to_end() -> None:
+    ends = [
+        exited(0, -15, 3.0),
+        event("command.exited", 4.0, node=HOSTS[0], group="sweep", status=1),
+    ]
+    broken = Exc("KeyError", "'no such rung'", "search.py:9", "prunes")
+    cause = named(case([*started(), *ends], rollout_errors={HOSTS[0]: broken}))
+    assert (cause.kind, cause.rank) == ("exception", 0)
+    assert "raised KeyError: 'no such rung' in `prunes`, search.py:9" in cause.sentence
+
+
 def test_a_rollout_that_raised_comes_before_one_that_was_left_alone() -> None:
     ends = [
         event("command.exited", 3.0, node=HOSTS[1], group="sweep", status=1),

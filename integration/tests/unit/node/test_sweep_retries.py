@@ -199,3 +199,21 @@ def test_failures_that_are_apart_are_none_in_a_row(begin: Begin) -> None:
 
     leader = sweep.leader
     assert (leader.completed, leader.failed, leader.gave_up) == (2, 3, False)
+
+
+def test_a_strategy_that_breaks_in_a_trial_ends_it_first(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = begin("trials: 2")
+    sweep.leader.propose()
+
+    def broken(_step: int, _score: float) -> bool:
+        raise KeyError("no such rung")
+
+    monkeypatch.setattr(sweep.leader, "_strategy", SimpleNamespace(prunes=broken))
+    assert sweep.leader.follow({"event": "train.step", "reward": 1.0, "rank": 0, "step": 1})
+    assert not sweep.leader.follow({"event": "train.step", "reward": 1.0, "rank": 0, "step": 2})
+
+    with pytest.raises(KeyError, match="no such rung"):
+        sweep.leader.conclude([Outcome(0, {0: 0}, "")])
+    assert sweep.of("observation.recorded") == sweep.of("trial.pruned") == []

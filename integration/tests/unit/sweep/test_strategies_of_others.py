@@ -200,3 +200,23 @@ def test_a_suggestion_of_what_is_not_searched_is_told(tmp_path: Path) -> None:
     text = OWN.replace("options_more = {}", "options_more = {'more': 1}")
     with pytest.raises(InputError, match="gave more, which is not searched"):
         own(tmp_path, text, {"points": [0.5]}).suggest()
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        ("return 42", r"suggest\(\) gave 42, expected a dict or None"),
+        ("raise SystemExit(7)", r"suggest\(\) called sys\.exit\(7\)"),
+    ],
+)
+def test_a_class_that_gives_no_point_or_ends_the_process_is_told(
+    tmp_path: Path, broken: str, words: str
+) -> None:
+    text = f"""
+        class Search:
+            def __init__(self, **_): pass
+            def suggest(self): {broken}
+            def observe(self, **_): pass
+    """
+    with pytest.raises(InputError, match=words):
+        own(tmp_path, text, {}).suggest()
