@@ -44,10 +44,9 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=1024)
-    except socket.gaierror as error:
-        reason = error.strerror
     except OSError as error:
-        reason = os.strerror(error.errno or 0)
+        number = error.errno or 0  # below zero where a name was looked up in vain
+        reason = os.strerror(number) if number > 0 else "no machine has that name"
     except OverflowError:
         reason = "ports go from 0 to 65535"
     else:
@@ -55,7 +54,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
     raise MachineError(
-        f"cannot listen on {host}:{port}: {reason}", "choose another --host or port; 0 is any free"
+        f"cannot listen on {host}:{port}: {reason}", "choose another address or port; 0 is any free"
     )
 
 

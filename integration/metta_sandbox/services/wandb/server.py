@@ -51,7 +51,8 @@ def run(address: str, port: int, data: Path, key: str | None, say: Callable[[str
         stand_in = server(app)
         say(f"the stand-in for W&B keeps what comes in {data}; clients find it by\n")
         say(f"  export WANDB_BASE_URL={address_of(listener)}")
-        say(f"  export WANDB_API_KEY={'…' if key else '0' * 40}")
+        say(f"  export WANDB_API_KEY={'…' if key else '0' * 40}\n")
+        say(f"{address_of(listener)}/ lists runs and sweeps; Ctrl-C ends the server")
         stand_in.run(sockets=[listener])
 
 

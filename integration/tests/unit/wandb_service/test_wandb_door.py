@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from metta_sandbox.errors import InputError
+from metta_sandbox.api.server import listen
+from metta_sandbox.errors import InputError, MachineError
 from metta_sandbox.services.wandb.script import LARGEST, Scripted
 from metta_sandbox.services.wandb.server import run
 
@@ -141,3 +142,16 @@ def test_the_store_outlives_the_server(made: Callable[..., StandIn]) -> None:
 
 def test_what_telemetry_sends_is_taken(server: StandIn) -> None:
     assert server.ask("POST", "/sdk/otel/v1/traces", content=b"x", auth=None).json() == {}
+
+
+def test_a_port_in_use_is_told_without_an_option_of_another_command() -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(MachineError, match="Address already in use") as raised:
+            listen("127.0.0.1", port)
+    assert "--" not in str(raised.value.hint)
+
+
+def test_an_address_of_no_machine_is_told_in_words() -> None:
+    with pytest.raises(MachineError, match="no machine has that name"):
+        listen("nowhere.invalid", 0)
