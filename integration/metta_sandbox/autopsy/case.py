@@ -154,6 +154,13 @@ class Case:
         return f"; its server {' and '.join(answers)}" if told else ""
 
     @cached_property
+    def at_their_end(self) -> frozenset[str]:
+        """The nodes whose rollouts said that they are done."""
+        return frozenset(
+            str(event.get("node")) for event in self.events if event.name == "rollout.finished"
+        )
+
+    @cached_property
     def commands(self) -> dict[str, tuple[int, float]]:
         """Exit status and time of each node's command, of those that have ended."""
         return {

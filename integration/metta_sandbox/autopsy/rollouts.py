@@ -43,7 +43,7 @@ def rollout_died(case: Case) -> Cause | None:
     error = case.rollout_errors.get(host)
     rank = case.hosts.index(host)
     if error is not None and error.kind and _rollout_left_alone(case, host, status):
-        return rollout_hangs(case) or _gave_up(case, host, error)
+        return rollout_hangs(case) or _left_early(case) or _gave_up(case, host, error)
     if error is None or status < 0 or not str(error):
         look = case.looks.get(host)
         if status == -signal.SIGKILL and look is not None and look.oom_kills:
@@ -70,6 +70,24 @@ def rollout_died(case: Case) -> Cause | None:
     what = f"raised {error}" if error.kind else describe_end(status, str(error))
     sentence = f"the command of rank {rank} ({host}) {what}{error.in_site}"
     return cause_of(case, kind, sentence, node=host, rank=rank, call=error.place)
+
+
+def _left_early(case: Case) -> Cause | None:
+    """Find the command that ended as if all were well, and was not at its end."""
+    left = [
+        (ended, host)
+        for host, (status, ended) in case.commands.items()
+        if not status and host not in case.at_their_end
+    ]
+    if not left or case.script:
+        return None
+    _, host = min(left)
+    rank = case.hosts.index(host)
+    sentence = (
+        f"the command of rank {rank} ({host}) exited with status 0 before the sweep was over, "
+        "as code in it may do (sys.exit, os._exit)"
+    )
+    return cause_of(case, "process died", sentence, node=host, rank=rank)
 
 
 def _gave_up(case: Case, host: str, error: Exc) -> Cause:

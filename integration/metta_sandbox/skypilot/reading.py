@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 
 from metta_sandbox.errors import InputError, Problem
+from metta_sandbox.scenario.compose import DEEPEST
+from metta_sandbox.scenario.tree import MOST_VALUES
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -37,17 +39,18 @@ def read_documents(text: str, path: Path) -> tuple[Document, ...]:
     """Read all documents of a text; empty ones are left out.
 
     Raises:
-        InputError: It is no YAML, or gives a key twice.
+        InputError: It is no YAML, gives a key twice, or has too many values or levels.
 
     """
     loader = _LOADER(text)
     documents = []
     try:
+        _require_flat(text, path)
         while loader.check_node():
             root = loader.get_node()
             problems = [
                 Problem(path, key.start_mark.line + 1, key.start_mark.column + 1, message)
-                for key, message in _doubled(root)
+                for key, message in _misfits(root)
             ]
             if problems:
                 raise _wrong(*problems)
@@ -80,17 +83,43 @@ def _descend(node: Any, part: str | int) -> tuple[Any, Any] | None:
     return None
 
 
-def _doubled(node: Any) -> Iterator[tuple[Any, str]]:
-    """Find keys that a mapping has twice, which YAML forbids and PyYAML lets pass."""
-    if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _doubled(item)
-    elif isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, value in node.value:
-            name = str(key.value)
-            if name in seen:
-                yield key, f"{name} is given twice"
-            if name != "<<":
-                seen.add(name)
-            yield from _doubled(value)
+def _require_flat(text: str, path: Path) -> None:
+    """Refuse what is nested too deeply, before anything that goes down into it."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > DEEPEST:
+            mark: Any = event.start_mark
+            said = f"nested deeper than {DEEPEST} levels"
+            raise _wrong(Problem(path, mark.line + 1, mark.column + 1, said))
+
+
+def _misfits(root: Any) -> list[tuple[Any, str]]:
+    """Find keys that a mapping has twice, which YAML forbids and PyYAML lets pass.
+
+    Each use of an alias counts as a value, and as a level: some texts of a few lines are endless.
+    """
+    found: list[tuple[Any, str]] = []
+    values, ahead = 0, [(root, 1)]
+    while ahead:
+        node, depth = ahead.pop()
+        values += 1
+        if depth > DEEPEST:
+            return [(node, f"nested deeper than {DEEPEST} levels")]
+        if values > MOST_VALUES:
+            return [(node, f"more than {MOST_VALUES} values, each use of an alias counted")]
+        if isinstance(node, yaml.SequenceNode):
+            ahead += [(item, depth + 1) for item in node.value]
+        elif isinstance(node, yaml.MappingNode):
+            seen = set()
+            for key, value in node.value:
+                name = str(key.value)
+                if name in seen:
+                    found.append((key, f"{name} is given twice"))
+                if name != "<<":
+                    seen.add(name)
+                ahead += [(key, depth + 1), (value, depth + 1)]
+    return sorted(found, key=lambda one: one[0].start_mark.index)

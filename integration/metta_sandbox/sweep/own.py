@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,18 +51,21 @@ class Own:
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
         try:
-            known = getattr(importlib.import_module(module), name)
-            self._search = known(
-                parameters={
-                    key: parameter.model_dump(mode="json")
-                    for key, parameter in sweep.parameters.items()
-                },
-                goal=sweep.goal,
-                metric=sweep.metric,
-                trials=sweep.trials,
-                seed=seed,
-                options=dict(sweep.options),
-            )
+            with self._theirs("it"):
+                known = getattr(importlib.import_module(module), name)
+                self._search = known(
+                    parameters={
+                        key: parameter.model_dump(mode="json")
+                        for key, parameter in sweep.parameters.items()
+                    },
+                    goal=sweep.goal,
+                    metric=sweep.metric,
+                    trials=sweep.trials,
+                    seed=seed,
+                    options=dict(sweep.options),
+                )
+        except InputError:
+            raise
         except Exception as error:
             raise self._refused(f"{type(error).__name__}: {error}") from error
         for method in ("suggest", "observe"):
@@ -71,11 +75,13 @@ class Own:
     def suggest(self) -> Suggestion:
         """Ask for a point; the same one until it is observed what came of it."""
         if self._asked is None:
-            found = self._call("suggest")
+            with self._theirs("suggest()"):
+                found = self._search.suggest()
             if found is None:
                 raise ExhaustedError(f"{self._name} has nothing left to suggest")
             if not isinstance(found, Mapping):
-                raise self._refused(f"suggest() gave {found!r:.200}, expected a dict or None")
+                gave = f"suggest() gave a value of the type {type(found).__name__}"
+                raise self._refused(f"{gave}; expected a dict, or None")
             missing = [key for key in self._keys if key not in found]
             if missing:
                 raise self._refused(f"suggest() gave no value for {', '.join(missing)}")
@@ -86,31 +92,34 @@ class Own:
     def observe(self, observation: Observation) -> None:
         """Tell it what came of a trial."""
         self._asked = None
-        self._call(
-            "observe",
-            overrides=dict(observation.overrides),
-            score=observation.score,
-            cost=observation.cost,
-            failed=observation.failed,
-        )
+        with self._theirs("observe()"):
+            self._search.observe(
+                overrides=dict(observation.overrides),
+                score=observation.score,
+                cost=observation.cost,
+                failed=observation.failed,
+            )
 
     def prunes(self, step: int, score: float) -> bool:
         """Ask it whether the trial under way ends now, if it can say so."""
-        if not hasattr(self._search, "prunes"):
-            return False
-        return bool(self._call("prunes", step=step, score=score))
+        said: Any = getattr(self._search, "prunes", None)
+        with self._theirs("prunes()"):
+            return bool(said(step=step, score=score)) if said else False
 
-    def _call(self, method: str, **words: Any) -> Any:
-        """Call a method of the user's, which may not end the rollout."""
+    @contextmanager
+    def _theirs(self, what: str) -> Iterator[None]:
+        """Run their code; where it ends the program, that is a mistake, and not the sweep's end."""
         try:
-            return getattr(self._search, method)(**words)
+            yield
         except SystemExit as error:
-            raise self._refused(f"{method}() called sys.exit({error.code!r})") from error
+            raise self._refused(f"{what} ended the program, with status {error.code}") from error
 
     def _require_within(self, found: Mapping[str, Value]) -> None:
         """Refuse a point outside of what the scenario searches."""
         if more := [key for key in found if key not in self._keys]:
-            raise self._refused(f"suggest() gave {', '.join(more)}, which is not searched")
+            raise self._refused(
+                f"suggest() gave {', '.join(map(str, more))}, which is not searched"
+            )
         for key, axis in self._space.axes.items():
             try:
                 within = 0 <= axis.to_unit(found[key]) <= 1

@@ -45,6 +45,8 @@ from metta_sandbox.services.wandb.writing import note_unknown
 
 #: Seconds without a sign of life after which a run counts as crashed; W&B's client gives one in 30.
 SILENCE = 300.0
+#: Seconds that the answer to one question may take; W&B's client waits for 20.
+PATIENCE = 20.0
 _REALM = {"WWW-Authenticate": 'Basic realm="W&B, standing in: user api, and the key"'}
 
 
@@ -57,6 +59,7 @@ def create_app(
     entity_of: Callable[[str], str | None] = lambda _: "sandbox",
     silence: float = SILENCE,
     largest: int = LARGEST,
+    patience: float = PATIENCE,
 ) -> ASGIApp:
     """Build the server. Its lifespan ends with the store closed.
 
@@ -68,6 +71,7 @@ def create_app(
         entity_of: Says whose a key is; None refuses it. By default, everybody is ``sandbox``.
         silence: Seconds without a sign of life after which a run counts as crashed.
         largest: Bytes that a file may have.
+        patience: Seconds that the answer to one question may take.
 
     Raises:
         MachineError: The data folder can't be used.
@@ -81,7 +85,7 @@ def create_app(
             f"cannot use the folder {data}: {error.strerror}", "choose another --data"
         ) from error
     db = Database(data / STATE)
-    service = Service(db, blobs, Links(db), load_schema(), key, entity_of, silence)
+    service = Service(db, blobs, Links(db), load_schema(), key, entity_of, silence, patience)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

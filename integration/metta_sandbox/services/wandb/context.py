@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -26,6 +27,7 @@ class Context:
         entity: Whose key the client has: a name.
         writer: The number of who asks.
         operation: The name of what is asked.
+        until: When it is too late to go on answering, on the monotonic clock.
 
     """
 
@@ -36,10 +38,21 @@ class Context:
     entity: str
     writer: int
     operation: str
+    until: float
 
     def address(self, file: int) -> str:
         """Say where a file is read and written."""
         return f"{self.base_url}/storage/{file}/{self.links.sign(file)}"
+
+    def require_time(self) -> None:
+        """Give up an answer that takes too long: each run may be asked for its project's runs.
+
+        Raises:
+            GraphQLError: It does.
+
+        """
+        if time.monotonic() > self.until:
+            raise GraphQLError("this takes the stand-in too long to answer; ask for less")
 
     def note(self, run: int | None = None, **detail: Any) -> None:
         """Write down that this request wrote something."""

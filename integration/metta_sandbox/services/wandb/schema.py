@@ -40,6 +40,7 @@ def resolve_field(source: Any, info: GraphQLResolveInfo[Any], **arguments: Any) 
 
     What changes something has one argument, ``input``, which it is handed as it is.
     """
+    info.context.require_time()
     name = snake(info.field_name)
     if isinstance(source, Mapping):
         return source.get(name)

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hmac
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,6 +34,7 @@ class Service:
     key: str | None
     entity_of: Callable[[str], str | None]
     silence: float
+    patience: float
 
     def caller(self, request: Request) -> str | None:
         """Name whose key a request shows; None if it may not pass."""
@@ -57,6 +59,7 @@ class Service:
             entity=entity,
             writer=self.writer(request),
             operation=request.scope["operation"],
+            until=time.monotonic() + self.patience,
         )
 
 

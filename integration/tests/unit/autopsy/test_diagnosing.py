@@ -599,6 +599,21 @@ def test_a_command_that_is_about_to_end_of_its_own_error_comes_before_one_that_i
     assert (alone.rank, alone.certainty) == (None, "unknown")
 
 
+def test_a_command_that_ends_as_if_all_were_well_left_the_others_alone() -> None:
+    said = "Failed to recv, got 0 bytes. Connection was likely closed. Did the remote crash?"
+    left = Exc("torch.distributed.DistNetworkError", said, "handoff.py:9", "_broadcast")
+    ended = event("command.exited", 8.9, node=HOSTS[0], status=0)
+    failed = event("command.exited", 9.0, node=HOSTS[1], status=1)
+
+    cause = named(case([ended, failed], rollout_errors={HOSTS[1]: left}))
+    assert (cause.kind, cause.rank) == ("process died", 0)
+    assert "exited with status 0 before the sweep was over" in cause.sentence
+
+    done = event("rollout.finished", 8.8, node=HOSTS[0], completed=1, failed=0)
+    cause = named(case([done, ended, failed], rollout_errors={HOSTS[1]: left}))
+    assert (cause.rank, cause.certainty) == (None, "unknown")
+
+
 def test_a_rollout_that_gave_up_on_a_slow_one_is_not_to_blame() -> None:
     ended = event("command.exited", 9.0, node=HOSTS[1], status=1)
     said = "wait timeout after 55000ms, keys: /trial-1/0//cpu//0/0"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from metta_sandbox.errors import InputError
 from metta_sandbox.skypilot.ignoring import ignoring
 
 FILES = ("a.log", "b.py", "build/x", "sub/a.log", "sub/build/y", "sub/keep.txt", "deep/er/c.tmp")
@@ -58,3 +60,24 @@ def test_skyignore_goes_before_gitignore(folder: Path) -> None:
     (folder / ".skyignore").write_text("*.py")
 
     assert copied(folder) == set(FILES) - {"b.py"}
+
+
+def test_patterns_with_very_many_ways_to_match_are_matched_at_once(tmp_path: Path) -> None:
+    names = ["a" * 200, "a" * 199 + "b"]
+    (tmp_path / ".skyignore").write_text("*a" * 12 + "*b\n")
+
+    assert ignoring(tmp_path)(str(tmp_path), names) == {names[1]}
+
+
+@pytest.mark.parametrize("name", [".skyignore", ".gitignore"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_is_no_file_holds_no_rules_and_nobody_waits_for_it(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    if kind == "pipe":
+        os.mkfifo(tmp_path / name)
+    else:
+        (tmp_path / name).symlink_to("/dev/zero")
+
+    with pytest.raises(InputError, match="not a file"):
+        ignoring(tmp_path)(str(tmp_path), ["train.py"])

@@ -177,6 +177,29 @@ def test_nonsense_is_refused_at_its_place(text: str, said: str) -> None:
     assert refusals(text) == [said]
 
 
+def bomb(levels: int, line: str) -> str:
+    """Build lines each of which names the one before ten times."""
+    lines = [line.format(at=level, before=f"*a{level - 1}") for level in range(1, levels)]
+    return "\n".join(["a0: &a0 {x: 1}", *lines, "run: x"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (bomb(12, "a{at}: &a{at} [" + ", ".join(["{before}"] * 10) + "]"), "more than 3000 values"),
+        (bomb(12, "a{at}: &a{at} {{<<: [" + ", ".join(["{before}"] * 10) + "]}}"), "more than"),
+        ("envs: &a {b: *a}", "nested deeper than 40 levels"),
+        ("run: " + "[" * 3000, "nested deeper than 40 levels"),
+        ("run: " + "{a: " * 3000, "nested deeper than 40 levels"),
+    ],
+    ids=["aliases", "merged", "endless", "lists", "mappings"],
+)
+def test_what_grows_as_it_is_read_is_refused_at_once(text: str, said: str) -> None:
+    (problem,) = refusals(text)
+
+    assert said in problem
+
+
 def test_what_is_no_yaml_is_refused() -> None:
     assert refusals("run: [x")[0].startswith("task.yaml:2:1: not YAML: ")
 

@@ -180,6 +180,38 @@ def test_a_class_that_cant_be_used_is_told(tmp_path: Path, text: str, words: str
         own(tmp_path, text, {})
 
 
+@pytest.mark.parametrize("at", ["import", "__init__", "suggest", "observe", "prunes"])
+def test_a_class_that_ends_the_program_is_told(tmp_path: Path, at: str) -> None:
+    ends = "import sys; sys.exit(0)"
+    places = {
+        "import": ("options_more = {}", f"{ends}; options_more = {{}}"),
+        "__init__": ("self.left = options", f"{ends}; self.left = options"),
+        "suggest": ("return {", f"{ends}; return {{"),
+        "observe": ("assert overrides", f"{ends}; assert overrides"),
+        "prunes": ("return step", f"{ends}; return step"),
+    }
+
+    def plays() -> None:
+        search = own(tmp_path, OWN.replace(*places[at]), {"points": [0.1]})
+        search.suggest()
+        assert isinstance(search, Pruning)
+        search.prunes(1, 0.0)
+        search.observe(Observation({"lr": 0.1}, 2.0, 1.0))
+
+    with pytest.raises(InputError, match="ended the program, with status 0"):
+        plays()
+
+
+@pytest.mark.parametrize(
+    ("point", "words"),
+    [("7", "of the type int; expected a dict"), ("{'lr': 0.5, 3: 1}", "gave 3, which is not")],
+)
+def test_a_suggestion_that_is_none_is_told(tmp_path: Path, point: str, words: str) -> None:
+    text = OWN.replace('{"lr": self.left.pop(0), **options_more}', point)
+    with pytest.raises(InputError, match=words):
+        own(tmp_path, text, {"points": [1]}).suggest()
+
+
 def test_a_suggestion_that_lacks_a_key_is_told(tmp_path: Path) -> None:
     text = OWN.replace('"lr": self.left.pop(0), ', "")
     with pytest.raises(InputError, match="gave no value for lr"):
@@ -200,23 +232,3 @@ def test_a_suggestion_of_what_is_not_searched_is_told(tmp_path: Path) -> None:
     text = OWN.replace("options_more = {}", "options_more = {'more': 1}")
     with pytest.raises(InputError, match="gave more, which is not searched"):
         own(tmp_path, text, {"points": [0.5]}).suggest()
-
-
-@pytest.mark.parametrize(
-    ("broken", "words"),
-    [
-        ("return 42", r"suggest\(\) gave 42, expected a dict or None"),
-        ("raise SystemExit(7)", r"suggest\(\) called sys\.exit\(7\)"),
-    ],
-)
-def test_a_class_that_gives_no_point_or_ends_the_process_is_told(
-    tmp_path: Path, broken: str, words: str
-) -> None:
-    text = f"""
-        class Search:
-            def __init__(self, **_): pass
-            def suggest(self): {broken}
-            def observe(self, **_): pass
-    """
-    with pytest.raises(InputError, match=words):
-        own(tmp_path, text, {}).suggest()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from sqlite3 import ProgrammingError
 from typing import TYPE_CHECKING
 
 import pytest
 
 from metta_sandbox.api.server import listen
 from metta_sandbox.errors import InputError, MachineError
+from metta_sandbox.services.wandb.database import Database
 from metta_sandbox.services.wandb.script import LARGEST, Scripted
 from metta_sandbox.services.wandb.server import run
 
@@ -62,6 +65,30 @@ def test_what_is_no_question_is_refused(server: StandIn, body: bytes) -> None:
 
 def test_a_request_is_bounded(server: StandIn) -> None:
     assert server.ask("POST", "/graphql", content=b" " * (LARGEST + 1)).status_code == 413
+
+
+def test_a_question_that_multiplies_itself_is_given_up(made: Callable[..., StandIn]) -> None:
+    server = made(patience=0.3)
+    for number in range(12):
+        server.upsert(f"r{number}")
+    runs = "runs { edges { node { project {" * 8 + "id" + "} } } }" * 8
+    began = time.monotonic()
+    answer = server.answer(f'query Q {{ project(name: "p") {{ {runs} }} }}')
+    assert time.monotonic() - began < 10
+    assert "too long" in answer.json()["errors"][0]["message"]
+    assert server.data_of(VIEWER)
+
+
+def test_the_store_is_closed_once_nobody_is_at_it(tmp_path: Path) -> None:
+    store = Database(tmp_path / "state")
+    slow = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000)"
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(store.value, f"{slow} SELECT COUNT(*) FROM n")
+        time.sleep(0.05)
+        store.close()
+    assert answer.result() == 2_000_000
+    with pytest.raises(ProgrammingError):
+        store.value("SELECT 1")
 
 
 @pytest.mark.parametrize("key", ["a" * 40, "local-" + "a" * 40, "wandb_v1_" + "b" * 77])
