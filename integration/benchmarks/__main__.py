@@ -24,7 +24,7 @@ from rich.console import Console
 from benchmarks import kept, render
 from benchmarks.contest import Contest, hold
 from benchmarks.machine import machine, versions
-from benchmarks.rows import boundary, commands, cookbook, memory, stack, sweep, trial
+from benchmarks.rows import boundary, commands, cookbook, launch, memory, stack, sweep, trial
 from benchmarks.setting import BenchmarkSetting
 from benchmarks.talking import INSIDE
 from metta_sandbox.errors import SandboxError
@@ -32,7 +32,8 @@ from metta_sandbox.image.node_image import ImageSpec, ensure_image
 from metta_sandbox.interrupt import INTERRUPTED, interruptible
 
 ROWS: dict[str, Callable[[BenchmarkSetting], list[Contest]]] = {
-    row.KEY: row.contests for row in (trial, sweep, stack, commands, cookbook, memory, boundary)
+    row.KEY: row.contests
+    for row in (trial, sweep, launch, stack, commands, cookbook, memory, boundary)
 }
 _REPOSITORY = Path(__file__).parents[2]
 _KEPT = _REPOSITORY / "artifacts" / "bench"
