@@ -10,6 +10,7 @@ Runs by itself, too, with nothing installed first: ``python3 noxfile.py -s sandb
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -35,13 +36,33 @@ nox.options.reuse_existing_virtualenvs = True
 # uv does not read pip's configuration, where mirrors and certificates stand.
 nox.options.default_venv_backend = "virtualenv"
 
-CONSTRAINTS = Path(__file__).parent / "compose" / "constraints.txt"
+ROOT = Path(__file__).resolve().parent
+CONSTRAINTS = ROOT / "compose" / "constraints.txt"
+#: What an install in place depends on.
+INSTALLED_FROM = (CONSTRAINTS, ROOT / "pyproject.toml", ROOT / "integration" / "build_hook.py")
 #: Pythons that mettagrid has wheels for.
 NODE_PYTHONS = ["3.11", "3.12"]
 
 
 def _install(session: nox.Session, *what: str) -> None:
-    session.install("--quiet", "--constraint", str(CONSTRAINTS), *what)
+    """Install something, unless the session's environment has it already from the same files."""
+    words = ("--quiet", "--constraint", str(CONSTRAINTS), *what)
+    environment = getattr(session.virtualenv, "location", None)
+    if environment is None:
+        # Of nobody's, with --no-venv: Nox refuses.
+        session.install(*words)
+        return
+    place = (
+        Path(environment) / f"installed-{hashlib.sha256(' '.join(what).encode()).hexdigest()[:16]}"
+    )
+    files = [str(ROOT).encode(), *(file.read_bytes() for file in INSTALLED_FROM)]
+    key = hashlib.sha256(b"\0".join(files)).hexdigest()
+    if place.exists() and place.read_text() == key:
+        return
+    # An install that breaks off has no note.
+    place.unlink(missing_ok=True)
+    if session.run_install("python", "-m", "pip", "install", *words):
+        place.write_text(key)
 
 
 def _sandbox(session: nox.Session, *words: str) -> None:
