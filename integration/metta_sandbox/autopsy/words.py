@@ -13,6 +13,7 @@ from pathlib import Path
 from metta_sandbox import beneath
 from metta_sandbox.autopsy.seen import LONGEST, Frame, Raised, RaisedOne
 from metta_sandbox.last_words import CHILD_FAILED, is_worth_telling, last_words
+from metta_sandbox.words import one_line
 
 #: How much of a log's end is read, in bytes.
 _READ = 1 << 20
@@ -109,7 +110,7 @@ class Exc:
         return f" in {self.site}" if self.place else ""
 
     def __str__(self) -> str:
-        words = " / ".join(line.strip() for line in self.message.splitlines() if line.strip())
+        words = one_line(self.message)
         message = f"{words[:_LONGEST]}…" if len(words) > _LONGEST else words
         return ": ".join(part for part in (self.kind, message) if part)
 
