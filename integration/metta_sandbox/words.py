@@ -1,4 +1,4 @@
-"""Counts, sizes and times as people read them."""
+"""Counts, sizes, times and texts as people read them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ def size(number: int) -> str:
 def time(seconds: float) -> str:
     """Write a length of time in seconds, or in milliseconds if it is below one."""
     return f"{seconds:g} s" if seconds >= 1 else f"{round(seconds * _THOUSAND, 3):g} ms"
+
+
+def one_line(text: str) -> str:
+    """Write a text of several lines in one: names of files and functions may have some, too."""
+    return " / ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
 def ended(status: int) -> str:

@@ -9,6 +9,7 @@ from metta_sandbox.autopsy.cause import Cause, Certainty, Kind, WaitingRank
 from metta_sandbox.autopsy.deaths import waited_in_vain
 from metta_sandbox.autopsy.members import Member
 from metta_sandbox.autopsy.waits import lost_threads, told_of_lost
+from metta_sandbox.words import one_line
 
 #: How many of those who wait are named.
 _NAMED = 3
@@ -86,7 +87,7 @@ def cause_of(
     known = None if "train.step" in what else step
     return Cause(
         kind=kind,
-        sentence=f"{what}{in_trial(case, known)}{told_of(waiting)}",
+        sentence=one_line(f"{what}{in_trial(case, known)}{told_of(waiting)}"),
         node=node,
         rank=rank,
         trial=case.trial,

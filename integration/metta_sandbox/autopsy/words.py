@@ -12,7 +12,8 @@ from pathlib import Path
 
 from metta_sandbox import beneath
 from metta_sandbox.autopsy.seen import LONGEST, Frame, Raised, RaisedOne
-from metta_sandbox.stack.ends import is_worth_telling, last_words
+from metta_sandbox.last_words import CHILD_FAILED, is_worth_telling, last_words
+from metta_sandbox.words import one_line
 
 #: How much of a log's end is read, in bytes.
 _READ = 1 << 20
@@ -40,11 +41,6 @@ _PARTING = re.compile(
     r"^\[[WEIF]\d{4} |^[WEIF]\d{4} [\d:.]+|^wandb: |^terminate called|^  what\(\):"
     r"|^Exception ignored|^Aborted|^Fatal Python error|/multiprocessing/resource_tracker\.py"
     r"|^warnings\.warn|^sweep: at work, "
-)
-#: Where a launcher begins to tell what became of its children, which have said why themselves.
-_REPORT = re.compile(
-    r"torch/distributed/elastic/multiprocessing/api\.py:\d+\] failed \(exitcode"
-    r"|^E\d{4} .*failed \(exitcode:"
 )
 #: Decorators of ``torch.distributed``, which say nothing.
 WRAPPERS = frozenset({"wrapper", "inner"})
@@ -114,7 +110,7 @@ class Exc:
         return f" in {self.site}" if self.place else ""
 
     def __str__(self) -> str:
-        words = " / ".join(line.strip() for line in self.message.splitlines() if line.strip())
+        words = one_line(self.message)
         message = f"{words[:_LONGEST]}…" if len(words) > _LONGEST else words
         return ": ".join(part for part in (self.kind, message) if part)
 
@@ -180,7 +176,7 @@ def last_said(lines: Sequence[str]) -> Exc | None:
     An exception that was printed and survived has other words of the program behind it.
     """
     own = [_PREFIX.sub("", line[:LONGEST]) for line in lines]
-    report = next((number for number, line in enumerate(own) if _REPORT.search(line)), None)
+    report = next((number for number, line in enumerate(own) if CHILD_FAILED.search(line)), None)
     own = own[:report]
     unreached = next((line for line in reversed(own) if _UNREACHED.search(line)), "")
     told, aborted = _last_said(own), _aborted(own)

@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -107,7 +108,7 @@ class Indexes:
             self._links[name, link.filename] = link
             listed[link.filename] = {
                 "file": link.filename,
-                "sha256": link.hash if link.hash_name == "sha256" else "",
+                "sha256": _sha256_of(link),
                 "requires_python": link.requires_python or "",
                 "yanked": link.yanked_reason,
                 "has_metadata": _metadata_of(link) is not None,
@@ -163,6 +164,12 @@ class Indexes:
         with self._session.get(url, headers=self._headers, stream=True) as response:
             response.raise_for_status()
             yield from self._chunks(response)
+
+
+def _sha256_of(link: Any) -> str:
+    """Give the digest that an index tells, which is part of a path: nothing else may be in it."""
+    told = link.hash if link.hash_name == "sha256" else ""
+    return told if told and re.fullmatch("[0-9a-f]{64}", told) else ""
 
 
 def _metadata_of(link: Any) -> Any:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from metta_sandbox import beneath
+from metta_sandbox.last_words import last_words
 from metta_sandbox.node.agent.events import Record
 from metta_sandbox.node.agent.injection.hook import VARIABLE
 from metta_sandbox.node.agent.load import slowed
@@ -43,8 +44,6 @@ _GRACE = 5.0
 #: How much of a log's end is searched for last words, in bytes, and how much of them is told.
 _LOOKED_AT = 8192
 _LONGEST = 300
-#: How lines begin that say nothing of an end: events, and hints of ours.
-_NOT_SAID = ('{"event":', "->")
 
 #: The bundled trainer; overrides follow, Hydra-style.
 BUNDLED = (sys.executable, "-m", "metta_sandbox.node.arena")
@@ -260,9 +259,8 @@ def _saying(log: Path) -> str:
         said_last = beneath.read_end(log.parent, log, _LOOKED_AT)
     except OSError:
         return ""
-    words = (line.strip() for line in said_last.decode(errors="replace").splitlines())
-    said = [line for line in words if line and not line.startswith(_NOT_SAID)]
-    return f", saying: {said[-1][:_LONGEST]}" if said else ""
+    said = last_words(said_last.decode(errors="replace").splitlines())
+    return f", saying: {said[:_LONGEST]}" if said else ""
 
 
 def describe_status(status: int | None) -> str:

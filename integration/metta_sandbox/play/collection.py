@@ -25,6 +25,8 @@ from metta_sandbox.safe_text import for_terminal
 from metta_sandbox.scenario.artifacts import Artifacts
 from metta_sandbox.scenario.units import format_size
 
+#: What the artifacts call what nodes share.
+_SHARED = "shared"
 #: What is moved out of the nodes' shared folder, into the scenario's own.
 MOVED = ("trials", "wandb")
 #: What the sandbox itself keeps there. It has room before all else has.
@@ -58,11 +60,13 @@ class _Collector:
     Args:
         root: The folder.
         limits: How much of it is kept.
+        called: What the artifacts call it.
 
     """
 
-    def __init__(self, root: int, limits: Artifacts) -> None:
+    def __init__(self, root: int, limits: Artifacts, called: str) -> None:
         self._root = root
+        self._called = called
         self._limits = limits
         self._files: list[_File] = []
         self._folders: set[str] = set()
@@ -184,19 +188,23 @@ class _Collector:
     def _leave_out(self, path: PurePath, why: str) -> None:
         self._count += 1
         if len(self._left_out) < _MOST_TOLD:
-            place = path if _is_moved(path) else PurePath("shared", path)
+            moved = self._called == _SHARED and _is_moved(path)
+            place = path if moved else PurePath(self._called, path)
             self._left_out.append(
                 LeftOutFile(file=for_terminal(str(place)).replace("\n", r"\n"), why=why)
             )
 
 
-def keep_within(folder: Path, limits: Artifacts, places: Sequence[str] = ()) -> LeftOut:
+def keep_within(
+    folder: Path, limits: Artifacts, places: Sequence[str] = (), called: str = _SHARED
+) -> LeftOut:
     """Remove from a folder all but plain files and folders, and of these what is too much.
 
     Args:
-        folder: The folder that nodes shared. None of them is at work any more.
+        folder: What nodes wrote to, or had written. None of them is at work any more.
         limits: How much of it is kept.
         places: What nodes call it.
+        called: What the artifacts call it.
 
     Returns:
         What is no longer there.
@@ -206,7 +214,7 @@ def keep_within(folder: Path, limits: Artifacts, places: Sequence[str] = ()) -> 
 
     """
     with removing.opened(folder) as root:
-        collector = _Collector(root, limits)
+        collector = _Collector(root, limits, called)
         collector.look()
         collector.cut()
         collector.replace_links((*places, str(folder)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,8 @@ from metta_sandbox.stack.engines.base import RUN_FOLDER, StackPlan
 from metta_sandbox.verdict import Verdict, worst
 
 #: Why a file was left out.
+#: Where the stand-in for W&B keeps what nodes send it, in a scenario's folder.
+_SERVED = Path("api", "wandb", "files")
 _UNMASKABLE = "holds a secret, and is no text"
 
 #: Seconds for all steps of collecting together, for what trials came to, and from Ctrl-C on.
@@ -115,6 +118,14 @@ def collect(reached: Reached, scenario: Scenario, setting: Setting) -> Collected
             removing.remove(shared, name)
         left_out = collection.keep_within(shared, scenario.artifacts, (RUN_FOLDER,))
 
+    def leave_out_served(folder: Path) -> None:
+        """Remove what nodes sent to the stand-in for W&B, and is too much."""
+        nonlocal left_out
+        with suppress(FileNotFoundError):
+            more = collection.keep_within(folder, scenario.artifacts, called=str(_SERVED))
+            files = (*left_out.files, *more.files)
+            left_out = LeftOut(count=left_out.count + more.count, files=files)
+
     steps = _endings(reached, setting)
     if leased:
         steps.append(("collecting logs", leased.stack.collect))
@@ -123,6 +134,8 @@ def collect(reached: Reached, scenario: Scenario, setting: Setting) -> Collected
             steps.append(("keeping what was examined", keep))
         shared = leased.stack.run_folder
         steps.append(("leaving out what can't be kept", partial(leave_out, shared)))
+        served = leased.plan.folder / _SERVED
+        steps.append(("leaving out what was sent", partial(leave_out_served, served)))
         steps.append(("moving trials", partial(_move_evidence, shared, leased.plan)))
     steps.append(("ordering the timeline", reached.timeline.finish))
     allowance = Allowance(_COLLECTING, _HURRIED, _LEAST)

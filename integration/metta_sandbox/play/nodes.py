@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import queue
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from metta_sandbox.errors import StackError
 from metta_sandbox.faults.scheduler import FaultScheduler
+from metta_sandbox.last_words import LastWords
 from metta_sandbox.node.agent.events import CommandExited, NodeLost, NodeRejoined, Record
 from metta_sandbox.node.agent.messages import (
     Answer,
@@ -34,7 +36,7 @@ from metta_sandbox.play.rejoining import Absence, Absentees
 from metta_sandbox.play.task_log import TaskLog
 from metta_sandbox.scenario.names import API
 from metta_sandbox.scenario.notices import gave_notice, used_notice
-from metta_sandbox.stack.ends import describe_end, is_worth_telling
+from metta_sandbox.stack.ends import describe_end
 from metta_sandbox.stack.link import SETUP, SWEEP, HubLink
 from metta_sandbox.timeline.recording import Event, Timeline
 
@@ -95,7 +97,7 @@ class Nodes:
         self.alive = 0.0
         self._refused = 0
         self._still: set[str] = set()
-        self._last_words: dict[str, str] = {}
+        self._last_words: defaultdict[str, LastWords] = defaultdict(LastWords)
         #: How nodes that are taken away with notice were told to end, and did, in words.
         self._notices: dict[str, str] = {}
         #: Hears everything, once it is set.
@@ -279,8 +281,8 @@ class Nodes:
                 self.last_seen.note_line(line)
             if self.task_log and message["source"] in {SWEEP, SETUP}:
                 self.task_log.line(node, line.text, setup=message["source"] == SETUP)
-            if message["source"] in {SWEEP, SETUP} and is_worth_telling(text):
-                self._last_words[node] = text.strip()
+            if message["source"] in {SWEEP, SETUP}:
+                self._last_words[node].take(text)
 
     def _note_change(self, message: Registered | Lost | Still | TurnedAway | Gone) -> None:
         """Take in that somebody came or went."""
@@ -349,7 +351,7 @@ class Nodes:
         if group == SETUP:
             self.set_up.add(node)
             if status != 0:
-                how = describe_end(status, self._last_words.get(node, ""))
+                how = describe_end(status, self._last_words[node].text)
                 self.end(End.NODE_FAILED, f"setup on {node} {how}")
         if group == SWEEP:
             self._note_command_end(node, status, taken=bool(message.get("ending")))
@@ -366,7 +368,7 @@ class Nodes:
             # What ends elsewhere meanwhile does so for it.
             return
         if status != 0:
-            how = describe_end(status, self._last_words.get(node, ""))
+            how = describe_end(status, self._last_words[node].text)
             reason = f"{self._noun} on {node} {how}"
             if self._api_end:
                 self.end(End.NODE_FAILED, f"{reason}; before that, {API}'s server {self._api_end}")

@@ -9,7 +9,7 @@ from metta_sandbox.scenario.units import Size
 
 
 class Artifacts(Part):
-    """How much of the folder that nodes share stays in the artifacts."""
+    """How much of the folder that nodes share, and of what W&B's stand-in got, is kept."""
 
     size: Size = Field(
         default=4 * 2**30,

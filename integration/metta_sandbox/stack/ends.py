@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import signal
-from collections.abc import Iterable
 
 from metta_sandbox.words import ended
 
@@ -13,14 +11,6 @@ _SIGNALLED = 128
 #: What `timeout` of the coreutils ends with, after it has ended its command.
 _TIMED_OUT = 124
 _LONGEST = 300
-#: What `srun` and `mpirun` say as processes that they have started end.
-_OF_CHILDREN = re.compile(
-    r"srun: error: \S+: tasks? [\d,-]+: |srun: (Terminating|Force Terminat)"
-    r"|slurmstepd: error: \*\*\*"
-    r"|Primary job  ?terminated normally|a non-zero exit code\. Per user-direction"
-    r"|mpirun (detected|noticed) that |the job to be terminated\. The first process"
-    r"|Process name: \[\[|Exit code: +\d+$"
-)
 
 
 def describe_end(status: int, said: str = "", *, out_of_memory: bool = False) -> str:
@@ -45,20 +35,3 @@ def describe_end(status: int, said: str = "", *, out_of_memory: bool = False) ->
 def container_status(status: int) -> int:
     """Turn a container's exit status into a process's, negative for a signal."""
     return _SIGNALLED - status if status > _SIGNALLED else status
-
-
-def last_words(lines: Iterable[str]) -> str:
-    """Return the last line that says something, other than an event."""
-    words = [line.strip() for line in lines if is_worth_telling(line)]
-    return words[-1] if words else ""
-
-
-def is_worth_telling(line: str) -> bool:
-    """Tell whether a line may be somebody's last words.
-
-    A ruler, an event and a hint of ours are none, nor is what Slurm and Open MPI say of children.
-    """
-    text = line.strip()
-    if not any(map(str.isalnum, text)) or text.startswith(('{"event":', "->")):
-        return False
-    return not _OF_CHILDREN.match(text)

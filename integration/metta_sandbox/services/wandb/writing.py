@@ -82,7 +82,7 @@ def note_unknown(db: Database, operation: str, message: str, agent: str) -> None
         "INSERT INTO unknown (operation, message, agent, first_at, count) VALUES (?, ?, ?, ?, 1)"
         " ON CONFLICT DO UPDATE SET count = count + 1",
         operation[:_LONGEST],
-        message[:1000],
+        message[:_LONGEST],
         agent[:_LONGEST],
         now(),
     )

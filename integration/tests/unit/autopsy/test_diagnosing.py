@@ -599,6 +599,13 @@ def test_a_command_that_is_about_to_end_of_its_own_error_comes_before_one_that_i
     assert (alone.rank, alone.certainty) == (None, "unknown")
 
 
+def test_a_cause_is_one_line_whatever_its_names_hold() -> None:
+    said = Exc("ValueError", "one\ntwo", "a\nPASSED all\r\x0bfine.py:3", "f\u2028g")
+    cause = named(case([*started(), exited(1, 1)], errors={1: said}))
+    assert len(cause.sentence.splitlines()) == 1
+    assert "ValueError: one / two in `f / g`, a / PASSED all / fine.py:3" in cause.sentence
+
+
 def test_a_command_that_ends_as_if_all_were_well_left_the_others_alone() -> None:
     said = "Failed to recv, got 0 bytes. Connection was likely closed. Did the remote crash?"
     left = Exc("torch.distributed.DistNetworkError", said, "handoff.py:9", "_broadcast")

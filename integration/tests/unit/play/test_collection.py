@@ -54,6 +54,16 @@ def test_only_plain_files_and_folders_stay(shared: Path) -> None:
     assert left_out(shared) == {}
 
 
+def test_what_nodes_sent_to_a_service_is_bounded_as_what_they_wrote(shared: Path) -> None:
+    (shared / "trials" / "r" / "0af3").write_text("x" * 9)
+    (shared / "1be4").write_text("x" * 5)
+
+    told = keep_within(shared, Artifacts(size=8), called="api/wandb/files")
+
+    assert [one.file for one in told.files] == ["api/wandb/files/trials/r/0af3"]
+    assert kept(shared) == {"1be4"}
+
+
 def test_links_within_the_folder_become_what_they_stand_for(shared: Path) -> None:
     trial = shared / "trials" / "r"
     (trial / "epoch-2.pt").write_text("weights")

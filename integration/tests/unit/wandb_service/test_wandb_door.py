@@ -37,6 +37,13 @@ def test_what_is_not_there_is_refused_and_noted(server: StandIn) -> None:
     assert "2 times" in noted
 
 
+def test_what_is_not_there_is_noted_in_few_words(server: StandIn) -> None:
+    server.answer(f"query Q {{ {'a' * 3000} }}")
+    with closing(server.records()) as records:
+        (noted,) = records.unknown()
+    assert len(noted) < 500
+
+
 def test_arguments_that_are_not_there_are_noted_unless_they_are_null(server: StandIn) -> None:
     query = """mutation U($input: UpsertBucketInput!) {
       upsertBucket(input: $input) { inserted } }"""

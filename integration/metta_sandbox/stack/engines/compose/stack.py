@@ -21,6 +21,7 @@ from metta_sandbox.image.host_cache import cache_folder
 from metta_sandbox.image.image_context import REPOSITORY
 from metta_sandbox.image.node_image import ImageSpec, KnownImages
 from metta_sandbox.interrupt import uninterrupted
+from metta_sandbox.last_words import last_words
 from metta_sandbox.progress import Progress
 from metta_sandbox.resources import compose_folder
 from metta_sandbox.scenario.names import API
@@ -32,7 +33,7 @@ from metta_sandbox.stack.credentials import (
     stage_credentials,
     watch_copies,
 )
-from metta_sandbox.stack.ends import container_status, describe_end, last_words
+from metta_sandbox.stack.ends import container_status, describe_end
 from metta_sandbox.stack.engines.base import HUB, RUN_FOLDER, Stack, StackPlan
 from metta_sandbox.stack.engines.compose.containers import (
     complaint,

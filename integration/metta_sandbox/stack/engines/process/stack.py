@@ -22,6 +22,7 @@ from typing import Any
 
 from metta_sandbox import beneath
 from metta_sandbox.interrupt import uninterrupted
+from metta_sandbox.last_words import last_words
 from metta_sandbox.node.agent import own_environment
 from metta_sandbox.node.agent.fork_server.spawn import at_start
 from metta_sandbox.node.agent.hub.admission import HARNESS
@@ -37,7 +38,7 @@ from metta_sandbox.stack.credentials import (
     tokens_of,
     watch_copies,
 )
-from metta_sandbox.stack.ends import describe_end, last_words
+from metta_sandbox.stack.ends import describe_end
 from metta_sandbox.stack.engines.base import HUB, Stack, StackPlan
 from metta_sandbox.stack.engines.process.own_environment import ensure_model, model_of
 from metta_sandbox.stack.engines.process.power import ProcessPower
