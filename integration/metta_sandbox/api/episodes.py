@@ -4,8 +4,11 @@ Annotations are evaluated here, since FastAPI reads those of functions made insi
 """
 
 import json
+import shlex
+import sys
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
@@ -28,6 +31,8 @@ from metta_sandbox.api.store import Store
 _KIND, _UPLOADS = "episodes", "uploads"
 #: Where a file is put whose address was asked for; the address is what lets one in.
 UPLOADS = "/uploads/"
+#: Where the control plane's packages lie in containers of ours.
+_IN_CONTAINERS = "/opt/metta"
 #: What a DuckDB file has behind the checksum it begins with.
 _MAGIC = b"DUCK"
 _BAD_UPLOAD: Refusals = {**MAY_BE_MISSING, 400: {"description": "It is no DuckDB file."}}
@@ -119,22 +124,30 @@ def _add_uploads(app: FastAPI, store: Store, data: Path) -> None:
 
     @app.post("/stats/episodes/bulk_upload/complete", responses=_BAD_UPLOAD)
     async def complete(body: UploadedIn) -> dict[str, Any]:
-        """Give `{"episodes_created", "duckdb_s3_uri"}`; 0 where the package duckdb is missing."""
+        """Give `{"episodes_created", "duckdb_s3_uri"}`; 0, and `lacks`, without package duckdb."""
         file = file_of(body.upload_id)
         if not file.exists() or file.read_bytes()[8:12] != _MAGIC:
             raise HTTPException(400, f"no DuckDB file was put at {UPLOADS}{body.upload_id}")
         count = 0
+        if find_spec("duckdb") is None:
+            return {"episodes_created": 0, "duckdb_s3_uri": file.as_uri(), "lacks": _lacks()}
         for count, each in enumerate(_read(file), 1):  # noqa: B007 - the last one counts
             store.add(_KIND, {**each, "created_at": now()}, record_id=str(each["id"]))
         return {"episodes_created": count, "duckdb_s3_uri": file.as_uri()}
 
 
+def _lacks() -> str:
+    """Say why no episode is read, and which command mends that."""
+    install = f"{shlex.quote(sys.executable)} -m pip install duckdb"
+    if Path(sys.prefix).is_relative_to(_IN_CONTAINERS):
+        # Nothing can be installed there: it is an image without a way out.
+        install = "python -m pip install duckdb (on this machine), then --engine process"
+    return f"its episodes were not read, as the control plane has no package duckdb: {install}"
+
+
 def _read(file: Path) -> Iterator[dict[str, Any]]:
     """Read the episodes of a DuckDB file, as newer clients write it."""
-    try:
-        duckdb = import_module("duckdb")
-    except ImportError:
-        return
+    duckdb = import_module("duckdb")
     with duckdb.connect(str(file), read_only=True) as base:
 
         def rows(query: str, *values: str) -> list[tuple[Any, ...]]:

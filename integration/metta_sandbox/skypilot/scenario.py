@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from metta_sandbox.errors import InputError
 from metta_sandbox.scenario.keys import lies_beside
+from metta_sandbox.scenario.overrides import nearest
 from metta_sandbox.scenario.provision import misfit_of_target
 from metta_sandbox.skypilot.played import PlayedMount, SkyPilot, TaskFile, leads_elsewhere
 from metta_sandbox.skypilot.task import ANY_STORE, Mounted, Overrides, Task, load, notes
@@ -203,6 +204,7 @@ def _played(
             *notes(task, gpus=has_gpus),
             *_of_the_file(loaded),
             *(note for _, note in mounts if note),
+            *_unused(loaded, asked.buckets),
         ),
     )
 
@@ -241,19 +243,55 @@ def _mount(mounted: Mounted, base: Path, path: Path, asked: TaskFile) -> tuple[P
 
 def _folder_of(address: str, buckets: Mapping[str, str]) -> str | None:
     """Find the folder that was given in place of a bucket, and what of it is meant."""
+    key = _key_of(address, buckets)
+    if key is None:
+        return None
+    found = None if key == address else _BUCKET.fullmatch(address)
+    return posixpath.join(buckets[key], found["below"]) if found else buckets[key]
+
+
+def _key_of(address: str, buckets: Iterable[str]) -> str | None:
+    """Find by which of its names a bucket was given a folder."""
     if address in buckets:
-        return buckets[address]
+        return address
     found = _BUCKET.fullmatch(address)
     if found is None:
         return None
     for key in (f"{found['store']}://{found['name']}", found["name"]):
         if key in buckets:
-            return posixpath.join(buckets[key], found["below"])
+            return key
     # A store that was not named is any.
     if found["store"] == ANY_STORE:
-        of_name = (key for key in buckets if key.endswith(f"://{found['name']}"))
-        return next((buckets[key] for key in of_name), None)
+        return next((key for key in buckets if key.endswith(f"://{found['name']}")), None)
     return None
+
+
+def _unused(loaded: Loaded, buckets: Mapping[str, str]) -> Iterator[str]:
+    """Name the buckets with a folder that no mount of any task of the file shows."""
+    addresses = [one.bucket for task in loaded.tasks for one in task.mounts if one.bucket]
+    used = {_key_of(address, buckets) for address in addresses}
+    by_name = {_name_of(address): _without_path(address) for address in addresses}
+    for key in buckets:
+        if key not in used:
+            near = nearest(_name_of(key), by_name)
+            others = (
+                f"expected one of {', '.join(by_name.values())}" if by_name else "none uses one"
+            )
+            mend = f"did you mean {by_name[near]}?" if near else others
+            yield f"--bucket {key}: no mount uses it; {mend}"
+
+
+def _name_of(address: str) -> str:
+    found = _BUCKET.fullmatch(address)
+    return found["name"] if found else address
+
+
+def _without_path(address: str) -> str:
+    """Give a bucket's address as ``--bucket`` takes it; one of any store is a name."""
+    found = _BUCKET.fullmatch(address)
+    if found is None or found["store"] == ANY_STORE:
+        return _name_of(address)
+    return f"{found['store']}://{found['name']}"
 
 
 def _target(said: str) -> str:

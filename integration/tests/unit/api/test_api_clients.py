@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,28 @@ def test_episodes_are_uploaded_at_an_address_that_asks_for_no_token(ask: Ask, fo
 
     assert (folder / "uploads" / f"{given['upload_id']}.duckdb").read_bytes() == content
     assert given["s3_key"].endswith(".duckdb")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "command"),
+    [
+        (sys.prefix, f"{sys.executable} -m pip install duckdb"),
+        ("/opt/metta/venv", "pip install duckdb (on this machine), then --engine process"),
+    ],
+)
+def test_an_upload_without_duckdb_says_what_mends_it(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, prefix: str, command: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    monkeypatch.setattr(sys, "prefix", prefix)
+    given = ask("POST", "/stats/episodes/bulk_upload/presigned-url")
+    ask("PUT", httpx.URL(given["upload_url"]).path, content=b"checksumDUCK" + bytes(64))
+
+    done = {"upload_id": given["upload_id"]}
+    complete = ask("POST", "/stats/episodes/bulk_upload/complete", json=done)
+
+    assert complete["episodes_created"] == 0
+    assert complete["lacks"].endswith(command)
 
 
 def test_a_duckdb_file_is_read(ask: Ask, tmp_path: Path) -> None:

@@ -102,6 +102,19 @@ def test_the_bundled_workload_has_every_standing_check(played: Played) -> None:
     assert standing(played.evidence().scenario) == STANDING
 
 
+def test_an_upload_that_was_not_read_is_a_line(played: Played) -> None:
+    path = "/stats/episodes/bulk_upload/complete"
+    played.call("POST", path, {"episodes_created": 2})
+    assert "API routes" not in {each.name for each in evaluate(played.evidence())}
+    played.call("POST", path, {"episodes_created": 0, "lacks": "no duckdb: pip install duckdb"})
+    played.call("GET", "/stats/episodes/e", {"lacks": "what a node has sent"})
+
+    (found,) = (each for each in evaluate(played.evidence()) if each.name == "API routes")
+
+    assert found.verdict.value == "passed"
+    assert found.warning == f"POST {path}: no duckdb: pip install duckdb"
+
+
 def test_a_call_of_what_the_control_plane_lacks_is_a_line(played: Played) -> None:
     played.call("GET", "/dashboard/saved", {"detail": "Not Found"}, 404)
     played.calls[-1]["route"] = None

@@ -99,6 +99,37 @@ def test_a_folder_takes_a_buckets_place(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("mounts", "key", "mend"),
+    [
+        ("/out: {name: b, store: s3}", "s3://b", ""),
+        ("/out: s3://b/below", "b", ""),
+        ("/out: {name: b}", "gs://b", ""),
+        ("/out: s3://datasets/below", "s3://dataset", "did you mean s3://datasets?"),
+        ("/out: {name: datasets}", "dataset", "did you mean datasets?"),
+        ("/out: s3://b", "gs://b", "did you mean s3://b?"),
+        ("{/out: s3://one, /in: gs://two}", "far", "expected one of s3://one, gs://two"),
+        ("/out: data", "s3://b", "none uses one"),
+    ],
+)
+def test_a_bucket_that_no_mount_shows_is_told(
+    folder: Path, mounts: str, key: str, mend: str
+) -> None:
+    (folder / "task.yaml").write_text(f"run: x\nfile_mounts:\n  {mounts}\n")
+    scenario = read(folder, f"{{task: {{file: task.yaml, buckets: {{'{key}': data}}}}}}")
+
+    told = [text for text in scenario.cautions if "--bucket" in text and "no mount" in text]
+    assert told == ([f"workload.task: --bucket {key}: no mount uses it; {mend}"] if mend else [])
+
+
+def test_a_bucket_of_another_task_of_the_file_is_used(folder: Path) -> None:
+    task = "run: x\nfile_mounts: {{/out: s3://{}}}\n"
+    (folder / "task.yaml").write_text(f"{task.format('a')}---\n{task.format('b')}")
+    scenario = read(folder, "{task: {file: task.yaml, buckets: {'s3://b': data}}}")
+
+    assert not any("no mount uses" in text for text in scenario.cautions)
+
+
+@pytest.mark.parametrize(
     ("workload", "said"),
     [
         ("{task: task.yaml, run: x}", "workload.run: the task says this itself"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from metta_sandbox.checks.evidence import ApiCall, Evidence
 
 RECORD = "api/requests.jsonl"
+_BULK = "/stats/episodes/bulk_upload/complete"
 #: Of how many routes a warning tells.
 _MOST_ROUTES = 5
 
@@ -65,27 +67,32 @@ def check(evidence: Evidence) -> Judgement:
 
 
 def asked_in_vain(evidence: Evidence) -> tuple[ApiCall, ...]:
-    """Find the calls of routes that the stand-in does not have."""
+    """Find the calls for which the stand-in lacks something."""
     try:
-        return tuple(call for call in evidence.api_calls if _is_unknown(call))
+        return tuple(call for call in evidence.api_calls if _lacking(call))
     except EvidenceError:
         return ()
 
 
 def check_routes(evidence: Evidence) -> Judgement:
-    """Warn of calls of routes that the stand-in does not have: Observatory may have them."""
+    """Warn of calls for which the stand-in lacks something that Observatory may have."""
     calls = asked_in_vain(evidence)
     judgement = judge([], many(len(calls), "call"), (call.place for call in calls))
-    routes = dict.fromkeys(f"{call.method} {call.path}" for call in calls)
-    told = [f"asked for {route}, which the stand-in does not have" for route in routes]
+    told = list(dict.fromkeys(map(_lacking, calls)))
     more = [f"and for {len(told) - _MOST_ROUTES} more"] if len(told) > _MOST_ROUTES else []
     return judgement.warning("; ".join([*told[:_MOST_ROUTES], *more]))
 
 
-def _is_unknown(call: ApiCall) -> bool:
-    return not call.scripted and (
-        call.route is None or call.status == HTTPStatus.METHOD_NOT_ALLOWED
-    )
+def _lacking(call: ApiCall) -> str:
+    """Say what the stand-in lacks that a call needs; or nothing."""
+    if call.scripted:
+        return ""
+    if call.route is None or call.status == HTTPStatus.METHOD_NOT_ALLOWED:
+        return f"asked for {call.method} {call.path}, which the stand-in does not have"
+    # Of other routes, answers hold what nodes have sent.
+    if call.route == _BULK and isinstance(call.response, Mapping) and "lacks" in call.response:
+        return f"{call.method} {call.path}: {call.response['lacks']}"
+    return ""
 
 
 def expect(expected: ApiCheck, evidence: Evidence) -> Judgement:
