@@ -30,7 +30,7 @@ def setting(tmp_path: Path) -> BenchmarkSetting:
 def test_rows_and_what_ours_are_measured_against(setting: BenchmarkSetting) -> None:
     contests = [contest for row in ROWS.values() for contest in row(setting)]
     assert [contest.key for contest in contests] == [
-        *("trial", "sweep", "stack/2", "stack/8", "stack/32", "stack/64", "commands"),
+        *("trial", "sweep", "launch", "stack/2", "stack/8", "stack/32", "stack/64", "commands"),
         *("cookbook", "memory/2", "memory/8", "memory/32", "boundary/report", "boundary/trainer"),
     ]
     for contest in contests:
