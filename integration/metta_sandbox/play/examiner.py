@@ -135,15 +135,16 @@ class Examiner:
 
         """
         with self._aside():
-            # What is told later comes from our ending it all.
+            # What is told once this returns comes from our ending it all.
             events = tuple(self._timeline.events)
             trial = trial_under_way(events)
             nodes = self._seen_just_now() or self._look(events, gone)
             known = trial in _failed(events)
             case = None if known else self._case(trial, events, nodes, gone)
             if case is not None and _still_ends(case):
-                # Who brought the others down may say why some moments after they have ended.
+                # Who brought the others down may say why, and end, some moments after they have.
                 nodes = self._look(events, gone)
+                events = tuple(self._timeline.events)
                 case = self._case(trial, events, nodes, gone)
             self._tell_of_native(nodes)
             self._looks.append(Look(trial, nodes))

@@ -180,13 +180,14 @@ def test_a_trial_in_which_a_node_was_lost_failed_of_that(
     assert told[0].startswith("sweep-worker was killed by signal 9 in trial 1")
 
 
-@pytest.mark.parametrize("says", ["ValueError: no", ""])
+@pytest.mark.parametrize("says", ["ValueError: no", "sweep: POST /x answered 500", ""])
 def test_who_brought_the_others_down_may_say_why_after_they_have_ended(
     timeline: Timeline, tmp_path: Path, says: str
 ) -> None:
     def prints(node: str, words: str) -> None:
         call = '  File "/w/metta_sandbox/node/rollout.py", line 3, in main'
-        for line in ("Traceback (most recent call last):", call, words):
+        traceback = ["Traceback (most recent call last):", call]
+        for line in (*(traceback if "Error" in words else []), words):
             timeline.line(node, "sweep", line)
 
     lost = "torch.distributed.DistNetworkError: Failed to recv. Connection was likely closed."
@@ -198,6 +199,9 @@ def test_who_brought_the_others_down_may_say_why_after_they_have_ended(
         looks.append(group)
         if len(looks) == 2 and says:
             prints(MASTER, says)
+            if "500" in says:
+                end = {"event": "command.exited", "node": MASTER, "group": "sweep", "status": 1}
+                timeline.event(end)
         return nodes(group, commands, patience)
 
     made, _ = examiner(timeline, execute)
@@ -206,6 +210,7 @@ def test_who_brought_the_others_down_may_say_why_after_they_have_ended(
     assert len(looks) == 2
     (cause,) = made.causes
     if says:
-        assert "the command of rank 0 (sweep-master) raised ValueError: no" in cause.sentence
+        assert "the command of rank 0 (sweep-master)" in cause.sentence
+        assert says in cause.sentence
     else:
         assert (cause.rank, cause.certainty) == (None, "unknown")
