@@ -2,13 +2,19 @@
 
 import asyncio
 import time
+from collections import deque
 from dataclasses import dataclass, field
-from typing import Callable, Dict, Iterable, List
+from typing import Callable, Deque, Dict, Iterable, List, Tuple
 
 from metta_sandbox.node.agent.events import Record
 from metta_sandbox.node.agent.hub.outlet import Outlet
 from metta_sandbox.node.agent.messages import ArmSaid, EmitterHello
 from metta_sandbox.node.agent.wire import Arm
+
+#: How many events of a process that it has printed are kept while its channel is behind.
+_KEPT = 500
+
+Tell = Callable[[Record], None]
 
 
 @dataclass
@@ -34,6 +40,8 @@ class Emitters:
         self._channels: Dict[Outlet, Channel] = {}
         self._last: Dict[int, int] = {}
         self._arms: List[ArmSaid] = []
+        # By process: what it has printed and its channel has not brought yet.
+        self._printed: Dict[int, Deque[Tuple[Record, Tell]]] = {}
         self._changed = asyncio.Event()
 
     def enter(self, outlet: Outlet, hello: EmitterHello) -> None:
@@ -45,7 +53,10 @@ class Emitters:
 
     def leave(self, outlet: Outlet) -> None:
         """Forget an emitter whose connection has ended."""
-        self._channels.pop(outlet, None)
+        channel = self._channels.pop(outlet, None)
+        if channel is not None and not self._has_channel(channel.pid):
+            for record, tell in self._printed.pop(channel.pid, ()):
+                tell(record)
         self._changed.set()
 
     def note(self, outlet: Outlet, record: Record) -> None:
@@ -58,7 +69,10 @@ class Emitters:
         """
         channel = self._channels[outlet]
         channel.heard = time.monotonic()
-        self._last[channel.pid] = max(self._last[channel.pid], record["seq"])
+        last = self._last[channel.pid] = max(self._last[channel.pid], record["seq"])
+        printed = self._printed.get(channel.pid)
+        while printed and printed[0][0]["seq"] <= last:
+            printed.popleft()
         self._changed.set()
 
     def holding(self, record: Record, said: Iterable[str]) -> List[str]:
@@ -67,11 +81,21 @@ class Emitters:
         arms = map(Arm.from_wire, self._arms)
         return sorted(arm.id for arm in arms if arm.id in held and arm.matches(record))
 
-    def heard(self, record: Record) -> bool:
-        """Tell whether a mirrored event came over its channel, or will come."""
+    def take_printed(self, record: Record, tell: Tell) -> None:
+        """Tell of an event that was printed, unless its channel has brought it.
+
+        What a channel may yet bring is kept until that has, or has gone.
+        """
         pid = record["pid"]
-        live = any(channel.pid == pid for channel in self._channels.values())
-        return live or record["seq"] <= self._last.get(pid, 0)
+        if record["seq"] <= self._last.get(pid, 0):
+            return
+        if self._has_channel(pid):
+            self._printed.setdefault(pid, deque(maxlen=_KEPT)).append((record, tell))
+        else:
+            tell(record)
+
+    def _has_channel(self, pid: int) -> bool:
+        return any(channel.pid == pid for channel in self._channels.values())
 
     def arm(self, arms: List[ArmSaid]) -> None:
         """Replace what is armed, which releases whoever waited for something no longer armed."""

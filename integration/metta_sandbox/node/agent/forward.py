@@ -40,7 +40,8 @@ class Forwarder:
         prefix: Put before each line on the agent's own output.
         send: Takes messages for the harness.
         full: Tells whether the harness is too slow for more lines.
-        heard: Tells whether an event arrives over its emitter's channel anyway.
+        take_printed: Takes an event that may arrive over its emitter's channel, too, and what
+            tells the harness of it.
 
     """
 
@@ -50,13 +51,13 @@ class Forwarder:
         prefix: str,
         send: Send,
         full: Callable[[], bool],
-        heard: Callable[[Record], bool],
+        take_printed: Callable[[Record, Callable[[Record], None]], None],
     ) -> None:
         self.source = source
         self._prefix = prefix.encode()
         self._send = send
         self._full = full
-        self._heard = heard
+        self._take_printed = take_printed
         # The line that has no end yet: what is kept of it, and its length so far.
         self._begun = b""
         self._length = 0
@@ -119,8 +120,7 @@ class Forwarder:
                 printed.append(kept)
                 self._tell(batch)
                 batch, size = [], 0
-                if not self._heard(record):
-                    self._send({"type": "event", "record": record, "held": []})
+                self._take_printed(record, self._tell_of)
                 continue
             text = _shown(kept, length)
             printed.append(self._prefix + text)
@@ -131,6 +131,9 @@ class Forwarder:
             size += len(text)
         self._tell(batch)
         _print(printed)
+
+    def _tell_of(self, record: Record) -> None:
+        self._send({"type": "event", "record": record, "held": []})
 
     def _tell(self, lines: List[str]) -> None:
         if lines:

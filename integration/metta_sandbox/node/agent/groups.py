@@ -264,7 +264,7 @@ class Groups:
 
     def _forwarder(self, source: str, prefix: str) -> Forwarder:
         hub = self._hub
-        return Forwarder(source, prefix, hub.send, lambda: hub.full, self._emitters.heard)
+        return Forwarder(source, prefix, hub.send, lambda: hub.full, self._emitters.take_printed)
 
     async def follow_files(self) -> None:
         """Forward what is written to the logs of ranks, for ever."""

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metta_sandbox.node.agent import forward
+from metta_sandbox.node.agent.events import Record
 from metta_sandbox.node.agent.forward import BURST, LONGEST_FORWARDED, Forwarder, Tail
 from metta_sandbox.node.agent.wire import LONGEST_LINE, encode
 
@@ -31,8 +33,12 @@ class _Sink:
 
     def forwarder(self) -> Forwarder:
         return Forwarder(
-            "rank-0", "[rank 0] ", self.messages.append, lambda: self.full, lambda _: self.heard
+            "rank-0", "[rank 0] ", self.messages.append, lambda: self.full, self._take_printed
         )
+
+    def _take_printed(self, record: Record, tell: Callable[[Record], None]) -> None:
+        if not self.heard:
+            tell(record)
 
     @property
     def lines(self) -> list[str]:
