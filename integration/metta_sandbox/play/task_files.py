@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from metta_sandbox import removing
+from metta_sandbox.play.git_workdir import clone
 from metta_sandbox.play.workspace import folder_of, give, leaving, make_writable
 from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.skypilot.ignoring import ignoring
@@ -16,6 +18,8 @@ from metta_sandbox.stack.engines.base import StackPlan
 from metta_sandbox.stack.provision import MountSpec
 
 _MOUNTS = "mounts"
+#: A repository, until each node has its copy.
+_CLONED = "workdir.git"
 
 
 def with_task_files(scenario: Scenario, plan: StackPlan, *, containers: bool) -> StackPlan:
@@ -30,6 +34,9 @@ def with_task_files(scenario: Scenario, plan: StackPlan, *, containers: bool) ->
     task = scenario.workload.skypilot
     if task is None:
         return plan
+    cloned = plan.folder / _CLONED
+    if task.repository is not None and plan.source is None:
+        clone(*task.repository, cloned)
     shared = {
         index: _put(mount, plan.run_folder / f"{_MOUNTS}-shared" / str(index), plan)
         for index, mount in enumerate(task.mounts)
@@ -37,7 +44,10 @@ def with_task_files(scenario: Scenario, plan: StackPlan, *, containers: bool) ->
     }
     own = {}
     for host in plan.hosts:
-        workdir = plan.source or _workdir(task, plan.run_folder / folder_of(scenario, host), plan)
+        workdir = plan.source
+        if workdir is None:
+            workdir = plan.run_folder / folder_of(scenario, host)
+            _make_workdir(task, workdir, plan, cloned)
         found = [MountSpec(workdir, WORKDIR, read_only=False)]
         for index, mount in enumerate(task.mounts):
             place = plan.run_folder / f"{_MOUNTS}-{host}" / str(index)
@@ -45,6 +55,11 @@ def with_task_files(scenario: Scenario, plan: StackPlan, *, containers: bool) ->
             _make_room(mount, workdir, source)
             found.append(MountSpec(source, mount.target, read_only=False))
         own[host] = tuple(found)
+        if containers and plan.source is None:
+            # A process of ours owns it as its copy was made; git works in no other's repository.
+            give(workdir)
+    if cloned.exists():
+        removing.remove(plan.folder, _CLONED)
     provision = replace(
         plan.provision,
         own=own,
@@ -54,14 +69,15 @@ def with_task_files(scenario: Scenario, plan: StackPlan, *, containers: bool) ->
     return replace(plan, provision=provision, variables="skypilot")
 
 
-def _workdir(task: SkyPilot, target: Path, plan: StackPlan) -> Path:
+def _make_workdir(task: SkyPilot, target: Path, plan: StackPlan, cloned: Path) -> None:
     """Copy a task's working folder for one node; one without has an empty one."""
-    if task.workdir is None:
+    if cloned.exists():
+        shutil.copytree(cloned, target, symlinks=True)
+        make_writable(target)
+    elif task.workdir is None:
         target.mkdir()
     else:
         _copy(Path(task.workdir), target, plan.folder)
-    give(target)
-    return target
 
 
 def _put(mount: PlayedMount, place: Path, plan: StackPlan) -> Path:

@@ -58,8 +58,8 @@ FIELDS: tuple[Field, ...] = (
         "workdir: text|map",
     ),
     *_fields(
-        "ignored",
-        "needs the network: ~/sky_workdir is empty; clone it and give the folder",
+        "honoured",
+        "cloned here by your own git; each node has a copy at ~/sky_workdir, and no credentials",
         "workdir.url: text",
         "workdir.ref: text",
     ),

@@ -91,6 +91,11 @@ class SkyPilot(Part):
         default=(), strict=False, description="Programs of cluster images that its text names."
     )
     workdir: str | None = Field(default=None, description="The folder whose copy nodes work in.")
+    repository: tuple[str, str | None] | None = Field(
+        default=None,
+        strict=False,
+        description="The repository of which nodes have a clone in its place, and its ref.",
+    )
     mounts: tuple[PlayedMount, ...] = Field(
         default=(), strict=False, description="What else nodes find."
     )

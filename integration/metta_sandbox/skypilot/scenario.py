@@ -199,6 +199,7 @@ def _played(
         installs=_INSTALLS.search(text) is not None,
         programs=tuple(sorted(set(_PROGRAMS.findall(text)))),
         workdir=str(_found_from(base, task.workdir)) if task.workdir else None,
+        repository=task.repository and (_place(base, task.repository[0]), task.repository[1]),
         mounts=tuple(mount for mount, _ in mounts),
         notes=(
             *notes(task, gpus=has_gpus),
@@ -207,6 +208,12 @@ def _played(
             *_unused(loaded, asked.buckets),
         ),
     )
+
+
+def _place(base: Path, url: str) -> str:
+    """Find a repository that is a folder from the task file, as other folders are."""
+    found = _found_from(base, url) if "://" not in url else None
+    return str(found) if found is not None and found.is_dir() else url
 
 
 def _of_the_file(loaded: Loaded) -> Iterator[str]:

@@ -32,6 +32,8 @@ _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 #: What in a secret's name says whose it is, where an API server keeps secrets.
 _SCOPES = ("secrets:", "personal.", "workspace.", "global.")
 #: Parts of a task's paths in which variables are filled in.
+#: What git may be asked to check out; options begin with a dash.
+_REF = re.compile(r"(?!-)[\w./@+-]{1,250}")
 _FILLED_IN = ("file_mounts", "workdir", "volumes", "service")
 _KINDS = {
     "text": "text",
@@ -89,6 +91,8 @@ class Task:
         secrets: Secrets whose values the file itself has.
         asked: Secrets whose values are to come from elsewhere.
         workdir: The folder whose copy each node works in, or None.
+        repository: The repository of which each node has a clone in its place: its address, and
+            what is checked out.
         mounts: What else nodes find.
         gpus: SKYPILOT_NUM_GPUS_PER_NODE.
         setup_gpus: SKYPILOT_SETUP_NUM_GPUS_PER_NODE.
@@ -108,6 +112,7 @@ class Task:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     asked: tuple[str, ...] = ()
     workdir: str | None = None
+    repository: tuple[str, str | None] | None = None
     mounts: tuple[Mounted, ...] = ()
     gpus: int = 0
     setup_gpus: int = 0
@@ -210,6 +215,7 @@ class _Reader:
             secrets=secrets,
             asked=asked,
             workdir=workdir if isinstance(workdir, str) else None,
+            repository=self._repository(workdir) if isinstance(workdir, Mapping) else None,
             mounts=(*self._mounts(data.get("file_mounts") or {}), *_volumes(data)),
             gpus=accelerators.gpus,
             setup_gpus=accelerators.count,
@@ -219,6 +225,16 @@ class _Reader:
             replica="service" in data,
             ignored={why: tuple(dict.fromkeys(keys)) for why, keys in self._ignored.items()},
         )
+
+    def _repository(self, said: Mapping[str, Any]) -> tuple[str, str | None] | None:
+        url, ref = said.get("url"), said.get("ref")
+        if not isinstance(url, str) or not url or url.startswith("-"):
+            self._wrong(("workdir", "url"), "expected the address of a git repository")
+            return None
+        if ref is not None and (not isinstance(ref, str) or not _REF.fullmatch(ref)):
+            self._wrong(("workdir", "ref"), "expected a branch, a tag or a commit")
+            return None
+        return url, ref
 
     def _wrong(self, path: Sequence[str | int], message: str) -> None:
         line, column = self._document.locate(path)

@@ -48,6 +48,18 @@ run: torchrun train.py
     )  # fmt: skip
 
 
+def test_a_working_folder_that_is_a_repository() -> None:
+    assert read("workdir: {url: 'https://x/y.git', ref: v1.2}").repository == (
+        "https://x/y.git",
+        "v1.2",
+    )
+    assert read("workdir: {url: ../y}").repository == ("../y", None)
+    (problem,) = refusals("workdir: {url: --upload-pack=x}")
+    assert "workdir.url: expected the address of a git repository" in problem
+    (problem,) = refusals("workdir: {url: x, ref: --force}")
+    assert "workdir.ref: expected a branch, a tag or a commit" in problem
+
+
 @pytest.mark.parametrize(
     ("said", "name", "count"),
     [
