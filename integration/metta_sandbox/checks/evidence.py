@@ -17,11 +17,11 @@ from metta_sandbox import beneath
 from metta_sandbox.matching import Batch, Matcher, UnmatchedError
 from metta_sandbox.matching_process import blocks
 from metta_sandbox.node.agent.events import Name
+from metta_sandbox.scenario.abilities import Ability
 from metta_sandbox.scenario.expect.judgement import EvidenceError
 from metta_sandbox.scenario.expect.kinds.checkpoint import LOAD_PROOF
 from metta_sandbox.scenario.loading import load
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.scenario.needs import Ability
 from metta_sandbox.timeline.recording import Event
 from metta_sandbox.wandb_file import OfflineRun, WandbFileError, read_run, written_by_ranks
 

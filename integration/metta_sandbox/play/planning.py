@@ -18,9 +18,9 @@ from metta_sandbox.play.resume import resume
 from metta_sandbox.play.secrets import secrets_of
 from metta_sandbox.play.setting import Setting
 from metta_sandbox.play.task_files import with_task_files
+from metta_sandbox.scenario.abilities import Ability
 from metta_sandbox.scenario.loading import Loaded, to_yaml
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.scenario.needs import Ability
 from metta_sandbox.scenario.services import ANSWERS, Services
 from metta_sandbox.stack.credentials import find_credentials
 from metta_sandbox.stack.engines.base import StackPlan

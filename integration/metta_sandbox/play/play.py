@@ -28,10 +28,11 @@ from metta_sandbox.play.task_log import FILE_NAME, TaskLog
 from metta_sandbox.progress import Progress
 from metta_sandbox.report.artifacts import create_scenario_folder
 from metta_sandbox.report.results import ScenarioResult, Timings, hidden
+from metta_sandbox.scenario.abilities import Ability
 from metta_sandbox.scenario.expect.judgement import Judgement
 from metta_sandbox.scenario.loading import Loaded
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.scenario.needs import Ability, lacking
+from metta_sandbox.scenario.needs import lacking
 from metta_sandbox.skypilot.played import SkyPilot
 from metta_sandbox.skypilot.variables import ADDITIONS
 from metta_sandbox.stack.engines.base import StackPlan

@@ -32,9 +32,10 @@ from metta_sandbox.play.turn import Turn
 from metta_sandbox.report.artifacts import create_run_folder, scenario_folders
 from metta_sandbox.report.console import Reporter
 from metta_sandbox.report.results import ScenarioResult
+from metta_sandbox.scenario.abilities import Ability
 from metta_sandbox.scenario.loading import Loaded, load_all
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.scenario.needs import Ability, lacking
+from metta_sandbox.scenario.needs import lacking
 from metta_sandbox.stack.credentials import remove_copies
 from metta_sandbox.stack.engines import choose
 from metta_sandbox.stack.engines.base import Engine, Sharing

@@ -20,8 +20,8 @@ from metta_sandbox.play.nodes import Nodes
 from metta_sandbox.play.options import Options
 from metta_sandbox.play.readiness import await_ready
 from metta_sandbox.progress import Progress
+from metta_sandbox.scenario.abilities import Ability
 from metta_sandbox.scenario.names import node_host
-from metta_sandbox.scenario.needs import Ability
 from metta_sandbox.stack import standing_record
 from metta_sandbox.stack.credentials import find_credentials
 from metta_sandbox.stack.engines import choose, remove_everywhere

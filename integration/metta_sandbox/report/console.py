@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -14,10 +15,12 @@ from metta_sandbox.masking import masked
 from metta_sandbox.report.results import CheckResult, RunResult, ScenarioResult, TrialResult
 from metta_sandbox.report.wording import explain, without
 from metta_sandbox.safe_text import for_console
-from metta_sandbox.scenario.model import Scenario
 from metta_sandbox.timeline.recording import Event, render
 from metta_sandbox.verdict import Verdict
 from metta_sandbox.words import many
+
+if TYPE_CHECKING:
+    from metta_sandbox.scenario.model import Scenario
 
 STYLES = {
     Verdict.PASSED: "bold green",

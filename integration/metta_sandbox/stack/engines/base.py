@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from metta_sandbox.errors import MachineError, StackError
 from metta_sandbox.progress import Progress
-from metta_sandbox.scenario.needs import Ability
+from metta_sandbox.scenario.abilities import Ability
 from metta_sandbox.stack.credentials import Credential
 from metta_sandbox.stack.engines.sidecars import Sidecars
 from metta_sandbox.stack.engines.view import StackView

@@ -20,9 +20,9 @@ from metta_sandbox.report import results
 from metta_sandbox.report.artifacts import create_run_folder
 from metta_sandbox.report.console import Reporter
 from metta_sandbox.report.results import CheckResult
+from metta_sandbox.scenario.abilities import Ability
 from metta_sandbox.scenario.loading import Loaded, load, parse
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.scenario.needs import Ability
 from metta_sandbox.scenario.untrusted import Untrusted
 from metta_sandbox.stack.engines import base
 from metta_sandbox.stack.engines.base import StackPlan

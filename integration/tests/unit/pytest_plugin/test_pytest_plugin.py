@@ -14,9 +14,9 @@ from metta_sandbox.play import run as running
 from metta_sandbox.play.setting import Played, Setting
 from metta_sandbox.report import results
 from metta_sandbox.report.results import CheckResult, ScenarioResult
+from metta_sandbox.scenario.abilities import Ability
 from metta_sandbox.scenario.loading import Loaded
 from metta_sandbox.scenario.model import Scenario
-from metta_sandbox.scenario.needs import Ability
 from metta_sandbox.stack.provision import Provision
 from metta_sandbox.verdict import Verdict
 

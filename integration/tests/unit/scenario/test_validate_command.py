@@ -70,19 +70,3 @@ def test_what_a_file_names_is_looked_for(tmp_path: Path) -> None:
 
 def test_the_schema_is_printed() -> None:
     assert cli("schema").stdout == schema_text()
-
-
-def test_checking_imports_nothing_heavy() -> None:
-    code = (
-        "import sys; sys.argv = ['metta-sandbox', *sys.argv[1:]]\n"
-        "from metta_sandbox.cli import app\n"
-        "try: app()\n"
-        "except SystemExit: pass\n"
-        "heavy = {'torch', 'wandb', 'numpy', 'sklearn', 'python_on_whales', 'docker', 'requests'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
-    )
-    for words in (["validate", str(BASIC)], ["schema"], ["--help"]):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True
-        )
-        assert done.stdout.splitlines()[-1] == "[]"

@@ -12,7 +12,7 @@ from python_on_whales import DockerClient
 from metta_sandbox.image.node_image import ImageSpec, KnownImages
 from metta_sandbox.interrupt import uninterrupted
 from metta_sandbox.progress import Progress
-from metta_sandbox.scenario.needs import Ability
+from metta_sandbox.scenario.abilities import Ability
 from metta_sandbox.stack.engines.base import Engine, Sharing, Stack, StackPlan
 from metta_sandbox.stack.engines.compose.kept import KeptStack
 from metta_sandbox.stack.engines.compose.leftovers import made_on_engine, remove_containers

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from metta_sandbox.errors import SandboxError
 from metta_sandbox.progress import Progress
-from metta_sandbox.scenario.needs import Ability
+from metta_sandbox.scenario.abilities import Ability
 from metta_sandbox.stack.engines.base import Engine, Sharing, Stack, StackPlan
 from metta_sandbox.stack.engines.process.node_python import find_python
 from metta_sandbox.stack.engines.process.stack import ProcessStack, with_templates
