@@ -117,14 +117,17 @@ def test_the_group_s_end_tells_every_rank_s(stack: SmallStack) -> None:
         assert told[0] < harness.find("exit")[0]
 
 
-def test_a_killed_wrapper_s_rank_is_told_as_killed(stack: SmallStack) -> None:
+def test_a_killed_wrapper_s_rank_is_told_as_killed(
+    stack: SmallStack, wait_until: WaitUntil
+) -> None:
     harness = stack.up("alone")
     pid = harness.start("alone", "trial-1", stack.rank("import signal; signal.pause()"))
     trainer = harness.wait("rank-started")["pid"]
     os.kill(pid, signal.SIGKILL)
     end = harness.wait("exit")
     assert (end["status"], end["ranks"][0]["status"]) == (-9, -9)
-    assert trainer not in stack.alive()
+    # The kernel takes its time to end what was killed.
+    wait_until(lambda: trainer not in stack.alive(), "the end of what was killed")
 
 
 def test_a_rank_that_cannot_start_says_why(stack: SmallStack) -> None:
