@@ -38,6 +38,8 @@ from metta_sandbox.timeline.recording import Timeline
 _PATIENCE = 1800.0
 #: Seconds that nodes get to import what launches need.
 _WARM = 120.0
+#: How many nodes do so before there is a launch: what each then keeps takes half a gigabyte.
+_MOST_WARM = 8
 
 
 def up(
@@ -179,18 +181,18 @@ def _await(stack: Stack, hosts: tuple[str, ...], progress: Progress) -> dict[str
 
 
 def _warm_up(nodes: Nodes, stack: Stack, ready: Mapping[str, object], progress: Progress) -> None:
-    """Have each node import what launches need, and keep it; say how that went."""
+    """Have nodes import what launches need, and keep it; say how that went."""
     began = time.monotonic()
     env = {**stack.service_environment(ready), **stack.index_environment(ready)}
     job = Job(stack.python, "warm-up", ("sweep", "run=warm-up"), stack.working_folder(), env)
     command = [stack.python, "-m", "metta_sandbox.node.warm_up"]
-    commands = dict.fromkeys(nodes.hosts, command)
+    commands = dict.fromkeys(nodes.hosts[:_MOST_WARM], command)
     ends = execute(nodes, job, "warm-up", commands, _WARM, template="kept")
     cold = [host for host, end in ends.items() if end.status != 0]
     if cold:
         progress(f"not warm: {', '.join(cold)}; launches there import what they need")
     else:
-        progress(f"warm after {time.monotonic() - began:.1f} s: {', '.join(nodes.hosts)}")
+        progress(f"warm after {time.monotonic() - began:.1f} s: {', '.join(commands)}")
 
 
 def _owner() -> Owner:
