@@ -135,12 +135,17 @@ def test_nothing_of_a_scenario_is_there_for_the_next(cli: Start, files: Path) ->
     assert command.left() == []
 
 
+#: What is the stack's own may still be ending while the next scenario is at work.
+OF_THE_STACK = re.compile(rb"\.pyz\0(agent|hub)\0|\0metta_sandbox\.services\0")
+
+
 def strays(command: Command) -> list[str]:
-    """List what is left of the first scenario, by its marks and by its name."""
+    """List what is left of the first scenario's programs, by its marks and by its name."""
     return [
         entry.name
         for entry in Path("/proc").glob("[0-9]*")
         if b"planted-sleep" in _cmdline(entry) or f"{command.run}/a-plants" in _environ(entry)
+        if not OF_THE_STACK.search(_cmdline(entry))
     ]
 
 
