@@ -38,7 +38,7 @@ from metta_sandbox.timeline.recording import Timeline
 _PATIENCE = 1800.0
 #: Seconds that nodes get to import what launches need.
 _WARM = 120.0
-#: How many nodes do so before there is a launch: what each then keeps takes half a gigabyte.
+#: How many nodes do so before there is a launch: what each then keeps takes 0.6 GB.
 _MOST_WARM = 8
 
 
